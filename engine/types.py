@@ -1,0 +1,230 @@
+"""Frozen values that cross the engine's border.
+
+Times are in seconds, sizes of prompts and answers in tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from engine.errors import InvalidRequest
+
+__all__ = [
+    "ChatMessage",
+    "EngineStats",
+    "FinishReason",
+    "GenerationRequest",
+    "RequestPhase",
+    "RequestStats",
+    "Role",
+    "SamplingParams",
+    "Timings",
+    "TokenChunk",
+]
+
+Role = Literal["system", "user", "assistant"]
+
+
+class FinishReason(StrEnum):
+    """Why a stream ended without an error."""
+
+    STOP = "stop"  # the model ended its turn, or a stop string was found
+    LENGTH = "length"  # max_tokens reached
+    CONTEXT = "context"  # the context is full
+    CANCELLED = "cancelled"  # the reader asked for it
+
+
+class RequestPhase(StrEnum):
+    """Where a request stands."""
+
+    WAITING = "waiting"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a chat, as the chat template gets it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are chosen and when to stop.
+
+    Args:
+        temperature: 0 is greedy.
+        top_k: keep the k likeliest tokens; 0 keeps all.
+        top_p: nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751); 1 is off.
+        min_p: keep tokens with p >= min_p * p(best); 0 is off.
+        repetition_penalty: divides the logits of recent tokens (Keskar et al. 2019); 1 is off.
+        presence_penalty: subtracted once from the logit of a recent token; 0 is off.
+        frequency_penalty: subtracted per occurrence of a recent token; 0 is off.
+        penalty_last_n: how many recent tokens (prompt included) the penalties look at.
+        seed: same seed and same schedule give the same text; None draws one.
+        max_tokens: longest answer in tokens; None means whatever the context holds.
+        stop: strings that end the answer; they are not part of the text.
+        ignore_eos: go on past the end-of-turn token; for benchmarks.
+
+    Raises:
+        InvalidRequest: a value is out of range.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    penalty_last_n: int = 64
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stop", tuple(self.stop))
+        _check("temperature", self.temperature, 0.0, 5.0)
+        _check("top_k", self.top_k, 0, 1_000_000)
+        _check("top_p", self.top_p, 0.0, 1.0)
+        _check("min_p", self.min_p, 0.0, 1.0)
+        _check("repetition_penalty", self.repetition_penalty, 0.01, 10.0)
+        _check("presence_penalty", self.presence_penalty, -10.0, 10.0)
+        _check("frequency_penalty", self.frequency_penalty, -10.0, 10.0)
+        _check("penalty_last_n", self.penalty_last_n, 0, 1_000_000)
+        if self.seed is not None:
+            _check("seed", self.seed, 0, 2**32 - 2)
+        if self.max_tokens is not None:
+            _check("max_tokens", self.max_tokens, 1, 2**31 - 1)
+        if any(not text for text in self.stop):
+            raise InvalidRequest("A stop string must not be empty.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One answer to generate.
+
+    Args:
+        messages: the prompt, oldest first; rendered with the model's chat template.
+        sampling: how to choose tokens and when to stop.
+        session_id: requests with the same id share one KV cache sequence, so that a second turn
+            prefills only what is new. None keeps nothing after the answer.
+    """
+
+    messages: SequenceOf[ChatMessage]
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    session_id: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "messages", tuple(self.messages))
+        if not self.messages:
+            raise InvalidRequest("A request needs at least one message.")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChunk:
+    """A piece of an answer: one token's text, or several when the reader lagged."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """What one request cost.
+
+    Args:
+        prompt_tokens: length of the rendered prompt.
+        cached_tokens: how many of them were in the KV cache already.
+        completion_tokens: generated tokens.
+        queue_s: from submit to admission.
+        ttft_s: from submit to the first token.
+        decode_s: from the first token to the last.
+        tokens_per_second: decode rate, (completion_tokens - 1) / decode_s; 0 when unknown.
+        itl_p50_s, itl_max_s: median and largest gap between two tokens.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    queue_s: float = 0.0
+    ttft_s: float = 0.0
+    decode_s: float = 0.0
+    tokens_per_second: float = 0.0
+    itl_p50_s: float = 0.0
+    itl_max_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestStats:
+    """A request that is in the engine now."""
+
+    request_id: int
+    session_id: str | None
+    phase: RequestPhase
+    prompt_tokens: int
+    computed_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    tokens_per_second: float
+    ttft_s: float | None
+    queue_position: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStats:
+    """A frozen snapshot of the engine, free to poll from any thread.
+
+    Args:
+        active: requests being served; waiting: in the queue; parked: sequences moved out of the KV cache.
+        tokens_per_second: generated tokens per second over the last seconds, all requests together.
+        prefill_tokens_per_second: the same for prompt tokens.
+        requests_per_second: finished requests per second over the last minute.
+        batch_tokens: tokens in the last step; batch_capacity: the most a step can hold.
+        batch_sequences: sequences in the last step; max_sessions: the most that can be active.
+        kv_cells_used, kv_cells_total: cells of the KV cache that hold a token, and all of them.
+        ttft_p50_s, itl_p50_s, itl_p95_s, itl_p99_s: over recent tokens; None before the first.
+        prefix_hit_rate: share of prompt tokens found in the KV cache; None before the first prompt.
+        overhead: share of the busy time that is not spent inside llama.cpp.
+        requests: one entry for each request that is active or waiting.
+    """
+
+    active: int = 0
+    waiting: int = 0
+    parked: int = 0
+    tokens_per_second: float = 0.0
+    prefill_tokens_per_second: float = 0.0
+    requests_per_second: float = 0.0
+    batch_tokens: int = 0
+    batch_capacity: int = 0
+    batch_sequences: int = 0
+    max_sessions: int = 0
+    kv_cells_used: int = 0
+    kv_cells_total: int = 0
+    requests_done: int = 0
+    requests_failed: int = 0
+    requests_cancelled: int = 0
+    preempted: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    steps: int = 0
+    ttft_p50_s: float | None = None
+    itl_p50_s: float | None = None
+    itl_p95_s: float | None = None
+    itl_p99_s: float | None = None
+    prefix_hit_rate: float | None = None
+    overhead: float = 0.0
+    requests: tuple[RequestStats, ...] = ()
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if math.isnan(value) or not low <= value <= high:
+        raise InvalidRequest(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
