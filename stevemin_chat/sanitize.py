@@ -2,7 +2,8 @@
 
 What is removed: escape sequences (CSI, OSC, DCS, SOS, PM, APC, in their 7-bit and 8-bit forms), every other
 control character except newline and tab, and the characters that reorder text (bidi embeddings, overrides and
-isolates). Lone surrogates, which no terminal encoding can carry, become U+FFFD.
+isolates). Lone surrogates, which no terminal encoding can carry, become U+FFFD; the Unicode line and paragraph
+separators become newlines, because Python and the Markdown parser disagree about whether they end a line.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enum import Enum, auto
 __all__ = ["Sanitizer", "sanitize"]
 
 _BIDI = "\u202a-\u202e\u2066-\u2069"
-_SPECIAL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\ud800-\udfff]")
+_SPECIAL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\u2028\u2029\ud800-\udfff]")
 _STRING_END = re.compile("[\x07\n\x18\x1a\x1b\x9c]")
 
 
@@ -63,6 +64,8 @@ class Sanitizer:
         self._state = _C1.get(found[0], _State.TEXT)
         if "\ud800" <= found[0] <= "\udfff":
             kept.append("\ufffd")
+        elif found[0] in "\u2028\u2029":
+            kept.append("\n")
         return found.end()
 
     def _string(self, text: str, at: int) -> int:
