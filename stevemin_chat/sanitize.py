@@ -2,7 +2,7 @@
 
 What is removed: escape sequences (CSI, OSC, DCS, SOS, PM, APC, in their 7-bit and 8-bit forms), every other
 control character except newline and tab, and the characters that reorder text (bidi embeddings, overrides and
-isolates). Lone surrogates, which no terminal encoding can carry, become U+FFFD; the Unicode line and paragraph
+isolates). Lone surrogates, which no encoding can carry, become U+FFFD; the Unicode line and paragraph
 separators become newlines, because Python and the Markdown parser disagree about whether they end a line.
 """
 
