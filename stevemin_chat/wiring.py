@@ -1,0 +1,241 @@
+"""The one place where engine, memory and application meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import ChatMessage, Engine, EngineConfig, GenerationRequest, ModelInfo
+from engine.errors import EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
+from engine.models import Catalogue
+from memory import Memory, SessionRecord
+from stevemin_chat.config import Config
+from stevemin_chat.errors import ModelSwitchFailed, NoModelLoaded
+from stevemin_chat.paths import Paths, builtin_catalogue_path
+from stevemin_chat.session import ChatSession, SessionSettings
+
+if TYPE_CHECKING:
+    from memory import Turn
+    from stevemin_chat.session import TextStream
+
+__all__ = ["EngineCounter", "LoadedEngine", "Overrides", "Runtime"]
+
+Progress = Callable[[float], None]
+
+_MAX_REPLY_RESERVE = 1024  # tokens kept free for an answer whose length nobody set
+
+
+class EngineCounter:
+    """Counts with the loaded model's tokenizer; the memory's `TokenCounter`. Blocking, thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def count_text(self, text: str) -> int:
+        return self._engine.count_tokens(text)
+
+    def count_prompt(self, messages: Sequence[Turn]) -> int:
+        return self._engine.count_prompt([ChatMessage(turn.role, turn.content) for turn in messages])
+
+
+class LoadedEngine:
+    """The text port to whichever engine is loaded now; a chat survives a change of model by it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def submit(self, request: GenerationRequest) -> TextStream:
+        """Raises NoModelLoaded while there is no engine."""
+        if self._runtime.engine is None:
+            raise NoModelLoaded
+        return self._runtime.engine.submit(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What one chat, or one question, does differently from its session and the settings.
+
+    Args:
+        strategy, system_prompt: None leaves the session's.
+        sampling: fields of `engine.SamplingParams` to replace.
+    """
+
+    strategy: str | None = None
+    system_prompt: str | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Runtime:
+    """Engine, memory, catalogue and settings of one running application.
+
+    Attributes:
+        engine: None until a model is loaded, and after a failed change of model.
+        model_name: as it was asked for; None while no model is loaded.
+        last_model: the model that was loaded last, for coming back after a stopped load.
+    """
+
+    def __init__(
+        self,
+        *,
+        paths: Paths,
+        config: Config,
+        catalogue: Catalogue,
+        memory: Memory,
+        engine_factory: Callable[[EngineConfig], Engine] = Engine,
+    ) -> None:
+        self.paths = paths
+        self.config = config
+        self.catalogue = catalogue
+        self.memory = memory
+        self.engine: Engine | None = None
+        self.model_name: str | None = None
+        self.last_model: str | None = None
+        self.source = LoadedEngine(self)
+        self._engine_factory = engine_factory
+        self._changing = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, paths: Paths, config: Config, *, database: Path | None = None) -> Runtime:
+        """Open the catalogue and the store; no model is loaded yet.
+
+        Args:
+            database: the SQLite file; None is the one in the data folder.
+
+        Raises:
+            engine.ConfigError: a catalogue is not valid.
+            FolderNotWritable, memory.StoreError: the store cannot be opened.
+        """
+        catalogue = await asyncio.to_thread(Catalogue.load, builtin_catalogue_path(), paths.user_catalogue)
+        memory = await asyncio.to_thread(_open_memory, paths, database)
+        return cls(paths=paths, config=config, catalogue=catalogue, memory=memory)
+
+    async def load_model(
+        self, name: str, on_progress: Progress | None = None, *, reload: bool = False
+    ) -> ModelInfo:
+        """Load a model in place of the current one; streams of the old engine end with `EngineClosed`.
+
+        Nothing is given up before the new file is known to be there and to be a GGUF. If it then cannot
+        be loaded, the old model is loaded again. A cancelled load leaves no model.
+
+        Args:
+            name: catalogue name, path to a `.gguf`, or `OWNER/REPO:FILE`.
+            on_progress: called on the event loop with 0 to 1.
+            reload: load anew even if it is this model that is loaded (the engine has crashed).
+
+        Raises:
+            engine.ModelNotFound, engine.ModelCorrupt: before anything was changed, or there was no old model.
+            ModelSwitchFailed: the load failed; says whether the old model is loaded again.
+            engine.LoadCancelled: the load was stopped.
+        """
+        async with self._changing:
+            path = await asyncio.to_thread(self._model_file, name)
+            if self.engine is not None and not reload and self.engine.info.path == path:
+                self.model_name = self.last_model = name
+                return self.engine.info
+            before = self.model_name
+            await self._drop_engine()
+            try:
+                return await self._start_engine(name, path, on_progress)
+            except LoadCancelled:
+                raise
+            except (EngineError, OSError, MemoryError) as error:
+                if before is None:
+                    raise
+                kept = await self._load_again(before, on_progress)
+                raise ModelSwitchFailed(name, error, kept) from error
+
+    def chat_session(self, record: SessionRecord, overrides: Overrides | None = None) -> ChatSession:
+        """The chat of a stored session, with the loaded model.
+
+        Raises:
+            NoModelLoaded: load one first.
+            engine.InvalidRequest: an overridden sampling value is out of range.
+        """
+        settings = self.session_settings(record, overrides or Overrides())
+        return ChatSession(record.id, memory=self.memory, source=self.source, settings=settings)
+
+    def session_settings(self, record: SessionRecord, overrides: Overrides) -> SessionSettings:
+        """What counts for a session: overrides, else what it was stored with, else the settings file."""
+        if self.engine is None or self.model_name is None:
+            raise NoModelLoaded
+        context = self.engine.info.context_tokens
+        sampling = self.config.sampling.params(**overrides.sampling)
+        prompts = (overrides.system_prompt, record.system_prompt, self.config.system_prompt)
+        return SessionSettings(
+            strategy=overrides.strategy or record.strategy or self.config.strategy,
+            sampling=sampling,
+            system_prompt=next((prompt for prompt in prompts if prompt is not None), None) or None,
+            context_tokens=context,
+            reply_tokens=sampling.max_tokens or min(_MAX_REPLY_RESERVE, context // 4),
+            model=self.model_name,
+        )
+
+    async def delete_session(self, session_id: str) -> None:
+        """Delete a session from the store and its cache from the engine."""
+        await asyncio.to_thread(self.memory.delete_session, session_id)
+        if self.engine is not None:
+            self.engine.forget(session_id)
+
+    async def close(self) -> None:
+        """Stop the engine, then close the store. Safe to call twice."""
+        async with self._changing:
+            try:
+                await self._drop_engine()
+            finally:
+                await asyncio.to_thread(self.memory.close)
+
+    def _model_file(self, name: str) -> Path:
+        path = self.catalogue.resolve(name, self.paths.models_dir)
+        try:
+            with path.open("rb") as file:
+                magic = file.read(4)
+        except FileNotFoundError:
+            raise ModelNotFound(f"There is no file {path}.") from None
+        except IsADirectoryError:
+            raise ModelNotFound(f"{path} is a folder, not a GGUF file.") from None
+        except OSError as error:
+            raise ModelNotFound(f"{path} cannot be read ({error.strerror}).") from error
+        if magic != b"GGUF":
+            raise ModelCorrupt(f"{path} is not a GGUF file.")
+        return path
+
+    async def _start_engine(self, name: str, path: Path, on_progress: Progress | None) -> ModelInfo:
+        engine = self._engine_factory(self.config.engine.for_model(path))
+        try:
+            await engine.start(on_progress)
+        except BaseException:
+            await asyncio.shield(engine.close())
+            raise
+        self.engine = engine
+        self.memory.counter = EngineCounter(engine)
+        self.model_name = self.last_model = name
+        return engine.info
+
+    async def _load_again(self, name: str, on_progress: Progress | None) -> str | None:
+        try:
+            await self._start_engine(name, await asyncio.to_thread(self._model_file, name), on_progress)
+        except (EngineError, OSError, MemoryError):
+            return None
+        return name
+
+    async def _drop_engine(self) -> None:
+        engine, self.engine, self.model_name = self.engine, None, None
+        self.memory.counter = None
+        if engine is not None:
+            await engine.close()
+
+
+def _open_memory(paths: Paths, database: Path | None) -> Memory:
+    if database is None:
+        paths.prepare()
+        database = paths.database
+    memory = Memory(database)
+    try:
+        memory.recover_interrupted()
+    except BaseException:
+        memory.close()
+        raise
+    return memory
