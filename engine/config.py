@@ -24,11 +24,12 @@ class EngineConfig:
         model_path: a GGUF file.
         max_sessions: requests served at the same time; more wait in the queue.
         cached_sessions: idle sessions whose KV cache is kept besides the active ones.
-        context_tokens: KV cells shared by all sessions; 0 chooses what the model was trained for,
-            at least `default_context` and at most `default_context * 4`.
+        context_tokens: KV cells shared by all sessions; 0 is 16,384, or four times what the model was
+            trained for where that is less.
         max_queue: requests that may wait before `QueueFull`.
         batch_tokens: token budget of one step.
-        prefill_tokens: the prefill share of a step while other sessions decode.
+        prefill_tokens: the prefill share of a step while other sessions decode; 0 is 64 on a CPU
+            and `batch_tokens` on a GPU.
         gpu_layers: layers offloaded to a GPU; -1 is all of them, 0 none.
         threads: CPU threads; 0 is one per physical core this process may use.
         flash_attention: "auto" leaves it to llama.cpp.
@@ -44,7 +45,7 @@ class EngineConfig:
     context_tokens: int = 0
     max_queue: int = 64
     batch_tokens: int = 512
-    prefill_tokens: int = 128
+    prefill_tokens: int = 0
     gpu_layers: int = -1
     threads: int = 0
     flash_attention: Literal["auto", "on", "off"] = "auto"
@@ -57,7 +58,7 @@ class EngineConfig:
         self._between("context_tokens", 0, 2**31 - 1)
         self._between("max_queue", 0, 100_000)
         self._between("batch_tokens", 32, 65_536)
-        self._between("prefill_tokens", 1, 65_536)
+        self._between("prefill_tokens", 0, 65_536)
         self._between("gpu_layers", -1, 100_000)
         self._between("threads", 0, 1024)
         if self.sequences > self.batch_tokens:

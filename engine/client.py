@@ -1,0 +1,159 @@
+"""The engine as the rest of the program sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from engine.backend import Backend, ModelInfo
+from engine.config import EngineConfig
+from engine.core import Cancel, EngineCore, Forget, Submit
+from engine.errors import EngineClosed, EngineError
+from engine.stream import TokenStream
+from engine.types import ChatMessage, EngineStats, GenerationRequest
+from engine.worker import EngineWorker
+
+__all__ = ["Engine"]
+
+Loader = Callable[[EngineConfig, Callable[[float], bool]], Backend]
+
+
+def _load_llama(config: EngineConfig, on_progress: Callable[[float], bool]) -> Backend:
+    from engine.llama import LlamaBackend  # loads llama.cpp's libraries: not before a model is wanted
+
+    return LlamaBackend(config, on_progress)
+
+
+class Engine:
+    """Serves many requests at once from one model, in this process.
+
+    Use it as an async context manager, or call `start` and `close`.
+
+    Args:
+        config: which model, and how.
+        load: makes the backend; tests pass a fake one.
+    """
+
+    def __init__(self, config: EngineConfig, *, load: Loader = _load_llama) -> None:
+        self.config = config
+        self._load = load
+        self._worker: EngineWorker | None = None
+        self._core: EngineCore | None = None
+        self._backend: Backend | None = None
+        self._prepare = ThreadPoolExecutor(2, thread_name_prefix="engine-prepare")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model.
+
+        Raises:
+            EngineClosed: not started, or closed.
+        """
+        return self._running()[1].info
+
+    async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
+        """Load the model.
+
+        Args:
+            on_progress: called on the event loop with the fraction loaded, 0 to 1. Cancelling the task
+                stops the load.
+
+        Raises:
+            ModelError, LoadCancelled, ConfigError
+        """
+        loop = asyncio.get_running_loop()
+        stop = Event()
+
+        def report(fraction: float) -> bool:
+            if on_progress is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(on_progress, fraction)
+            return not stop.is_set()
+
+        self._worker = EngineWorker(self.config, lambda: self._load(self.config, report))
+        try:
+            self._core, self._backend = await asyncio.wrap_future(self._worker.start())
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.to_thread(self._worker.stop)
+            raise
+
+    def submit(self, request: GenerationRequest) -> TokenStream:
+        """Queue a request; never blocks. Call it on the loop that reads the stream.
+
+        Whatever keeps the request from being served is raised by the stream's first read:
+        `PromptTooLong`, `QueueFull`, `TemplateError`, `EngineClosed`.
+        """
+        self._running()
+        stream = TokenStream(asyncio.get_running_loop(), self.cancel)
+        self._prepare.submit(self._encode, request, stream, perf_counter())
+        return stream
+
+    def cancel(self, stream: TokenStream) -> None:
+        """End a stream with `FinishReason.CANCELLED`, within one step."""
+        stream.cancel_requested = True
+        if self._core is not None:
+            self._core.post(Cancel(stream))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text; thread-safe, and too slow for an event loop."""
+        return len(self._running()[1].tokenize(text))
+
+    def count_prompt(self, messages: SequenceOf[ChatMessage]) -> int:
+        """Tokens of the prompt these messages become, up to where the answer begins; thread-safe,
+        and too slow for an event loop.
+
+        Raises:
+            TemplateError: the chat template refuses the messages.
+        """
+        return len(self._running()[0].encoder.encode(messages))
+
+    def forget(self, session_id: str) -> None:
+        """Drop what the KV cache holds of a session."""
+        if self._core is not None:
+            self._core.post(Forget(session_id))
+
+    def stats(self) -> EngineStats:
+        """A frozen snapshot, free to poll."""
+        return EngineStats() if self._core is None else self._core.stats()
+
+    async def close(self) -> None:
+        """Stop: open streams end with `EngineClosed`, the model is freed. May be called twice."""
+        worker, self._worker = self._worker, None
+        self._core = self._backend = None
+        if worker is not None:
+            await asyncio.to_thread(worker.stop)
+        self._prepare.shutdown(wait=False, cancel_futures=True)
+
+    def _running(self) -> tuple[EngineCore, Backend]:
+        if self._worker is not None and self._worker.crash is not None:
+            raise self._worker.crash
+        if self._core is None or self._backend is None:
+            raise EngineClosed("The engine is not running: no model is loaded.")
+        return self._core, self._backend
+
+    def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
+        try:
+            core, backend = self._running()
+            tokens = core.encoder.encode(request.messages, request.session_id)
+            stop = request.sampling.stop + backend.info.stop
+            sampling = replace(request.sampling, stop=stop)
+            core.post(Submit(stream, tokens, sampling, request.session_id, submitted))
+        except EngineError as error:
+            stream.fail(error)
+            stream.loop.call_soon_threadsafe(stream.wake)

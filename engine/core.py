@@ -1,0 +1,332 @@
+"""One step of the engine: drain commands, schedule, execute, update, emit.
+
+No loop and no thread: `worker` adds those, tests call `step` directly.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from time import perf_counter
+
+from engine.backend import Backend
+from engine.config import EngineConfig
+from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, RequestError
+from engine.metrics import Metrics
+from engine.output import RequestOutput
+from engine.prefix import SlotCache
+from engine.prompt import PromptEncoder
+from engine.sampling import resolve_seed
+from engine.scheduler import Scheduler, SchedulerLimits
+from engine.sequence import Sequence
+from engine.step import StepPlan, StepResult, StepStatus
+from engine.stream import Mailroom, TokenStream
+from engine.types import EngineStats, FinishReason, RequestPhase, RequestStats, SamplingParams
+
+__all__ = ["Cancel", "Command", "EngineCore", "Forget", "Submit"]
+
+_MAX_FAILED_STEPS = 3
+_SNAPSHOT_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Generate an answer to a tokenised prompt."""
+
+    stream: TokenStream
+    tokens: list[int]
+    sampling: SamplingParams
+    session_id: str | None
+    submitted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a stream, wherever its request stands."""
+
+    stream: TokenStream
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop the KV cache of a session."""
+
+    session_id: str
+
+
+Command = Submit | Cancel | Forget
+
+
+class EngineCore:
+    """Owns scheduler, outputs and the backend; one thread calls everything but `post` and `stats`."""
+
+    def __init__(
+        self, config: EngineConfig, backend: Backend, *, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        info = backend.info
+        prefill = config.prefill_tokens or (config.batch_tokens if info.offloaded_layers else 64)
+        limits = SchedulerLimits(
+            max_sessions=config.max_sessions,
+            max_queue=config.max_queue,
+            batch_tokens=config.batch_tokens,
+            prefill_tokens=prefill,
+            sequence_cells=info.context_tokens,
+        )
+        cache = SlotCache(slots=config.sequences, cells=info.kv_cells, partial_removal=info.partial_removal)
+        self.encoder = PromptEncoder(backend)
+        self.scheduler = Scheduler(limits, cache)
+        self.metrics = Metrics()
+        self._backend = backend
+        self._clock = clock
+        self._inbox: SimpleQueue[Command | None] = SimpleQueue()
+        self._ids = itertools.count(1)
+        self._outputs: dict[int, RequestOutput] = {}
+        self._mail = Mailroom()
+        self._failed_steps = 0
+        self._live = EngineStats()
+        self._live_at = 0.0
+
+    # Any thread
+
+    def post(self, command: Command | None) -> None:
+        """Hand a command to the engine thread; None only wakes it."""
+        self._inbox.put(command)
+
+    def stats(self) -> EngineStats:
+        """A frozen snapshot; the live fields are at most a tenth of a second old."""
+        live = self._live
+        return replace(
+            self.metrics.snapshot(),
+            active=live.active,
+            waiting=live.waiting,
+            batch_tokens=live.batch_tokens,
+            batch_capacity=live.batch_capacity,
+            batch_sequences=live.batch_sequences,
+            max_sessions=live.max_sessions,
+            kv_cells_used=live.kv_cells_used,
+            kv_cells_total=live.kv_cells_total,
+            preempted=live.preempted,
+            requests=live.requests,
+        )
+
+    # Engine thread
+
+    def wait(self) -> None:
+        """Block until a command comes."""
+        self._publish(StepPlan())
+        self._handle(self._inbox.get())
+
+    def step(self) -> bool:
+        """Do one step; False when there was nothing to do."""
+        start = self._clock()
+        self._drain()
+        plan = self.scheduler.schedule()
+        if plan.work:
+            self._note_admissions(start)
+            result = self._backend.execute(plan)
+            self._settle(plan, result)
+            self._measure(plan, result, start)
+        elif plan.trims:
+            self._backend.execute(plan)
+        self._mail.flush()
+        if self._clock() - self._live_at > _SNAPSHOT_S:
+            self._publish(plan)
+        return bool(plan.work)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Tell every open stream, queued submissions included, that the engine is gone."""
+        for output in [*self._outputs.values()]:
+            output.stream.fail(error)
+            self._mail.add(output.stream)
+        self._outputs.clear()
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except Empty:
+                break
+            if isinstance(command, Submit):
+                command.stream.fail(error)
+                self._mail.add(command.stream)
+        self._mail.flush()
+
+    def close(self) -> None:
+        """End every stream with `EngineClosed`."""
+        self.fail_all(EngineClosed("The engine was closed while this answer was being generated."))
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                self._handle(self._inbox.get_nowait())
+            except Empty:
+                return
+
+    def _handle(self, command: Command | None) -> None:
+        match command:
+            case Submit():
+                self._submit(command)
+            case Cancel(stream):
+                for output in [*self._outputs.values()]:
+                    if output.stream is stream:
+                        self._finish(output, FinishReason.CANCELLED)
+            case Forget(session_id):
+                self.encoder.forget(session_id)
+                self.scheduler.forget(session_id)
+            case None:
+                pass
+
+    def _submit(self, command: Submit) -> None:
+        seed = resolve_seed(command.sampling)
+        sampling = replace(command.sampling, seed=seed)
+        sequence = Sequence(next(self._ids), command.tokens, sampling, command.session_id)
+        output = RequestOutput(sequence, command.stream, submitted=command.submitted, seed=seed)
+        if command.stream.cancel_requested:
+            output.finish(FinishReason.CANCELLED, self._clock())
+            self._mail.add(command.stream)
+            return
+        try:
+            if not sequence.tokens:
+                raise InvalidRequest("The prompt is empty.")
+            self.scheduler.add(sequence)
+        except RequestError as error:
+            self._fail(output, error)
+            return
+        self._backend.open_sampler(sequence.request_id, sampling, sequence.tokens)
+        self._outputs[sequence.request_id] = output
+
+    def _note_admissions(self, now: float) -> None:
+        for sequence in self.scheduler.running:
+            output = self._outputs[sequence.request_id]
+            if output.admitted(now):
+                self.metrics.admitted(sequence.prompt_tokens, sequence.cached_tokens)
+
+    def _settle(self, plan: StepPlan, result: StepResult) -> None:
+        """Enter the outcome of a forward, whatever llama_decode said."""
+        if result.status is StepStatus.OK:
+            self._failed_steps = 0
+            self.scheduler.update(plan, result)
+            self._emit(result)
+        elif result.status is StepStatus.NO_KV:
+            if not self.scheduler.relieve():
+                self._finish(self._outputs[plan.work[0].request_id], FinishReason.CONTEXT)
+        elif result.status is StepStatus.INVALID:
+            self._isolate(plan)
+        else:
+            self._recover(plan)
+
+    def _isolate(self, plan: StepPlan) -> None:
+        """Run the parts of an invalid batch alone, to fail only the one that is to blame."""
+        for item in plan.work:
+            single = StepPlan((item,))
+            result = self._backend.execute(single) if len(plan.work) > 1 else StepResult(StepStatus.INVALID)
+            if result.status is StepStatus.INVALID:
+                self._fail(
+                    self._outputs[item.request_id],
+                    GenerationFailed("llama.cpp refused this prompt as invalid input."),
+                )
+            else:
+                self._settle(single, result)
+
+    def _recover(self, plan: StepPlan) -> None:
+        """After a forward broke off: trust what llama.cpp says is in the cache, and try again."""
+        self._failed_steps += 1
+        for item in plan.work:
+            output = self._outputs[item.request_id]
+            if self._failed_steps >= _MAX_FAILED_STEPS:
+                self._fail(
+                    output,
+                    GenerationFailed(f"llama.cpp failed to compute {self._failed_steps} times in a row."),
+                )
+            else:
+                self.scheduler.resync(output.sequence, self._backend.resident(item.slot))
+
+    def _emit(self, result: StepResult) -> None:
+        now = self._clock()
+        for request_id, token in result.sampled.items():
+            output = self._outputs[request_id]
+            first = output.ttft_s is None
+            ends_turn = self._backend.is_eog(token) and not output.sequence.sampling.ignore_eos
+            gap = output.token(self._backend.piece(token), now, ends_turn=ends_turn)
+            if first:
+                self.metrics.first_token(now - output.submitted)
+            else:
+                self.metrics.gap(gap)
+            self._mail.add(output.stream)
+            if (reason := self._finish_reason(output, ends_turn)) is not None:
+                self._finish(output, reason)
+
+    def _finish_reason(self, output: RequestOutput, ends_turn: bool) -> FinishReason | None:
+        sequence = output.sequence
+        if ends_turn or output.stopped:
+            return FinishReason.STOP
+        if sequence.tokens_left == 0:
+            return FinishReason.LENGTH
+        if len(sequence.tokens) > self.scheduler.limits.sequence_cells:
+            return FinishReason.CONTEXT
+        return None
+
+    def _finish(self, output: RequestOutput, reason: FinishReason) -> None:
+        self._retire(output)
+        output.finish(reason, self._clock())
+        self.metrics.finished(reason)
+        self._mail.add(output.stream)
+
+    def _fail(self, output: RequestOutput, error: RequestError) -> None:
+        self._retire(output)
+        output.stream.fail(error)
+        self.metrics.finished(None)
+        self._mail.add(output.stream)
+
+    def _retire(self, output: RequestOutput) -> None:
+        sequence = output.sequence
+        if self._outputs.pop(sequence.request_id, None) is None:
+            return
+        if sequence.session_id is not None:
+            self.encoder.remember(sequence.session_id, sequence.tokens[: sequence.computed])
+        self._backend.close_sampler(sequence.request_id)
+        self.scheduler.finish(sequence)
+
+    def _measure(self, plan: StepPlan, result: StepResult, start: float) -> None:
+        generated = len(result.sampled)
+        self.metrics.step(
+            generated=generated,
+            prefilled=plan.tokens - sum(1 for w in plan.work if w.sample and len(w.tokens) == 1),
+            result=result,
+            busy_s=self._clock() - start,
+        )
+
+    def _publish(self, plan: StepPlan) -> None:
+        scheduler = self.scheduler
+        self._live_at = self._clock()
+        self._live = EngineStats(
+            active=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            batch_tokens=plan.tokens,
+            batch_capacity=scheduler.limits.batch_tokens,
+            batch_sequences=len(plan.work),
+            max_sessions=scheduler.limits.max_sessions,
+            kv_cells_used=scheduler.cache.used,
+            kv_cells_total=scheduler.cache.cells,
+            preempted=scheduler.preempted,
+            requests=(
+                *(self._request_stats(s, None) for s in scheduler.running),
+                *(self._request_stats(s, i) for i, s in enumerate(scheduler.waiting)),
+            ),
+        )
+
+    def _request_stats(self, sequence: Sequence, queue_position: int | None) -> RequestStats:
+        output = self._outputs[sequence.request_id]
+        phase = RequestPhase.DECODE if output.ttft_s is not None else RequestPhase.PREFILL
+        return RequestStats(
+            request_id=sequence.request_id,
+            session_id=sequence.session_id,
+            phase=phase if queue_position is None else RequestPhase.WAITING,
+            prompt_tokens=sequence.prompt_tokens,
+            computed_tokens=sequence.computed,
+            cached_tokens=sequence.cached_tokens,
+            completion_tokens=sequence.completion_tokens,
+            tokens_per_second=output.tokens_per_second,
+            ttft_s=output.ttft_s,
+            queue_position=queue_position,
+        )

@@ -1,0 +1,166 @@
+"""What the machine is doing: memory and load of CPU and GPUs. Every value may be missing.
+
+GPUs are read through NVML. A driver that is absent, a GPU cut into MIG instances, unified memory or a missing
+permission each take away some values and never raise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psutil
+
+__all__ = ["DeviceMonitor", "DeviceReading", "GpuReading"]
+
+_MIN_INTERVAL_S = 0.2  # shorter windows make the CPU load mere noise
+_NVML_TEMPERATURE_GPU = 0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReading:
+    """One GPU, or one MIG instance of it; None is what the driver does not tell.
+
+    Args:
+        vram_used, vram_total: bytes, of all processes.
+        load_percent: share of the last sampling period in which a kernel ran.
+        temperature_c: degrees Celsius.
+    """
+
+    name: str | None = None
+    vram_used: int | None = None
+    vram_total: int | None = None
+    load_percent: float | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReading:
+    """The machine at one moment; sizes in bytes, None where unknown.
+
+    Args:
+        process_rss: resident memory of this process; a model's memory-mapped pages count.
+        cpu_percent: of all cores together, since the reading before; None in the first.
+    """
+
+    ram_used: int | None = None
+    ram_total: int | None = None
+    process_rss: int | None = None
+    cpu_percent: float | None = None
+    gpus: tuple[GpuReading, ...] = ()
+
+
+class DeviceMonitor:
+    """Reads the devices; callable from any thread, costs a millisecond or less per GPU.
+
+    Readings less than `min_interval_s` apart are one reading.
+    """
+
+    def __init__(
+        self, *, min_interval_s: float = _MIN_INTERVAL_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._min_interval_s = min_interval_s
+        self._last: tuple[float, DeviceReading] | None = None
+        self._cpu_times: tuple[float, float] | None = None
+        self._nvml: Any = None
+        self._nvml_tried = False
+
+    def read(self) -> DeviceReading:
+        """The present reading. Never raises."""
+        with self._lock:
+            now = self._clock()
+            if self._last is not None and now - self._last[0] < self._min_interval_s:
+                return self._last[1]
+            reading = self._read_now()
+            self._last = (now, reading)
+            return reading
+
+    def _read_now(self) -> DeviceReading:
+        memory = _attempt(psutil.virtual_memory)
+        rss = _attempt(lambda: psutil.Process().memory_info().rss)
+        return DeviceReading(
+            ram_used=None if memory is None else memory.total - memory.available,
+            ram_total=None if memory is None else memory.total,
+            process_rss=rss,
+            cpu_percent=self._cpu_percent(),
+            gpus=tuple(self._gpus()),
+        )
+
+    def _cpu_percent(self) -> float | None:
+        # psutil.cpu_percent keeps its state per thread; readers come from a pool of them.
+        times = _attempt(psutil.cpu_times)
+        if times is None:
+            return None
+        fields = times._asdict()
+        total = sum(value for name, value in fields.items() if not name.startswith("guest"))
+        idle = fields.get("idle", 0.0) + fields.get("iowait", 0.0)
+        before, self._cpu_times = self._cpu_times, (total, idle)
+        if before is None or total <= before[0]:
+            return None
+        busy = 1.0 - (idle - before[1]) / (total - before[0])
+        return 100.0 * min(1.0, max(0.0, busy))
+
+    def _gpus(self) -> Iterator[GpuReading]:
+        if not self._nvml_tried:
+            self._nvml_tried = True
+            self._nvml = _attempt(_load_nvml)
+        if self._nvml is None:
+            return
+        for index in range(_attempt(self._nvml.nvmlDeviceGetCount) or 0):
+            handle = _attempt(lambda i=index: self._nvml.nvmlDeviceGetHandleByIndex(i))
+            if handle is None:
+                yield GpuReading()
+                continue
+            instances = _mig_instances(self._nvml, handle)
+            for part in instances or [handle]:
+                yield _read_gpu(self._nvml, part, parent=handle)
+
+
+def _read_gpu(nvml: Any, handle: Any, *, parent: Any) -> GpuReading:
+    name = _attempt(lambda: nvml.nvmlDeviceGetName(handle)) or _attempt(
+        lambda: nvml.nvmlDeviceGetName(parent)
+    )
+    memory = _attempt(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    load = _attempt(lambda: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+    temperature = _attempt(lambda: float(nvml.nvmlDeviceGetTemperature(parent, _NVML_TEMPERATURE_GPU)))
+    return GpuReading(
+        name=name.decode(errors="replace") if isinstance(name, bytes) else name,
+        vram_used=_attempt(lambda: int(memory.used)),
+        vram_total=_attempt(lambda: int(memory.total)),
+        load_percent=load,
+        temperature_c=temperature,
+    )
+
+
+def _mig_instances(nvml: Any, handle: Any) -> list[Any]:
+    mode = _attempt(lambda: nvml.nvmlDeviceGetMigMode(handle))
+    if not mode or mode[0] != 1:
+        return []
+    slots = _attempt(lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
+    found = [
+        _attempt(lambda i=index: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, i))
+        for index in range(slots)
+    ]
+    return [instance for instance in found if instance is not None]
+
+
+def _load_nvml() -> Any:
+    nvml = importlib.import_module("pynvml")
+    nvml.nvmlInit()
+    return nvml
+
+
+def _attempt(read: Callable[[], T]) -> T | None:
+    # NVML's errors are made at run time, one class per code, and old drivers lack whole functions.
+    try:
+        return read()
+    except Exception:
+        return None

@@ -1,0 +1,424 @@
+"""The only importer of llama.cpp: a loaded model with one context, on the low-level API.
+
+llama.cpp aborts the process on bad input, so everything is checked here before a call. Handles are freed
+by `close`, in order, and never by the garbage collector.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import llama_cpp.llama_cpp as lib
+import numpy as np
+import psutil
+
+from engine.backend import ModelInfo
+from engine.batch import BatchArrays
+from engine.chat_template import CHATML, PLAIN, ChatTemplate
+from engine.config import EngineConfig
+from engine.errors import (
+    LoadCancelled,
+    ModelCorrupt,
+    ModelNotFound,
+    ModelTooLarge,
+    TemplateError,
+)
+from engine.sampling import chain_stages, is_greedy, resolve_seed, uses_penalties
+from engine.step import StepPlan, StepResult, StepStatus, Trim
+from engine.types import ChatMessage, SamplingParams
+
+__all__ = ["LlamaBackend", "supports_gpu_offload", "system_info"]
+
+_log = logging.getLogger("engine.llama")
+_DEFAULT_CELLS = 16_384
+_STATUS = {0: StepStatus.OK, 1: StepStatus.NO_KV, -1: StepStatus.INVALID}
+_LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # 1 is debug, 5 continues a line
+_FLASH = {"auto": -1, "off": 0, "on": 1}
+
+_recent: deque[str] = deque(maxlen=200)  # llama.cpp's log lines, to say why a load failed
+
+
+@lib.llama_log_callback
+def _on_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+    line = text.decode(errors="replace").rstrip()
+    if level != 1:
+        _recent.append(line)
+    _log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+_backend_lock = Lock()
+_backend_ready = False
+
+
+def _init_backend() -> None:
+    global _backend_ready
+    with _backend_lock:
+        if not _backend_ready:
+            lib.llama_log_set(_on_log, ctypes.c_void_p(0))
+            lib.llama_backend_init()
+            _backend_ready = True
+
+
+def supports_gpu_offload() -> bool:
+    """Whether this build of llama.cpp can use a GPU that is there."""
+    _init_backend()
+    return bool(lib.llama_supports_gpu_offload())
+
+
+def system_info() -> str:
+    """llama.cpp's version and the CPU features it was compiled for."""
+    _init_backend()
+    return f"{lib.llama_version().decode()} {lib.llama_print_system_info().decode()}".strip()
+
+
+class LlamaBackend:
+    """A model and its context; see `engine.backend.Backend`."""
+
+    info: ModelInfo
+
+    def __init__(
+        self, config: EngineConfig, on_progress: Callable[[float], bool] = lambda fraction: True
+    ) -> None:
+        """Load the model and make its context.
+
+        Args:
+            config: what to load and how.
+            on_progress: called with 0..1 on this thread; returning False stops the load.
+
+        Raises:
+            ModelNotFound, ModelCorrupt, ModelTooLarge, LoadCancelled
+        """
+        _init_backend()
+        self._config = config
+        self._samplers: dict[int, Any] = {}
+        self._greedy: set[int] = set()
+        self._pieces: dict[bool, list[bytes | None]] = {}
+        self._model = _load_model(config, on_progress)
+        self._offloaded = _offloaded_layers()
+        self._context = None
+        try:
+            self._vocab = lib.llama_model_get_vocab(self._model)
+            self._vocab_size = int(lib.llama_vocab_n_tokens(self._vocab))
+            self._pieces = {flag: [None] * self._vocab_size for flag in (False, True)}
+            self._open(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, config: EngineConfig) -> None:
+        warnings: list[str] = []
+        template, template_name, stop = self._choose_template(config, warnings)
+        self._template = template
+        trained = int(lib.llama_model_n_ctx_train(self._model))
+        cells = config.context_tokens or min(_DEFAULT_CELLS, 4 * trained)
+        kv_bytes = self._kv_bytes_per_token()
+        _check_memory(config, int(lib.llama_model_size(self._model)), cells * kv_bytes)
+        self._context = _make_context(self._model, config, cells)
+        self._memory = lib.llama_get_memory(self._context)
+        cells = int(lib.llama_n_ctx(self._context))
+        if config.context_tokens > trained:
+            warnings.append(f"The model was trained for {trained:,} tokens; one chat is limited to that.")
+        recurrent = lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
+        self.info = ModelInfo(
+            name=self._meta("general.name") or config.model_path.stem,
+            description=self._text(lib.llama_model_desc),
+            path=config.model_path,
+            context_tokens=min(trained, cells),
+            kv_cells=cells,
+            trained_context=trained,
+            vocab_size=self._vocab_size,
+            size_bytes=int(lib.llama_model_size(self._model)),
+            parameters=int(lib.llama_model_n_params(self._model)),
+            kv_bytes_per_token=kv_bytes,
+            layer_count=int(lib.llama_model_n_layer(self._model)),
+            offloaded_layers=self._offloaded,
+            template_name=template_name,
+            stop=stop,
+            partial_removal=not recurrent,
+            warnings=tuple(warnings),
+        )
+        self._batch = BatchArrays(config.batch_tokens)
+        self._raw = _raw_batch(self._batch)
+        self._warm_up()
+
+    # Text
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        """Text to token ids."""
+        data = text.encode("utf-8", "replace")
+        if add_special and self._bos and data.startswith(self._bos):
+            add_special = False  # the template printed the begin token itself
+        size = len(data) + 8
+        buffer = (lib.llama_token * size)()
+        count = lib.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, parse_special)
+        if count < 0:
+            size = -count
+            buffer = (lib.llama_token * size)()
+            count = lib.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, parse_special)
+        return list(buffer[:count])
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """A token's bytes, remembered after the first call."""
+        known = self._pieces[special]
+        piece = known[token]
+        if piece is None:
+            piece = known[token] = self._read_piece(token, special)
+        return piece
+
+    def is_eog(self, token: int) -> bool:
+        """Whether a token ends the model's turn."""
+        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+
+    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+        """Messages to prompt text; lone surrogates, which no tokeniser knows, are replaced."""
+        return self._template.render(messages).encode("utf-8", "replace").decode()
+
+    def _read_piece(self, token: int, special: bool) -> bytes:
+        if not 0 <= token < self._vocab_size:
+            raise ValueError(f"token {token} is not in a vocabulary of {self._vocab_size}")
+        buffer = ctypes.create_string_buffer(128)
+        length = lib.llama_token_to_piece(self._vocab, token, buffer, 128, 0, special)
+        if length < 0:
+            buffer = ctypes.create_string_buffer(-length)
+            length = lib.llama_token_to_piece(self._vocab, token, buffer, -length, 0, special)
+        return buffer.raw[:length]
+
+    # Sampling
+
+    def open_sampler(self, request_id: int, params: SamplingParams, prompt: SequenceOf[int]) -> None:
+        """Make the sampler of a request; `params.seed` must be set."""
+        if is_greedy(params):
+            self._greedy.add(request_id)
+            return
+        seed = resolve_seed(params)
+        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        for stage in chain_stages(params, seed=seed, vocab_size=self._vocab_size):
+            make = getattr(lib, f"llama_sampler_init_{stage.name}")
+            lib.llama_sampler_chain_add(chain, make(*stage.args))
+        if uses_penalties(params):
+            for token in prompt[-params.penalty_last_n :]:
+                lib.llama_sampler_accept(chain, token)
+        self._samplers[request_id] = chain
+
+    def close_sampler(self, request_id: int) -> None:
+        """Free the sampler of a request."""
+        self._greedy.discard(request_id)
+        if (chain := self._samplers.pop(request_id, None)) is not None:
+            lib.llama_sampler_free(chain)
+
+    def _sample(self, request_id: int, row: int) -> int:
+        if request_id in self._greedy:
+            logits = lib.llama_get_logits_ith(self._context, row)
+            return int(np.ctypeslib.as_array(logits, (self._vocab_size,)).argmax())
+        return int(lib.llama_sampler_sample(self._samplers[request_id], self._context, row))
+
+    # Steps
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Trim, run one forward, sample every row that asks for it."""
+        for trim in plan.trims:
+            self._trim(trim)
+        if not plan.work:
+            return StepResult()
+        start = time.perf_counter()
+        self._raw.n_tokens, rows = self._batch.fill(plan.work)
+        code = int(lib.llama_decode(self._context, self._raw))
+        if code != 0:
+            _log.warning("llama_decode returned %d for %d tokens", code, self._raw.n_tokens)
+            return StepResult(_STATUS.get(code, StepStatus.PARTIAL), {}, time.perf_counter() - start)
+        if rows:
+            lib.llama_synchronize(self._context)
+        decoded = time.perf_counter()
+        sampled = {request_id: self._sample(request_id, row) for request_id, row in rows}
+        return StepResult(StepStatus.OK, sampled, decoded - start, time.perf_counter() - decoded)
+
+    def resident(self, slot: int) -> int:
+        """Tokens of a slot in the KV cache."""
+        return int(lib.llama_memory_seq_pos_max(self._memory, slot)) + 1
+
+    def state_bytes(self) -> int:
+        """Size of the context's state, which counts the occupied KV cells: the leak oracle."""
+        return int(lib.llama_state_get_size(self._context))
+
+    def _trim(self, trim: Trim) -> None:
+        if not 0 <= trim.slot < self._config.sequences:
+            raise ValueError(f"slot {trim.slot} is not one of {self._config.sequences}")
+        if not lib.llama_memory_seq_rm(self._memory, trim.slot, trim.keep, -1):
+            raise ValueError(f"this model's memory cannot be cut at {trim.keep}")
+
+    def close(self) -> None:
+        """Free samplers, context and model, in this order."""
+        for request_id in [*self._samplers]:
+            self.close_sampler(request_id)
+        if self._context is not None:
+            lib.llama_free(self._context)
+            self._context = None
+        if self._model is not None:
+            lib.llama_model_free(self._model)
+            self._model = None
+
+    # Loading
+
+    def _choose_template(
+        self, config: EngineConfig, warnings: list[str]
+    ) -> tuple[ChatTemplate, str, tuple[str, ...]]:
+        bos, eos = (
+            "" if token < 0 else self.piece(token, special=True).decode(errors="replace")
+            for token in (lib.llama_vocab_bos(self._vocab), lib.llama_vocab_eos(self._vocab))
+        )
+        self._bos = bos.encode() if lib.llama_vocab_get_add_bos(self._vocab) else b""
+        if config.chat_template is not None:
+            return ChatTemplate(config.chat_template, bos=bos, eos=eos), "configured", ()
+        source = lib.llama_model_chat_template(self._model, None)
+        if source:
+            try:
+                return ChatTemplate(source.decode(errors="replace"), bos=bos, eos=eos), "gguf", ()
+            except TemplateError as error:
+                warnings.append(str(error))
+        if len(self.tokenize("<|im_start|>", parse_special=True)) == 1:
+            warnings.append("The model carries no usable chat template; the ChatML fallback is used.")
+            return ChatTemplate(CHATML), "ChatML fallback", ()
+        warnings.append(
+            "The model carries no chat template, so it is probably a base model that continues text rather"
+            " than answers; the plain fallback (User: / Assistant:) is used."
+        )
+        return ChatTemplate(PLAIN), "plain fallback", ("\nUser:", "\nInstructions:")
+
+    def _kv_bytes_per_token(self) -> int:
+        layers = int(lib.llama_model_n_layer(self._model))
+        heads = max(1, int(lib.llama_model_n_head(self._model)))
+        head_size = int(lib.llama_model_n_embd(self._model)) // heads
+        arch = self._meta("general.architecture")
+        sizes = [int(self._meta(f"{arch}.attention.{part}_length") or head_size) for part in ("key", "value")]
+        return layers * int(lib.llama_model_n_head_kv(self._model)) * sum(sizes) * 2  # f16
+
+    def _meta(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(512)
+        length = lib.llama_model_meta_val_str(self._model, key.encode(), buffer, 512)
+        return buffer.value.decode(errors="replace") if length > 0 else ""
+
+    def _text(self, read: Any) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        read(self._model, buffer, 256)
+        return buffer.value.decode(errors="replace")
+
+    def _warm_up(self) -> None:
+        """One forward, so that the first request does not pay for pages and buffers never touched."""
+        self._batch.token[0], self._batch.pos[0], self._batch.seq_id[0] = 0, 0, 0
+        self._batch.logits[0] = 1
+        self._raw.n_tokens = 1
+        lib.llama_decode(self._context, self._raw)
+        lib.llama_memory_clear(self._memory, True)
+
+
+def _load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
+    _check_file(config.model_path)
+    stopped = False
+
+    def report(fraction: float, _: ctypes.c_void_p) -> bool:
+        nonlocal stopped
+        stopped = stopped or not on_progress(fraction)
+        return not stopped
+
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = config.gpu_layers
+    callback = lib.llama_progress_callback(report)
+    params.progress_callback = callback
+    _recent.clear()
+    model = lib.llama_model_load_from_file(str(config.model_path).encode(), params)
+    if model:
+        return model
+    if stopped:
+        raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
+    raise ModelCorrupt(f"{config.model_path} cannot be loaded: {_reason()}.")
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise ModelNotFound(f"There is no file {path}.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
+    if magic != b"GGUF":
+        raise ModelCorrupt(f"{path} is not a GGUF file (it does not begin with the letters GGUF).")
+
+
+def _reason() -> str:
+    """The most telling of llama.cpp's last log lines."""
+    said = [line for line in _recent if "error loading model" in line or line.startswith("gguf_init")]
+    specific = [line for line in said if "failed to load model from" not in line] or said
+    if not specific:
+        return "llama.cpp gave no reason"
+    text = specific[0].split("error loading model: ")[-1]
+    return re.sub(r"^\w+: ", "", text).rstrip(".")
+
+
+def _check_memory(config: EngineConfig, weights: int, kv_bytes: int) -> None:
+    """Refuse what this machine's RAM can never hold; with a GPU llama.cpp itself decides."""
+    if config.gpu_layers != 0 and lib.llama_supports_gpu_offload():
+        return
+    memory = psutil.virtual_memory()
+    if kv_bytes > memory.available or weights + kv_bytes > memory.total:
+        raise ModelTooLarge(
+            f"{config.model_path.name} needs {weights / 2**30:.1f} GiB for its weights and"
+            f" {kv_bytes / 2**30:.1f} GiB for the context; {memory.available / 2**30:.1f} of"
+            f" {memory.total / 2**30:.1f} GiB RAM are free. Choose a smaller model or lower context_tokens."
+        )
+
+
+def _make_context(model: Any, config: EngineConfig, cells: int) -> Any:
+    params = lib.llama_context_default_params()
+    params.n_ctx = max(cells, config.batch_tokens)
+    # One ubatch per llama_decode: a failed step changes nothing, a cancel waits for one forward.
+    params.n_batch = params.n_ubatch = config.batch_tokens
+    params.n_seq_max = config.sequences
+    params.n_outputs_max = config.sequences  # fewer than n_seq_max aborts the process
+    params.n_threads = params.n_threads_batch = config.thread_count
+    params.flash_attn_type = _FLASH[config.flash_attention]
+    params.kv_unified = True
+    params.swa_full = True
+    params.no_perf = True
+    _recent.clear()
+    context = lib.llama_init_from_model(model, params)
+    if not context:
+        raise ModelTooLarge(
+            f"llama.cpp could not make a context of {cells:,} tokens: {_last_error()}."
+            " Lower context_tokens, or gpu_layers if the GPU is full."
+        )
+    return context
+
+
+def _last_error() -> str:
+    failed = [line for line in _recent if "fail" in line or "error" in line]
+    return re.sub(r"^\w+: ", "", failed[0]).rstrip(".") if failed else "no reason given"
+
+
+def _offloaded_layers() -> int:
+    for line in reversed(_recent):
+        if match := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
+            return int(match[1])
+    return 0
+
+
+def _raw_batch(arrays: BatchArrays) -> Any:
+    """A llama_batch over the arrays' memory; the arrays must outlive it."""
+    raw = lib.llama_batch()
+    raw.token = arrays.token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
+    raw.pos = arrays.pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
+    raw.n_seq_id = arrays.n_seq_id.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+    raw.seq_id = ctypes.cast(
+        arrays.seq_id_pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id))
+    )
+    raw.logits = arrays.logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+    return raw

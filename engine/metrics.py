@@ -1,0 +1,125 @@
+"""Counters and windows, written by the engine thread and read by anyone."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from threading import Lock
+from time import monotonic
+
+import numpy as np
+
+from engine.step import StepResult
+from engine.types import EngineStats, FinishReason
+
+__all__ = ["Metrics"]
+
+_RATE_WINDOW = 3.0  # seconds
+_REQUEST_WINDOW = 60.0
+
+
+class _Rate:
+    """Events per second over the last seconds."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._events: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def add(self, now: float, count: int) -> None:
+        self._events.append((now, count))
+        self._sum += count
+        self._drop(now)
+
+    def read(self, now: float) -> float:
+        """Events per second; a window that is not full yet counts from its first event."""
+        self._drop(now)
+        if not self._events:
+            return 0.0
+        return self._sum / max(0.25, min(self._window, now - self._events[0][0]))
+
+    def _drop(self, now: float) -> None:
+        while self._events and self._events[0][0] < now - self._window:
+            self._sum -= self._events.popleft()[1]
+
+
+class Metrics:
+    """What the engine has done; every method is thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._decode = _Rate(_RATE_WINDOW)
+        self._prefill = _Rate(_RATE_WINDOW)
+        self._requests = _Rate(_REQUEST_WINDOW)
+        self._gaps: deque[float] = deque(maxlen=2048)
+        self._ttfts: deque[float] = deque(maxlen=256)
+        self._totals = EngineStats()
+        self._busy_s = self._llama_s = 0.0
+
+    def step(self, *, generated: int, prefilled: int, result: StepResult, busy_s: float) -> None:
+        """Enter one step: tokens sampled, prompt tokens computed, seconds from its begin to its end."""
+        now = monotonic()
+        with self._lock:
+            if generated:
+                self._decode.add(now, generated)
+            if prefilled:
+                self._prefill.add(now, prefilled)
+            self._busy_s += busy_s
+            self._llama_s += result.decode_s + result.sample_s
+            self._totals = replace(
+                self._totals,
+                steps=self._totals.steps + 1,
+                completion_tokens=self._totals.completion_tokens + generated,
+            )
+
+    def gap(self, seconds: float) -> None:
+        """Enter the time between two tokens of one request."""
+        self._gaps.append(seconds)
+
+    def first_token(self, seconds: float) -> None:
+        """Enter the time to the first token of a request."""
+        self._ttfts.append(seconds)
+
+    def admitted(self, prompt_tokens: int, cached_tokens: int) -> None:
+        """Enter a request that left the queue."""
+        with self._lock:
+            self._totals = replace(
+                self._totals,
+                prompt_tokens=self._totals.prompt_tokens + prompt_tokens,
+                cached_tokens=self._totals.cached_tokens + cached_tokens,
+            )
+
+    def finished(self, reason: FinishReason | None) -> None:
+        """Enter the end of a request; None is a failure."""
+        key = "requests_failed" if reason is None else "requests_done"
+        if reason is FinishReason.CANCELLED:
+            key = "requests_cancelled"
+        with self._lock:
+            self._requests.add(monotonic(), 1)
+            self._totals = replace(self._totals, **{key: getattr(self._totals, key) + 1})
+
+    def snapshot(self) -> EngineStats:
+        """Totals, rates and percentiles; the live fields are left at their defaults."""
+        now = monotonic()
+        with self._lock:
+            totals = self._totals
+            p50, p95, p99 = _percentiles(list(self._gaps), (50, 95, 99))
+            (ttft,) = _percentiles(list(self._ttfts), (50,))
+            return replace(
+                totals,
+                tokens_per_second=self._decode.read(now),
+                prefill_tokens_per_second=self._prefill.read(now),
+                requests_per_second=self._requests.read(now),
+                itl_p50_s=p50,
+                itl_p95_s=p95,
+                itl_p99_s=p99,
+                ttft_p50_s=ttft,
+                prefix_hit_rate=totals.cached_tokens / totals.prompt_tokens if totals.prompt_tokens else None,
+                overhead=1.0 - self._llama_s / self._busy_s if self._busy_s else 0.0,
+            )
+
+
+def _percentiles(values: list[float], ranks: tuple[int, ...]) -> list[float | None]:
+    if not values:
+        return [None] * len(ranks)
+    return [float(value) for value in np.percentile(values, ranks)]

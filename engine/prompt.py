@@ -1,0 +1,88 @@
+"""Chat messages to tokens, so that a later turn begins with the tokens of the earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from threading import Lock
+
+from engine.backend import Backend
+from engine.types import ChatMessage
+
+__all__ = ["PromptEncoder"]
+
+_SESSIONS = 512
+
+
+class PromptEncoder:
+    """Renders and tokenises prompts; thread-safe.
+
+    A model does not always generate the tokens its tokeniser would choose for the same text. So a session's
+    tokens, as they lie in the KV cache, are remembered: where the new prompt's text begins with
+    theirs, they are taken over and only the rest is tokenised. Without this a reused cache would end at
+    the first such token.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._lock = Lock()
+        self._known: dict[str, tuple[int, ...]] = {}
+
+    def encode(self, messages: SequenceOf[ChatMessage], session_id: str | None = None) -> list[int]:
+        """Tokens of the rendered messages.
+
+        Raises:
+            TemplateError: the chat template refuses the messages.
+        """
+        text = self._backend.render(messages)
+        with self._lock:
+            known = self._known.get(session_id) if session_id is not None else None
+        reused, offset = self._reusable(known or (), text.encode())
+        if not reused:
+            return self._backend.tokenize(text, add_special=True, parse_special=True)
+        return reused + self._backend.tokenize(text.encode()[offset:].decode(), parse_special=True)
+
+    def remember(self, session_id: str, tokens: SequenceOf[int]) -> None:
+        """Note a session's tokens when a request of its ends."""
+        with self._lock:
+            self._known.pop(session_id, None)
+            self._known[session_id] = tuple(tokens)
+            while len(self._known) > _SESSIONS:
+                del self._known[next(iter(self._known))]
+
+    def forget(self, session_id: str) -> None:
+        """Drop what is remembered of a session."""
+        with self._lock:
+            self._known.pop(session_id, None)
+
+    def _reusable(self, known: tuple[int, ...], text: bytes) -> tuple[list[int], int]:
+        """The longest run of known tokens that spells the text's beginning, and the bytes it spells.
+
+        It ends where a control token ends or begins: only there do two parts tokenise apart as they do
+        together.
+        """
+        offset = 0
+        safe = (0, 0)
+        for index, token in enumerate(known):
+            piece = self._backend.piece(token, special=True)
+            control = self._is_control(token)
+            if index == 0 and control and not text.startswith(piece):
+                piece = b""  # a begin token that the tokeniser adds and the template does not print
+            elif control:
+                safe = (index, offset)
+            if not text.startswith(piece, offset):
+                break
+            offset += len(piece)
+            if control:
+                safe = (index + 1, offset)
+        else:
+            if self._control_follows(text, offset):
+                safe = (len(known), offset)
+        return list(known[: safe[0]]), safe[1]
+
+    def _control_follows(self, text: bytes, offset: int) -> bool:
+        head = text[offset : offset + 64].decode(errors="ignore")
+        tokens = self._backend.tokenize(head, parse_special=True) if head else []
+        return bool(tokens) and self._is_control(tokens[0])
+
+    def _is_control(self, token: int) -> bool:
+        return not self._backend.piece(token) and bool(self._backend.piece(token, special=True))

@@ -1,0 +1,58 @@
+"""One request's mutable state, as scheduler and core see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engine.types import SamplingParams
+
+__all__ = ["Sequence", "SequenceStatus"]
+
+
+class SequenceStatus(StrEnum):
+    """Where a sequence stands between two steps."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A prompt that grows by the tokens generated for it.
+
+    There is no prefill phase and no decode phase: `computed` catches up with `len(tokens)`, by many
+    tokens a step while the prompt is read and by one afterwards (as in vLLM V1). A preempted
+    sequence starts again at `computed == 0` and keeps its tokens.
+    """
+
+    request_id: int
+    tokens: list[int]
+    sampling: SamplingParams
+    session_id: str | None = None
+    prompt_tokens: int = field(init=False)
+    status: SequenceStatus = SequenceStatus.WAITING
+    slot: int | None = None
+    computed: int = 0
+    cached_tokens: int = 0
+    preemptions: int = 0
+
+    def __post_init__(self) -> None:
+        self.prompt_tokens = len(self.tokens)
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that are known but not in the KV cache yet; 1 for a sequence that decodes."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated so far."""
+        return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens that may still be generated; None when only the context limits them."""
+        limit = self.sampling.max_tokens
+        return None if limit is None else limit - self.completion_tokens

@@ -1,0 +1,123 @@
+"""From the engine thread to the reader's event loop.
+
+The engine thread writes into each stream's buffer and wakes each loop once per step, however many
+streams it feeds there. A reader that lags finds several tokens merged into one chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from threading import Lock
+from typing import NoReturn
+
+from engine.types import FinishReason, Timings, TokenChunk
+
+__all__ = ["Mailroom", "TokenStream"]
+
+
+class TokenStream:
+    """The answer to one request: an async iterator of `TokenChunk`.
+
+    It ends exactly once: normally, with `finish_reason` and `timings` set, or by raising an
+    `EngineError`. Leaving the loop early does not stop the engine; `cancel` does.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_cancel: Callable[[TokenStream], None]) -> None:
+        self.finish_reason: FinishReason | None = None
+        self.timings = Timings()
+        self.seed: int | None = None
+        self._loop = loop
+        self._on_cancel = on_cancel
+        self._ready = asyncio.Event()
+        self._lock = Lock()
+        self._text: list[str] = []
+        self._tokens = 0
+        self._outcome: tuple[FinishReason, Timings] | BaseException | None = None
+        self._ended = False
+        self.cancel_requested = False
+
+    def cancel(self) -> None:
+        """Ask the engine to stop; the stream then ends with `FinishReason.CANCELLED`."""
+        self.cancel_requested = True
+        self._on_cancel(self)
+
+    def __aiter__(self) -> TokenStream:
+        return self
+
+    async def __anext__(self) -> TokenChunk:
+        while True:
+            with self._lock:
+                text, tokens, outcome = "".join(self._text), self._tokens, self._outcome
+                if text:
+                    self._text, self._tokens = [], 0
+                self._ready.clear()
+            if text:
+                return TokenChunk(text, tokens)
+            if outcome is not None:
+                self._end(outcome)
+            await self._ready.wait()
+
+    def _end(self, outcome: tuple[FinishReason, Timings] | BaseException) -> NoReturn:
+        if self._ended:
+            raise StopAsyncIteration
+        self._ended = True
+        if isinstance(outcome, BaseException):
+            raise outcome
+        self.finish_reason, self.timings = outcome
+        raise StopAsyncIteration
+
+    # The rest is called by the engine.
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the reader."""
+        return self._loop
+
+    def put(self, text: str, tokens: int = 1) -> None:
+        """Add text; the reader sees it after `wake`."""
+        with self._lock:
+            self._text.append(text)
+            self._tokens += tokens
+
+    def finish(self, reason: FinishReason, timings: Timings) -> None:
+        """End the stream; only the first end counts."""
+        self._settle((reason, timings))
+
+    def fail(self, error: BaseException) -> None:
+        """End the stream with an error; only the first end counts."""
+        self._settle(error)
+
+    def wake(self) -> None:
+        """Let the reader look; on its loop only."""
+        self._ready.set()
+
+    def _settle(self, outcome: tuple[FinishReason, Timings] | BaseException) -> None:
+        with self._lock:
+            if self._outcome is None:
+                self._outcome = outcome
+
+
+class Mailroom:
+    """Collects the streams that got something and wakes their loops, one call per loop."""
+
+    def __init__(self) -> None:
+        self._pending: dict[asyncio.AbstractEventLoop, set[TokenStream]] = {}
+
+    def add(self, stream: TokenStream) -> None:
+        """Note that a stream has news."""
+        self._pending.setdefault(stream.loop, set()).add(stream)
+
+    def flush(self) -> None:
+        """Wake every reader with news."""
+        for loop, streams in self._pending.items():
+            try:
+                loop.call_soon_threadsafe(_wake_all, streams)
+            except RuntimeError:  # the reader's loop is closed: nobody is left to read
+                continue
+        self._pending = {}
+
+
+def _wake_all(streams: set[TokenStream]) -> None:
+    for stream in streams:
+        stream.wake()
