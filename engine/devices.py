@@ -85,11 +85,10 @@ class DeviceMonitor:
 
     def _read_now(self) -> DeviceReading:
         memory = _attempt(psutil.virtual_memory)
-        rss = _attempt(lambda: psutil.Process().memory_info().rss)
         return DeviceReading(
             ram_used=None if memory is None else memory.total - memory.available,
             ram_total=None if memory is None else memory.total,
-            process_rss=rss,
+            process_rss=_attempt(lambda: psutil.Process().memory_info().rss),
             cpu_percent=self._cpu_percent(),
             gpus=tuple(self._gpus()),
         )
@@ -99,7 +98,7 @@ class DeviceMonitor:
         times = _attempt(psutil.cpu_times)
         if times is None:
             return None
-        fields = times._asdict()
+        fields: dict[str, float] = times._asdict()
         total = sum(value for name, value in fields.items() if not name.startswith("guest"))
         idle = fields.get("idle", 0.0) + fields.get("iowait", 0.0)
         before, self._cpu_times = self._cpu_times, (total, idle)
@@ -114,41 +113,34 @@ class DeviceMonitor:
             self._nvml = _attempt(_load_nvml)
         if self._nvml is None:
             return
-        for index in range(_attempt(self._nvml.nvmlDeviceGetCount) or 0):
-            handle = _attempt(lambda i=index: self._nvml.nvmlDeviceGetHandleByIndex(i))
+        for index in range(_ask(self._nvml, "DeviceGetCount") or 0):
+            handle = _ask(self._nvml, "DeviceGetHandleByIndex", index)
             if handle is None:
                 yield GpuReading()
                 continue
-            instances = _mig_instances(self._nvml, handle)
-            for part in instances or [handle]:
+            for part in _mig_instances(self._nvml, handle) or [handle]:
                 yield _read_gpu(self._nvml, part, parent=handle)
 
 
 def _read_gpu(nvml: Any, handle: Any, *, parent: Any) -> GpuReading:
-    name = _attempt(lambda: nvml.nvmlDeviceGetName(handle)) or _attempt(
-        lambda: nvml.nvmlDeviceGetName(parent)
-    )
-    memory = _attempt(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    load = _attempt(lambda: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu))
-    temperature = _attempt(lambda: float(nvml.nvmlDeviceGetTemperature(parent, _NVML_TEMPERATURE_GPU)))
+    name = _ask(nvml, "DeviceGetName", handle) or _ask(nvml, "DeviceGetName", parent)
+    memory = _ask(nvml, "DeviceGetMemoryInfo", handle)
+    load = _ask(nvml, "DeviceGetUtilizationRates", handle)
     return GpuReading(
         name=name.decode(errors="replace") if isinstance(name, bytes) else name,
-        vram_used=_attempt(lambda: int(memory.used)),
-        vram_total=_attempt(lambda: int(memory.total)),
-        load_percent=load,
-        temperature_c=temperature,
+        vram_used=None if memory is None else int(memory.used),
+        vram_total=None if memory is None else int(memory.total),
+        load_percent=None if load is None else float(load.gpu),
+        temperature_c=_ask(nvml, "DeviceGetTemperature", parent, _NVML_TEMPERATURE_GPU),
     )
 
 
 def _mig_instances(nvml: Any, handle: Any) -> list[Any]:
-    mode = _attempt(lambda: nvml.nvmlDeviceGetMigMode(handle))
+    mode = _ask(nvml, "DeviceGetMigMode", handle)
     if not mode or mode[0] != 1:
         return []
-    slots = _attempt(lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
-    found = [
-        _attempt(lambda i=index: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, i))
-        for index in range(slots)
-    ]
+    slots = _ask(nvml, "DeviceGetMaxMigDeviceCount", handle) or 0
+    found = [_ask(nvml, "DeviceGetMigDeviceHandleByIndex", handle, index) for index in range(slots)]
     return [instance for instance in found if instance is not None]
 
 
@@ -158,8 +150,12 @@ def _load_nvml() -> Any:
     return nvml
 
 
-def _attempt(read: Callable[[], T]) -> T | None:
+def _ask(nvml: Any, function: str, *arguments: Any) -> Any:
     # NVML's errors are made at run time, one class per code, and old drivers lack whole functions.
+    return _attempt(lambda: getattr(nvml, f"nvml{function}")(*arguments))
+
+
+def _attempt(read: Callable[[], T]) -> T | None:
     try:
         return read()
     except Exception:
