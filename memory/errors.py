@@ -1,0 +1,113 @@
+"""Everything that can go wrong in the memory, as one tree.
+
+    StoreError
+    ├── StoreUnavailable     the database cannot be opened, read or written
+    ├── DiskFull             there is no room left where the database lies
+    ├── SessionNotFound      no session has this id or title
+    ├── MessageNotFound      no message has this id
+    ├── InvalidTitle         a title without a visible character
+    └── ContextError         a prompt cannot be put together
+        ├── CounterMissing   no model is loaded, so tokens cannot be counted
+        ├── UnknownStrategy  no context strategy has this name
+        └── BudgetTooSmall   what must be sent does not fit
+
+The messages are complete sentences, fit to be shown to a person.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = [
+    "BudgetTooSmall",
+    "ContextError",
+    "CounterMissing",
+    "DiskFull",
+    "InvalidTitle",
+    "MessageNotFound",
+    "SessionNotFound",
+    "StoreError",
+    "StoreUnavailable",
+    "UnknownStrategy",
+]
+
+
+class StoreError(Exception):
+    """Base of every error the memory raises on purpose."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be opened, read or written."""
+
+
+class DiskFull(StoreError):
+    """There is no room left where the database lies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"The disk is full: {path} cannot be written. Free some space and try again.")
+
+
+class SessionNotFound(StoreError):
+    """No session has this id or title.
+
+    Attributes:
+        wanted: what was asked for.
+        nearest: the title or id that comes closest, if one does.
+    """
+
+    def __init__(self, wanted: str, known: Sequence[str] = ()) -> None:
+        self.wanted = wanted
+        folded = {name.casefold(): name for name in reversed(known)}
+        close = difflib.get_close_matches(wanted.casefold(), folded, n=1)
+        self.nearest = folded[close[0]] if close else None
+        hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
+        super().__init__(f"There is no session {wanted!r}.{hint}")
+
+
+class MessageNotFound(StoreError):
+    """No message has this id; its session may have been deleted."""
+
+    def __init__(self, message_id: str) -> None:
+        self.message_id = message_id
+        super().__init__(f"There is no message {message_id!r}; its session may have been deleted.")
+
+
+class InvalidTitle(StoreError):
+    """A title without a visible character."""
+
+
+class ContextError(StoreError):
+    """A prompt cannot be put together."""
+
+
+class CounterMissing(ContextError):
+    """No model is loaded, so tokens cannot be counted."""
+
+    def __init__(self) -> None:
+        super().__init__("The context cannot be measured because no model is loaded. Load a model first.")
+
+
+class UnknownStrategy(ContextError):
+    """No context strategy has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"There is no context strategy {name!r}. Choose one of: {', '.join(known)}.")
+
+
+class BudgetTooSmall(ContextError):
+    """What must be sent does not fit into the budget.
+
+    Attributes:
+        needed: tokens that the prompt takes.
+        available: tokens that it may take.
+    """
+
+    def __init__(self, what: str, needed: int, available: int, advice: str) -> None:
+        self.needed = needed
+        self.available = available
+        super().__init__(f"{what} {needed:,} tokens, but the prompt may take {available:,}. {advice}")

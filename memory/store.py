@@ -1,0 +1,251 @@
+"""`Memory`: the one door to everything that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from memory.counting import CachedCounter
+from memory.cuts import ContextCuts
+from memory.database import Database
+from memory.errors import CounterMissing
+from memory.migrations import migrate
+from memory.ports import TokenCounter
+from memory.sessions import Sessions
+from memory.strategies import ContextInput, find_strategy
+from memory.text import title_from
+from memory.transcript import Transcript
+from memory.types import (
+    HEAD,
+    KEEP,
+    AssembledContext,
+    Budget,
+    Head,
+    Keep,
+    Message,
+    ReplyStatus,
+    Role,
+    SessionRecord,
+)
+
+__all__ = ["Memory"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Memory:
+    """Sessions, their messages, and the prompts made of them.
+
+    Every method may be called from any thread and blocks until it is done; what it wrote is committed
+    when it returns. Event loops call it through `asyncio.to_thread`.
+
+    Args:
+        path: the SQLite file; missing folders are created.
+        counter: counts tokens as the loaded model does; may be set later.
+
+    Raises (every method):
+        StoreUnavailable: the file cannot be opened, read or written, or is not one of ours.
+        DiskFull: there is no room left.
+    """
+
+    title_from = staticmethod(title_from)
+
+    def __init__(self, path: Path, *, counter: TokenCounter | None = None) -> None:
+        self.path = Path(path)
+        self._counter = CachedCounter(counter) if counter is not None else None
+        self._database = Database(self.path)
+        self._sessions = Sessions(self._database)
+        self._transcript = Transcript(self._database, self._sessions)
+        self._cuts = ContextCuts(self._database)
+        try:
+            self._call(migrate, self._database)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def counter(self) -> TokenCounter | None:
+        """Counts tokens as the loaded model does; set it again when the model changes."""
+        return self._counter.counter if self._counter is not None else None
+
+    @counter.setter
+    def counter(self, counter: TokenCounter | None) -> None:
+        self._counter = CachedCounter(counter) if counter is not None else None
+
+    def close(self) -> None:
+        """Wait for running work and close the file. Calling it twice is fine."""
+        self._database.close()
+
+    # Sessions
+
+    def create_session(
+        self, title: str | None = None, *, model: str | None = None, strategy: str | None = None
+    ) -> SessionRecord:
+        """A new session; without a title its first question names it.
+
+        Raises:
+            InvalidTitle, UnknownStrategy.
+        """
+        if strategy is not None:
+            find_strategy(strategy)
+        return self._call(self._sessions.create, title, model, strategy)
+
+    def sessions(self) -> list[SessionRecord]:
+        """All sessions, newest activity first."""
+        return self._call(self._sessions.all)
+
+    def session(self, id_or_title: str) -> SessionRecord:
+        """By id, title (in any case) or the unique start of an id. Raises `SessionNotFound`."""
+        return self._call(self._sessions.require, id_or_title)
+
+    def find_session(self, id_or_title: str) -> SessionRecord | None:
+        """`session`, with None where there is none."""
+        return self._call(self._sessions.find, id_or_title)
+
+    def rename_session(self, session_id: str, title: str) -> SessionRecord:
+        """Raises `SessionNotFound`, `InvalidTitle`."""
+        return self._call(self._sessions.rename, session_id, title)
+
+    def set_session(
+        self,
+        session_id: str,
+        *,
+        model: str | Keep | None = KEEP,
+        strategy: str | Keep | None = KEEP,
+        system_prompt: str | Keep | None = KEEP,
+    ) -> SessionRecord:
+        """Change a session's own choices; None follows the settings.
+
+        Raises:
+            SessionNotFound, UnknownStrategy.
+        """
+        if isinstance(strategy, str):
+            find_strategy(strategy)
+        return self._call(
+            self._sessions.set, session_id, model=model, strategy=strategy, system_prompt=system_prompt
+        )
+
+    def delete_session(self, session_id: str) -> None:
+        """Remove a session for good: its text is overwritten in the file. Raises `SessionNotFound`."""
+        self._call(self._sessions.delete, session_id)
+        self._call(self._database.checkpoint)
+
+    # Messages
+
+    def add_message(
+        self, session_id: str, role: Role, content: str, *, parent_id: str | Head | None = HEAD
+    ) -> Message:
+        """Add a finished message, by default after the session's head; it becomes the head.
+
+        Args:
+            parent_id: another message makes a sibling branch (an edit); None starts from the root.
+
+        Raises:
+            SessionNotFound, MessageNotFound: no such session, or the parent is not one of its messages.
+        """
+        return self._call(self._transcript.add, session_id, role, content, parent_id)
+
+    def begin_reply(
+        self, session_id: str, *, parent_id: str | Head | None = HEAD, model: str | None = None
+    ) -> Message:
+        """An empty reply with status "streaming"; it becomes the head. Raises as `add_message`."""
+        return self._call(self._transcript.begin_reply, session_id, parent_id, model)
+
+    def update_reply(self, message_id: str, content: str) -> None:
+        """Keep a streaming reply's text so far; an ended one stays as it is. Raises `MessageNotFound`."""
+        self._call(self._transcript.update_reply, message_id, content)
+
+    def finish_reply(
+        self,
+        message_id: str,
+        content: str,
+        *,
+        status: ReplyStatus,
+        finish_reason: str | None = None,
+        timings: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Keep a reply's final text and how it ended. Raises `MessageNotFound`."""
+        self._call(self._transcript.finish_reply, message_id, content, status, finish_reason, timings, error)
+
+    def message(self, message_id: str) -> Message:
+        """One message. Raises `MessageNotFound`."""
+        return self._call(self._transcript.get, message_id)
+
+    def messages(self, session_id: str, *, head: str | None = None) -> list[Message]:
+        """A branch from the root to `head`, by default the session's.
+
+        Raises:
+            SessionNotFound, MessageNotFound.
+        """
+        return self._call(self._transcript.branch, session_id, head)
+
+    def siblings(self, message_id: str) -> list[Message]:
+        """The versions of a message, itself included, oldest first. Raises `MessageNotFound`."""
+        return self._call(self._transcript.siblings, message_id)
+
+    def select_branch(self, message_id: str) -> Message:
+        """Make the branch through a message the current one; returns its end. Raises `MessageNotFound`."""
+        return self._call(self._transcript.select_branch, message_id)
+
+    def recover_interrupted(self) -> int:
+        """Mark streaming replies whose process died as "interrupted"; returns how many."""
+        return self._call(self._transcript.recover_interrupted)
+
+    # Context
+
+    def build_context(
+        self,
+        session_id: str,
+        *,
+        query: str | None = None,
+        budget: Budget,
+        strategy: str = "sliding",
+        head: str | None = None,
+        system_prompt: str | None = None,
+    ) -> AssembledContext:
+        """The prompt for the next reply, with an account of what is in it.
+
+        Args:
+            query: what to search the past for; strategies that do not search ignore it.
+            head: the message to answer; the session's head by default.
+            system_prompt: used when the session has none of its own ("" is its own: none).
+
+        Raises:
+            CounterMissing: no model is loaded.
+            UnknownStrategy: no strategy has this name.
+            BudgetTooSmall: what must be sent does not fit.
+            SessionNotFound, MessageNotFound: no such session, or no such head in it.
+        """
+        chosen = find_strategy(strategy)
+        counter = self._counter
+        if counter is None:
+            raise CounterMissing
+        record = self._call(self._sessions.get, session_id)
+        given = ContextInput(
+            messages=tuple(self._call(self._transcript.branch, session_id, head or record.head_id)),
+            budget=budget,
+            counter=counter,
+            system_prompt=record.system_prompt if record.system_prompt is not None else system_prompt,
+            cuts=self._call(self._cuts.made_for, session_id, strategy, budget.tokens),
+            query=query,
+        )
+        # Counting waits for the engine: on this thread, so that no other session's write has to wait.
+        assembly = chosen.assemble(given)
+        if assembly.cut is not None:
+            self._call(self._cuts.remember, session_id, strategy, assembly.cut, budget.tokens)
+        return assembly.context
+
+    def _call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._database.call(work, *args, **kwargs)

@@ -1,0 +1,184 @@
+"""The tree of messages. Every method runs on the database's thread.
+
+Each message has a parent; a session points at the last message of its current branch, its head.
+Editing and regenerating add siblings and copy nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from memory.clock import now
+from memory.database import Database, Row
+from memory.errors import MessageNotFound
+from memory.sessions import Sessions
+from memory.text import storable
+from memory.types import HEAD, Head, Message, ReplyStatus, Role
+from memory.writers import is_alive
+
+__all__ = ["Transcript"]
+
+_BRANCH = """
+    WITH RECURSIVE branch (message_id, parent, height) AS (
+        SELECT id, parent_id, 0 FROM messages WHERE id = ? AND session_id = ?
+        UNION ALL
+        SELECT messages.id, messages.parent_id, height + 1 FROM messages JOIN branch ON messages.id = parent
+    )
+    SELECT messages.* FROM branch JOIN messages ON messages.id = message_id ORDER BY height DESC
+"""
+# The newest message below (or at) a message ends the branch that was looked at last.
+_NEWEST_BELOW = """
+    WITH RECURSIVE below (message_id) AS (
+        SELECT id FROM messages WHERE id = ?
+        UNION ALL
+        SELECT messages.id FROM messages JOIN below ON messages.parent_id = message_id
+    )
+    SELECT messages.* FROM below JOIN messages ON messages.id = message_id ORDER BY number DESC LIMIT 1
+"""
+
+
+class Transcript:
+    """Adds messages, follows branches, keeps a streaming reply's text."""
+
+    def __init__(self, database: Database, sessions: Sessions) -> None:
+        self._database = database
+        self._sessions = sessions
+
+    def add(self, session_id: str, role: Role, content: str, parent_id: str | Head | None = HEAD) -> Message:
+        """A finished message; it becomes the head. Raises `SessionNotFound`, `MessageNotFound`."""
+        with self._database.atomic():
+            message_id = self._insert(session_id, role, storable(content), parent_id, "complete")
+            question = content if role == "user" else None
+            self._sessions.touch(session_id, head_id=message_id, question=question)
+            return self.get(message_id)
+
+    def begin_reply(self, session_id: str, parent_id: str | Head | None, model: str | None) -> Message:
+        """An empty reply that this process is going to write; it becomes the head."""
+        with self._database.atomic():
+            message_id = self._insert(session_id, "assistant", "", parent_id, "streaming", model, os.getpid())
+            self._sessions.touch(session_id, head_id=message_id)
+            return self.get(message_id)
+
+    def update_reply(self, message_id: str, content: str) -> None:
+        """Keep the text so far. A reply that has ended is left as it ended."""
+        changed = self._database.execute(
+            "UPDATE messages SET content = ? WHERE id = ? AND status = 'streaming'",
+            (storable(content), message_id),
+        )
+        if not changed:
+            self.get(message_id)
+
+    def finish_reply(
+        self,
+        message_id: str,
+        content: str,
+        status: ReplyStatus,
+        finish_reason: str | None,
+        timings: Mapping[str, Any] | None,
+        error: str | None,
+    ) -> None:
+        """Keep the final text and how it ended."""
+        with self._database.atomic():
+            reply = self.get(message_id)
+            self._database.execute(
+                "UPDATE messages SET content = ?, status = ?, finish_reason = ?, timings = ?, error = ?,"
+                " writer_pid = NULL WHERE id = ?",
+                (
+                    storable(content),
+                    status,
+                    finish_reason,
+                    json.dumps(dict(timings)) if timings is not None else None,
+                    storable(error) if error is not None else None,
+                    message_id,
+                ),
+            )
+            self._sessions.touch(reply.session_id)
+
+    def recover_interrupted(self) -> int:
+        """Mark the replies whose writer died; returns how many."""
+        with self._database.atomic():
+            rows = self._database.query("SELECT * FROM messages WHERE status = 'streaming'")
+            dead = [row["id"] for row in rows if not is_alive(row["writer_pid"], row["created_at"])]
+            for message_id in dead:
+                self._database.execute(
+                    "UPDATE messages SET status = 'interrupted', writer_pid = NULL WHERE id = ?",
+                    (message_id,),
+                )
+            return len(dead)
+
+    def get(self, message_id: str) -> Message:
+        row = self._database.query_one("SELECT * FROM messages WHERE id = ?", (message_id,))
+        if row is None:
+            raise MessageNotFound(message_id)
+        return _message(row)
+
+    def branch(self, session_id: str, head: str | None = None) -> list[Message]:
+        """The messages from the root to `head`, or to the session's head."""
+        tip = head if head is not None else self._sessions.get(session_id).head_id
+        if tip is None:
+            return []
+        rows = self._database.query(_BRANCH, (tip, session_id))
+        if not rows:
+            raise MessageNotFound(tip)
+        return [_message(row) for row in rows]
+
+    def siblings(self, message_id: str) -> list[Message]:
+        """The messages with the same parent, this one included, oldest first."""
+        message = self.get(message_id)
+        rows = self._database.query(
+            "SELECT * FROM messages WHERE session_id = ? AND parent_id IS ? ORDER BY number",
+            (message.session_id, message.parent_id),
+        )
+        return [_message(row) for row in rows]
+
+    def select_branch(self, message_id: str) -> Message:
+        """Make the branch through this message the current one; returns its last message."""
+        with self._database.atomic():
+            message = self.get(message_id)
+            row = self._database.query_one(_NEWEST_BELOW, (message_id,))
+            tip = _message(row) if row is not None else message
+            self._sessions.touch(message.session_id, head_id=tip.id)
+            return tip
+
+    def _insert(
+        self,
+        session_id: str,
+        role: Role,
+        content: str,
+        parent_id: str | Head | None,
+        status: str,
+        model: str | None = None,
+        writer_pid: int | None = None,
+    ) -> str:
+        session = self._sessions.get(session_id)
+        parent = session.head_id if isinstance(parent_id, Head) else parent_id
+        if parent is not None and self.get(parent).session_id != session_id:
+            raise MessageNotFound(parent)
+        message_id = uuid.uuid4().hex
+        self._database.execute(
+            "INSERT INTO messages"
+            " (id, session_id, parent_id, role, content, status, created_at, model, writer_pid)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (message_id, session_id, parent, role, content, status, now(), model, writer_pid),
+        )
+        return message_id
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        id=row["id"],
+        session_id=row["session_id"],
+        parent_id=row["parent_id"],
+        role=row["role"],
+        content=row["content"],
+        status=row["status"],
+        created_at=row["created_at"],
+        model=row["model"],
+        finish_reason=row["finish_reason"],
+        timings=json.loads(row["timings"]) if row["timings"] is not None else None,
+        error=row["error"],
+    )
