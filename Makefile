@@ -1,0 +1,52 @@
+# stevemin: `make chat` and `make test` are all it takes; `make help` lists the rest.
+
+PYTHON ?= python3
+SETUP = $(PYTHON) scripts/setup.py
+BIN = .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help chat install test lint check format bench peers clean python
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@echo
+	@echo "  PYTHON=python3.12           the interpreter to use"
+	@echo "  GPU=cuda|vulkan|metal|none  how llama.cpp is built; remembered, GPU=auto looks again"
+	@echo "  ARGS='...'                  more arguments for chat, test and bench"
+
+chat: install ## set up if needed, then open the chat
+	@$(BIN)/stevemin $(ARGS)
+
+install: python ## set up .venv and compile llama.cpp, once
+	@$(SETUP) install
+
+test: dev ## install what the tests need and run them
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: dev ## ruff, mypy and the import linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test ## lint, then test: what CI runs
+
+format: dev ## format the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: peers ## measure our throughput beside llama.cpp's own
+	$(BIN)/python bench/throughput.py $(ARGS)
+
+peers: python ## build llama-batched-bench and llama-server into bench/.peers
+	@$(SETUP) peers
+
+clean: ## remove everything that was set up or built here
+	rm -rf .venv build dist bench/.peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.PHONY: dev
+dev: python
+	@$(SETUP) install --dev
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: sudo apt-get install python3 python3-venv, or name another with PYTHON=..." >&2; exit 1; }

@@ -1,0 +1,150 @@
+"""Runs one long command: its output goes to a log, its progress to the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from bootstrap.errors import SetupError
+
+__all__ = ["error_lines", "run_logged", "say"]
+
+_COUNTED = re.compile(r"^\s*\[\s*(\d+)/(\d+)\]")  # ninja
+_PERCENT = re.compile(r"^\s*\[\s*(\d+)%\]")  # make
+_PIP = re.compile(r"^\s*((?:Collecting|Downloading|Building|Installing)\b.*)")
+_ERROR = re.compile(r"\berror\b|\bfatal\b|CMake Error|No space left|not found", re.IGNORECASE)
+_PLAIN_EVERY_S = 30.0
+
+
+def say(line: str) -> None:
+    """A line for the person; stderr, so that output of what runs afterwards stays clean."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run_logged(
+    label: str,
+    command: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a command and show that it is alive.
+
+    Raises:
+        SetupError: it failed; the log's telling lines were shown and the log is named.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as sink:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**os.environ, "PIP_NO_INPUT": "1", **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                process_group=0,  # so that stopping it stops the compilers below it
+            )
+        except OSError as error:
+            raise SetupError(f"{label} failed: cannot run {command[0]}: {error.strerror}.") from error
+        try:
+            _watch(process, _Progress(label), sink)
+        finally:
+            _stop(process)
+    if process.returncode:
+        for line in error_lines(log.read_text(encoding="utf-8")):
+            say(f"    {line}")
+        raise SetupError(f"{label} failed. The whole log: {log}")
+
+
+def error_lines(text: str, limit: int = 12) -> list[str]:
+    """The lines of a log that tell why it ended; its last lines if none does."""
+    lines = [line.rstrip()[:300] for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if _ERROR.search(line) and not _COUNTED.match(line)]
+    return (telling or lines)[-limit:]
+
+
+class _Progress:
+    """One line that changes on a terminal; a line now and then elsewhere."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.status = ""
+        self._started = time.monotonic()
+        self._shown_at = self._started
+        self._live = sys.stderr.isatty()
+
+    def note(self, line: str) -> None:
+        """Learn from one line of output."""
+        if counted := _COUNTED.match(line):
+            done, total = int(counted[1]), int(counted[2])
+            self.status = f"{100 * done // total:3d} %  [{done}/{total}]"
+        elif percent := _PERCENT.match(line):
+            self.status = f"{int(percent[1]):3d} %"
+        elif step := _PIP.match(line):
+            self.status = step[1]
+
+    def show(self) -> None:
+        """Refresh the line."""
+        now = time.monotonic()
+        if self._live:
+            width = shutil.get_terminal_size().columns
+            sys.stderr.write(f"\r\x1b[K{self._line(now)[: width - 1]}")
+            sys.stderr.flush()
+        elif now - self._shown_at >= _PLAIN_EVERY_S:
+            self._shown_at = now
+            say(self._line(now))
+
+    def finish(self, succeeded: bool) -> None:
+        """Leave the line with its outcome."""
+        seconds = time.monotonic() - self._started
+        start = "\r\x1b[K" if self._live else ""
+        say(f"{start}  {self.label}: {'done' if succeeded else 'failed'} after {_clock(seconds)}")
+
+    def _line(self, now: float) -> str:
+        return f"  {self.label}  {_clock(now - self._started)}  {self.status}"
+
+
+def _watch(process: subprocess.Popen[str], progress: _Progress, sink: IO[str]) -> None:
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            sink.write(line)
+            progress.note(line)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    while process.poll() is None:
+        progress.show()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1.0)
+    reader.join(timeout=5.0)  # a grandchild may hold the pipe open
+    progress.finish(process.returncode == 0)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        return
+    for stop in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, stop)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5.0)
+            return
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

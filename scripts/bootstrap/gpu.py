@@ -1,0 +1,133 @@
+"""Which GPU backend llama.cpp is compiled with."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootstrap.errors import SetupError
+
+__all__ = ["BACKENDS", "GpuChoice", "choose", "cmake_flags", "compiler_environment", "identity"]
+
+BACKENDS = ("cuda", "vulkan", "metal", "none")
+
+
+@dataclass(frozen=True)
+class GpuChoice:
+    """A backend, and whether a person asked for it.
+
+    Args:
+        probe: which tools were on the machine when it was detected.
+        note: a line for the person; empty if there is nothing to say.
+    """
+
+    backend: str
+    by_hand: bool
+    probe: str = ""
+    note: str = ""
+
+
+def choose(asked: str, remembered: GpuChoice | None) -> GpuChoice:
+    """Decide from the variable GPU, else as the last time, else by looking at the machine.
+
+    Raises:
+        SetupError: the name is unknown, or the backend's compiler is missing.
+    """
+    asked = asked.strip().lower()
+    if asked in BACKENDS:
+        _check_tools(asked)
+        return GpuChoice(asked, by_hand=True)
+    if asked not in ("", "auto"):
+        raise SetupError(f"GPU={asked} is unknown; it can be {', '.join(BACKENDS)} or auto.")
+    if not asked and remembered is not None and (remembered.by_hand or remembered.probe == _probe()):
+        return remembered
+    return _detect()
+
+
+def cmake_flags(backend: str) -> list[str]:
+    """The options of llama.cpp's build."""
+    metal_off = ["-DGGML_METAL=off"] if platform.system() == "Darwin" else []
+    return {
+        "cuda": ["-DGGML_CUDA=on"],
+        "vulkan": ["-DGGML_VULKAN=on"],
+        "metal": ["-DGGML_METAL=on"],
+        "none": metal_off,
+    }[backend]
+
+
+def compiler_environment(backend: str) -> dict[str, str]:
+    """Environment variables that the build needs besides the flags."""
+    nvcc = find_nvcc()
+    if backend == "cuda" and nvcc and not shutil.which("nvcc"):
+        return {"CUDACXX": nvcc}
+    return {}
+
+
+def identity(backend: str) -> str:
+    """What a binary of this backend depends on: llama.cpp is compiled for the cards that are there."""
+    if backend != "cuda":
+        return ""
+    version = _output([find_nvcc() or "nvcc", "--version"])
+    cards = _output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
+    return hashlib.sha256(f"{version}\n{cards}".encode()).hexdigest()
+
+
+def find_nvcc() -> str | None:
+    """The CUDA compiler, also where it is installed but not on PATH."""
+    return _find_nvcc(os.environ)
+
+
+def _find_nvcc(environment: Mapping[str, str]) -> str | None:
+    found = shutil.which("nvcc")
+    for home in (environment.get("CUDA_HOME"), environment.get("CUDA_PATH"), "/usr/local/cuda"):
+        if found is None and home and os.access(Path(home, "bin", "nvcc"), os.X_OK):
+            found = str(Path(home, "bin", "nvcc"))
+    return found
+
+
+def _check_tools(backend: str) -> None:
+    if backend == "cuda" and not find_nvcc():
+        raise SetupError(
+            "GPU=cuda needs nvcc, the CUDA compiler, which was not found: "
+            "sudo apt-get install nvidia-cuda-toolkit"
+        )
+    if backend == "vulkan" and not shutil.which("glslc"):
+        raise SetupError(
+            "GPU=vulkan needs glslc and the Vulkan headers: "
+            "sudo apt-get install glslc libvulkan-dev spirv-headers"
+        )
+    if backend == "metal" and platform.system() != "Darwin":
+        raise SetupError("GPU=metal works on macOS only; here it can be cuda, vulkan or none.")
+
+
+def _detect() -> GpuChoice:
+    probe = _probe()
+    if platform.system() == "Darwin":
+        return GpuChoice("metal" if platform.machine() == "arm64" else "none", by_hand=False, probe=probe)
+    card = bool(_output(["nvidia-smi", "--list-gpus"]).strip()) if shutil.which("nvidia-smi") else False
+    if card and find_nvcc():
+        return GpuChoice("cuda", by_hand=False, probe=probe)
+    note = ""
+    if card:
+        note = "An NVIDIA GPU is here but nvcc is not, so llama.cpp is built for the CPU. To use the GPU: "
+        note += "sudo apt-get install nvidia-cuda-toolkit, then make chat."
+    return GpuChoice("none", by_hand=False, probe=probe, note=note)
+
+
+def _probe() -> str:
+    # Asking nvidia-smi takes up to a second; whether it and nvcc exist costs nothing.
+    return f"nvcc={find_nvcc() or ''} nvidia-smi={shutil.which('nvidia-smi') or ''}"
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

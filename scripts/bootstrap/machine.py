@@ -1,0 +1,89 @@
+"""What the machine must have before anything is compiled, and what compiled code depends on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bootstrap.errors import SetupError
+
+__all__ = ["cores", "cpu_signature", "python_identity", "require_compilers", "require_venv"]
+
+_CMAKE_NEEDED = (3, 21)
+
+
+def require_venv() -> None:
+    """Raises SetupError where Debian's python3 came without its venv package."""
+    missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
+    if missing:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise SetupError(
+            f"Python {version} is here without its module {missing[0]}: "
+            f"sudo apt-get install python{version}-venv"
+        )
+
+
+def require_compilers() -> None:
+    """Raises SetupError naming everything that is missing at once."""
+    missing: list[str] = []
+    packages: list[str] = []
+    if not _compiler("CXX", ("c++", "g++", "clang++")) or not _compiler("CC", ("cc", "gcc", "clang")):
+        missing.append("a C++ compiler")
+        packages.append("build-essential")
+    if not shutil.which("cmake"):
+        missing.append("cmake")
+        packages.append("cmake")
+    if not shutil.which("ninja") and not shutil.which("make"):
+        missing.append("make")
+        packages.append("make")
+    if missing:
+        raise SetupError(
+            f"To compile llama.cpp, {' and '.join(missing)} must be installed: "
+            f"sudo apt-get install {' '.join(packages)}"
+        )
+    _require_cmake_version()
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_signature(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The instruction sets of this CPU: llama.cpp is compiled for exactly these, and crashes without one."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    names = sorted(set(flags[1].split())) if flags else [platform.processor()]
+    return " ".join([platform.system(), platform.machine(), *platform.libc_ver(), *names])
+
+
+def python_identity() -> str:
+    """The interpreter that a virtual environment is tied to."""
+    return f"{platform.python_implementation()} {platform.python_version()} {sys.base_prefix}"
+
+
+def _compiler(variable: str, names: tuple[str, ...]) -> bool:
+    chosen = shlex.split(os.environ.get(variable, ""))
+    return any(shutil.which(name) for name in (chosen[:1] or names))
+
+
+def _require_cmake_version() -> None:
+    shown = subprocess.run(["cmake", "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"(\d+)\.(\d+)", shown)
+    if match and (int(match[1]), int(match[2])) < _CMAKE_NEEDED:
+        raise SetupError(
+            f"cmake is {match[0]}, and llama.cpp needs {_CMAKE_NEEDED[0]}.{_CMAKE_NEEDED[1]} or newer: "
+            "pip install --user cmake"
+        )

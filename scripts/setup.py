@@ -1,0 +1,40 @@
+"""Sets up what the Makefile needs: .venv with a compiled llama.cpp, and the peers of the benchmarks.
+
+Run by whatever python3 the machine has, so this file keeps to old syntax until the version is known.
+"""
+
+import shutil
+import subprocess
+import sys
+
+NEEDED = (3, 11)
+
+
+def newer_python():
+    # type: () -> str
+    """The name of a Python on PATH that is new enough and starts, or an empty string."""
+    for minor in range(20, NEEDED[1] - 1, -1):
+        name = "python3.{0}".format(minor)  # noqa: UP030, UP032
+        if shutil.which(name) and subprocess.call([name, "-c", ""], stderr=subprocess.DEVNULL) == 0:
+            return name
+    return ""
+
+
+def main():
+    # type: () -> int
+    """Check the interpreter, then hand over."""
+    if sys.version_info < NEEDED:
+        found = newer_python()
+        have = ".".join(str(part) for part in sys.version_info[:3])
+        mend = "One is here: make chat PYTHON=" + found
+        if not found:
+            mend = "Install one: sudo apt-get install python3.11-venv, then make chat PYTHON=python3.11"
+        sys.stderr.write("stevemin needs Python 3.11 or newer, and this is " + have + ". " + mend + "\n")
+        return 1
+    from bootstrap.main import run
+
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
