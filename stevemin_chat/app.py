@@ -1,0 +1,103 @@
+"""The terminal application."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.screen import Screen
+
+from engine.devices import DeviceMonitor
+from stevemin_chat.screens.chat import ChatScreen
+from stevemin_chat.screens.palette import ChatCommands
+from stevemin_chat.theme import STEVEMIN_THEME
+from stevemin_chat.wiring import Runtime
+
+if TYPE_CHECKING:
+    from stevemin_chat.config import Config
+    from stevemin_chat.paths import Paths
+
+__all__ = ["SteveminApp", "run_app"]
+
+_PATIENCE = 5.0  # seconds that leaving waits for a model load to stop
+
+
+class SteveminApp(App[None]):
+    """Chats over one runtime, which the caller closes."""
+
+    TITLE = "stevemin"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {ChatCommands}
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, show=True)]
+    NOTIFICATION_TIMEOUT = 6
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        model: str | None = None,
+        devices: DeviceMonitor | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self._chat_screen = ChatScreen(
+            runtime, devices or DeviceMonitor(), model=model or runtime.config.model, now=now
+        )
+        self._leaving = False
+
+    def get_default_screen(self) -> Screen[None]:
+        """The chat."""
+        return self._chat_screen
+
+    def on_mount(self) -> None:
+        self.register_theme(STEVEMIN_THEME)
+        wanted = self.runtime.config.theme or STEVEMIN_THEME.name
+        if wanted in self.available_themes:
+            self.theme = wanted
+            return
+        self.theme = STEVEMIN_THEME.name
+        known = ", ".join(sorted(self.available_themes))
+        self.notify(f"There is no theme {wanted}. Known: {known}.", severity="warning", markup=False)
+
+    async def action_quit(self) -> None:
+        """Store what is being written, then leave. A second time leaves at once."""
+        if not self._leaving:
+            self._leaving = True
+            await self._chat_screen.chats.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._chat_screen.loader.cancel(), _PATIENCE)
+        self.exit()
+
+    def action_help_quit(self) -> None:
+        """Ctrl-C outside the prompt."""
+        self._chat_screen.on_prompt_stop()
+
+
+def run_app(paths: Paths, config: Config, model: str | None) -> int:
+    """Run the application until the person leaves; returns the exit code.
+
+    Raises:
+        Exception: what `Runtime.open` raises, before the screen is touched.
+    """
+    return asyncio.run(_run(paths, config, model))
+
+
+async def _run(paths: Paths, config: Config, model: str | None) -> int:
+    runtime = await Runtime.open(paths, config)
+    try:
+        app = SteveminApp(runtime, model=model)
+        loop = asyncio.get_running_loop()
+        leaving: set[asyncio.Task[None]] = set()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, lambda: leaving.add(loop.create_task(app.action_quit())))
+        await app.run_async()
+        return app.return_code or 0
+    finally:
+        await runtime.close()

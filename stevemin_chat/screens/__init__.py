@@ -1,0 +1,3 @@
+"""The screens of the terminal application."""
+
+from __future__ import annotations

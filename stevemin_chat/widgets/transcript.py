@@ -1,0 +1,118 @@
+"""The transcript: follows the end only for someone who is at the end, and keeps few widgets mounted."""
+
+from __future__ import annotations
+
+from textual import work
+from textual.containers import VerticalScroll
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Static
+
+from stevemin_chat.chats import Chat
+from stevemin_chat.entries import Entry
+from stevemin_chat.widgets.turns import ReplyView, UserView, view_of
+
+__all__ = ["Transcript"]
+
+_PAGE = 24  # entries mounted at once, and loaded when someone scrolls to the top
+_MOST = 72  # mounted entries above which the oldest go, when the person is at the end
+_NEAR = 2  # rows from the top at which older entries are loaded
+
+
+class Transcript(VerticalScroll, can_focus=True):
+    """The visible chat."""
+
+    class Moved(Message):
+        """The person came to the end, or left it."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._chat: Chat | None = None
+        self._first = 0  # index of the oldest mounted entry
+        self._paging = False
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the newest text is on the screen and followed."""
+        return self.scroll_offset.y >= self.max_scroll_y - 1
+
+    async def show(self, chat: Chat, opening: Widget | None) -> None:
+        """Show a chat from its end; `opening` stands where there is nothing yet."""
+        entries = chat.entries or []
+        self._chat, self._first = chat, max(0, len(entries) - _PAGE)
+        views: list[Widget] = [view_of(entry) for entry in entries[self._first :]]
+        if opening is not None and not entries:
+            views = [opening]
+        with self.app.batch_update():
+            await self.remove_children()
+            await self.mount_all([Static("", id="older"), *views])
+            self._mark_older()
+        self.anchor()
+
+    async def sync(self) -> None:
+        """Mount and remove what came and went at the end of the visible chat."""
+        entries = (self._chat.entries or [])[self._first :] if self._chat else []
+        mounted = {view.entry: view for view in self._views()}
+        gone = [view for entry, view in mounted.items() if entry not in entries]
+        for view in gone:
+            await view.remove()
+        await self.query(".opening").remove()
+        for entry in entries:
+            if entry not in mounted:
+                await self.mount(view_of(entry))
+
+    def follow(self) -> None:
+        """Go to the end and stay there."""
+        self.anchor()
+
+    async def prune(self) -> None:
+        """Take the oldest widgets away while someone follows a long chat."""
+        views = self._views()
+        if len(views) > _MOST and self.at_end:
+            extra = views[:-_PAGE]
+            self._first += len(extra)
+            await self.remove_children(extra)
+            self._mark_older()
+
+    def live_view(self) -> ReplyView | None:
+        """The reply that is being written."""
+        views = [view for view in self._views() if isinstance(view, ReplyView) and view.entry.live]
+        return views[-1] if views else None
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if new_value < old_value and new_value <= _NEAR and self._first and not self._paging:
+            self._load_older()
+        self.post_message(self.Moved())
+
+    @work(exclusive=True, group="older")
+    async def _load_older(self) -> None:
+        """Mount the page above without moving what is being read."""
+        chat = self._chat
+        if chat is None or not chat.entries:
+            return
+        self._paging = True
+        try:
+            start = max(0, self._first - _PAGE)
+            older: list[Entry] = chat.entries[start : self._first]
+            height = self.virtual_size.height
+            with self.app.batch_update():
+                await self.mount_all([view_of(entry) for entry in older], after=self.query_one("#older"))
+                self._first = start
+                self._mark_older()
+            self.call_after_refresh(self._keep_place, height)
+        finally:
+            self._paging = False
+
+    def _keep_place(self, height: int) -> None:
+        grown = self.virtual_size.height - height
+        if grown > 0:
+            self.scroll_to(y=self.scroll_y + grown, animate=False, immediate=True)
+
+    def _views(self) -> list[UserView | ReplyView]:
+        return [view for view in self.children if isinstance(view, UserView | ReplyView)]
+
+    def _mark_older(self) -> None:
+        older = self.query_one("#older", Static)
+        older.display = bool(self._first)
+        older.update(f"{self._first:,} earlier messages · scroll up")

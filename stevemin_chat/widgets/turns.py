@@ -1,0 +1,90 @@
+"""One message of a transcript: what the person said, or a reply that may still be growing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from markdown_it import MarkdownIt
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Markdown, Static
+
+from stevemin_chat.entries import Entry
+from stevemin_chat.phrases import reply_note
+
+__all__ = ["ReplyView", "UserView", "view_of"]
+
+_PAUSE = 0.04  # seconds between two looks at a growing reply
+
+
+def _parser() -> MarkdownIt:
+    # With HTML on, Textual drops every block that looks like a tag, and a part of the answer would be lost.
+    return MarkdownIt("gfm-like", {"html": False})
+
+
+class UserView(Static):
+    """What the person said, word for word."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry.text, markup=False, classes="user")
+        self.entry = entry
+
+
+class ReplyView(Vertical):
+    """A reply as Markdown, with a quiet line below; follows its entry while that is being written."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(classes="reply")
+        self.entry = entry
+        self._note = ""
+
+    def compose(self) -> ComposeResult:
+        yield Markdown(parser_factory=_parser, open_links=False, classes="text")
+        yield Static("", markup=False, classes="note")
+
+    async def on_mount(self) -> None:
+        markdown = self.query_one(Markdown)
+        if self.entry.live:
+            self.say("preparing the prompt …")
+            self.run_worker(self._follow(markdown), exit_on_error=True)
+            return
+        # Always appended: Markdown.update() forgets where an open code block began.
+        if self.entry.text:
+            await markdown.append(self.entry.text)
+        self._settle()
+
+    def say(self, text: str) -> None:
+        """Show why there is no text yet."""
+        if text != self._note:
+            self._note = text
+            note = self.query_one(".note", Static)
+            note.update(text)
+            note.display = bool(text)
+
+    async def _follow(self, markdown: Markdown) -> None:
+        entry, shown = self.entry, 0
+        stream = Markdown.get_stream(markdown)
+        try:
+            while True:
+                entry.changed.clear()
+                live, text = entry.live, entry.text
+                if len(text) > shown:
+                    self.say("")
+                    await stream.write(text[shown:])
+                    shown = len(text)
+                if not live:
+                    break
+                await entry.changed.wait()
+                await asyncio.sleep(_PAUSE)
+        finally:
+            await stream.stop()
+        self._settle()
+
+    def _settle(self) -> None:
+        self.set_class(self.entry.status in ("failed", "interrupted"), "-trouble")
+        self.say(reply_note(self.entry))
+
+
+def view_of(entry: Entry) -> UserView | ReplyView:
+    """The widget for an entry."""
+    return UserView(entry) if entry.role == "user" else ReplyView(entry)
