@@ -2,6 +2,7 @@
 
     ChatAppError
     ├── UsageProblem         a command was called in a way that cannot work
+    ├── Declined             the person said no
     ├── ConfigFileError      the settings file cannot be used
     ├── AlreadyRunning       another chat holds the data folder
     ├── NoModelLoaded        an answer was asked for while no model is loaded
@@ -24,6 +25,7 @@ __all__ = [
     "AlreadyRunning",
     "ChatAppError",
     "ConfigFileError",
+    "Declined",
     "DiskTooSmall",
     "FolderNotWritable",
     "HashMismatch",
@@ -42,6 +44,13 @@ class ChatAppError(Exception):
 
 class UsageProblem(ChatAppError):
     """A command was called in a way that cannot work; exit code 2."""
+
+
+class Declined(ChatAppError):
+    """The person was asked and said no."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was changed.")
 
 
 class ConfigFileError(ChatAppError):

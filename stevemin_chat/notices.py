@@ -17,6 +17,7 @@ from memory import errors as memory
 from stevemin_chat import errors as app
 from stevemin_chat.logs import log_path
 from stevemin_chat.sanitize import sanitize
+from stevemin_chat.session import ChatError
 
 __all__ = ["EXIT_DONE", "EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "Notice", "Severity", "describe"]
 
@@ -60,6 +61,7 @@ _TITLES: dict[type[BaseException], str] = {
     memory.UnknownStrategy: "Unknown strategy",
     memory.BudgetTooSmall: "Prompt too long",
     app.ChatAppError: "stevemin",
+    ChatError: "Not sent",
     app.UsageProblem: "Wrong usage",
     app.ConfigFileError: "Settings not usable",
     app.AlreadyRunning: "Already running",
@@ -71,7 +73,6 @@ _TITLES: dict[type[BaseException], str] = {
 
 _HINTS: dict[type[BaseException], str] = {
     engine.PromptTooLong: "Shorten the message, or raise context_tokens under [engine] in the settings.",
-    memory.BudgetTooSmall: "Shorten the message, or raise context_tokens under [engine] in the settings.",
     engine.QueueFull: "Wait for an answer to finish, then send it again.",
     engine.ModelTooLarge: "Choose a smaller model, or lower context_tokens or gpu_layers under [engine].",
 }
@@ -110,7 +111,7 @@ def describe(error: BaseException) -> Notice:
 def _foreseen(error: BaseException, title: str) -> Notice:
     text = str(error) or type(error).__name__
     hint = _most_specific(_HINTS, error)
-    if hint and "settings" not in text:
+    if hint:
         text += f" {hint}"
     if isinstance(error, engine.EngineCrashed):
         _log.error("engine crashed", exc_info=error)

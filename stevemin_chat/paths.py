@@ -85,7 +85,7 @@ def prepare_folder(folder: Path) -> None:
     """
     probe = folder / f".write-test-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # chats are private
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -25,8 +25,6 @@ __all__ = ["EngineCounter", "LoadedEngine", "Overrides", "Runtime"]
 
 Progress = Callable[[float], None]
 
-_MAX_REPLY_RESERVE = 1024  # tokens kept free for an answer whose length nobody set
-
 
 class EngineCounter:
     """Counts with the loaded model's tokenizer; the memory's `TokenCounter`. Blocking, thread-safe."""
@@ -59,12 +57,11 @@ class Overrides:
     """What one chat, or one question, does differently from its session and the settings.
 
     Args:
-        strategy, system_prompt: None leaves the session's.
+        strategy: None leaves the session's.
         sampling: fields of `engine.SamplingParams` to replace.
     """
 
     strategy: str | None = None
-    system_prompt: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -158,18 +155,14 @@ class Runtime:
         return ChatSession(record.id, memory=self.memory, source=self.source, settings=settings)
 
     def session_settings(self, record: SessionRecord, overrides: Overrides) -> SessionSettings:
-        """What counts for a session: overrides, else what it was stored with, else the settings file."""
+        """What counts for a session: overrides, else its own choice, else the settings file."""
         if self.engine is None or self.model_name is None:
             raise NoModelLoaded
-        context = self.engine.info.context_tokens
-        sampling = self.config.sampling.params(**overrides.sampling)
-        prompts = (overrides.system_prompt, record.system_prompt, self.config.system_prompt)
         return SessionSettings(
             strategy=overrides.strategy or record.strategy or self.config.strategy,
-            sampling=sampling,
-            system_prompt=next((prompt for prompt in prompts if prompt is not None), None) or None,
-            context_tokens=context,
-            reply_tokens=sampling.max_tokens or min(_MAX_REPLY_RESERVE, context // 4),
+            sampling=self.config.sampling.params(**overrides.sampling),
+            system_prompt=self.config.system_prompt,  # the memory lets the session's own go before it
+            context_tokens=self.engine.info.context_tokens,
             model=self.model_name,
         )
 

@@ -1,0 +1,64 @@
+"""`stevemin`: from the command line to an exit code, and the only place where errors become lines on stderr.
+
+Exit codes: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+__all__ = ["main"]
+
+# Nothing else is imported before main() runs: Ctrl-C while modules load must not print a traceback,
+# and `stevemin --help` must not wait for libraries it does not need.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code and never raises."""
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _drop_stdout()
+        return 0  # the reader has what it wanted
+    except KeyboardInterrupt:
+        _drop_stdout()
+        return 130
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except BaseException as error:
+        return _tell(error)
+
+
+def _run(arguments: list[str]) -> int:
+    from stevemin_chat.commands_root import build, run
+
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 must not end an answer
+    return run(build(), arguments)
+
+
+def _tell(error: BaseException) -> int:
+    from stevemin_chat.notices import describe
+
+    notice = describe(error)
+    if isinstance(error, OSError):
+        _drop_stdout()  # a full disk behind a redirected stdout would complain again at exit
+    if notice.exit_code != 130:
+        print(f"stevemin: {notice.text}", file=sys.stderr)
+    return notice.exit_code
+
+
+def _drop_stdout() -> None:
+    """Let what is still buffered go nowhere; the interpreter flushes stdout once more at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

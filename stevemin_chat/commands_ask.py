@@ -1,0 +1,102 @@
+"""`stevemin ask`: one question, its answer on stdout."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from stevemin_chat.errors import UsageProblem
+
+__all__ = ["ask"]
+
+
+def ask(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The question. What is piped in is put behind it.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A name of the catalogue, a .gguf file, or OWNER/REPO:FILE."),
+    ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", "-s", help="Keep it in this chat, by id or title; made if it is new."),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", help="What of the chat goes into the prompt: sliding or full.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="The system prompt; a chat keeps it.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest answer, in tokens.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0 always takes the likeliest.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Keep the k likeliest tokens; 0 keeps all.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option("--top-p", help="Keep the likeliest tokens up to this sum.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option("--min-p", help="Keep tokens this close to the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option("--repetition-penalty", help="Above 1: repeat less.")
+    ] = None,
+    presence_penalty: Annotated[
+        float | None, typer.Option("--presence-penalty", help="Above 0: prefer words not used yet.")
+    ] = None,
+    frequency_penalty: Annotated[
+        float | None, typer.Option("--frequency-penalty", help="Above 0: prefer words used less.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", help="End the answer before this text. May be repeated.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON document with text, timings, context.")
+    ] = False,
+) -> None:
+    """Ask one question; the answer streams to stdout."""
+    sampling: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "stop": tuple(stop) if stop else None,
+    }
+    from stevemin_chat.asking import Question, run_question
+
+    question = Question(
+        text=_whole_prompt(prompt),
+        model=model,
+        session=session,
+        strategy=context,
+        system_prompt=system,
+        sampling={name: value for name, value in sampling.items() if value is not None},
+        as_json=as_json,
+    )
+    raise typer.Exit(run_question(question))
+
+
+def _whole_prompt(prompt: str | None) -> str:
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_stdin()
+    parts = [part for part in (prompt, piped.rstrip("\n")) if part and part.strip()]
+    if not parts:
+        raise UsageProblem(
+            "There is no question: give one as an argument or pipe it in. See: stevemin ask --help"
+        )
+    return "\n\n".join(parts)
+
+
+def _read_stdin() -> str:
+    buffer = getattr(sys.stdin, "buffer", None)
+    return buffer.read().decode("utf-8", "replace") if buffer is not None else sys.stdin.read()
