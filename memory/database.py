@@ -129,7 +129,12 @@ class Database:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Chats are private: SQLite gives its -wal and -shm files the mode of this one.
-            self.path.touch(mode=0o600, exist_ok=True)
+            if not self.path.exists():
+                self.path.touch(mode=0o600)
+        except (FileExistsError, NotADirectoryError) as exc:
+            raise StoreUnavailable(
+                f"The database {self.path} cannot be created: a part of that path is a file, not a folder."
+            ) from exc
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(self.path) from exc

@@ -1,0 +1,97 @@
+"""The schema: made, upgraded, refused."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from memory_tests.word_counter import WordCounter
+
+from memory import Budget, Memory, StoreError, StoreUnavailable
+from memory.database import Database
+from memory.migrations import MIGRATIONS, Migration, applied_migrations, migrate
+
+# A file of the first version, as SQL: what is in the field must open for ever.
+_VERSION_1 = Path(__file__).with_name("version_1.sql")
+
+
+def test_names_are_ordered_and_unique() -> None:
+    names = [migration.name for migration in MIGRATIONS]
+    assert names == sorted(set(names))
+
+
+def test_a_new_file_gets_them_all_and_records_each(memory: Memory) -> None:
+    assert memory._database.call(applied_migrations, memory._database) == [item.name for item in MIGRATIONS]
+
+
+def test_opening_again_changes_nothing(database_path: Path) -> None:
+    Memory(database_path).close()
+    before = database_path.read_bytes()
+    Memory(database_path).close()
+    assert database_path.read_bytes() == before
+
+
+def test_a_file_of_version_1_is_upgraded_and_keeps_its_messages(database_path: Path) -> None:
+    database_path.parent.mkdir()
+    old = sqlite3.connect(database_path)
+    old.executescript(_VERSION_1.read_text(encoding="utf-8"))
+    old.close()
+    with Memory(database_path, counter=WordCounter()) as memory:
+        assert memory._database.call(applied_migrations, memory._database) == [item.name for item in MIGRATIONS]
+        session = memory.session("Sourdough bread")
+        messages = memory.messages(session.id)
+        assert [(item.role, item.status) for item in messages] == [
+            ("user", "complete"),
+            ("assistant", "complete"),
+            ("user", "complete"),
+            ("assistant", "cancelled"),
+        ]
+        assert messages[0].content == "How long does the dough rest?"
+        assert messages[1].timings == {"prompt_tokens": 12, "tokens_per_second": 41.5}
+        for number in range(20):
+            memory.add_message(session.id, "user", f"and then, number {number}?")
+            memory.build_context(session.id, budget=Budget(60))
+
+
+def test_a_failing_step_leaves_the_version_before_it(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.db")
+    steps = [
+        Migration("001-good", ("CREATE TABLE one (a)",)),
+        Migration("002-bad", ("CREATE TABLE two (a)", "CREATE TABLE two (a)")),
+    ]
+    try:
+        with pytest.raises(StoreError, match="already exists"):
+            database.call(migrate, database, steps)
+        assert database.call(applied_migrations, database) == ["001-good"]
+        tables = database.call(database.query, "SELECT name FROM sqlite_schema WHERE name IN ('one', 'two')")
+        assert [row["name"] for row in tables] == ["one"]
+        database.call(migrate, database, [steps[0], Migration("002-mended", ("CREATE TABLE two (a)",))])
+        assert database.call(applied_migrations, database) == ["001-good", "002-mended"]
+    finally:
+        database.close()
+
+
+def test_a_file_from_the_future_is_refused_and_left_alone(database_path: Path) -> None:
+    with Memory(database_path) as memory:
+        memory._database.call(
+            migrate, memory._database, [*MIGRATIONS, Migration("999-dreams", ("CREATE TABLE dreams (a)",))]
+        )
+    before = database_path.read_bytes()
+    with pytest.raises(StoreUnavailable, match=r"newer version of stevemin \('999-dreams'.*Update stevemin"):
+        Memory(database_path)
+    assert database_path.read_bytes() == before
+
+
+def test_processes_that_open_a_new_file_at_once(database_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from memory import Memory; Memory(Path(sys.argv[1])).close()"
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, str(database_path)], stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    errors = [child.communicate(timeout=60)[1] for child in children]
+    assert [child.returncode for child in children] == [0] * 4, errors
+    with Memory(database_path) as memory:
+        assert memory._database.call(applied_migrations, memory._database) == [item.name for item in MIGRATIONS]
