@@ -22,7 +22,7 @@ __all__ = ["error_lines", "run_logged", "say"]
 _COUNTED = re.compile(r"^\s*\[\s*(\d+)/(\d+)\]")  # ninja
 _PERCENT = re.compile(r"^\s*\[\s*(\d+)%\]")  # make
 _PIP = re.compile(r"^\s*((?:Collecting|Downloading|Building|Installing)\b.*)")
-_ERROR = re.compile(r"\berror\b|\bfatal\b|CMake Error|No space left|not found", re.IGNORECASE)
+_ERROR = re.compile(r"\berror\b|\bfatal\b|No space left", re.IGNORECASE)
 _PLAIN_EVERY_S = 30.0
 
 
