@@ -14,7 +14,6 @@ from stevemin_chat.errors import HubRefused, HubUnreachable
 __all__ = ["Listing", "RemoteFile", "list_files", "session"]
 
 _TIMEOUT_S = 15.0
-_PIECE_BYTES = 1 << 18
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
@@ -62,7 +61,7 @@ class Listing:
             get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_S) as response,
         ):
             hf_raise_for_status(response)
-            yield (start if response.status_code == 206 else 0), response.iter_bytes(_PIECE_BYTES)
+            yield (start if response.status_code == 206 else 0), response.iter_bytes()
 
 
 @contextmanager
@@ -124,13 +123,17 @@ def _told_clearly(repo: str, endpoint: str) -> Iterator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         raise HubRefused(_by_status(error.response.status_code, repo, host)) from error
-    except httpx2.TransportError as error:
-        raise HubUnreachable(
-            f"{host} cannot be reached ({str(error) or type(error).__name__}). "
-            "Check the network, then run the same command again."
-        ) from error
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         raise HubUnreachable(f"HF_ENDPOINT is not a valid address ({error}).") from error
+    except httpx2.TransportError as error:
+        what = (
+            f"{host} cannot be reached"
+            if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+            else f"The connection to {host} broke"
+        )
+        why = str(error) or type(error).__name__
+        advice = "Check the network, then run the same command again."
+        raise HubUnreachable(f"{what} ({why}). {advice}") from error
     except (httpx2.HTTPError, ValueError, KeyError) as error:
         raise HubRefused(f"The answer of {host} is not that of a model hub. Check HF_ENDPOINT.") from error
 
