@@ -19,8 +19,6 @@ from memory_tests.word_counter import full_disk
 from memory import DiskFull, Memory, StoreError, StoreUnavailable
 from memory.database import Database
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
@@ -63,30 +61,6 @@ def test_an_outer_failure_takes_the_inner_block_along(database: Database) -> Non
     assert notes(database) == []
     database.call(add, database, "later")
     assert notes(database) == ["later"]
-
-
-def test_a_swallowed_full_disk_does_not_commit_the_other_half(memory: Memory) -> None:
-    database = memory._database
-    session = memory.create_session("kept")
-
-    def work() -> None:
-        with database.atomic():
-            memory.rename_session(session.id, "half")
-            with pytest.raises(DiskFull), database.atomic():
-                memory.add_message(session.id, "user", "x" * 100_000)
-            if not database._connection.in_transaction:  # type: ignore[union-attr]
-                memory.rename_session(session.id, "other half")
-
-    with full_disk(memory):
-        database.call(work_or_store_error, work)
-    assert memory.session(session.id).title in ("kept", "half")
-
-
-def work_or_store_error(work: object) -> None:
-    try:
-        work()  # type: ignore[operator]
-    except StoreError as exc:
-        assert "rolled back" in str(exc)
 
 
 def test_a_lost_transaction_is_not_continued_outside_of_it(database: Database) -> None:

@@ -40,7 +40,9 @@ def test_a_file_of_version_1_is_upgraded_and_keeps_its_messages(database_path: P
     old.executescript(_VERSION_1.read_text(encoding="utf-8"))
     old.close()
     with Memory(database_path, counter=WordCounter()) as memory:
-        assert memory._database.call(applied_migrations, memory._database) == [item.name for item in MIGRATIONS]
+        assert memory._database.call(applied_migrations, memory._database) == [
+            item.name for item in MIGRATIONS
+        ]
         session = memory.session("Sourdough bread")
         messages = memory.messages(session.id)
         assert [(item.role, item.status) for item in messages] == [
@@ -86,7 +88,9 @@ def test_a_file_from_the_future_is_refused_and_left_alone(database_path: Path) -
 
 
 def test_processes_that_open_a_new_file_at_once(database_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from memory import Memory; Memory(Path(sys.argv[1])).close()"
+    code = (
+        "import sys; from pathlib import Path; from memory import Memory; Memory(Path(sys.argv[1])).close()"
+    )
     children = [
         subprocess.Popen([sys.executable, "-c", code, str(database_path)], stderr=subprocess.PIPE, text=True)
         for _ in range(4)
@@ -94,4 +98,6 @@ def test_processes_that_open_a_new_file_at_once(database_path: Path) -> None:
     errors = [child.communicate(timeout=60)[1] for child in children]
     assert [child.returncode for child in children] == [0] * 4, errors
     with Memory(database_path) as memory:
-        assert memory._database.call(applied_migrations, memory._database) == [item.name for item in MIGRATIONS]
+        assert memory._database.call(applied_migrations, memory._database) == [
+            item.name for item in MIGRATIONS
+        ]
