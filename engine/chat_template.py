@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -19,20 +20,71 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from engine.errors import TemplateError
 from engine.types import ChatMessage
 
-__all__ = ["CHATML", "ChatTemplate"]
+__all__ = ["ChatTemplate", "ChosenTemplate", "choose_template"]
 
-CHATML = (
+_CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
-PLAIN = (
+_PLAIN = (
     "{% for message in messages %}"
     "{{ {'system': 'Instructions', 'user': 'User', 'assistant': 'Assistant'}[message['role']] + ': ' }}"
     "{{ message['content'] + '\\n\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenTemplate:
+    """The template a model is used with.
+
+    Args:
+        template: compiled.
+        name: "configured", "gguf" or the name of a fallback.
+        stop: strings that end an answer, where the model has no end-of-turn token for it.
+        warning: a sentence for the user when it is a fallback.
+    """
+
+    template: ChatTemplate
+    name: str
+    stop: tuple[str, ...] = ()
+    warning: str | None = None
+
+
+def choose_template(
+    *, configured: str | None, from_gguf: str | None, knows_chatml: bool, bos: str, eos: str
+) -> ChosenTemplate:
+    """The configured template, else the GGUF's own, else a named fallback.
+
+    Args:
+        knows_chatml: whether `<|im_start|>` is a token of the model.
+
+    Raises:
+        TemplateError: the configured template is not valid Jinja.
+    """
+    if configured is not None:
+        return ChosenTemplate(template=ChatTemplate(configured, bos=bos, eos=eos), name="configured")
+    problem = "The model carries no chat template"
+    if from_gguf:
+        try:
+            return ChosenTemplate(template=ChatTemplate(from_gguf, bos=bos, eos=eos), name="gguf")
+        except TemplateError as error:
+            problem = str(error).rstrip(".")
+    if knows_chatml:
+        return ChosenTemplate(
+            template=ChatTemplate(_CHATML),
+            name="ChatML fallback",
+            warning=f"{problem}; the ChatML fallback is used.",
+        )
+    return ChosenTemplate(
+        template=ChatTemplate(_PLAIN),
+        name="plain fallback",
+        stop=("\nUser:", "\nInstructions:"),
+        warning=f"{problem}; the plain fallback (User: / Assistant:) is used. A base model continues text"
+        " rather than answers.",
+    )
 
 
 class ChatTemplate:

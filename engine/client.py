@@ -87,11 +87,12 @@ class Engine:
 
         self._worker = EngineWorker(self.config, lambda: self._load(self.config, report))
         try:
-            self._core, self._backend = await asyncio.wrap_future(self._worker.start())
+            core, backend = await asyncio.wrap_future(self._worker.start())
         except asyncio.CancelledError:
             stop.set()
             await asyncio.to_thread(self._worker.stop)
             raise
+        self._core, self._backend = core, backend
 
     def submit(self, request: GenerationRequest) -> TokenStream:
         """Queue a request; never blocks. Call it on the loop that reads the stream.

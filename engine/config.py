@@ -63,7 +63,8 @@ class EngineConfig:
         self._between("threads", 0, 1024)
         if self.sequences > self.batch_tokens:
             raise ConfigError(
-                f"batch_tokens ({self.batch_tokens}) must be at least max_sessions + cached_sessions ({self.sequences})."
+                f"batch_tokens ({self.batch_tokens}) must be at least max_sessions + cached_sessions"
+                f" ({self.sequences})."
             )
         if 0 < self.context_tokens < self.batch_tokens:
             raise ConfigError(

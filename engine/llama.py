@@ -13,25 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import llama_cpp.llama_cpp as lib
 import numpy as np
-import psutil
 
 from engine.backend import ModelInfo
 from engine.batch import BatchArrays
-from engine.chat_template import CHATML, PLAIN, ChatTemplate
+from engine.chat_template import ChosenTemplate, choose_template
 from engine.config import EngineConfig
-from engine.errors import (
-    LoadCancelled,
-    ModelCorrupt,
-    ModelNotFound,
-    ModelTooLarge,
-    TemplateError,
-)
+from engine.errors import LoadCancelled, ModelCorrupt, ModelTooLarge
+from engine.fit import check_file, check_memory
 from engine.sampling import chain_stages, is_greedy, resolve_seed, uses_penalties
 from engine.step import StepPlan, StepResult, StepStatus, Trim
 from engine.types import ChatMessage, SamplingParams
@@ -47,7 +40,7 @@ _FLASH = {"auto": -1, "off": 0, "on": 1}
 _recent: deque[str] = deque(maxlen=200)  # llama.cpp's log lines, to say why a load failed
 
 
-@lib.llama_log_callback
+@lib.llama_log_callback  # type: ignore[untyped-decorator]
 def _on_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
     line = text.decode(errors="replace").rstrip()
     if level != 1:
@@ -104,7 +97,7 @@ class LlamaBackend:
         self._pieces: dict[bool, list[bytes | None]] = {}
         self._model = _load_model(config, on_progress)
         self._offloaded = _offloaded_layers()
-        self._context = None
+        self._context: Any = None
         try:
             self._vocab = lib.llama_model_get_vocab(self._model)
             self._vocab_size = int(lib.llama_vocab_n_tokens(self._vocab))
@@ -115,18 +108,17 @@ class LlamaBackend:
             raise
 
     def _open(self, config: EngineConfig) -> None:
-        warnings: list[str] = []
-        template, template_name, stop = self._choose_template(config, warnings)
-        self._template = template
+        chosen = self._choose_template()
+        self._template = chosen.template
         trained = int(lib.llama_model_n_ctx_train(self._model))
         cells = config.context_tokens or min(_DEFAULT_CELLS, 4 * trained)
         kv_bytes = self._kv_bytes_per_token()
-        _check_memory(config, int(lib.llama_model_size(self._model)), cells * kv_bytes)
+        weights = int(lib.llama_model_size(self._model))
+        if config.gpu_layers == 0 or not lib.llama_supports_gpu_offload():
+            check_memory(config.model_path.name, weights=weights, kv_cache=cells * kv_bytes)
         self._context = _make_context(self._model, config, cells)
         self._memory = lib.llama_get_memory(self._context)
         cells = int(lib.llama_n_ctx(self._context))
-        if config.context_tokens > trained:
-            warnings.append(f"The model was trained for {trained:,} tokens; one chat is limited to that.")
         recurrent = lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
         self.info = ModelInfo(
             name=self._meta("general.name") or config.model_path.stem,
@@ -136,15 +128,15 @@ class LlamaBackend:
             kv_cells=cells,
             trained_context=trained,
             vocab_size=self._vocab_size,
-            size_bytes=int(lib.llama_model_size(self._model)),
+            size_bytes=weights,
             parameters=int(lib.llama_model_n_params(self._model)),
             kv_bytes_per_token=kv_bytes,
             layer_count=int(lib.llama_model_n_layer(self._model)),
             offloaded_layers=self._offloaded,
-            template_name=template_name,
-            stop=stop,
+            template_name=chosen.name,
+            stop=chosen.stop,
             partial_removal=not recurrent,
-            warnings=tuple(warnings),
+            warnings=(chosen.warning,) if chosen.warning else (),
         )
         self._batch = BatchArrays(config.batch_tokens)
         self._raw = _raw_batch(self._batch)
@@ -268,30 +260,20 @@ class LlamaBackend:
 
     # Loading
 
-    def _choose_template(
-        self, config: EngineConfig, warnings: list[str]
-    ) -> tuple[ChatTemplate, str, tuple[str, ...]]:
+    def _choose_template(self) -> ChosenTemplate:
         bos, eos = (
             "" if token < 0 else self.piece(token, special=True).decode(errors="replace")
             for token in (lib.llama_vocab_bos(self._vocab), lib.llama_vocab_eos(self._vocab))
         )
         self._bos = bos.encode() if lib.llama_vocab_get_add_bos(self._vocab) else b""
-        if config.chat_template is not None:
-            return ChatTemplate(config.chat_template, bos=bos, eos=eos), "configured", ()
         source = lib.llama_model_chat_template(self._model, None)
-        if source:
-            try:
-                return ChatTemplate(source.decode(errors="replace"), bos=bos, eos=eos), "gguf", ()
-            except TemplateError as error:
-                warnings.append(str(error))
-        if len(self.tokenize("<|im_start|>", parse_special=True)) == 1:
-            warnings.append("The model carries no usable chat template; the ChatML fallback is used.")
-            return ChatTemplate(CHATML), "ChatML fallback", ()
-        warnings.append(
-            "The model carries no chat template, so it is probably a base model that continues text rather"
-            " than answers; the plain fallback (User: / Assistant:) is used."
+        return choose_template(
+            configured=self._config.chat_template,
+            from_gguf=source.decode(errors="replace") if source else None,
+            knows_chatml=len(self.tokenize("<|im_start|>", parse_special=True)) == 1,
+            bos=bos,
+            eos=eos,
         )
-        return ChatTemplate(PLAIN), "plain fallback", ("\nUser:", "\nInstructions:")
 
     def _kv_bytes_per_token(self) -> int:
         layers = int(lib.llama_model_n_layer(self._model))
@@ -321,7 +303,7 @@ class LlamaBackend:
 
 
 def _load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
-    _check_file(config.model_path)
+    check_file(config.model_path)
     stopped = False
 
     def report(fraction: float, _: ctypes.c_void_p) -> bool:
@@ -342,18 +324,6 @@ def _load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> A
     raise ModelCorrupt(f"{config.model_path} cannot be loaded: {_reason()}.")
 
 
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise ModelNotFound(f"There is no file {path}.")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
-    if magic != b"GGUF":
-        raise ModelCorrupt(f"{path} is not a GGUF file (it does not begin with the letters GGUF).")
-
-
 def _reason() -> str:
     """The most telling of llama.cpp's last log lines."""
     said = [line for line in _recent if "error loading model" in line or line.startswith("gguf_init")]
@@ -362,19 +332,6 @@ def _reason() -> str:
         return "llama.cpp gave no reason"
     text = specific[0].split("error loading model: ")[-1]
     return re.sub(r"^\w+: ", "", text).rstrip(".")
-
-
-def _check_memory(config: EngineConfig, weights: int, kv_bytes: int) -> None:
-    """Refuse what this machine's RAM can never hold; with a GPU llama.cpp itself decides."""
-    if config.gpu_layers != 0 and lib.llama_supports_gpu_offload():
-        return
-    memory = psutil.virtual_memory()
-    if kv_bytes > memory.available or weights + kv_bytes > memory.total:
-        raise ModelTooLarge(
-            f"{config.model_path.name} needs {weights / 2**30:.1f} GiB for its weights and"
-            f" {kv_bytes / 2**30:.1f} GiB for the context; {memory.available / 2**30:.1f} of"
-            f" {memory.total / 2**30:.1f} GiB RAM are free. Choose a smaller model or lower context_tokens."
-        )
 
 
 def _make_context(model: Any, config: EngineConfig, cells: int) -> Any:
@@ -413,7 +370,7 @@ def _offloaded_layers() -> int:
 
 def _raw_batch(arrays: BatchArrays) -> Any:
     """A llama_batch over the arrays' memory; the arrays must outlive it."""
-    raw = lib.llama_batch()
+    raw: Any = lib.llama_batch()
     raw.token = arrays.token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
     raw.pos = arrays.pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
     raw.n_seq_id = arrays.n_seq_id.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import replace
+from collections import Counter, deque
 from threading import Lock
 from time import monotonic
 
@@ -53,8 +52,9 @@ class Metrics:
         self._requests = _Rate(_REQUEST_WINDOW)
         self._gaps: deque[float] = deque(maxlen=2048)
         self._ttfts: deque[float] = deque(maxlen=256)
-        self._totals = EngineStats()
         self._busy_s = self._llama_s = 0.0
+        self._steps = self._generated = self._prompt = self._cached = 0
+        self._ended: Counter[FinishReason | None] = Counter()
 
     def step(self, *, generated: int, prefilled: int, result: StepResult, busy_s: float) -> None:
         """Enter one step: tokens sampled, prompt tokens computed, seconds from its begin to its end."""
@@ -66,11 +66,8 @@ class Metrics:
                 self._prefill.add(now, prefilled)
             self._busy_s += busy_s
             self._llama_s += result.decode_s + result.sample_s
-            self._totals = replace(
-                self._totals,
-                steps=self._totals.steps + 1,
-                completion_tokens=self._totals.completion_tokens + generated,
-            )
+            self._steps += 1
+            self._generated += generated
 
     def gap(self, seconds: float) -> None:
         """Enter the time between two tokens of one request."""
@@ -83,38 +80,38 @@ class Metrics:
     def admitted(self, prompt_tokens: int, cached_tokens: int) -> None:
         """Enter a request that left the queue."""
         with self._lock:
-            self._totals = replace(
-                self._totals,
-                prompt_tokens=self._totals.prompt_tokens + prompt_tokens,
-                cached_tokens=self._totals.cached_tokens + cached_tokens,
-            )
+            self._prompt += prompt_tokens
+            self._cached += cached_tokens
 
     def finished(self, reason: FinishReason | None) -> None:
         """Enter the end of a request; None is a failure."""
-        key = "requests_failed" if reason is None else "requests_done"
-        if reason is FinishReason.CANCELLED:
-            key = "requests_cancelled"
         with self._lock:
             self._requests.add(monotonic(), 1)
-            self._totals = replace(self._totals, **{key: getattr(self._totals, key) + 1})
+            self._ended[reason] += 1
 
     def snapshot(self) -> EngineStats:
         """Totals, rates and percentiles; the live fields are left at their defaults."""
         now = monotonic()
         with self._lock:
-            totals = self._totals
             p50, p95, p99 = _percentiles(list(self._gaps), (50, 95, 99))
             (ttft,) = _percentiles(list(self._ttfts), (50,))
-            return replace(
-                totals,
+            failed, cancelled = self._ended[None], self._ended[FinishReason.CANCELLED]
+            return EngineStats(
                 tokens_per_second=self._decode.read(now),
                 prefill_tokens_per_second=self._prefill.read(now),
                 requests_per_second=self._requests.read(now),
+                requests_done=self._ended.total() - failed - cancelled,
+                requests_failed=failed,
+                requests_cancelled=cancelled,
+                prompt_tokens=self._prompt,
+                cached_tokens=self._cached,
+                completion_tokens=self._generated,
+                steps=self._steps,
+                ttft_p50_s=ttft,
                 itl_p50_s=p50,
                 itl_p95_s=p95,
                 itl_p99_s=p99,
-                ttft_p50_s=ttft,
-                prefix_hit_rate=totals.cached_tokens / totals.prompt_tokens if totals.prompt_tokens else None,
+                prefix_hit_rate=self._cached / self._prompt if self._prompt else None,
                 overhead=1.0 - self._llama_s / self._busy_s if self._busy_s else 0.0,
             )
 
