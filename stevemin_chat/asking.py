@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine import RequestPhase
 from engine.errors import InvalidRequest
 from memory import STRATEGIES, SessionRecord, UnknownStrategy
 from stevemin_chat.config import Config
@@ -20,10 +21,12 @@ from stevemin_chat.paths import Paths
 from stevemin_chat.sanitize import Sanitizer
 from stevemin_chat.session import ChatSession
 from stevemin_chat.startup import begin
-from stevemin_chat.terminal import note, print_answer, print_json, progress_line
+from stevemin_chat.terminal import ProgressLine, note, print_answer, print_json, progress_line
 from stevemin_chat.wiring import Overrides, Runtime
 
 __all__ = ["Question", "run_question"]
+
+_POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ class _Answer:
             record = await self._prepared(runtime, record)
             overrides = Overrides(strategy=self._question.strategy, sampling=self._question.sampling)
             chat = runtime.chat_session(record, overrides)
-            code = await self._stream(chat)
+            code = await self._stream(chat, runtime)
             self._report(chat, record)
         return code
 
@@ -109,11 +112,12 @@ class _Answer:
             )
         return record
 
-    async def _stream(self, chat: ChatSession) -> int:
+    async def _stream(self, chat: ChatSession, runtime: Runtime) -> int:
         """Print the answer as it comes. Ctrl-C ends it and keeps what there is."""
         try:
-            async with aclosing(chat.send(self._question.text)) as chunks:
+            async with aclosing(chat.send(self._question.text)) as chunks, _prefill_shown(runtime) as line:
                 async for chunk in chunks:
+                    line.clear()
                     self._text.append(chunk.text)
                     if not self._question.as_json:
                         print_answer(chunk.text, self._cleaner)
@@ -144,6 +148,25 @@ class _Answer:
                 "context": context.to_json() if context is not None else None,
             }
         )
+
+
+@asynccontextmanager
+async def _prefill_shown(runtime: Runtime) -> AsyncIterator[ProgressLine]:
+    """A long prompt takes a while to read: show how far it is, until somebody clears the line."""
+
+    async def watch(line: ProgressLine) -> None:
+        while runtime.engine is not None:
+            await asyncio.sleep(_POLL_S)
+            for request in runtime.engine.stats().requests:
+                if request.phase is RequestPhase.PREFILL and request.prompt_tokens:
+                    line.fraction(request.computed_tokens / request.prompt_tokens)
+
+    with progress_line("Reading the prompt") as line:
+        watcher = asyncio.create_task(watch(line))
+        try:
+            yield line
+        finally:
+            watcher.cancel()
 
 
 @asynccontextmanager

@@ -37,15 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     from stevemin_chat.commands_root import build, run
 
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 must not end an answer
+    _ready_streams()
     return run(build(), arguments)
 
 
-def _tell(error: BaseException) -> int:
-    from stevemin_chat.notices import describe
+def _ready_streams() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - lives as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 must not end an answer
 
+
+def _tell(error: BaseException) -> int:
+    from stevemin_chat.errors import UsageProblem
+    from stevemin_chat.logs import log_path, start_logging
+    from stevemin_chat.notices import describe
+    from stevemin_chat.paths import Paths
+
+    if log_path() is None and not isinstance(error, UsageProblem):
+        start_logging(Paths.resolve().log_file)
     notice = describe(error)
     if isinstance(error, OSError):
         _drop_stdout()  # a full disk behind a redirected stdout would complain again at exit

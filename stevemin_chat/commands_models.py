@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -53,7 +53,7 @@ def info(name: Name, as_json: Json = False) -> None:
     if as_json:
         print_json(entry.to_json())
     else:
-        print_table(("", ""), [(key, _shown(value)) for key, value in entry.to_json().items()])
+        print_table(("MODEL", entry.id), [(key, value) for key, value in entry.facts() if value])
 
 
 @app.command()
@@ -93,7 +93,3 @@ def remove(name: Name, yes: Yes = False, as_json: Json = False) -> None:
         print_json({"id": name, "removed": removed})
     else:
         note(f"{name}: deleted.")
-
-
-def _shown(value: Any) -> str:
-    return "-" if value is None else str(value)

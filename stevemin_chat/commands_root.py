@@ -83,25 +83,21 @@ def chat(
         str | None,
         typer.Option("--model", "-m", help="A name of the catalogue, a .gguf file, or OWNER/REPO:FILE."),
     ] = None,
-    session: Annotated[
-        str | None,
-        typer.Option("--session", "-s", help="Open this chat, by id or title; a new title makes a new one."),
-    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Chat with language models in the terminal. Without a command, the chat opens."""
     if context.invoked_subcommand is not None:
-        if model or session:
-            raise UsageProblem("Put -m and -s after the command they are for.")
+        if model:
+            raise UsageProblem("Put -m behind the command it is for.")
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageProblem("The chat needs a terminal. In scripts and pipes, use: stevemin ask")
-    raise typer.Exit(_open_chat(model, session))
+    raise typer.Exit(_open_chat(model))
 
 
-def _open_chat(model: str | None, session: str | None) -> int:
+def _open_chat(model: str | None) -> int:
     from stevemin_chat.instance import SingleInstance
     from stevemin_chat.startup import begin
 
@@ -109,4 +105,4 @@ def _open_chat(model: str | None, session: str | None) -> int:
     with SingleInstance(paths.lock_file):
         from stevemin_chat.app import run_app
 
-        return run_app(paths, config, model, session)
+        return run_app(paths, config, model)

@@ -27,6 +27,7 @@ def start_logging(path: Path, level: int = logging.INFO) -> None:
         handler.close()
     root.addHandler(_handler(path))
     root.setLevel(level)
+    logging.lastResort = None  # prints to stderr where there is no handler
     logging.raiseExceptions = False  # a disk that fills up later must not print tracebacks over the screen
     logging.captureWarnings(True)
     for chatty in ("httpx2", "httpcore2", "httpx", "httpcore", "asyncio", "markdown_it"):

@@ -55,6 +55,22 @@ class Entry:
         """Plain JSON values."""
         return asdict(self) | {"path": str(self.path) if self.path is not None else None}
 
+    def facts(self) -> list[tuple[str, str]]:
+        """What `stevemin models info` shows, unknown things as empty text."""
+        return [
+            ("title", self.title),
+            ("about", self.description),
+            ("parameters", self.parameters or ""),
+            ("quantization", self.quantization or ""),
+            ("context", f"{self.context_length:,} tokens" if self.context_length else ""),
+            ("size", human_bytes(self.size_bytes) if self.size_bytes else ""),
+            ("VRAM or RAM", f"{self.vram_gib:g} GiB with a context of 8,192 tokens" if self.vram_gib else ""),
+            ("licence", (self.licence or "") + (" (gated on the hub)" if self.gated else "")),
+            ("hub", f"{self.repo}:{self.file}" if self.repo else ""),
+            ("package", self.package or ""),
+            ("file", str(self.path) if self.installed else f"not here; run: stevemin models pull {self.id}"),
+        ]
+
     def row(self) -> tuple[str, ...]:
         """The columns of `stevemin models list`."""
         return (

@@ -11,7 +11,7 @@ from typing import Any
 from stevemin_chat.errors import Declined, UsageProblem
 from stevemin_chat.sanitize import Sanitizer, sanitize
 
-__all__ = ["confirm", "note", "print_answer", "print_json", "print_table", "progress_line"]
+__all__ = ["ProgressLine", "confirm", "note", "print_answer", "print_json", "print_table", "progress_line"]
 
 
 def print_json(document: Any) -> None:
