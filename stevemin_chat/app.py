@@ -33,6 +33,7 @@ class SteveminApp(App[None]):
     """Chats over one runtime, which the caller closes."""
 
     TITLE = "stevemin"
+    CSS_PATH = "screens/chat.tcss"  # Textual does not load the CSS of a default screen
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {ChatCommands}
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, show=True)]
     NOTIFICATION_TIMEOUT = 6

@@ -47,7 +47,6 @@ _ROOMY = 30  # rows from which the footer is shown
 class ChatScreen(ChatActions, Screen[None]):
     """List of chats, transcript and prompt, figures."""
 
-    CSS_PATH = "chat.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             c.key, f"command('{c.name}')", c.label or c.title, show=bool(c.label), id=c.name, key_display=None

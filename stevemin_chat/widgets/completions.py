@@ -24,7 +24,7 @@ class Completions(OptionList, can_focus=False):
         self.clear_options()
         width = max((len(shown) for _, shown, _ in rows), default=0) + 3
         for text, shown, explanation in rows:
-            prompt = Content.assemble((shown.ljust(width), "bold"), (explanation, "$text-muted"))
+            prompt = Content.assemble((shown.ljust(width), "$primary"), (explanation, "$foreground 60%"))
             self.add_option(Option(prompt.truncate(200), id=text))
         if rows:
             self.highlighted = 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from textual import work
-from textual.containers import VerticalScroll
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
@@ -31,6 +32,14 @@ class Transcript(VerticalScroll, can_focus=True):
         self._first = 0  # index of the oldest mounted entry
         self._paging = False
 
+    def compose(self) -> ComposeResult:
+        # At least as high as the view: Textual scrolls an anchored view above its top otherwise.
+        yield Vertical(id="turns")
+
+    @property
+    def _turns(self) -> Vertical:
+        return self.query_one("#turns", Vertical)
+
     @property
     def at_end(self) -> bool:
         """Whether the newest text is on the screen and followed."""
@@ -44,8 +53,8 @@ class Transcript(VerticalScroll, can_focus=True):
         if opening is not None and not entries:
             views = [opening]
         with self.app.batch_update():
-            await self.remove_children()
-            await self.mount_all([Static("", id="older"), *views])
+            await self._turns.remove_children()
+            await self._turns.mount_all([Static("", id="older"), *views])
             self._mark_older()
         self.anchor()
 
@@ -59,7 +68,7 @@ class Transcript(VerticalScroll, can_focus=True):
         await self.query(".opening").remove()
         for entry in entries:
             if entry not in mounted:
-                await self.mount(view_of(entry))
+                await self._turns.mount(view_of(entry))
 
     def follow(self) -> None:
         """Go to the end and stay there."""
@@ -71,7 +80,7 @@ class Transcript(VerticalScroll, can_focus=True):
         if len(views) > _MOST and self.at_end:
             extra = views[:-_PAGE]
             self._first += len(extra)
-            await self.remove_children(extra)
+            await self._turns.remove_children(extra)
             self._mark_older()
 
     def live_view(self) -> ReplyView | None:
@@ -97,7 +106,7 @@ class Transcript(VerticalScroll, can_focus=True):
             older: list[Entry] = chat.entries[start : self._first]
             height = self.virtual_size.height
             with self.app.batch_update():
-                await self.mount_all([view_of(entry) for entry in older], after=self.query_one("#older"))
+                await self._turns.mount_all([view_of(entry) for entry in older], after=self.query_one("#older"))
                 self._first = start
                 self._mark_older()
             self.call_after_refresh(self._keep_place, height)
@@ -110,7 +119,7 @@ class Transcript(VerticalScroll, can_focus=True):
             self.scroll_to(y=self.scroll_y + grown, animate=False, immediate=True)
 
     def _views(self) -> list[UserView | ReplyView]:
-        return [view for view in self.children if isinstance(view, UserView | ReplyView)]
+        return [view for view in self._turns.children if isinstance(view, UserView | ReplyView)]
 
     def _mark_older(self) -> None:
         older = self.query_one("#older", Static)
