@@ -4,6 +4,7 @@ Run by whatever python3 the machine has, so this file keeps to old syntax until 
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -20,6 +21,12 @@ def newer_python():
     return ""
 
 
+def interrupt(_signal, _frame):
+    # type: (int, object) -> None
+    """SIGTERM stops what runs, as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def main():
     # type: () -> int
     """Check the interpreter, then hand over."""
@@ -33,6 +40,7 @@ def main():
         return 1
     from bootstrap.main import run
 
+    signal.signal(signal.SIGTERM, interrupt)
     return run(sys.argv[1:])
 
 

@@ -60,10 +60,7 @@ def run_logged(
             )
         except OSError as error:
             raise SetupError(f"{label} failed: cannot run {command[0]}: {error.strerror}.") from error
-        try:
-            _watch(process, _Progress(label), sink)
-        finally:
-            _stop(process)
+        _watch(process, _Progress(label), sink)
     if process.returncode:
         for line in error_lines(log.read_text(encoding="utf-8")):
             say(f"    {line}")
@@ -119,19 +116,26 @@ class _Progress:
 
 
 def _watch(process: subprocess.Popen[str], progress: _Progress, sink: IO[str]) -> None:
+    output = process.stdout
+    assert output is not None
+
     def read() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in output:
             sink.write(line)
             progress.note(line)
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    while process.poll() is None:
-        progress.show()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=1.0)
-    reader.join(timeout=5.0)  # a grandchild may hold the pipe open
+    try:
+        while process.poll() is None:
+            progress.show()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=1.0)
+    finally:
+        _stop(process)
+        reader.join(timeout=5.0)
+        if not reader.is_alive():  # else something below holds the pipe open, and closing it would block
+            output.close()
     progress.finish(process.returncode == 0)
 
 

@@ -53,8 +53,10 @@ class Environment:
         if choice.note:
             say(choice.note)
         extras = tuple(sorted({*extras, *state.extras}))
+        request = wheel.WheelRequest.of_this_machine(self.root / "constraints.txt", choice.backend)
+        wheel.require_buildable(request)
         state = self._make_venv(state, choice)
-        state = self._install_llama(state, choice)
+        state = self._install_llama(state, request)
         self._install_packages(extras)
         self._check_llama()
         inputs = fingerprint(self.root, machine.python_identity())
@@ -80,8 +82,7 @@ class Environment:
         except OSError:
             return False
 
-    def _install_llama(self, state: State, choice: GpuChoice) -> State:
-        request = wheel.WheelRequest.of_this_machine(self.root / "constraints.txt", choice.backend)
+    def _install_llama(self, state: State, request: wheel.WheelRequest) -> State:
         if state.wheel == request.key:
             return state
         built = wheel.provide(request, self.python, self.logs)

@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from bootstrap.errors import SetupError
 __all__ = ["BACKENDS", "GpuChoice", "choose", "cmake_flags", "compiler_environment", "identity"]
 
 BACKENDS = ("cuda", "vulkan", "metal", "none")
+CUDA_HOMES = ("/usr/local/cuda",)
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,8 @@ def identity(backend: str) -> str:
 
 def find_nvcc() -> str | None:
     """The CUDA compiler, also where it is installed but not on PATH."""
-    return _find_nvcc(os.environ)
-
-
-def _find_nvcc(environment: Mapping[str, str]) -> str | None:
     found = shutil.which("nvcc")
-    for home in (environment.get("CUDA_HOME"), environment.get("CUDA_PATH"), "/usr/local/cuda"):
+    for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), *CUDA_HOMES):
         if found is None and home and os.access(Path(home, "bin", "nvcc"), os.X_OK):
             found = str(Path(home, "bin", "nvcc"))
     return found

@@ -6,8 +6,6 @@ import argparse
 import contextlib
 import fcntl
 import os
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +25,6 @@ def run(arguments: list[str], root: Path = ROOT) -> int:
     parser.add_argument("what", choices=("install", "peers"))
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         environment = Environment(root)
         _install(environment, ("dev",) if options.dev else ())
@@ -65,11 +62,3 @@ def _alone(environment: Environment) -> Iterator[None]:
             say("Another set-up of this folder is running; waiting for it.")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))

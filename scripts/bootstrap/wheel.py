@@ -18,7 +18,7 @@ from bootstrap import gpu, machine
 from bootstrap.console import run_logged, say
 from bootstrap.errors import SetupError
 
-__all__ = ["WheelRequest", "cache_folder", "find_cached", "pinned_version", "provide"]
+__all__ = ["WheelRequest", "cache_folder", "find_cached", "pinned_version", "provide", "require_buildable"]
 
 PACKAGE = "llama-cpp-python"
 _CORE_MINUTES = {"none": 12, "metal": 12, "vulkan": 25, "cuda": 60}
@@ -73,17 +73,22 @@ def find_cached(cache: Path, key: str) -> Path | None:
     return next(iter(sorted((cache / key).glob("*.whl"))), None)
 
 
+def require_buildable(request: WheelRequest) -> None:
+    """Raises SetupError if the wheel has yet to be compiled and a tool for that is missing."""
+    if find_cached(cache_folder(), request.key) is None:
+        machine.require_compilers()
+
+
 def provide(request: WheelRequest, python: Path, logs: Path) -> Path:
     """The wheel, from the cache or compiled now.
 
     Raises:
-        SetupError: a tool is missing, or it does not compile.
+        SetupError: it does not compile.
     """
     cache = cache_folder()
     cached = find_cached(cache, request.key)
     if cached is not None:
         return cached
-    machine.require_compilers()
     _announce(request)
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))

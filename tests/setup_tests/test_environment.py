@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootstrap import environment as environment_module
+from bootstrap import main, wheel
+from bootstrap.environment import Environment
+from bootstrap.errors import SetupError
+from bootstrap.gpu import GpuChoice
+from bootstrap.state import State, fingerprint
+
+ROOT = Path(__file__).parents[2]
+
+
+class Commands:
+    """Stands for the long commands: notes their labels, and can be stopped in the middle of one."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.labels: list[str] = []
+        self.arguments: dict[str, list[str]] = {}
+        self.stop_at = ""
+
+    def __call__(self, label: str, command: list[str], log: Path, **_: Any) -> None:
+        self.labels.append(label)
+        self.arguments[label] = command
+        if label == self.stop_at:
+            raise KeyboardInterrupt
+        if label == "Making .venv":
+            self.environment.python.parent.mkdir(parents=True, exist_ok=True)
+            self.environment.python.write_text("#!/bin/sh\nexit 0\n")
+            self.environment.python.chmod(0o755)
+
+    def take(self) -> list[str]:
+        labels, self.labels = self.labels, []
+        return labels
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for name in ("pyproject.toml", "constraints.txt"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.fixture
+def environment(checkout: Path) -> Environment:
+    return Environment(checkout)
+
+
+@pytest.fixture
+def commands(environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
+    recorded = Commands(environment)
+    monkeypatch.setattr(environment_module, "run_logged", recorded)
+    monkeypatch.setattr(wheel, "require_buildable", lambda request: None)
+    monkeypatch.setattr(wheel, "provide", lambda request, python, logs: tmp_path / f"{request.key}.whl")
+    monkeypatch.setattr("bootstrap.gpu._check_tools", lambda backend: None)
+    return recorded
+
+
+ALL = ["Making .venv", "Installing llama.cpp", "Installing packages"]
+
+
+def change(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+
+
+def test_the_first_time_does_everything_and_the_second_nothing(
+    environment: Environment, commands: Commands
+) -> None:
+    assert not environment.is_ready("none", ())
+    environment.install("none", ())
+    assert commands.take() == ALL
+    assert environment.is_ready("none", ())
+
+
+def test_pip_gets_the_constraints_and_no_index(environment: Environment, commands: Commands) -> None:
+    environment.install("none", ("dev",))
+    packages = commands.arguments["Installing packages"]
+    assert packages[:4] == [str(environment.python), "-m", "pip", "install"]
+    assert packages[-4:] == [
+        "--constraint",
+        str(environment.root / "constraints.txt"),
+        "--editable",
+        f"{environment.root}[dev]",
+    ]
+    assert not [argument for argument in packages if "index" in argument or "find-links" in argument]
+
+
+def test_the_extras_of_before_are_kept(environment: Environment, commands: Commands) -> None:
+    environment.install("none", ("dev",))
+    assert environment.is_ready("none", ())
+    change(environment.root / "constraints.txt")
+    environment.install("none", ())
+    assert commands.arguments["Installing packages"][-1].endswith("[dev]")
+
+
+def test_the_tests_need_more_than_the_chat(environment: Environment, commands: Commands) -> None:
+    environment.install("none", ())
+    commands.take()
+    assert not environment.is_ready("none", ("dev",))
+    environment.install("none", ("dev",))
+    assert commands.take() == ["Installing packages"]
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_a_changed_file_installs_again_but_compiles_nothing(
+    environment: Environment, commands: Commands, name: str
+) -> None:
+    environment.install("none", ())
+    commands.take()
+    change(environment.root / name)
+    assert not environment.is_ready("none", ())
+    environment.install("none", ())
+    assert commands.take() == ["Installing packages"]
+
+
+def test_another_gpu_changes_only_llama(environment: Environment, commands: Commands) -> None:
+    environment.install("none", ())
+    commands.take()
+    assert not environment.is_ready("vulkan", ())
+    environment.install("vulkan", ())
+    assert commands.take() == ["Installing llama.cpp", "Installing packages"]
+    assert "--force-reinstall" in commands.arguments["Installing llama.cpp"]
+    assert environment.is_ready("", ()), "the choice by hand is remembered"
+
+
+def test_another_python_makes_a_new_environment(
+    environment: Environment, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.install("none", ())
+    commands.take()
+    monkeypatch.setattr("bootstrap.machine.python_identity", lambda: "CPython 3.99.0 /opt")
+    assert not environment.is_ready("none", ())
+    environment.install("none", ())
+    assert commands.take() == ALL
+
+
+def test_a_moved_checkout_is_set_up_again(
+    environment: Environment, commands: Commands, checkout: Path
+) -> None:
+    environment.install("none", ())
+    moved = checkout.rename(checkout.with_name("elsewhere"))
+    assert not Environment(moved).is_ready("none", ())
+
+
+def test_a_removed_environment_is_noticed(environment: Environment, commands: Commands) -> None:
+    environment.install("none", ())
+    environment.python.unlink()
+    assert not environment.is_ready("none", ())
+    commands.take()
+    environment.install("none", ())
+    assert commands.take() == ALL
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "again"),
+    [("Making .venv", ALL), ("Installing llama.cpp", ALL[1:]), ("Installing packages", ALL[2:])],
+)
+def test_a_stopped_set_up_goes_on_where_it_was(
+    environment: Environment, commands: Commands, stop_at: str, again: list[str]
+) -> None:
+    commands.stop_at = stop_at
+    with pytest.raises(KeyboardInterrupt):
+        environment.install("none", ())
+    assert not environment.is_ready("none", ())
+    commands.stop_at = ""
+    commands.take()
+    environment.install("none", ())
+    assert commands.take() == again
+    assert environment.is_ready("none", ())
+
+
+def test_a_compiled_library_that_does_not_load(environment: Environment, commands: Commands) -> None:
+    environment.install("none", ())
+    script = '#!/bin/sh\ncase "$2" in *llama_cpp*) echo "OSError: libcuda" >&2; exit 1;; esac\n'
+    environment.python.write_text(script)
+    change(environment.root / "constraints.txt")
+    with pytest.raises(SetupError, match=r"does not load \(OSError: libcuda\)\. Remove "):
+        environment.install("none", ())
+
+
+class TestState:
+    STATE = State(inputs="a", python="b", wheel="c", extras=("dev",), gpu=GpuChoice("none", by_hand=False))
+
+    def test_survives(self, tmp_path: Path) -> None:
+        self.STATE.write(tmp_path)
+        assert State.read(tmp_path) == self.STATE
+        assert [path.name for path in tmp_path.iterdir()] == ["stevemin-setup.json"]
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"gpu": 3, "extras": []}', '{"inputs": "a"}'])
+    def test_damaged_is_empty(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "stevemin-setup.json").write_text(text)
+        assert State.read(tmp_path) == State()
+
+    def test_of_a_later_version_is_empty(self, tmp_path: Path) -> None:
+        self.STATE.write(tmp_path)
+        file = tmp_path / "stevemin-setup.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "new": 1}))
+        assert State.read(tmp_path) == State()
+
+    def test_covers(self) -> None:
+        assert self.STATE.covers("a", "none", ("dev",))
+        assert self.STATE.covers("a", "none", ())
+        assert not self.STATE.covers("other", "none", ())
+        assert not self.STATE.covers("a", "cuda", ())
+        assert not self.STATE.covers("a", "none", ("more",))
+        assert not State().covers("", "none", ())
+
+
+def test_the_fingerprint_is_of_files_python_place_and_flags(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CMAKE_ARGS", raising=False)
+    first = fingerprint(checkout, "3.11")
+    assert fingerprint(checkout, "3.11") == first
+    assert fingerprint(checkout, "3.12") != first
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_LTO=on")
+    assert fingerprint(checkout, "3.11") != first
+
+
+class TestCommandLine:
+    def test_ready_does_nothing_and_says_nothing(
+        self, environment: Environment, commands: Commands, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main.run(["install"], environment.root) == 0
+        capsys.readouterr()
+        commands.take()
+        assert main.run(["install"], environment.root) == 0
+        assert commands.take() == []
+        assert capsys.readouterr() == ("", "")
+
+    def test_stopped(
+        self, environment: Environment, commands: Commands, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        commands.stop_at = "Installing packages"
+        assert main.run(["install"], environment.root) == 130
+        assert capsys.readouterr().err.endswith("Stopped. The same command goes on from here.\n")
+
+    def test_a_bad_gpu_is_one_line(
+        self, environment: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("GPU", "voodoo")
+        assert main.run(["install"], environment.root) == 1
+        told = capsys.readouterr().err
+        assert told == "GPU=voodoo is unknown; it can be cuda, vulkan, metal, none or auto.\n"
+
+    def test_an_unwritable_folder(
+        self,
+        environment: Environment,
+        commands: Commands,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        (environment.root / "build").write_text("a file where a folder should be")
+        assert main.run(["install"], environment.root) == 1
+        told = capsys.readouterr().err
+        assert told.startswith("The set-up failed: ")
+        assert "Traceback" not in told
