@@ -37,12 +37,16 @@ def add(database: Database, text: str) -> None:
 
 
 def test_an_inner_block_rolls_back_alone(database: Database) -> None:
+    def inner() -> None:
+        with database.atomic():
+            add(database, "inner")
+            raise KeyError
+
     def work() -> None:
         with database.atomic():
             add(database, "outer")
-            with pytest.raises(KeyError), database.atomic():
-                add(database, "inner")
-                raise KeyError
+            with pytest.raises(KeyError):
+                inner()
             add(database, "after")
 
     database.call(work)

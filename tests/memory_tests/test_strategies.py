@@ -230,7 +230,7 @@ def test_a_huge_past_is_not_rendered_to_find_out_that_it_is_huge(memory: Memory)
 
 def test_an_unknown_strategy_names_the_known_ones(memory: Memory) -> None:
     session_id = chat(memory, "hello")
-    with pytest.raises(UnknownStrategy, match="There is no context strategy 'slidng'.*sliding, full"):
+    with pytest.raises(UnknownStrategy, match=r"There is no context strategy 'slidng'\. .*sliding, full"):
         memory.build_context(session_id, budget=AMPLE, strategy="slidng")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 from memory import Memory, Turn
 
@@ -28,9 +29,7 @@ class WordCounter:
         self.prompts_counted += 1
         roles = [turn.role for turn in messages if turn.role != "system"]
         assert all(turn.role != "system" for turn in messages[1:]), "a system turn that is not the first"
-        assert all(one != other for one, other in zip(roles, roles[1:], strict=False)), (
-            "roles do not alternate"
-        )
+        assert all(one != other for one, other in pairwise(roles)), "roles do not alternate"
         return sum(len(turn.content.split()) + MARKS_PER_TURN for turn in messages) + _OPENING
 
 
