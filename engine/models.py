@@ -7,67 +7,19 @@ field, so that a user may write only what differs.
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import re
+import os.path
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from engine.errors import ConfigError, ModelNotFound
+from engine.model_files import find_file, hub_file, installed_file, is_installed, model_file
+from engine.model_spec import ModelSpec
 
 __all__ = ["Catalogue", "ModelSpec", "hub_file", "is_installed", "model_file"]
-
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[\w.+-][\w.+/-]*\.gguf))?", re.ASCII)
-
-RepoId = Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")]
-FileName = Annotated[str, AfterValidator(lambda file: _checked_file(file))]
-
-
-class ModelSpec(BaseModel):
-    """One entry of a catalogue.
-
-    The file comes from `path`, or from inside the installed Python package `package`, or from the Hugging
-    Face Hub (`repo`, `file`): the first one that is given.
-
-    Args:
-        context_length: tokens the model was trained for.
-        parameters: as people write it ("1.7B").
-        size_bytes: of the file; approximate.
-        vram_gib: the weights and the KV cache of 8,192 tokens, in GiB.
-        gated: the Hub asks for an account that accepted the licence.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    name: str = Field(min_length=1)
-    title: str = ""
-    description: str = ""
-    repo: RepoId | None = None
-    file: FileName | None = None
-    package: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None
-    path: Path | None = Field(default=None, strict=False)
-    context_length: int | None = Field(default=None, ge=1)
-    licence: str | None = None
-    parameters: str | None = None
-    quantization: str | None = None
-    size_bytes: int | None = Field(default=None, ge=1)
-    vram_gib: float | None = Field(default=None, gt=0)
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    gated: bool = False
-
-    @model_validator(mode="after")
-    def _has_a_source(self) -> Self:
-        if self.path is None and (self.file is None or (self.repo is None and self.package is None)):
-            raise ValueError("give a path, or a file together with a repo or a package")
-        return self
-
-    @property
-    def label(self) -> str:
-        """The title, or the name where there is none."""
-        return self.title or self.name
 
 
 class Catalogue:
@@ -86,9 +38,9 @@ class Catalogue:
         entries: dict[str, dict[str, Any]] = {}
         specs: dict[str, ModelSpec] = {}
         for source in (builtin, user):
-            if source is None or (source is user and not source.exists()):
+            if source is None:
                 continue
-            for name, fields in _read(source).items():
+            for name, fields in _read(source, optional=source is user).items():
                 entries[name] = {**entries.get(name, {}), **_absolute(fields, source.parent)}
                 specs[name] = _spec(name, entries[name], source)
         return cls(specs)
@@ -110,7 +62,7 @@ class Catalogue:
         """
         spec = self._specs.get(name) or self._specs.get(name.lower())
         if spec is None:
-            raise ModelNotFound(f"There is no model named {name!r}.{self._suggestion(name)}")
+            raise self._unknown(name)
         return spec
 
     def resolve(self, name: str, models_dir: Path) -> Path:
@@ -120,122 +72,25 @@ class Catalogue:
             ModelNotFound: nothing of that name, or its file is not on this machine.
         """
         if name in self or name.lower() in self:
-            return _installed(self.get(name), models_dir)
-        if hub := _HUB_NAME.fullmatch(name):
-            pulled = _pulled(hub["repo"], hub["file"], models_dir)
-            if pulled is not None:
-                return pulled
-        if hub and (hub["file"] or not _looks_like_path(name)):
-            raise ModelNotFound(f"{name} is not downloaded. Run: stevemin models pull {name}")
-        if _looks_like_path(name):
-            return _existing_file(_expanded(name))
-        return _installed(self.get(name), models_dir)
+            return installed_file(self.get(name), models_dir)
+        found = find_file(name, models_dir)
+        if found is None:
+            raise self._unknown(name)
+        return found
 
-    def _suggestion(self, name: str) -> str:
+    def _unknown(self, name: str) -> ModelNotFound:
         near = difflib.get_close_matches(name.lower(), self._specs, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        return f"{hint} All names: stevemin models list"
+        return ModelNotFound(f"There is no model named {name!r}.{hint} All names: stevemin models list")
 
 
-def hub_file(repo: str, file: str, models_dir: Path) -> Path:
-    """Where a file pulled from the Hub lives."""
-    return models_dir.joinpath(*repo.split("/"), *file.split("/"))
-
-
-def model_file(spec: ModelSpec, models_dir: Path) -> Path | None:
-    """Where the model's file is, or would be once pulled; None when its package is not installed."""
-    if spec.path is not None:
-        return spec.path
-    assert spec.file is not None
-    if spec.package is not None:
-        return _package_file(spec.package, spec.file)
-    assert spec.repo is not None
-    return hub_file(spec.repo, spec.file, models_dir)
-
-
-def is_installed(spec: ModelSpec, models_dir: Path) -> bool:
-    """Whether the model's file is on this machine."""
-    file = model_file(spec, models_dir)
-    return file is not None and _is_file(file)
-
-
-def _installed(spec: ModelSpec, models_dir: Path) -> Path:
-    file = model_file(spec, models_dir)
-    if file is not None and _is_file(file):
-        return file
-    if spec.path is not None:
-        raise ModelNotFound(f"The file of the model {spec.name} is not there: {spec.path}")
-    if spec.package is not None:
-        raise ModelNotFound(
-            f"The model {spec.name} comes with the Python package {spec.package}, which is not installed. "
-            f"Run: make install"
-        )
-    size = f" ({spec.size_bytes / 1e9:.1f} GB)" if spec.size_bytes else ""
-    raise ModelNotFound(f"{spec.label} is not downloaded{size}. Run: stevemin models pull {spec.name}")
-
-
-def _package_file(package: str, file: str) -> Path | None:
-    # find_spec does not import a top-level package: the starter model's would load another llama.cpp binding.
-    try:
-        found = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return None
-    if found is None or not found.submodule_search_locations:
-        return None
-    return Path(next(iter(found.submodule_search_locations)), file)
-
-
-def _checked_file(file: str) -> str:
-    if not file.endswith(".gguf") or not _stays_inside(file):
-        raise ValueError("a file is a relative path that ends in .gguf")
-    return file
-
-
-def _stays_inside(path: str) -> bool:
-    return not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in path.split("/"))
-
-
-def _pulled(repo: str, file: str | None, models_dir: Path) -> Path | None:
-    if not _stays_inside(repo) or not _stays_inside(file or "any"):
-        return None
-    if file is not None:
-        path = hub_file(repo, file, models_dir)
-        return path if _is_file(path) else None
-    files = sorted(models_dir.joinpath(*repo.split("/")).rglob("*.gguf"))
-    if len(files) > 1:
-        names = ", ".join(path.name for path in files)
-        raise ModelNotFound(f"{repo} has several downloaded files; name one as {repo}:FILE ({names}).")
-    return files[0] if files else None
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.lower().endswith(".gguf") or name.startswith(("/", "~", ".")) or _is_file(Path(name))
-
-
-def _existing_file(path: Path) -> Path:
-    if _is_file(path):
-        return path.resolve()
-    what = "is a folder, not a GGUF file" if path.is_dir() else "does not exist or cannot be read"
-    raise ModelNotFound(f"The model file {path} {what}.")
-
-
-def _expanded(name: str) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:  # "~someone" with no such user
-        return Path(name)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long, a folder that may not be searched
-        return False
-
-
-def _read(source: Path) -> dict[str, dict[str, Any]]:
+def _read(source: Path, *, optional: bool) -> dict[str, dict[str, Any]]:
     try:
         document = tomllib.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if optional:
+            return {}
+        raise ConfigError(f"There is no model catalogue at {source}.") from None
     except OSError as error:
         raise ConfigError(f"Cannot read {source}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -253,7 +108,7 @@ def _read(source: Path) -> dict[str, dict[str, Any]]:
 
 def _absolute(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(path := fields.get("path"), str):
-        return {**fields, "path": str(folder / _expanded(path))}
+        return {**fields, "path": os.path.join(folder, os.path.expanduser(path))}
     return fields
 
 

@@ -127,7 +127,7 @@ def test_a_bad_catalogue_names_file_and_key(load: Load, tmp_path: Path, text: st
 
 
 def test_an_unreadable_catalogue(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Cannot read"):
+    with pytest.raises(ConfigError, match="There is no model catalogue at"):
         Catalogue.load(tmp_path / "missing.toml")
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
