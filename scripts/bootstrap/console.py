@@ -24,6 +24,7 @@ _PERCENT = re.compile(r"^\s*\[\s*(\d+)%\]")  # make
 _PIP = re.compile(r"^\s*((?:Collecting|Downloading|Building|Installing)\b.*)")
 _ERROR = re.compile(r"\berror\b|\bfatal\b|No space left", re.IGNORECASE)
 _PLAIN_EVERY_S = 30.0
+_PLAIN_WIDTH = 100
 
 
 def say(line: str) -> None:
@@ -103,7 +104,7 @@ class _Progress:
             sys.stderr.flush()
         elif now - self._shown_at >= _PLAIN_EVERY_S:
             self._shown_at = now
-            say(self._line(now))
+            say(self._line(now)[:_PLAIN_WIDTH])
 
     def finish(self, succeeded: bool) -> None:
         """Leave the line with its outcome."""
