@@ -33,7 +33,7 @@ def _catalogue() -> tuple[Paths, Catalogue]:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """The catalogue, and every other model that was pulled."""
-    from stevemin_chat.model_store import entries
+    from stevemin_chat.model_entries import entries
 
     paths, catalogue = _catalogue()
     found = entries(catalogue, paths.models_dir)
@@ -46,7 +46,7 @@ def list_models(as_json: Json = False) -> None:
 @app.command()
 def info(name: Name, as_json: Json = False) -> None:
     """Everything known of one model."""
-    from stevemin_chat.model_store import find_entry
+    from stevemin_chat.model_entries import find_entry
 
     paths, catalogue = _catalogue()
     entry = find_entry(name, catalogue, paths.models_dir)

@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from engine import ChatMessage, Engine, EngineConfig, GenerationRequest, ModelInfo
+from engine import Engine, EngineConfig, ModelInfo
 from engine.errors import EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
 from engine.models import Catalogue
 from memory import Memory, SessionRecord
+from stevemin_chat.adapters import CurrentEngine, EngineCounter
 from stevemin_chat.config import Config
 from stevemin_chat.errors import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.paths import Paths, builtin_catalogue_path
 from stevemin_chat.session import ChatSession, SessionSettings
 
-if TYPE_CHECKING:
-    from memory import Turn
-    from stevemin_chat.session import TextStream
-
-__all__ = ["EngineCounter", "LoadedEngine", "Overrides", "Runtime"]
+__all__ = ["EngineCounter", "Overrides", "Runtime"]
 
 Progress = Callable[[float], None]
-
-
-class EngineCounter:
-    """Counts with the loaded model's tokenizer; the memory's `TokenCounter`. Blocking, thread-safe."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def count_text(self, text: str) -> int:
-        return self._engine.count_tokens(text)
-
-    def count_prompt(self, messages: Sequence[Turn]) -> int:
-        return self._engine.count_prompt([ChatMessage(turn.role, turn.content) for turn in messages])
-
-
-class LoadedEngine:
-    """The text port to whichever engine is loaded now; a chat survives a change of model by it."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def submit(self, request: GenerationRequest) -> TextStream:
-        """Raises NoModelLoaded while there is no engine."""
-        if self._runtime.engine is None:
-            raise NoModelLoaded
-        return self._runtime.engine.submit(request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +61,7 @@ class Runtime:
         self.engine: Engine | None = None
         self.model_name: str | None = None
         self.last_model: str | None = None
-        self.source = LoadedEngine(self)
+        self.source = CurrentEngine(lambda: self.engine)
         self._engine_factory = engine_factory
         self._changing = asyncio.Lock()
 
