@@ -69,10 +69,12 @@ def run_logged(
 
 
 def error_lines(text: str, limit: int = 12) -> list[str]:
-    """The lines of a log that tell why it ended; its last lines if none does."""
-    lines = [line.rstrip()[:300] for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if _ERROR.search(line) and not _COUNTED.match(line)]
-    return (telling or lines)[-limit:]
+    """The first lines of a log that tell why it ended, with what they announce; else its last lines."""
+    lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
+    telling = [bool(_ERROR.search(line)) and not _COUNTED.match(line) for line in lines]
+    announced = [False, *(told and line.endswith(":") for told, line in zip(telling, lines, strict=True))]
+    shown = [line for line, *why in zip(lines, telling, announced, strict=False) if any(why)]
+    return shown[:limit] or lines[-limit:]
 
 
 class _Progress:

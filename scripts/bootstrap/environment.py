@@ -55,15 +55,15 @@ class Environment:
         extras = tuple(sorted({*extras, *state.extras}))
         request = wheel.WheelRequest.of_this_machine(self.root / "constraints.txt", choice.backend)
         wheel.require_buildable(request)
-        state = self._make_venv(state, choice)
-        state = self._install_llama(state, request)
+        state = self._make_venv(state)
+        state = self._install_llama(state, choice, request)
         self._install_packages(extras)
         self._check_llama()
         inputs = fingerprint(self.root, machine.python_identity())
         dataclasses.replace(state, inputs=inputs, extras=extras).write(self.venv)
         say(f"Set up in {time.monotonic() - started:.0f} s. Environment: {self.venv}")
 
-    def _make_venv(self, state: State, choice: GpuChoice) -> State:
+    def _make_venv(self, state: State) -> State:
         identity = machine.python_identity()
         if not (state.python == identity and self._works()):
             machine.require_venv()
@@ -71,7 +71,7 @@ class Environment:
             command = [sys.executable, "-m", "venv", "--clear", str(self.venv)]
             run_logged("Making .venv", command, self.logs / "venv.log")
             state = State()
-        state = dataclasses.replace(state, inputs="", python=identity, gpu=choice)
+        state = dataclasses.replace(state, inputs="", python=identity)
         state.write(self.venv)
         return state
 
@@ -82,12 +82,13 @@ class Environment:
         except OSError:
             return False
 
-    def _install_llama(self, state: State, request: wheel.WheelRequest) -> State:
-        if state.wheel == request.key:
-            return state
-        built = wheel.provide(request, self.python, self.logs)
-        self._pip("Installing llama.cpp", ["--no-deps", "--force-reinstall", str(built)], "llama-install.log")
-        state = dataclasses.replace(state, wheel=request.key)
+    def _install_llama(self, state: State, choice: GpuChoice, request: wheel.WheelRequest) -> State:
+        if state.wheel != request.key:
+            built = wheel.provide(request, self.python, self.logs)
+            arguments = ["--no-deps", "--force-reinstall", str(built)]
+            self._pip("Installing llama.cpp", arguments, "llama-install.log")
+        # Not before: a backend that does not compile must not be what the next set-up remembers.
+        state = dataclasses.replace(state, wheel=request.key, gpu=choice)
         state.write(self.venv)
         return state
 

@@ -36,6 +36,12 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
         run_logged("Work", ["/no/such/program"], tmp_path / "a.log")
 
 
+def test_the_first_errors_and_what_they_announce() -> None:
+    text = "CMake Error at ggml-cuda/CMakeLists.txt:178:\n\n  target not found\n\nok\nerror: a\nerror: b\n"
+    expected = ["CMake Error at ggml-cuda/CMakeLists.txt:178:", "target not found", "error: a"]
+    assert error_lines(text, limit=3) == expected
+
+
 def test_without_telling_lines_the_last_ones() -> None:
     text = "\n".join(str(number) for number in range(50))
     assert error_lines(text, limit=3) == ["47", "48", "49"]

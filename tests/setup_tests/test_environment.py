@@ -177,6 +177,15 @@ def test_a_stopped_set_up_goes_on_where_it_was(
     assert environment.is_ready("none", ())
 
 
+def test_a_backend_that_does_not_compile_is_not_remembered(
+    environment: Environment, commands: Commands
+) -> None:
+    commands.stop_at = "Installing llama.cpp"
+    with pytest.raises(KeyboardInterrupt):
+        environment.install("vulkan", ())
+    assert State.read(environment.venv).gpu is None
+
+
 def test_a_compiled_library_that_does_not_load(environment: Environment, commands: Commands) -> None:
     environment.install("none", ())
     script = '#!/bin/sh\ncase "$2" in *llama_cpp*) echo "OSError: libcuda" >&2; exit 1;; esac\n'
