@@ -32,6 +32,9 @@ __all__ = ["Config", "ConfigFileError", "EngineSection", "SamplingSection", "loa
 
 STARTER_MODEL = "smollm2-135m"
 
+_ENGINE = EngineConfig(model_path=Path("model.gguf"))  # the engine's defaults are ours
+_SAMPLING = SamplingParams()
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -40,15 +43,15 @@ class _Section(BaseModel):
 class EngineSection(_Section):
     """`[engine]`: the settings of `engine.EngineConfig` that a person may want to change."""
 
-    max_sessions: int = 8
-    cached_sessions: int = 24
-    context_tokens: int = 0
-    max_queue: int = 64
-    batch_tokens: int = 512
-    prefill_tokens: int = 128
-    gpu_layers: int = -1
-    threads: int = 0
-    flash_attention: Literal["auto", "on", "off"] = "auto"
+    max_sessions: int = _ENGINE.max_sessions
+    cached_sessions: int = _ENGINE.cached_sessions
+    context_tokens: int = _ENGINE.context_tokens
+    max_queue: int = _ENGINE.max_queue
+    batch_tokens: int = _ENGINE.batch_tokens
+    prefill_tokens: int = _ENGINE.prefill_tokens
+    gpu_layers: int = _ENGINE.gpu_layers
+    threads: int = _ENGINE.threads
+    flash_attention: Literal["auto", "on", "off"] = _ENGINE.flash_attention
 
     @model_validator(mode="after")
     def _accepted_by_the_engine(self) -> Self:
@@ -66,17 +69,17 @@ class EngineSection(_Section):
 class SamplingSection(_Section):
     """`[sampling]`: defaults of `engine.SamplingParams`."""
 
-    temperature: float = 0.7
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    penalty_last_n: int = 64
-    seed: int | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
+    temperature: float = _SAMPLING.temperature
+    top_k: int = _SAMPLING.top_k
+    top_p: float = _SAMPLING.top_p
+    min_p: float = _SAMPLING.min_p
+    repetition_penalty: float = _SAMPLING.repetition_penalty
+    presence_penalty: float = _SAMPLING.presence_penalty
+    frequency_penalty: float = _SAMPLING.frequency_penalty
+    penalty_last_n: int = _SAMPLING.penalty_last_n
+    seed: int | None = _SAMPLING.seed
+    max_tokens: int | None = _SAMPLING.max_tokens
+    stop: tuple[str, ...] = _SAMPLING.stop
 
     @field_validator("stop", mode="before")
     @classmethod

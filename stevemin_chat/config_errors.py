@@ -23,11 +23,11 @@ def syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> Confi
     found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
     if found:
         line, column = int(found[1]), int(found[2])
-        what = message[: found.start()]
+        what = f"{message[: found.start()]} (column {column})"
     else:
-        line, column = text.count("\n") + 1, 1
+        line = text.rstrip().count("\n") + 1
         what = re.sub(r" \(at end of document\)$", " before the end of the file", message)
-    return ConfigFileError(path, None, line, f"This is not valid TOML: {what} (column {column}).")
+    return ConfigFileError(path, None, line, f"This is not valid TOML: {what}.")
 
 
 def setting_error(path: Path, text: str, error: ValidationError, model: type[BaseModel]) -> ConfigFileError:

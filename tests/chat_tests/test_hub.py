@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from chat_tests.loopback_hub import COMMIT, LoopbackHub
+
 from stevemin_chat import download, hub
 from stevemin_chat.errors import (
     DiskTooSmall,

@@ -1,0 +1,118 @@
+"""The settings file: defaults, what is read, and errors that name file, line and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import EngineConfig, InvalidRequest, SamplingParams
+from stevemin_chat.config import Config, EngineSection, SamplingSection, load_config
+from stevemin_chat.errors import ConfigFileError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def test_without_a_file_the_defaults_count(file: Path) -> None:
+    assert load_config(file) == Config()
+    assert Config().model == "smollm2-135m"
+    assert Config().strategy == "sliding"
+
+
+def test_the_sections_default_to_what_the_engine_defaults_to() -> None:
+    assert EngineSection().for_model(Path("m.gguf")) == EngineConfig(model_path=Path("m.gguf"))
+    assert SamplingSection().params() == SamplingParams()
+
+
+def test_everything_can_be_set(file: Path) -> None:
+    file.write_text(
+        """
+        model = "qwen3-4b"
+        strategy = "full"
+        system_prompt = "Be brief."
+        theme = "nord"
+        engine = { max_sessions = 2, gpu_layers = 0, flash_attention = "off" }
+        [sampling]
+        temperature = 0
+        stop = ["\\n"]
+        seed = 7
+        """
+    )
+    config = load_config(file)
+    assert (config.model, config.strategy, config.system_prompt, config.theme) == (
+        "qwen3-4b", "full", "Be brief.", "nord"
+    )  # fmt: skip
+    assert config.engine.for_model(file).max_sessions == 2
+    assert config.sampling.params(max_tokens=3) == SamplingParams(
+        temperature=0, stop=("\n",), seed=7, max_tokens=3
+    )
+
+
+def test_a_replaced_value_is_checked() -> None:
+    with pytest.raises(InvalidRequest, match="top_p must be between 0 and 1"):
+        Config().sampling.params(top_p=2.0)
+
+
+def test_settings_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().model = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "what"),
+    [
+        ('mdel = "x"', 1, "mdel", "no such setting. Did you mean model?"),
+        ("zzz = 1", 1, "zzz", "Known here: model, strategy"),
+        ("# c\n\n[engine]\nmax_sesions = 3", 4, "engine.max_sesions", "Did you mean max_sessions?"),
+        ("[sampling]\n\ntemperature = 9.0", 3, "sampling.temperature", "between 0 and 5, not 9"),
+        ("[sampling]\ntemperature = nan", 2, "sampling.temperature", "not nan"),
+        ('[sampling]\ntemperature = "hot"', 2, "sampling.temperature", "must be a valid number, not 'hot'"),
+        ("[sampling]\ntop_k = 1\nseed = -1", 3, "sampling.seed", "seed must be between"),
+        ('[sampling]\nstop = ["a", ""]', 2, "sampling.stop", "must not be empty"),
+        ('system_prompt = """a\nb"""\nmodel = 3', 3, "model", "must be a valid string, not 3"),
+        ('model = " "', 1, "model", "must not be empty"),
+        ("engine = 3", 1, "engine", "must be a section: [engine]"),
+        (
+            'engine.flash_attention = "maybe"',
+            1,
+            "engine.flash_attention",
+            "'auto', 'on' or 'off', not 'maybe'",
+        ),
+        ("[engine]\nthreads = true", 2, "engine.threads", "must be a valid integer"),
+        ("[engine]\nmax_sessions = 0", 2, "engine.max_sessions", "between 1 and 256"),
+        ("[engine]\ncontext_tokens = 99", 2, "engine.context_tokens", "at least batch_tokens (512)"),
+        ("[engine]\na = 1\nb = 2", 2, "engine.a", "(1 more after this one.)"),
+        ('model = "x"\r\nnope = 1', 2, "nope", "no such setting"),
+        ("a = 1\nmodel = \n", 2, None, "not valid TOML: Invalid value (column 9)"),
+        ("x = [1,\n", 1, None, "before the end of the file"),
+        ("a = 1\na = 2", 2, None, "Cannot overwrite a value"),
+    ],
+)
+def test_errors_name_file_line_and_key(file: Path, text: str, line: int, key: str | None, what: str) -> None:
+    file.write_text(text, newline="")
+    with pytest.raises(ConfigFileError) as raised:
+        load_config(file)
+    error = raised.value
+    assert (error.file, error.line, error.key) == (file, line, key)
+    assert what in error.what
+    assert str(error).startswith(f"{file}, line {line}: ")
+
+
+def test_a_byte_order_mark_is_no_error(file: Path) -> None:
+    file.write_text('\ufeffmodel = "a"', encoding="utf-8")
+    assert load_config(file).model == "a"
+
+
+def test_a_file_in_another_encoding(file: Path) -> None:
+    file.write_bytes(b'model = "a"\ntheme = "gr\xfcn"')
+    with pytest.raises(ConfigFileError, match=r"line 2: The file is not UTF-8 text"):
+        load_config(file)
+
+
+def test_a_folder_in_its_place(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(ConfigFileError, match=r"cannot be read \(Is a directory\)"):
+        load_config(file)
