@@ -31,6 +31,6 @@ class ContextCuts:
         self._database.execute(
             "INSERT INTO context_cuts (session_id, strategy, message_id, budget_tokens)"
             " SELECT session_id, ?, id, ? FROM messages WHERE id = ? AND session_id = ?"
-            " ON CONFLICT DO UPDATE SET budget_tokens = max(budget_tokens, excluded.budget_tokens)",
+            " ON CONFLICT DO UPDATE SET budget_tokens = excluded.budget_tokens",
             (strategy, budget_tokens, message_id, session_id),
         )

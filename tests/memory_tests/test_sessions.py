@@ -199,10 +199,10 @@ def test_a_very_long_session_can_be_read_and_deleted(memory: Memory) -> None:
 
     def fill() -> None:
         with database.atomic():
-            for number in range(3000):
+            for number in range(1500):
                 memory.add_message(session.id, "user", str(number))
 
     database.call(fill)
-    assert [item.content for item in memory.messages(session.id)] == [str(number) for number in range(3000)]
+    assert [item.content for item in memory.messages(session.id)] == [str(number) for number in range(1500)]
     memory.delete_session(session.id)
     assert memory.sessions() == []

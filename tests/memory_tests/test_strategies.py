@@ -29,8 +29,14 @@ def words(count: int, word: str = "word") -> str:
 def chat(memory: Memory, *texts: str) -> str:
     """A session in which user and assistant take turns."""
     session = memory.create_session()
-    for number, text in enumerate(texts):
-        memory.add_message(session.id, "assistant" if number % 2 else "user", text)
+    database = memory._database
+
+    def fill() -> None:
+        with database.atomic():
+            for number, text in enumerate(texts):
+                memory.add_message(session.id, "assistant" if number % 2 else "user", text)
+
+    database.call(fill)
     return session.id
 
 
@@ -178,6 +184,16 @@ def test_a_larger_budget_brings_the_past_back_and_a_smaller_one_keeps_the_cut(me
     assert first(520) == "m6"
     assert first(110) == "m10"
     assert first(500) == "m8"
+
+
+def test_the_same_cut_for_a_larger_budget_is_remembered_for_that_one(memory: Memory) -> None:
+    session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
+    for tokens in (500, 505):
+        context = memory.build_context(session_id, budget=Budget(tokens))
+        assert context.messages[0].content.startswith("m8")
+    memory.add_message(session_id, "assistant", words(46))
+    memory.add_message(session_id, "user", words(46))
+    assert memory.build_context(session_id, budget=Budget(505)).messages[0].content.startswith("m8")
 
 
 def test_a_cut_of_one_branch_does_not_count_on_another(memory: Memory) -> None:

@@ -192,11 +192,11 @@ def test_many_threads_write_at_once(memory: Memory) -> None:
         memory.finish_reply(reply.id, f"a{number}", status="complete")
 
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(write, range(100)))
+        list(pool.map(write, range(60)))
     branches = [memory.messages(session_id) for session_id in sessions]
-    assert [len(branch) for branch in branches] == [50] * 4  # one chain each: no head was lost
+    assert [len(branch) for branch in branches] == [30] * 4  # one chain each: no head was lost
     texts = {item.content for branch in branches for item in branch}
-    assert texts == {f"{kind}{number}" for kind in "qa" for number in range(100)}
+    assert texts == {f"{kind}{number}" for kind in "qa" for number in range(60)}
 
 
 def _write_in_a_process(path: Path, name: str) -> None:
