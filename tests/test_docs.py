@@ -1,0 +1,89 @@
+"""The user guide names every command, key and setting, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from engine.models import ModelSpec
+from stevemin_chat.commands import COMMANDS
+from stevemin_chat.commands_root import build
+from stevemin_chat.config import Config, EngineSection, SamplingSection, load_config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+USAGE = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.is_file(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_every_slash_command_is_described(command: str) -> None:
+    assert re.search(rf"`/{command}[ `]", USAGE)
+
+
+@pytest.mark.parametrize("key", [key for command in COMMANDS for key in command.key.split(",") if key])
+def test_every_key_is_described(key: str) -> None:
+    shown = key.replace("down", "↓").replace("up", "↑").replace("escape", "esc")
+    assert f"`{shown}`" in USAGE
+
+
+def test_every_subcommand_and_option_of_ask_is_described() -> None:
+    root = typer.main.get_command(build())
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        assert f"stevemin {name}" in USAGE
+        for below in getattr(command, "commands", {}):
+            assert re.search(rf"stevemin {name} [^\n]*\b{below}\b", USAGE), f"{name} {below}"
+    ask = root.commands["ask"]  # type: ignore[attr-defined]
+    for option in (name for param in ask.params for name in param.opts if name.startswith("--")):
+        assert f"`{option}`" in USAGE, option
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(name for name in Config.model_fields if name not in ("engine", "sampling")),
+        *EngineSection.model_fields,
+        *SamplingSection.model_fields,
+        *(name for name in ModelSpec.model_fields if name != "name"),
+    ],
+)
+def test_every_setting_is_described(key: str) -> None:
+    assert f"`{key}`" in SETTINGS
+
+
+@pytest.mark.parametrize("section", [EngineSection, SamplingSection])
+def test_defaults_are_told_as_they_are(section: type[EngineSection] | type[SamplingSection]) -> None:
+    for name, field in section.model_fields.items():
+        (told,) = re.findall(rf"^\| `{name}` \| ([^|]+) \|", SETTINGS, re.MULTILINE)
+        expected = {"auto": '`"auto"`', "None": "none", "()": "`[]`"}.get(
+            str(field.default), str(field.default)
+        )
+        assert told == expected, name
+
+
+def test_the_examples_are_valid(tmp_path: Path) -> None:
+    config, models = re.findall(r"```toml\n(.+?)```", SETTINGS, re.DOTALL)
+    (tmp_path / "config.toml").write_text(config)
+    assert load_config(tmp_path / "config.toml").engine.max_sessions == 8
+    for name, fields in tomllib.loads(models)["models"].items():
+        assert ModelSpec.model_validate({**fields, "name": name})
