@@ -12,6 +12,8 @@ from engine.model_spec import ModelSpec, stays_inside
 __all__ = ["find_file", "hub_file", "installed_file", "is_installed", "model_file"]
 
 _HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[\w.+-][\w.+/-]*\.gguf))?", re.ASCII)
+# llama.cpp loads a split model by its first part and finds the others itself.
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 
 
 def hub_file(repo: str, file: str, models_dir: Path) -> Path:
@@ -89,7 +91,8 @@ def _pulled(repo: str, file: str | None, models_dir: Path) -> Path | None:
     if file is not None:
         path = hub_file(repo, file, models_dir)
         return path if _is_file(path) else None
-    files = sorted(models_dir.joinpath(*repo.split("/")).rglob("*.gguf"))
+    everything = sorted(models_dir.joinpath(*repo.split("/")).rglob("*.gguf"))
+    files = [path for path in everything if not _LATER_PART.search(path.name)]
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
         raise ModelNotFound(f"{repo} has several downloaded files; name one as {repo}:FILE ({names}).")

@@ -182,6 +182,11 @@ class TestResolve:
             shipped.resolve("me/mine", tmp_path)
         assert shipped.resolve("me/mine:sub/b.gguf", tmp_path).name == "b.gguf"
 
+    def test_a_split_model_is_its_first_part(self, shipped: Catalogue, tmp_path: Path) -> None:
+        for part in (1, 2, 3):
+            put(tmp_path, "me/big", f"q4/big-0000{part}-of-00003.gguf")
+        assert shipped.resolve("me/big", tmp_path).name == "big-00001-of-00003.gguf"
+
     @pytest.mark.parametrize("name", ["me/mine", "me/mine:a.gguf"])
     def test_not_pulled(self, shipped: Catalogue, tmp_path: Path, name: str) -> None:
         with pytest.raises(ModelNotFound, match=rf"Run: stevemin models pull {name}$"):
