@@ -5,7 +5,9 @@ SETUP = $(PYTHON) scripts/setup.py
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help chat install test lint check format bench peers clean python
+.PHONY: help chat install test lint check format bench peers clean dev python
+# With -j, lint and tests would write over each other.
+.NOTPARALLEL:
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -44,7 +46,6 @@ peers: python ## build llama-batched-bench and llama-server into bench/.peers
 clean: ## remove everything that was set up or built here
 	rm -rf .venv build dist bench/.peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.PHONY: dev
 dev: python
 	@$(SETUP) install --dev
 

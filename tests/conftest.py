@@ -45,8 +45,8 @@ def starter_model() -> Path:
 @pytest.fixture(scope="session")
 def gemma_model(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gemma 3 270M base: 262k vocabulary, sliding-window attention, no chat template."""
-    cache = pytestconfig.cache
-    folder = cache.mkdir("gemma") if cache else tmp_path_factory.mktemp("gemma")
+    cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
+    folder = tmp_path_factory.mktemp("gemma") if cache is None else cache.mkdir("gemma")
     target = Path(folder) / _GEMMA_FILE
     parts = [
         _package_folder(f"{_GEMMA_PACKAGE}_part{number}") / "data" / f"{_GEMMA_FILE}.part{number - 1:02}"

@@ -86,4 +86,4 @@ def test_the_examples_are_valid(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(config)
     assert load_config(tmp_path / "config.toml").engine.max_sessions == 8
     for name, fields in tomllib.loads(models)["models"].items():
-        assert ModelSpec.model_validate({**fields, "name": name})
+        assert ModelSpec.model_validate({**fields, "name": name}).name == name

@@ -137,7 +137,7 @@ def test_an_unreadable_catalogue(tmp_path: Path) -> None:
 
 def test_specs_are_frozen(shipped: Catalogue) -> None:
     with pytest.raises(ValidationError):
-        shipped.get(STARTER).title = "other"  # type: ignore[misc]
+        shipped.get(STARTER).title = "other"
 
 
 class TestNames:
