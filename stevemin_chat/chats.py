@@ -193,7 +193,7 @@ class Chats:
         self.all.remove(chat)
         self.all.insert(0, chat)
         self._listener.chats_changed()
-        self._start(chat)
+        self.start(chat)
 
     def regenerate(self, chat: Chat) -> bool:
         """Ask for another answer to the last message; False when there is none, or no one to answer."""
@@ -222,7 +222,7 @@ class Chats:
     def pump(self) -> None:
         """Start what waited for a model."""
         for chat in self.all:
-            self._start(chat)
+            self.start(chat)
 
     async def pause(self) -> None:
         """Stop all answers and start no new ones until `resume`."""
@@ -255,7 +255,8 @@ class Chats:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _start(self, chat: Chat) -> None:
+    def start(self, chat: Chat) -> None:
+        """Send what is queued, if the chat and the model are free."""
         if chat.queue and not chat.busy and self.ready:
             chat.task = asyncio.create_task(self._work(chat))
         self._settle(chat)

@@ -39,7 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("rename", "Rename chat", "Give this chat another title.", "[title]", "f2"),
     Command("delete", "Delete chat", "Delete this chat, after asking.", key="f8"),
     Command(
-        "sessions", "Go to the chats", "Move to the list of chats, or open one by title.", "[title]", "f6"
+        "sessions", "Go to the chats", "Move to the list of chats, or open one by title.", "[title]", "f3"
     ),
     Command("next", "Next chat", "Open the chat below in the list.", key="alt+down,ctrl+down"),
     Command("previous", "Previous chat", "Open the chat above in the list.", key="alt+up,ctrl+up"),
@@ -63,7 +63,7 @@ COMMANDS: tuple[Command, ...] = (
         "Copy the answer",
         "Copy the last answer, or only its last code block.",
         "[code]",
-        "ctrl+y",
+        "alt+c",
         group="Answers",
     ),
     Command(

@@ -28,6 +28,7 @@ STEVEMIN_THEME = Theme(
         "block-hover-background": "#1f232a",
         "border": "#5d7794",
         "border-blurred": "#2b3038",
+        "button-focus-text-style": "bold",
         "footer-background": "#14161a",
         "footer-item-background": "#14161a",
         "footer-key-foreground": "#8fb4d8",

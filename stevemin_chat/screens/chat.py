@@ -68,6 +68,7 @@ class ChatScreen(ChatActions, Screen[None]):
         self._now = now
         self._reading: DeviceReading | None = None
         self._folded: dict[str, bool] = {}
+        self._room = (False, False)
         self._new_text = False
 
     def compose(self) -> ComposeResult:
@@ -124,7 +125,12 @@ class ChatScreen(ChatActions, Screen[None]):
         self.query_one(SessionList).refresh_lines(chat)
         if chat is self.chat:
             self.query_one("#title", Static).update(chat.title or "New chat")
-            self.query_one(QueueBar).show(chat.queue, held=not self.chats.ready)
+            self.query_one(QueueBar).show(chat.queue, self._when(chat))
+
+    def _when(self, chat: Chat) -> str:
+        if not self.chats.ready:
+            return "sent when the model is ready"
+        return "sent next" if chat.busy else "enter sends it"
 
     def entries_changed(self, chat: Chat) -> None:
         if chat is self.chat and self.is_mounted:
@@ -137,7 +143,9 @@ class ChatScreen(ChatActions, Screen[None]):
             chat.draft = f"{text}\n{chat.draft}".strip()
 
     def chat_failed(self, chat: Chat, error: Exception) -> None:
-        self.tell(error)
+        failed = chat.entries[-1].status == "failed" if chat.entries else False
+        if chat is not self.chat or not failed:  # else the transcript says it
+            self.tell(error)
 
     def tell(self, error: BaseException) -> None:
         """Show an error in words."""
@@ -184,7 +192,10 @@ class ChatScreen(ChatActions, Screen[None]):
 
     def on_prompt_sent(self, event: Prompt.Sent) -> None:
         chat, text = self.chat, event.text
-        if chat is None or not text.strip():
+        if chat is None:
+            return
+        if not text.strip():
+            self.chats.start(chat)
             return
         meant = parse(text)
         if isinstance(meant, Message):
@@ -394,9 +405,13 @@ class ChatScreen(ChatActions, Screen[None]):
         self.poll()
 
     def _arrange(self, width: int, height: int) -> None:
+        room = (width >= _LIST_FROM, width >= _PANEL_FROM)
+        if room != self._room:  # what was folded by hand in another width does not count in this one
+            self._room = room
+            self._folded.clear()
         sessions, metrics = self.query_one("#sessions"), self.query_one("#metrics")
-        sessions.display = not self._folded.get("sessions", width < _LIST_FROM)
-        metrics.display = not self._folded.get("metrics", width < _PANEL_FROM)
+        sessions.display = not self._folded.get("sessions", not room[0])
+        metrics.display = not self._folded.get("metrics", not room[1])
         self.set_class(height >= _ROOMY, "-roomy")
 
     def _note_end(self) -> None:

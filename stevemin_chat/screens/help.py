@@ -7,16 +7,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from stevemin_chat.commands import COMMANDS, KEYS, Command
 
 __all__ = ["HelpScreen"]
-
-_WIDTHS = (24, 14)  # columns of the command and of its key
 
 
 class HelpScreen(ModalScreen[None]):
@@ -29,25 +26,22 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="help"):
             yield Static("Help", classes="title", markup=False)
             with VerticalScroll():
-                yield Static(help_text())
+                yield Static("In the prompt", classes="heading", markup=False)
+                for keys, what in KEYS:
+                    yield _row(keys, "", what)
+                for group, commands in groupby(
+                    sorted(COMMANDS, key=_group), key=lambda command: command.group
+                ):
+                    yield Static(group, classes="heading", markup=False)
+                    for command in commands:
+                        yield _row(f"/{command.name} {command.args}", first_key(command), command.help)
+                yield Static(
+                    "A message that starts with // is sent with one slash.", classes="about", markup=False
+                )
             yield Static("esc closes · ↑ ↓ scroll", classes="keys", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
-
-
-def help_text() -> Content:
-    """The help as text."""
-    lines = [Content.styled("In the prompt", "bold $primary")]
-    lines += [_row(keys, "", what) for keys, what in KEYS]
-    for group, commands in groupby(sorted(COMMANDS, key=_group), key=lambda command: command.group):
-        lines += [Content(""), Content.styled(group, "bold $primary")]
-        lines += [_row(f"/{c.name} {c.args}".strip(), first_key(c), c.help) for c in commands]
-    lines += [
-        Content(""),
-        Content.styled("A message that starts with // is sent with one slash.", "$foreground 60%"),
-    ]
-    return Content("\n").join(lines)
 
 
 def first_key(command: Command) -> str:
@@ -60,9 +54,10 @@ def _group(command: Command) -> int:
     return [other.group for other in COMMANDS].index(command.group)
 
 
-def _row(what: str, key: str, text: str) -> Content:
-    return Content.assemble(
-        (what.ljust(_WIDTHS[0]), "$foreground"),
-        (key.ljust(_WIDTHS[1]), "$accent"),
-        (text, "$foreground 65%"),
+def _row(what: str, key: str, text: str) -> Horizontal:
+    return Horizontal(
+        Static(what.strip(), classes="what", markup=False),
+        Static(key, classes="key", markup=False),
+        Static(text, classes="text", markup=False),
+        classes="row",
     )

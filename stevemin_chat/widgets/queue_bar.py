@@ -8,9 +8,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from stevemin_chat.sanitize import sanitize
+
 __all__ = ["QueueBar"]
 
-_SHOWN = 3
+_SHOWN = 3  # messages
+_LONGEST = 300  # characters of each
 
 
 class QueueBar(Static):
@@ -23,20 +26,15 @@ class QueueBar(Static):
         super().__init__("", id=id, markup=False)
         self.display = False
 
-    def show(self, queue: Sequence[str], *, held: bool) -> None:
-        """Show the queue; `held`: it waits for a model, not for an answer."""
+    def show(self, queue: Sequence[str], when: str) -> None:
+        """Show the queue; `when` it goes out, in words."""
         self.display = bool(queue)
         if not queue:
             return
-        when = "when the model is ready" if held else "next"
-        lines = [
-            Content.assemble(
-                (f"queued, sent {when}", "$foreground 60%"), ("   ↑ takes it back", "$foreground 40%")
-            )
-        ]
-        lines += [
-            Content.assemble(("│ ", "$accent"), " ".join(text.split())[:300]) for text in queue[:_SHOWN]
-        ]
+        hints = (f"queued, {when}", "$foreground 60%"), ("   ↑ takes it back", "$foreground 40%")
+        lines = [Content.assemble(*hints)]
+        for text in queue[:_SHOWN]:
+            lines.append(Content.assemble(("│ ", "$accent"), sanitize(" ".join(text.split()))[:_LONGEST]))
         if len(queue) > _SHOWN:
             lines.append(Content.styled(f"│ and {len(queue) - _SHOWN} more", "$foreground 40%"))
         self.update(Content("\n").join(lines))

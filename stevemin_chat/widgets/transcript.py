@@ -106,7 +106,9 @@ class Transcript(VerticalScroll, can_focus=True):
             older: list[Entry] = chat.entries[start : self._first]
             height = self.virtual_size.height
             with self.app.batch_update():
-                await self._turns.mount_all([view_of(entry) for entry in older], after=self.query_one("#older"))
+                await self._turns.mount_all(
+                    [view_of(entry) for entry in older], after=self.query_one("#older")
+                )
                 self._first = start
                 self._mark_older()
             self.call_after_refresh(self._keep_place, height)

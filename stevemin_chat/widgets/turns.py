@@ -36,34 +36,34 @@ class ReplyView(Vertical):
     def __init__(self, entry: Entry) -> None:
         super().__init__(classes="reply")
         self.entry = entry
-        self._note = ""
+        self._markdown = Markdown(parser_factory=_parser, open_links=False, classes="text")
+        self._note = Static("", markup=False, classes="note")
+        self._said = ""
 
     def compose(self) -> ComposeResult:
-        yield Markdown(parser_factory=_parser, open_links=False, classes="text")
-        yield Static("", markup=False, classes="note")
+        yield self._markdown
+        yield self._note
 
     async def on_mount(self) -> None:
-        markdown = self.query_one(Markdown)
         if self.entry.live:
             self.say("preparing the prompt …")
-            self.run_worker(self._follow(markdown), exit_on_error=True)
+            self.run_worker(self._follow())
             return
         # Always appended: Markdown.update() forgets where an open code block began.
         if self.entry.text:
-            await markdown.append(self.entry.text)
+            await self._markdown.append(self.entry.text)
         self._settle()
 
     def say(self, text: str) -> None:
         """Show why there is no text yet."""
-        if text != self._note:
-            self._note = text
-            note = self.query_one(".note", Static)
-            note.update(text)
-            note.display = bool(text)
+        if text != self._said:
+            self._said = text
+            self._note.update(text)
+            self._note.display = bool(text)
 
-    async def _follow(self, markdown: Markdown) -> None:
+    async def _follow(self) -> None:
         entry, shown = self.entry, 0
-        stream = Markdown.get_stream(markdown)
+        stream = Markdown.get_stream(self._markdown)
         try:
             while True:
                 entry.changed.clear()

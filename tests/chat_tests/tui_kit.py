@@ -140,8 +140,12 @@ class FakeDevices:
     """A machine that never changes."""
 
     def read(self) -> DeviceReading:
-        gpu = GpuReading(name="A GPU", vram_used=6 * GIB, vram_total=24 * GIB, load_percent=71, temperature_c=58)
-        return DeviceReading(ram_used=9 * GIB, ram_total=32 * GIB, process_rss=GIB, cpu_percent=35, gpus=(gpu,))
+        gpu = GpuReading(
+            name="A GPU", vram_used=6 * GIB, vram_total=24 * GIB, load_percent=71, temperature_c=58
+        )
+        return DeviceReading(
+            ram_used=9 * GIB, ram_total=32 * GIB, process_rss=GIB, cpu_percent=35, gpus=(gpu,)
+        )
 
 
 def model_info(path: Path) -> ModelInfo:
@@ -209,7 +213,8 @@ def make_runtime(home: Path, engine: type[FakeEngine] = FakeEngine, **config: An
     paths.user_catalogue.write_text(
         f'[models.{MODEL}]\npath = "{model}"\nparameters = "135M"\nquantization = "Q4_1"\n'
         'context_length = 2048\nlicence = "Apache-2.0"\ndescription = "Small and quick."\n'
-        '[models.large]\nrepo = "someone/large-GGUF"\nfile = "large.gguf"\nparameters = "8B"\nvram_gib = 6.1\n'
+        '[models.large]\nrepo = "someone/large-GGUF"\nfile = "large.gguf"\nparameters = "8B"\n'
+        "vram_gib = 6.1\n"
     )
     return Runtime(
         paths=paths,
@@ -227,7 +232,7 @@ async def running(
     """The application, with its model loaded where that does not need the test."""
     app = SteveminApp(runtime, devices=FakeDevices(), now=lambda: NOW)  # type: ignore[arg-type]
     try:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             screen = app.screen
             assert isinstance(screen, ChatScreen)
             screen.prompt.cursor_blink = False
@@ -282,6 +287,12 @@ def _texts(screen: ChatScreen) -> Iterator[str]:
     for widget in screen.transcript.walk_children():
         if isinstance(widget, Static) and widget.display:
             yield str(widget.visual)
+
+
+def rows(screen: ChatScreen) -> list[str]:
+    """What stands on the screen, line by line."""
+    strips = screen._compositor.render_strips()
+    return [strip.text.rstrip() for strip in strips]
 
 
 def toasts(screen: ChatScreen) -> list[str]:
