@@ -60,6 +60,8 @@ def run_question(question: Question) -> int:
         Everything that Runtime and ChatSession raise.
     """
     paths, config = begin()
+    if question.session is not None and not question.session.strip():
+        raise UsageProblem("The session needs a title or an id.")
     try:
         config.sampling.params(**question.sampling)
         if question.strategy is not None and question.strategy not in STRATEGIES:

@@ -28,7 +28,7 @@ from engine.types import SamplingParams
 from stevemin_chat.config_errors import setting_error, syntax_error
 from stevemin_chat.errors import ConfigFileError
 
-__all__ = ["Config", "ConfigFileError", "EngineSection", "SamplingSection", "load_config"]
+__all__ = ["STARTER_MODEL", "Config", "ConfigFileError", "EngineSection", "SamplingSection", "load_config"]
 
 STARTER_MODEL = "smollm2-135m"
 

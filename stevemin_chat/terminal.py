@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ class ProgressLine:
 
     def show(self, state: str) -> None:
         """Put `state` behind the label."""
-        text = f"{self._label}  {state}"
+        text = f"{self._label}  {state}"[: shutil.get_terminal_size().columns - 1]  # one row is all it clears
         if self._shown and text != self._last:
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import Engine, EngineConfig, ModelInfo
-from engine.errors import EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
+from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
 from engine.models import Catalogue
 from memory import Memory, SessionRecord
 from stevemin_chat.adapters import CurrentEngine, EngineCounter
@@ -91,7 +91,7 @@ class Runtime:
         Args:
             name: catalogue name, path to a `.gguf`, or `OWNER/REPO:FILE`.
             on_progress: called on the event loop with 0 to 1.
-            reload: load anew even if it is this model that is loaded (the engine has crashed).
+            reload: load anew even if it is this model that is loaded.
 
         Raises:
             engine.ModelNotFound, engine.ModelCorrupt: before anything was changed, or there was no old model.
@@ -100,9 +100,10 @@ class Runtime:
         """
         async with self._changing:
             path = await asyncio.to_thread(self._model_file, name)
-            if self.engine is not None and not reload and self.engine.info.path == path:
+            loaded = self._loaded()
+            if loaded is not None and not reload and loaded.path == path:
                 self.model_name = self.last_model = name
-                return self.engine.info
+                return loaded
             before = self.model_name
             await self._drop_engine()
             try:
@@ -150,6 +151,12 @@ class Runtime:
                 await self._drop_engine()
             finally:
                 await asyncio.to_thread(self.memory.close)
+
+    def _loaded(self) -> ModelInfo | None:
+        try:
+            return self.engine.info if self.engine is not None else None
+        except EngineClosed:  # it has crashed: the same model may be asked for to have a new engine
+            return None
 
     def _model_file(self, name: str) -> Path:
         path = self.catalogue.resolve(name, self.paths.models_dir)

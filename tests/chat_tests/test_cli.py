@@ -53,6 +53,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
         (["ask", "hi", "--max-tokens", "many"], "Invalid value for '--max-tokens'"),
         (["ask", "hi", "--temperature", "9"], "temperature must be between 0 and 5, not 9"),
         (["ask", "hi", "--context", "slidng"], "no context strategy 'slidng'. Choose one of:"),
+        (["ask", "hi", "-s", " "], "needs a title or an id"),
         (["ask"], "There is no question"),
         (["ask", "  "], "There is no question"),
         ([], "The chat needs a terminal. In scripts and pipes, use: stevemin ask"),

@@ -29,9 +29,14 @@ def settings(stevemin_home: Path) -> None:
     """One thread: two that wait for each other on a busy machine are many times slower."""
     file = Paths.resolve().config_file
     file.parent.mkdir(parents=True)
-    file.write_text(
-        "[engine]\nthreads = 1\ncontext_tokens = 4096\nbatch_tokens = 64\nmax_sessions = 1\ncached_sessions = 0\n"
-    )
+    small = {
+        "threads": 1,
+        "context_tokens": 4096,
+        "batch_tokens": 64,
+        "max_sessions": 1,
+        "cached_sessions": 0,
+    }
+    file.write_text("\n".join(["[engine]", *(f"{name} = {value}" for name, value in small.items())]))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from engine import ChatMessage, Engine, EngineConfig, GenerationRequest, InvalidRequest
-from engine.errors import ConfigError, ModelCorrupt, ModelNotFound
+from engine.errors import ConfigError, EngineCrashed, ModelCorrupt, ModelNotFound
 from engine.models import Catalogue
 from memory import Memory, Turn
 from stevemin_chat.adapters import EngineCounter
@@ -29,7 +29,13 @@ class FakeEngine:
         self.journal = journal
         self.name = config.model_path.stem
         self.forgotten: list[str] = []
-        self.info = SimpleNamespace(path=config.model_path, context_tokens=1024, warnings=())
+        self.crash: Exception | None = None
+
+    @property
+    def info(self) -> SimpleNamespace:
+        if self.crash is not None:
+            raise self.crash
+        return SimpleNamespace(path=self.config.model_path, context_tokens=1024, warnings=())
 
     async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
         self.journal.append(f"start {self.name}")
@@ -110,6 +116,19 @@ async def test_the_loaded_model_is_not_loaded_again_unless_asked(
     assert journal == ["start one"]
     await runtime.load_model(models["one"], reload=True)
     assert journal == ["start one", "close one", "start one"]
+
+
+async def test_a_crashed_engine_is_replaced_by_asking_for_the_same_model(
+    runtime: Runtime, models: dict[str, str], journal: list[str]
+) -> None:
+    await runtime.load_model(models["one"])
+    record = runtime.memory.create_session("x")
+    cast(FakeEngine, runtime.engine).crash = EngineCrashed("It died.")
+    with pytest.raises(EngineCrashed):
+        runtime.chat_session(record)
+    await runtime.load_model(models["one"])
+    assert journal == ["start one", "close one", "start one"]
+    assert runtime.chat_session(record).settings.model == models["one"]
 
 
 @pytest.mark.parametrize(
