@@ -25,7 +25,7 @@ _OPTIONS = (
     "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DLLAMA_OPENSSL=OFF",
 )
-_CORE_MINUTES = 8
+_CORE_MINUTES = 11
 
 
 def build(environment: Environment) -> None:
