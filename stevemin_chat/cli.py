@@ -31,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     except BaseException as error:
-        return _tell(error)
+        try:
+            return _tell(error)
+        except ImportError as missing:
+            print(f"stevemin: The installation is incomplete ({missing}). Run: make install", file=sys.stderr)
+            return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -56,6 +60,8 @@ def _tell(error: BaseException) -> int:
     from stevemin_chat.notices import describe
     from stevemin_chat.paths import Paths
 
+    if isinstance(error, ModuleNotFoundError):
+        raise error
     if log_path() is None and not isinstance(error, UsageProblem):
         start_logging(Paths.resolve().log_file)
     notice = describe(error)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_tests.cli_kit import Cli, run_process
+from chat_tests.cli_kit import ROOT, Cli, run_process
 from chat_tests.loopback_hub import LoopbackHub
 
 from memory import Memory
@@ -127,6 +128,14 @@ def test_an_unexpected_error_is_one_line_and_the_log_has_the_rest(
     monkeypatch.setattr("engine.models.Catalogue.load", lambda *paths: 1 / 0)
     cli("models", "list").failed("ZeroDivisionError", str(paths.log_file))
     assert "Traceback" in paths.log_file.read_text()
+
+
+@pytest.mark.parametrize("package", ["typer", "pydantic", "psutil"])
+def test_a_missing_package_is_one_line(tmp_path: Path, package: str) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\")")
+    changes = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    ran = run_process("models", "list", **changes)
+    ran.failed(f"No module named '{package}'", "make install")
 
 
 # models
