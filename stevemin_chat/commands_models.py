@@ -59,9 +59,9 @@ def info(name: Name, as_json: Json = False) -> None:
 @app.command()
 def pull(name: Name, as_json: Json = False) -> None:
     """Download a model. Interrupted, it goes on from there the next time."""
+    from stevemin_chat.download_meter import DownloadMeter
     from stevemin_chat.hub import pull as fetch
     from stevemin_chat.model_store import hub_source
-    from stevemin_chat.download_meter import DownloadMeter
     from stevemin_chat.units import human_bytes
 
     paths, catalogue = _catalogue()
