@@ -1,8 +1,8 @@
 """Aggregate decode speed beside llama-batched-bench, which neither samples nor schedules.
 
-Both run the same model with the same threads, batch and prompt length, in turns, in one run. Ours is measured where
-the user sees it, at the readers of the streams: sampling, detokenising and delivery are inside. Only the time in
-which all sessions decode counts.
+Both run the same model with the same threads, batch and prompt length, in turns, in one run. Ours is
+measured where the user sees it, at the readers of the streams: sampling, detokenising and delivery are
+inside. Only the time in which all sessions decode counts.
 
     python bench/throughput.py --json
 """
@@ -124,7 +124,9 @@ def parse() -> tuple[Settings, bool]:
     """Settings from the command line, and whether only JSON is wanted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, default=None, help="a .gguf; default: the starter model")
-    parser.add_argument("--peer", type=Path, default=PEER, help="llama-batched-bench; default: from `make peers`")
+    parser.add_argument(
+        "--peer", type=Path, default=PEER, help="llama-batched-bench; default: from `make peers`"
+    )
     parser.add_argument("--sessions", default="1,4,8,16")
     parser.add_argument("--gen-tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
@@ -153,7 +155,9 @@ def main() -> None:
         return
     print(f"{'sessions':>8} {'ours':>8} {'unified':>8} {'ratio':>6} {'split':>8} {'ratio':>6}   tokens/s")
     for r in rows:
-        peers = f"{r['batched_bench_tps']:8} {r['ratio']:6} {r['batched_bench_split_tps']:8} {r['ratio_split']:6}"
+        peers = (
+            f"{r['batched_bench_tps']:8} {r['ratio']:6} {r['batched_bench_split_tps']:8} {r['ratio_split']:6}"
+        )
         print(f"{r['sessions']:8} {r['ours_tps']:8} {peers}")
 
 

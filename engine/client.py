@@ -47,7 +47,7 @@ class Engine:
         self._worker: EngineWorker | None = None
         self._core: EngineCore | None = None
         self._backend: Backend | None = None
-        self._prepare = ThreadPoolExecutor(2, thread_name_prefix="engine-prepare")
+        self._prepare = ThreadPoolExecutor(1, thread_name_prefix="engine-prepare")  # one keeps the order
 
     async def __aenter__(self) -> Self:
         await self.start()

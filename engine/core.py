@@ -233,13 +233,12 @@ class EngineCore:
         self._failed_steps += 1
         for item in plan.work:
             output = self._outputs[item.request_id]
+            self.scheduler.resync(output.sequence, self._backend.resident(item.slot))
             if self._failed_steps >= _MAX_FAILED_STEPS:
                 self._fail(
                     output,
                     GenerationFailed(f"llama.cpp failed to compute {self._failed_steps} times in a row."),
                 )
-            else:
-                self.scheduler.resync(output.sequence, self._backend.resident(item.slot))
 
     def _emit(self, result: StepResult) -> None:
         now = self._clock()

@@ -34,8 +34,8 @@ def check_file(path: Path) -> None:
 def check_memory(name: str, *, weights: int, kv_cache: int) -> None:
     """Refuse what this machine's RAM cannot hold.
 
-    Weights are mapped from the file, so they only have to fit the machine; the KV cache is allocated, so it has
-    to fit what is free.
+    Weights are mapped from the file, so they only have to fit the machine; the KV cache is allocated, so it
+    has to fit what is free.
 
     Args:
         name: of the model, for the message.

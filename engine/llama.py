@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import re
 import time
 from collections import deque
@@ -16,8 +17,15 @@ from collections.abc import Sequence as SequenceOf
 from threading import Lock
 from typing import Any
 
-import llama_cpp.llama_cpp as lib
 import numpy as np
+import numpy.typing as npt
+
+# Read once, when libgomp is loaded. By default its threads spin for milliseconds at each of a forward's
+# hundreds of barriers; when another process wants a core, they spin while the thread they wait for is not
+# running, and a token takes ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import llama_cpp.llama_cpp as lib
 
 from engine.backend import ModelInfo
 from engine.batch import BatchArrays
@@ -209,9 +217,13 @@ class LlamaBackend:
 
     def _sample(self, request_id: int, row: int) -> int:
         if request_id in self._greedy:
-            logits = lib.llama_get_logits_ith(self._context, row)
-            return int(np.ctypeslib.as_array(logits, (self._vocab_size,)).argmax())
+            return int(self.logits(row).argmax())
         return int(lib.llama_sampler_sample(self._samplers[request_id], self._context, row))
+
+    def logits(self, row: int) -> npt.NDArray[np.float32]:
+        """A view of a row's logits, shape (vocabulary,); it dies at the next step."""
+        pointer = lib.llama_get_logits_ith(self._context, row)
+        return np.ctypeslib.as_array(pointer, (self._vocab_size,))
 
     # Steps
 

@@ -71,11 +71,13 @@ class Metrics:
 
     def gap(self, seconds: float) -> None:
         """Enter the time between two tokens of one request."""
-        self._gaps.append(seconds)
+        with self._lock:
+            self._gaps.append(seconds)
 
     def first_token(self, seconds: float) -> None:
         """Enter the time to the first token of a request."""
-        self._ttfts.append(seconds)
+        with self._lock:
+            self._ttfts.append(seconds)
 
     def admitted(self, prompt_tokens: int, cached_tokens: int) -> None:
         """Enter a request that left the queue."""

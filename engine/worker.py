@@ -36,6 +36,7 @@ class EngineWorker:
 
     def start(self) -> Future[tuple[EngineCore, Backend]]:
         """Start the thread; the future holds core and backend, or what went wrong while loading."""
+        self._ready.set_running_or_notify_cancel()  # a waiter that is cancelled must not cancel it
         self._thread.start()
         return self._ready
 

@@ -33,7 +33,9 @@ class FakeBackend:
         invalid: request ids whose work llama.cpp would refuse.
     """
 
-    def __init__(self, *, cells: int = 1024, context: int | None = None, partial_removal: bool = True) -> None:
+    def __init__(
+        self, *, cells: int = 1024, context: int | None = None, partial_removal: bool = True
+    ) -> None:
         self.info = ModelInfo(
             name="fake",
             description="fake",
@@ -107,7 +109,9 @@ class FakeBackend:
             held.extend(item.tokens)
         if status is not StepStatus.OK:
             return StepResult(status)
-        return StepResult(sampled={w.request_id: self._next(w.request_id, w.tokens[-1]) for w in done if w.sample})
+        return StepResult(
+            sampled={w.request_id: self._next(w.request_id, w.tokens[-1]) for w in done if w.sample}
+        )
 
     def resident(self, slot: int) -> int:
         return len(self.kv.get(slot, []))

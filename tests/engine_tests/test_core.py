@@ -1,0 +1,220 @@
+"""Ends of streams, cancels, and every return code of llama_decode, on a fake backend."""
+
+from __future__ import annotations
+
+import pytest
+from engine_tests.fakes import EOG, Bench, read
+
+from engine import EngineClosed, FinishReason, GenerationFailed, RequestPhase, TemplateError
+from engine.step import StepStatus
+
+
+async def test_an_end_of_turn_token_ends_the_answer() -> None:
+    bench = Bench()
+    bench.backend.script[1] = [ord("h"), ord("i"), EOG]
+    stream = bench.submit("hello")
+    bench.run()
+    assert await read(stream) == "hi"
+    assert stream.finish_reason is FinishReason.STOP
+    assert stream.timings.completion_tokens == 3
+
+
+async def test_ignore_eos_goes_on() -> None:
+    bench = Bench()
+    bench.backend.script[1] = [EOG, ord("h"), EOG]
+    stream = bench.submit("hello", max_tokens=3, ignore_eos=True)
+    bench.run()
+    assert await read(stream) == "h"
+    assert stream.finish_reason is FinishReason.LENGTH
+
+
+async def test_a_stop_string_ends_the_answer_and_is_not_part_of_it() -> None:
+    bench = Bench()
+    stream = bench.submit("hello", stop=("de", "zz"))
+    bench.run()
+    assert await read(stream) == "abc"
+    assert stream.finish_reason is FinishReason.STOP
+
+
+async def test_half_a_stop_string_at_the_end_is_handed_out() -> None:
+    bench = Bench()
+    stream = bench.submit("hello", stop=("cdX",), max_tokens=4)
+    bench.run()
+    assert await read(stream) == "abcd"
+
+
+async def test_a_cancel_takes_effect_within_one_step_and_frees_the_cells() -> None:
+    bench = Bench()
+    stream = bench.submit("hello", max_tokens=100)
+    for _ in range(4):
+        bench.core.step()
+    stream.cancel()
+    executed = len(bench.backend.plans)
+    bench.run()
+    assert not any(plan.work for plan in bench.backend.plans[executed:])
+    assert bench.backend.used == 0
+    assert await read(stream) == "abcd"
+    assert stream.finish_reason is FinishReason.CANCELLED
+
+
+async def test_a_cancel_in_mid_prefill() -> None:
+    bench = Bench()
+    stream = bench.submit("x" * 300, max_tokens=100)
+    bench.core.step()
+    stream.cancel()
+    bench.run()
+    assert await read(stream) == ""
+    assert stream.finish_reason is FinishReason.CANCELLED
+    assert bench.backend.used == 0
+
+
+async def test_a_cancel_while_waiting() -> None:
+    bench = Bench(max_sessions=1)
+    first = bench.submit("hello", max_tokens=5)
+    second = bench.submit("hello")
+    bench.core.step()
+    second.cancel()
+    bench.run()
+    assert await read(first) == "abcde"
+    assert await read(second) == ""
+    assert second.finish_reason is FinishReason.CANCELLED
+
+
+async def test_a_cancel_before_the_request_was_seen() -> None:
+    bench = Bench()
+    stream = bench.submit("hello")
+    stream.cancel()
+    bench.run()
+    assert await read(stream) == ""
+    assert stream.finish_reason is FinishReason.CANCELLED
+
+
+async def test_a_cancel_after_the_end_changes_nothing() -> None:
+    bench = Bench()
+    stream = bench.submit("hello", max_tokens=2)
+    bench.run()
+    stream.cancel()
+    bench.run()
+    assert await read(stream) == "ab"
+    assert stream.finish_reason is FinishReason.LENGTH
+
+
+async def test_code_1_no_kv_slot_preempts_instead_of_failing() -> None:
+    bench = Bench()
+    streams = [bench.submit("hello", max_tokens=6) for _ in range(3)]
+    bench.core.step()
+    bench.backend.statuses = [StepStatus.NO_KV]
+    bench.run()
+    assert [await read(stream) for stream in streams] == ["abcdef"] * 3
+    assert bench.core.scheduler.preempted == 1
+
+
+async def test_code_1_with_one_sequence_left_ends_only_that_one() -> None:
+    bench = Bench()
+    stream = bench.submit("hello", max_tokens=6)
+    bench.core.step()
+    bench.core.step()
+    bench.backend.statuses = [StepStatus.NO_KV]
+    bench.run()
+    assert await read(stream) == "ab"
+    assert stream.finish_reason is FinishReason.CONTEXT
+
+
+async def test_code_minus_1_fails_only_the_culprit() -> None:
+    bench = Bench()
+    streams = [bench.submit("hello", max_tokens=6) for _ in range(3)]
+    bench.backend.invalid = {2}
+    bench.run()
+    assert await read(streams[0]) == await read(streams[2]) == "abcdef"
+    with pytest.raises(GenerationFailed, match="invalid input"):
+        await read(streams[1])
+    assert bench.core.stats().requests_failed == 1
+
+
+@pytest.mark.parametrize("computed", [0, 1, 2])
+async def test_codes_2_and_minus_3_trust_what_is_in_the_cache(computed: int) -> None:
+    bench = Bench()
+    streams = [bench.submit("hello", max_tokens=6) for _ in range(2)]
+    bench.core.step()
+    bench.core.step()
+    bench.backend.statuses, bench.backend.partial = [StepStatus.PARTIAL], computed
+    bench.run()
+    assert [await read(stream) for stream in streams] == ["abcdef"] * 2
+
+
+async def test_a_forward_that_keeps_failing_ends_its_requests_and_not_the_engine() -> None:
+    bench = Bench()
+    stream = bench.submit("hello", max_tokens=6)
+    bench.core.step()
+    bench.backend.statuses = [StepStatus.PARTIAL] * 3
+    bench.run()
+    with pytest.raises(GenerationFailed, match="3 times in a row"):
+        await read(stream)
+    after = bench.submit("hello", max_tokens=3)
+    bench.run()
+    assert await read(after) == "abc"
+
+
+async def test_close_ends_every_stream_once() -> None:
+    bench = Bench(max_sessions=1)
+    streams = [bench.submit("hello", max_tokens=100) for _ in range(3)]
+    bench.core.step()
+    late = bench.submit("not even drained")
+    bench.core.close()
+    for stream in [*streams, late]:
+        with pytest.raises(EngineClosed):
+            await read(stream)
+        assert await read(stream) == ""  # ended: a second read ends at once
+
+
+async def test_samplers_are_closed_with_their_requests() -> None:
+    bench = Bench()
+    streams = [bench.submit("hello", max_tokens=n) for n in (1, 3, 100)]
+    for _ in range(5):
+        bench.core.step()
+    streams[2].cancel()
+    bench.run()
+    assert bench.backend.samplers == {}
+
+
+async def test_a_template_that_refuses_is_told_to_the_caller() -> None:
+    bench = Bench()
+    with pytest.raises(TemplateError, match="refused"):
+        bench.submit("refuse me")
+
+
+async def test_stats_show_phases_and_queue_positions() -> None:
+    bench = Bench(max_sessions=2, prefill_tokens=32)
+    bench.submit("hi", max_tokens=50, session_id="decoding")
+    bench.core.step()
+    bench.core.step()
+    bench.submit("x" * 300, session_id="reading")
+    bench.submit("y", session_id="queued")
+    bench.core.step()
+    bench.core._publish(bench.backend.plans[-1])
+    stats = bench.core.stats()
+    phases = {request.session_id: request.phase for request in stats.requests}
+    assert phases == {
+        "decoding": RequestPhase.DECODE,
+        "reading": RequestPhase.PREFILL,
+        "queued": RequestPhase.WAITING,
+    }
+    reading = next(r for r in stats.requests if r.session_id == "reading")
+    assert (reading.computed_tokens, reading.prompt_tokens) == (32, 301)
+    assert next(r for r in stats.requests if r.session_id == "queued").queue_position == 0
+    assert (stats.active, stats.waiting) == (2, 1)
+    assert stats.kv_cells_used == bench.backend.used
+
+
+async def test_timings_come_from_one_clock() -> None:
+    bench = Bench()
+    now = 10.0
+    bench.core._clock = lambda: now
+    stream = bench.submit("hello", max_tokens=4)  # submitted at 0.0
+    for now in (11.0, 11.5, 12.5, 13.0):  # noqa: B007 - the clock reads it
+        bench.core.step()
+    await read(stream)
+    timings = stream.timings
+    assert (timings.queue_s, timings.ttft_s, timings.decode_s) == (11.0, 11.0, 2.0)
+    assert timings.tokens_per_second == pytest.approx(3 / 2.0)
+    assert (timings.itl_p50_s, timings.itl_max_s) == (0.5, 1.0)

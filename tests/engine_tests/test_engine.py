@@ -1,0 +1,179 @@
+"""The engine with its thread, on a fake backend: life, death and what readers are told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engine_tests.fakes import FakeBackend, read
+
+from engine import (
+    ChatMessage,
+    Engine,
+    EngineClosed,
+    EngineConfig,
+    EngineCrashed,
+    FinishReason,
+    GenerationRequest,
+    InvalidRequest,
+    LoadCancelled,
+    ModelCorrupt,
+    PromptTooLong,
+    SamplingParams,
+    TemplateError,
+)
+from engine.step import StepPlan, StepResult
+
+CONFIG = EngineConfig(model_path=Path("fake.gguf"))
+
+
+def request(text: str, **sampling: object) -> GenerationRequest:
+    params = SamplingParams(**({"max_tokens": 5} | sampling))  # type: ignore[arg-type]
+    return GenerationRequest(messages=[ChatMessage("user", text)], sampling=params)
+
+
+def fake(backend: FakeBackend) -> Engine:
+    return Engine(CONFIG, load=lambda config, progress: backend)
+
+
+class Slow(FakeBackend):
+    """Takes a moment per step, so that a test can act in the middle."""
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        time.sleep(0.005)
+        return super().execute(plan)
+
+
+class Dying(FakeBackend):
+    """Breaks once three requests decode together."""
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        if len(plan.work) == 3:
+            raise MemoryError("no more")
+        return super().execute(plan)
+
+
+async def test_a_whole_life() -> None:
+    backend = FakeBackend()
+    async with fake(backend) as engine:
+        assert engine.info.name == "fake"
+        assert await read(engine.submit(request("hi"))) == "abcde"
+        assert engine.count_tokens("four") == 4
+        assert engine.count_prompt([ChatMessage("user", "four")]) == 5
+        assert engine.stats().requests_done == 1
+    assert backend.closed
+
+
+async def test_the_reader_is_told_what_kept_a_request_from_being_served() -> None:
+    async with fake(FakeBackend(cells=64)) as engine:
+        with pytest.raises(PromptTooLong):
+            await read(engine.submit(request("x" * 100)))
+        with pytest.raises(TemplateError):
+            await read(engine.submit(request("refuse me")))
+        assert await read(engine.submit(request("hi"))) == "abcde"
+
+
+async def test_an_empty_prompt_is_an_error() -> None:
+    backend = FakeBackend()
+    backend.render = lambda messages: ""  # type: ignore[method-assign]
+    async with fake(backend) as engine:
+        with pytest.raises(InvalidRequest, match="empty"):
+            await read(engine.submit(request("hi")))
+
+
+async def test_cancel_from_the_reader() -> None:
+    async with fake(Slow()) as engine:
+        stream = engine.submit(request("hi", max_tokens=500))
+        await anext(stream)
+        stream.cancel()
+        await read(stream)
+        assert stream.finish_reason is FinishReason.CANCELLED
+        assert 0 < stream.timings.completion_tokens < 500
+
+
+async def test_a_cancel_right_after_submit() -> None:
+    async with fake(Slow()) as engine:
+        stream = engine.submit(request("hi", max_tokens=500))
+        stream.cancel()
+        await read(stream)
+        assert stream.finish_reason is FinishReason.CANCELLED
+
+
+async def test_close_in_mid_answer_tells_the_reader() -> None:
+    engine = fake(Slow())
+    await engine.start()
+    stream = engine.submit(request("hi", max_tokens=1000))
+    first = await anext(stream)
+    await engine.close()
+    assert first.text == "a"
+    with pytest.raises(EngineClosed):
+        await read(stream)
+    with pytest.raises(EngineClosed):
+        engine.submit(request("again"))
+    await engine.close()
+
+
+async def test_a_dead_engine_thread_is_told_to_every_reader_and_caller() -> None:
+    backend = Dying(cells=100_000)
+    engine = fake(backend)
+    await engine.start()
+    streams = [engine.submit(request("hi", max_tokens=10_000)) for _ in range(3)]
+    for stream in streams:
+        with pytest.raises(EngineCrashed, match="no more"):
+            await read(stream)
+    with pytest.raises(EngineCrashed):
+        engine.submit(request("again"))
+    await engine.close()
+    assert backend.closed
+
+
+async def test_a_load_that_fails_is_raised_by_start() -> None:
+    def load(config: EngineConfig, progress: Callable[[float], bool]) -> FakeBackend:
+        raise ModelCorrupt("not a model")
+
+    engine = Engine(CONFIG, load=load)
+    with pytest.raises(ModelCorrupt, match="not a model"):
+        await engine.start()
+    await engine.close()
+
+
+async def test_a_load_shows_progress_and_can_be_cancelled() -> None:
+    seen: list[float] = []
+    loading = asyncio.Event()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def load(config: EngineConfig, progress: Callable[[float], bool]) -> FakeBackend:
+        for percent in range(10_000):
+            if not progress(percent / 10_000):
+                loop.call_soon_threadsafe(stopped.set)
+                raise LoadCancelled("stopped")
+            time.sleep(0.002)
+        return FakeBackend()
+
+    engine = Engine(CONFIG, load=load)
+
+    def on_progress(fraction: float) -> None:
+        seen.append(fraction)
+        if len(seen) == 3:
+            loading.set()
+
+    task = asyncio.create_task(engine.start(on_progress))
+    await loading.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(stopped.wait(), 10)
+    assert seen == sorted(seen)
+    await engine.close()
+
+
+async def test_sixteen_readers_at_once() -> None:
+    async with fake(Slow(cells=4096)) as engine:
+        texts = await asyncio.gather(
+            *(read(engine.submit(request(f"hi {n}", max_tokens=10))) for n in range(16))
+        )
+        assert texts == ["abcdefghij"] * 16

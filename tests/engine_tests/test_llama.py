@@ -1,0 +1,273 @@
+"""The engine on llama.cpp itself, with the starter model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import pytest_asyncio
+
+from engine import (
+    ChatMessage,
+    Engine,
+    EngineConfig,
+    FinishReason,
+    GenerationRequest,
+    PromptTooLong,
+    SamplingParams,
+    Timings,
+)
+from engine.llama import LlamaBackend
+
+CAPITAL = "Which city is the capital of France? Answer in one short sentence."
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass
+class Answer:
+    """A read stream."""
+
+    text: str
+    reason: FinishReason | None
+    timings: Timings
+    arrivals: list[float] = field(default_factory=list)
+
+
+async def ask(engine: Engine, *contents: str, session_id: str | None = None, **sampling: object) -> Answer:
+    """Send user and assistant messages in turns and read the answer."""
+    roles = ["user", "assistant"] * len(contents)
+    messages = [ChatMessage(role, text) for role, text in zip(roles, contents, strict=False)]  # type: ignore[arg-type]
+    params = SamplingParams(**({"max_tokens": 40, "temperature": 0.0} | sampling))  # type: ignore[arg-type]
+    stream = engine.submit(GenerationRequest(messages=messages, sampling=params, session_id=session_id))
+    arrivals: list[float] = []
+    text = ""
+    async for chunk in stream:
+        text += chunk.text
+        arrivals.append(asyncio.get_running_loop().time())
+    return Answer(text, stream.finish_reason, stream.timings, arrivals)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(starter_model: Path) -> AsyncIterator[Engine]:
+    """One engine for all tests here; each leaves it as it found it."""
+    config = EngineConfig(model_path=starter_model, max_sessions=8, context_tokens=4096)
+    async with Engine(config) as engine:
+        yield engine
+
+
+def backend_of(engine: Engine) -> LlamaBackend:
+    assert isinstance(engine._backend, LlamaBackend)
+    return engine._backend
+
+
+async def settle(engine: Engine) -> None:
+    """Wait until the engine is idle and its trims are done."""
+    while engine.stats().active or engine.stats().waiting:  # noqa: ASYNC110 - the engine has no such event
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+
+async def test_it_answers(engine: Engine) -> None:
+    answer = await ask(engine, CAPITAL)
+    assert "Paris" in answer.text
+    assert answer.reason is FinishReason.STOP
+    assert answer.timings.prompt_tokens > 20
+    assert answer.timings.ttft_s > 0
+    assert "<|im_end|>" not in answer.text
+
+
+async def test_it_knows_the_model(engine: Engine) -> None:
+    info = engine.info
+    assert info.template_name == "gguf"
+    assert (info.context_tokens, info.trained_context, info.kv_cells) == (4096, 8192, 4096)
+    assert info.vocab_size == 49_152
+    assert info.kv_bytes_per_token == 30 * 3 * 64 * 2 * 2
+    assert info.warnings == ()
+
+
+async def test_four_sessions_stream_at_once(engine: Engine) -> None:
+    questions = ["Tell me about the sea.", "Tell me about the moon.", "Count to ten.", "What is a cat?"]
+    answers = await asyncio.gather(
+        *(ask(engine, q, session_id=f"four-{i}", max_tokens=48) for i, q in enumerate(questions))
+    )
+    assert all(answer.text for answer in answers)
+    assert len({answer.text for answer in answers}) == 4
+    begin = max(answer.arrivals[0] for answer in answers)
+    end = min(answer.arrivals[-1] for answer in answers)
+    assert begin < end, "no moment at which all four were streaming"
+    overlapping = [sum(begin <= at <= end for at in answer.arrivals) for answer in answers]
+    assert min(overlapping) >= 5
+    for index in range(4):
+        engine.forget(f"four-{index}")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+async def test_a_second_turn_finds_its_history_in_the_cache(engine: Engine, temperature: float) -> None:
+    name = f"turns-{temperature}"
+    question = "Write two sentences about the old lighthouse keeper and his dog."
+    first = await ask(engine, question, session_id=name, temperature=temperature, max_tokens=120, seed=3)
+    second = await ask(engine, question, first.text, "And then?", session_id=name, max_tokens=20)
+    history = first.timings.prompt_tokens + first.timings.completion_tokens
+    assert second.timings.cached_tokens >= 0.95 * history
+    assert second.timings.cached_tokens < second.timings.prompt_tokens
+    third = await ask(
+        engine, question, first.text, "And then?", second.text, "Why?", session_id=name, max_tokens=8
+    )
+    history = second.timings.prompt_tokens + second.timings.completion_tokens
+    assert third.timings.cached_tokens >= 0.95 * history
+    engine.forget(name)
+
+
+async def test_a_cached_history_gives_the_answer_of_a_cold_one(engine: Engine) -> None:
+    first = await ask(engine, "Name three colours.", session_id="warm")
+    warm = await ask(engine, "Name three colours.", first.text, "Name one more.", session_id="warm")
+    cold = await ask(engine, "Name three colours.", first.text, "Name one more.")
+    assert warm.timings.cached_tokens > 0
+    assert cold.timings.cached_tokens == 0
+    assert warm.text[:20] == cold.text[:20]
+    engine.forget("warm")
+
+
+async def test_the_same_seed_and_schedule_give_the_same_text(engine: Engine) -> None:
+    question = "Tell me a story."
+    one, two, other = [
+        await ask(engine, question, temperature=1.0, seed=seed, max_tokens=30) for seed in (11, 11, 12)
+    ]
+    assert one.text == two.text
+    assert one.text != other.text
+
+
+async def test_max_tokens_and_stop_strings(engine: Engine) -> None:
+    question = "Count from one to ten in words."
+    short = await ask(engine, question, max_tokens=5)
+    assert short.reason is FinishReason.LENGTH
+    assert short.timings.completion_tokens == 5
+    whole = await ask(engine, question, max_tokens=60)
+    word = whole.text.split()[3]
+    stopped = await ask(engine, question, max_tokens=60, stop=(word,))
+    assert stopped.reason is FinishReason.STOP
+    assert stopped.text == whole.text[: whole.text.index(word)]
+
+
+async def test_penalties_change_the_answer(engine: Engine) -> None:
+    question = "Repeat the word banana twenty times."
+    plain = await ask(engine, question, max_tokens=60)
+    penalised = await ask(engine, question, max_tokens=60, repetition_penalty=1.8, frequency_penalty=1.0)
+    assert plain.text.lower().count("banana") > penalised.text.lower().count("banana")
+
+
+async def test_a_greedy_chain_is_an_argmax(engine: Engine) -> None:
+    question = "What is a cat?"
+    argmax = await ask(engine, question, temperature=0.0)
+    chain = await ask(engine, question, temperature=0.7, top_k=0, top_p=1e-6, min_p=0.0, seed=1)
+    assert argmax.text == chain.text
+
+
+async def test_a_long_prompt_does_not_hold_up_a_short_answer(engine: Engine) -> None:
+    long = asyncio.create_task(ask(engine, "word " * 1500, max_tokens=1))
+    await asyncio.sleep(0.05)
+    short = await ask(engine, "Say hello.", max_tokens=4)
+    assert not long.done()
+    assert short.timings.completion_tokens == 4
+    await long
+
+
+async def test_a_prompt_longer_than_the_context_is_refused_with_numbers(engine: Engine) -> None:
+    with pytest.raises(PromptTooLong, match="the context holds 4,096"):
+        await ask(engine, "word " * 5000)
+    assert "Paris" in (await ask(engine, CAPITAL)).text
+
+
+async def test_special_characters_survive(engine: Engine) -> None:
+    answer = await ask(engine, "Repeat exactly: naïve café ☕ 漢字 \ud800", max_tokens=40)
+    assert "\ufffd" not in answer.text.rstrip("\ufffd")
+
+
+async def test_nothing_leaks(engine: Engine) -> None:
+    await settle(engine)
+    backend = backend_of(engine)
+    baseline = backend.state_bytes()
+    tasks = [
+        asyncio.create_task(ask(engine, f"Tell me about {n}.", max_tokens=10 + n, session_id=f"leak-{n % 5}"))
+        for n in range(20)
+    ]
+    await asyncio.sleep(0.5)
+    for task in tasks[::3]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await settle(engine)
+    assert backend.state_bytes() > baseline
+    for n in range(5):
+        engine.forget(f"leak-{n}")
+    await settle(engine)
+    assert backend.state_bytes() == baseline
+    assert [backend.resident(slot) for slot in range(32)] == [0] * 32
+    assert backend._samplers == {}
+    assert engine.stats().kv_cells_used == 0
+
+
+async def test_running_out_of_kv_fails_nobody(starter_model: Path) -> None:
+    config = EngineConfig(
+        model_path=starter_model, max_sessions=4, cached_sessions=2, context_tokens=768, batch_tokens=256
+    )
+    async with Engine(config) as small:
+        answers = await asyncio.gather(
+            *(
+                ask(small, f"Tell a long story about the number {n}.", max_tokens=380, ignore_eos=True)
+                for n in range(2)
+            )
+        )
+        assert [answer.timings.completion_tokens for answer in answers] == [380] * 2
+        assert small.stats().preempted > 0
+        assert small.stats().requests_failed == 0
+
+
+Rows = dict[int, list[npt.NDArray[np.float32]]]
+
+
+class Recording(LlamaBackend):
+    """Keeps the logits each token was chosen from."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.rows: Rows = {}
+        super().__init__(*args, **kwargs)
+
+    def _sample(self, request_id: int, row: int) -> int:
+        self.rows.setdefault(request_id, []).append(self.logits(row).copy())
+        return super()._sample(request_id, row)
+
+
+def log_probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
+
+
+async def test_alone_and_batched_agree_where_the_margin_is_clear(starter_model: Path) -> None:
+    """Kernels round differently for other batch shapes: log-probabilities of the likely tokens agree within a
+    tolerance, and so do the tokens wherever the best two are further apart than that."""
+    tolerance = 1.0
+    config = EngineConfig(model_path=starter_model, max_sessions=4, context_tokens=2048)
+    async with Engine(config, load=Recording) as recorded:
+        questions = [f"Tell me something about the number {n}." for n in range(4)]
+        for question in questions:
+            await ask(recorded, question, max_tokens=24)
+        await asyncio.gather(*(ask(recorded, question, max_tokens=24) for question in questions))
+        rows = backend_of(recorded).rows  # type: ignore[attr-defined]
+    compared = 0
+    for number in range(1, 5):
+        for left, right in zip(rows[number], rows[number + 4], strict=False):
+            alone, batched = log_probabilities(left), log_probabilities(right)
+            likely = np.argsort(-alone)[:20]
+            assert np.abs(alone - batched)[likely].max() < tolerance
+            compared += 1
+            if alone.argmax() != batched.argmax():
+                assert alone[likely[0]] - alone[likely[1]] < tolerance
+                break
+    assert compared >= 20

@@ -1,0 +1,102 @@
+"""Files that are no models, loads that are stopped, models that cannot fit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import Engine, EngineConfig, LoadCancelled, ModelCorrupt, ModelNotFound, ModelTooLarge
+from engine.llama import LlamaBackend, supports_gpu_offload, system_info
+
+
+def load(path: Path, **settings: object) -> None:
+    LlamaBackend(EngineConfig(model_path=path, **settings)).close()  # type: ignore[arg-type]
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"no file .*nothing\.gguf"):
+        load(tmp_path / "nothing.gguf")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="is a folder"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"GG", b"<!DOCTYPE html><title>404</title>"])
+def test_something_that_is_no_gguf(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "page.gguf"
+    file.write_bytes(content)
+    with pytest.raises(ModelCorrupt, match="not a GGUF file"):
+        load(file)
+
+
+@pytest.mark.parametrize("size", [10_000, 50_000_000])
+def test_a_truncated_model(tmp_path: Path, starter_model: Path, size: int) -> None:
+    file = tmp_path / "half.gguf"
+    with starter_model.open("rb") as whole:
+        file.write_bytes(whole.read(size))
+    with pytest.raises(ModelCorrupt, match=r"half\.gguf cannot be loaded: .+\.$") as caught:
+        load(file)
+    assert "gave no reason" not in str(caught.value)
+
+
+def test_a_corrupt_header(tmp_path: Path, starter_model: Path) -> None:
+    file = tmp_path / "bad.gguf"
+    noise = random.Random(1)
+    for _ in range(5):
+        with starter_model.open("rb") as whole:
+            data = bytearray(whole.read(4_000))
+        for _ in range(40):
+            data[noise.randrange(8, len(data))] = noise.randrange(256)
+        file.write_bytes(data)
+        with pytest.raises(ModelCorrupt, match=r"cannot be loaded: .+\.$"):
+            load(file)
+
+
+def test_a_context_that_cannot_fit_the_machine(starter_model: Path) -> None:
+    if supports_gpu_offload():
+        pytest.skip("with a GPU llama.cpp itself decides")
+    with pytest.raises(ModelTooLarge, match="GiB for the context"):
+        load(starter_model, context_tokens=2_000_000_000)
+
+
+def test_a_load_is_stopped_from_its_progress(starter_model: Path) -> None:
+    seen: list[float] = []
+
+    def stop_half_way(fraction: float) -> bool:
+        seen.append(fraction)
+        return fraction < 0.5
+
+    with pytest.raises(LoadCancelled, match="was stopped"):
+        LlamaBackend(EngineConfig(model_path=starter_model), stop_half_way)
+    assert seen[-1] >= 0.5
+    assert len(seen) > 3
+
+
+async def test_progress_reaches_the_event_loop(starter_model: Path) -> None:
+    seen: list[float] = []
+    engine = Engine(EngineConfig(model_path=starter_model, context_tokens=512))
+    await engine.start(seen.append)
+    await asyncio.sleep(0)
+    await engine.close()
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+
+
+def test_the_build_describes_itself() -> None:
+    assert "CPU" in system_info()
+
+
+def test_llama_cpp_says_nothing_to_the_terminal(starter_model: Path) -> None:
+    code = (
+        "from engine import EngineConfig; from engine.llama import LlamaBackend;"
+        f"LlamaBackend(EngineConfig(model_path={str(starter_model)!r}, context_tokens=512)).close()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

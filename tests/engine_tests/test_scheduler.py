@@ -1,0 +1,197 @@
+"""Admission, the token budget, preemption: on a fake backend that keeps a real ledger of cells."""
+
+from __future__ import annotations
+
+import pytest
+from engine_tests.fakes import Bench, read
+
+from engine import FinishReason, PromptTooLong, QueueFull
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
+
+
+async def test_decodes_come_first_and_share_the_budget_with_prefill() -> None:
+    bench = Bench(batch_tokens=64, prefill_tokens=32)
+    short = bench.submit("hi", max_tokens=50)
+    bench.core.step()
+    bench.core.step()
+    bench.submit("x" * 100)
+    bench.core.step()
+    plan = bench.backend.plans[-1]
+    assert [len(work.tokens) for work in plan.work] == [1, 32]
+    assert plan.work[0].sample
+    assert not plan.work[1].sample
+    short.cancel()
+    bench.run()
+
+
+async def test_prefill_takes_the_whole_budget_when_nobody_decodes() -> None:
+    bench = Bench(batch_tokens=64, prefill_tokens=32)
+    bench.submit("x" * 200)
+    bench.core.step()
+    assert bench.backend.plans[-1].tokens == 64
+
+
+async def test_two_prompts_share_the_prefill_budget() -> None:
+    bench = Bench(batch_tokens=64)
+    bench.submit("x" * 500)
+    bench.submit("y" * 500)
+    bench.core.step()
+    assert [len(work.tokens) for work in bench.backend.plans[-1].work] == [32, 32]
+
+
+async def test_a_session_joins_while_another_decodes() -> None:
+    bench = Bench()
+    first = bench.submit("hi", max_tokens=20)
+    for _ in range(5):
+        bench.core.step()
+    second = bench.submit("hi", max_tokens=3)
+    bench.run()
+    assert await read(first) == "abcdefghijklmnopqrst"
+    assert await read(second) == "abc"
+    assert max(len(plan.work) for plan in bench.backend.plans) == 2
+
+
+async def test_more_requests_than_seats_wait_in_order() -> None:
+    bench = Bench(max_sessions=2)
+    streams = [bench.submit("hi", max_tokens=4) for _ in range(5)]
+    bench.core.step()
+    assert len(bench.core.scheduler.running) == 2
+    assert len(bench.core.scheduler.waiting) == 3
+    bench.run()
+    assert [await read(stream) for stream in streams] == ["abcd"] * 5
+
+
+async def test_a_request_that_can_never_fit_is_refused_with_the_numbers() -> None:
+    bench = Bench(cells=100)
+    stream = bench.submit("x" * 199, max_tokens=10)  # the fake template adds one token
+    bench.run()
+    with pytest.raises(PromptTooLong, match=r"needs 210 KV cells .* holds 100\.") as caught:
+        await read(stream)
+    assert (caught.value.needed, caught.value.available) == (210, 100)
+
+
+@pytest.mark.parametrize(("prompt", "fits"), [(89, True), (90, False)])
+async def test_the_limit_is_exact(prompt: int, fits: bool) -> None:
+    bench = Bench(cells=100)
+    stream = bench.submit("x" * prompt, max_tokens=10)
+    bench.run()
+    if fits:
+        assert await read(stream) == "abcdefghij"
+    else:
+        with pytest.raises(PromptTooLong):
+            await read(stream)
+
+
+async def test_the_queue_is_bounded() -> None:
+    bench = Bench(max_sessions=1, max_queue=2)
+    streams = [bench.submit("hi", max_tokens=3) for _ in range(4)]
+    bench.run()
+    assert [await read(stream) for stream in streams[:3]] == ["abc"] * 3
+    with pytest.raises(QueueFull, match="max_queue"):
+        await read(streams[3])
+
+
+async def test_without_max_tokens_the_context_ends_the_answer() -> None:
+    bench = Bench(cells=64)
+    stream = bench.submit("x" * 53, max_tokens=None)
+    bench.run()
+    text = await read(stream)
+    assert stream.finish_reason is FinishReason.CONTEXT
+    assert len(text) == 64 - 54 + 1  # the last token is sampled from the full cache
+
+
+async def test_running_out_of_cells_preempts_the_newest_and_fails_nobody() -> None:
+    bench = Bench(cells=700)
+    streams = [bench.submit("x" * 10, max_tokens=400, session_id=name) for name in "ab"]
+    bench.run()
+    assert [await read(stream) for stream in streams] == [ALPHABET[:400]] * 2
+    assert bench.core.scheduler.preempted == 1
+    assert bench.core.stats().requests_failed == 0
+    assert streams[1].timings.prompt_tokens == 11
+
+
+async def test_a_preempted_answer_waits_at_the_head_of_the_queue() -> None:
+    bench = Bench(cells=700, max_sessions=2)
+    for _ in range(3):
+        bench.submit("x" * 10, max_tokens=400)
+    while not bench.core.scheduler.preempted:
+        bench.core.step()
+    assert [sequence.request_id for sequence in bench.core.scheduler.running] == [1]
+    assert [sequence.request_id for sequence in bench.core.scheduler.waiting] == [2, 3]
+    bench.run()
+
+
+async def test_a_waiting_request_is_not_admitted_into_cells_promised_to_a_prompt() -> None:
+    bench = Bench(cells=128, batch_tokens=64)
+    bench.submit("x" * 99, max_tokens=20)
+    bench.submit("y" * 60, max_tokens=20)
+    bench.core.step()
+    assert len(bench.core.scheduler.running) == 1
+    bench.run()
+    assert bench.core.scheduler.preempted == 0
+
+
+async def test_idle_sessions_make_room() -> None:
+    bench = Bench(cells=128, max_sessions=2, cached_sessions=2)
+    for name in "abc":
+        bench.submit("x" * 30, session_id=name, max_tokens=5)
+        bench.run()
+    assert bench.core.scheduler.cache.idle_sessions == 3
+    stream = bench.submit("y" * 100, session_id="d", max_tokens=20)
+    bench.run()
+    assert len(await read(stream)) == 20
+    assert bench.backend.used == bench.core.scheduler.cache.used <= 128
+
+
+async def test_a_second_turn_computes_only_what_is_new() -> None:
+    bench = Bench()
+    first = bench.submit("hello", session_id="s", max_tokens=4)
+    bench.run()
+    answer = await read(first)
+    second = bench.submit(f"hello{chr(0)}{answer}", session_id="s", max_tokens=2)
+    bench.run()
+    await read(second)
+    assert second.timings.prompt_tokens == len("hello") + 1 + 4 + 1
+    assert second.timings.cached_tokens == len("hello") + 1 + 3  # the last token was never computed
+    assert bench.core.stats().prefix_hit_rate == pytest.approx(9 / 17)
+
+
+async def test_an_edited_history_reuses_the_common_part() -> None:
+    bench = Bench()
+    bench.submit("hello world", session_id="s")
+    bench.run()
+    second = bench.submit("hello there", session_id="s")
+    bench.run()
+    await read(second)
+    assert second.timings.cached_tokens == len("hello ")
+
+
+async def test_a_model_that_cannot_cut_its_memory_starts_again() -> None:
+    bench = Bench(partial_removal=False)
+    bench.submit("hello world", session_id="s")
+    bench.run()
+    second = bench.submit("hello there", session_id="s")
+    bench.run()
+    assert await read(second) == "abcdefgh"
+    assert second.timings.cached_tokens == 0
+
+
+async def test_forget_frees_the_cells_of_a_session() -> None:
+    from engine.core import Forget
+
+    bench = Bench()
+    bench.submit("hello", session_id="s")
+    bench.run()
+    assert bench.backend.used > 0
+    bench.core.post(Forget("s"))
+    bench.core.step()
+    assert bench.backend.used == bench.core.scheduler.cache.used == 0
+
+
+async def test_two_requests_of_one_session_do_not_share_a_slot() -> None:
+    bench = Bench()
+    streams = [bench.submit("hello", session_id="s", max_tokens=6) for _ in range(2)]
+    bench.run()
+    assert [await read(stream) for stream in streams] == ["abcdef"] * 2
+    assert bench.backend.used == bench.core.scheduler.cache.used

@@ -1,0 +1,167 @@
+"""Detokeniser, prompt encoder and chat templates."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from engine_tests.fakes import FakeBackend
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import ChatMessage, TemplateError
+from engine.chat_template import ChatTemplate, choose_template
+from engine.detokenizer import Detokenizer
+from engine.prompt import PromptEncoder
+
+
+@given(text=st.text(), cuts=st.lists(st.integers(0, 400)))
+def test_utf8_split_anywhere_is_decoded(text: str, cuts: list[int]) -> None:
+    data = text.encode("utf-8", "replace")
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    detokenizer = Detokenizer()
+    pieces = [detokenizer.feed(data[a:b]) for a, b in pairwise(edges)]
+    assert "".join(pieces) + detokenizer.flush() == data.decode()
+
+
+def test_a_broken_end_becomes_one_replacement_character() -> None:
+    detokenizer = Detokenizer()
+    assert detokenizer.feed("ä".encode()[:1]) == ""
+    assert detokenizer.flush() == "\ufffd"
+
+
+@given(
+    text=st.text("abX", max_size=30),
+    stop=st.lists(st.text("abX", min_size=1, max_size=4), min_size=1, max_size=3),
+    size=st.integers(1, 5),
+)
+def test_a_stop_string_is_found_wherever_the_tokens_split(text: str, stop: list[str], size: int) -> None:
+    detokenizer = Detokenizer(tuple(stop))
+    out = "".join(detokenizer.feed(text[i : i + size].encode()) for i in range(0, len(text), size))
+    out += detokenizer.flush()
+    found = [text.find(s) for s in stop if s in text]
+    assert detokenizer.stopped == bool(found)
+    if not found:
+        assert out == text
+    else:
+        assert text.startswith(out)
+        assert not any(s in out for s in stop)
+
+
+def test_text_is_held_back_only_while_it_may_become_a_stop_string() -> None:
+    detokenizer = Detokenizer(("STOP",))
+    assert detokenizer.feed(b"xS") == "x"
+    assert detokenizer.feed(b"T") == ""
+    assert detokenizer.feed(b"a") == "STa"
+
+
+class ControlBackend(FakeBackend):
+    """Characters above 0x3ff are control tokens."""
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        return chr(token).encode() if token < 0x400 or special else b""
+
+
+def test_an_encoder_takes_over_the_tokens_the_model_generated() -> None:
+    backend = ControlBackend()
+    end = chr(0x400)
+    backend.render = lambda messages: end.join(m.content for m in messages) + end  # type: ignore[method-assign]
+    encoder = PromptEncoder(backend)
+    odd = [ord("h"), ord("i"), 0x400, ord("y"), ord("o")]
+    encoder.remember("s", odd)
+    backend.tokenize = lambda text, **_: [ord(c) for c in text]  # type: ignore[method-assign]
+    tokens = encoder.encode([ChatMessage("user", "hi"), ChatMessage("assistant", "yo")], "s")
+    assert tokens == [*odd, 0x400]
+
+
+def test_an_encoder_cuts_at_a_control_token_only() -> None:
+    backend = ControlBackend()
+    end = chr(0x400)
+    backend.render = lambda messages: messages[0].content  # type: ignore[method-assign]
+    calls: list[str] = []
+
+    def tokenize(text: str, **_: bool) -> list[int]:
+        calls.append(text)
+        return [ord(c) for c in text]
+
+    backend.tokenize = tokenize  # type: ignore[method-assign]
+    encoder = PromptEncoder(backend)
+    encoder.remember("s", [ord(c) for c in f"hi{end}yonder"])
+    encoder.encode([ChatMessage("user", f"hi{end}yolk")], "s")
+    assert calls[-1] == "yolk"
+
+
+def test_a_forgotten_session_is_tokenised_anew() -> None:
+    backend = ControlBackend()
+    encoder = PromptEncoder(backend)
+    encoder.remember("s", [1, 2, 3])
+    encoder.forget("s")
+    assert encoder.encode([ChatMessage("user", "hi")], "s") == [ord("h"), ord("i"), 0]
+
+
+def choose(source: str | None, **changes: object) -> ChatTemplate:
+    settings: dict[str, object] = {"configured": None, "knows_chatml": False, "bos": "<s>", "eos": "</s>"}
+    return choose_template(from_gguf=source, **(settings | changes)).template  # type: ignore[arg-type]
+
+
+USER = [ChatMessage("user", "hi")]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{{ messages.append('x') }}",
+        "{{ messages[0].__setitem__('role', 'x') }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ lipsum.__globals__['os'] }}",
+    ],
+)
+def test_a_template_cannot_leave_the_sandbox(attack: str) -> None:
+    with pytest.raises(TemplateError):
+        choose(attack).render(USER)
+
+
+def test_a_template_can_refuse() -> None:
+    with pytest.raises(TemplateError, match="no system role"):
+        choose("{{ raise_exception('no system role') }}").render(USER)
+
+
+def test_a_template_without_a_system_role_gets_the_text_in_front_of_the_first_message() -> None:
+    source = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{{ messages[0].content }}"
+    )
+    assert choose(source).render([ChatMessage("system", "be kind"), *USER]) == "be kind\n\nhi"
+
+
+def test_templates_have_what_transformers_gives_them() -> None:
+    source = (
+        "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% endfor %}"
+        "{{ bos_token }}{{ messages | tojson }}{% generation %}{{ eos_token }}{% endgeneration %}"
+        "{{ strftime_now('%Y') | length }}"
+    )
+    assert choose(source).render(USER) == '<s>[{"role": "user", "content": "hi"}]</s>4'
+
+
+def test_no_template_is_a_named_fallback_and_told() -> None:
+    chosen = choose_template(configured=None, from_gguf=None, knows_chatml=False, bos="", eos="")
+    assert chosen.name == "plain fallback"
+    assert chosen.template.render(USER) == "User: hi\n\nAssistant:"
+    assert chosen.stop
+    assert chosen.warning
+    assert "no chat template" in chosen.warning
+
+
+def test_a_broken_template_is_a_named_fallback_and_told() -> None:
+    chosen = choose_template(configured=None, from_gguf="{% if %}", knows_chatml=True, bos="", eos="")
+    assert chosen.name == "ChatML fallback"
+    assert "<|im_start|>user\nhi<|im_end|>" in chosen.template.render(USER)
+    assert chosen.warning
+    assert "not valid Jinja" in chosen.warning
+
+
+def test_a_broken_configured_template_is_an_error() -> None:
+    with pytest.raises(TemplateError, match="not valid Jinja"):
+        choose(None, configured="{% if %}")
