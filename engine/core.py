@@ -21,9 +21,10 @@ from engine.prompt import PromptEncoder
 from engine.sampling import resolve_seed
 from engine.scheduler import Scheduler, SchedulerLimits
 from engine.sequence import Sequence
+from engine.snapshot import live_stats, with_totals
 from engine.step import StepPlan, StepResult, StepStatus
 from engine.stream import Mailroom, TokenStream
-from engine.types import EngineStats, FinishReason, RequestPhase, RequestStats, SamplingParams
+from engine.types import EngineStats, FinishReason, SamplingParams
 
 __all__ = ["Cancel", "Command", "EngineCore", "Forget", "Submit"]
 
@@ -96,20 +97,7 @@ class EngineCore:
 
     def stats(self) -> EngineStats:
         """A frozen snapshot; the live fields are at most a tenth of a second old."""
-        live = self._live
-        return replace(
-            self.metrics.snapshot(),
-            active=live.active,
-            waiting=live.waiting,
-            batch_tokens=live.batch_tokens,
-            batch_capacity=live.batch_capacity,
-            batch_sequences=live.batch_sequences,
-            max_sessions=live.max_sessions,
-            kv_cells_used=live.kv_cells_used,
-            kv_cells_total=live.kv_cells_total,
-            preempted=live.preempted,
-            requests=live.requests,
-        )
+        return with_totals(self._live, self.metrics.snapshot())
 
     # Engine thread
 
@@ -296,36 +284,5 @@ class EngineCore:
         )
 
     def _publish(self, plan: StepPlan) -> None:
-        scheduler = self.scheduler
         self._live_at = self._clock()
-        self._live = EngineStats(
-            active=len(scheduler.running),
-            waiting=len(scheduler.waiting),
-            batch_tokens=plan.tokens,
-            batch_capacity=scheduler.limits.batch_tokens,
-            batch_sequences=len(plan.work),
-            max_sessions=scheduler.limits.max_sessions,
-            kv_cells_used=scheduler.cache.used,
-            kv_cells_total=scheduler.cache.cells,
-            preempted=scheduler.preempted,
-            requests=(
-                *(self._request_stats(s, None) for s in scheduler.running),
-                *(self._request_stats(s, i) for i, s in enumerate(scheduler.waiting)),
-            ),
-        )
-
-    def _request_stats(self, sequence: Sequence, queue_position: int | None) -> RequestStats:
-        output = self._outputs[sequence.request_id]
-        phase = RequestPhase.DECODE if output.ttft_s is not None else RequestPhase.PREFILL
-        return RequestStats(
-            request_id=sequence.request_id,
-            session_id=sequence.session_id,
-            phase=phase if queue_position is None else RequestPhase.WAITING,
-            prompt_tokens=sequence.prompt_tokens,
-            computed_tokens=sequence.computed,
-            cached_tokens=sequence.cached_tokens,
-            completion_tokens=sequence.completion_tokens,
-            tokens_per_second=output.tokens_per_second,
-            ttft_s=output.ttft_s,
-            queue_position=queue_position,
-        )
+        self._live = live_stats(self.scheduler, self._outputs, plan)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.types import SamplingParams
 
-__all__ = ["SamplerStage", "chain_stages", "is_greedy", "resolve_seed"]
+__all__ = ["SamplerStage", "chain_stages", "is_greedy", "resolve_seed", "uses_penalties"]
 
 _SEED_LIMIT = 2**32 - 1  # LLAMA_DEFAULT_SEED, which means "random"
 
