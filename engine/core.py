@@ -84,7 +84,7 @@ class EngineCore:
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._ids = itertools.count(1)
         self._outputs: dict[int, RequestOutput] = {}
-        self._mail = Mailroom()
+        self.mail = Mailroom()
         self._failed_steps = 0
         self._live = EngineStats()
         self._live_at = 0.0
@@ -118,7 +118,7 @@ class EngineCore:
             self._measure(plan, result, start)
         elif plan.trims:
             self._backend.execute(plan)
-        self._mail.flush()
+        self.mail.flush()
         if self._clock() - self._live_at > _SNAPSHOT_S:
             self._publish(plan)
         return bool(plan.work)
@@ -127,7 +127,7 @@ class EngineCore:
         """Tell every open stream, queued submissions included, that the engine is gone."""
         for output in [*self._outputs.values()]:
             output.stream.fail(error)
-            self._mail.add(output.stream)
+            self.mail.add(output.stream)
         self._outputs.clear()
         while True:
             try:
@@ -136,8 +136,8 @@ class EngineCore:
                 break
             if isinstance(command, Submit):
                 command.stream.fail(error)
-                self._mail.add(command.stream)
-        self._mail.flush()
+                self.mail.add(command.stream)
+        self.mail.flush()
 
     def close(self) -> None:
         """End every stream with `EngineClosed`."""
@@ -171,7 +171,7 @@ class EngineCore:
         output = RequestOutput(sequence, command.stream, submitted=command.submitted, seed=seed)
         if command.stream.cancel_requested:
             output.finish(FinishReason.CANCELLED, self._clock())
-            self._mail.add(command.stream)
+            self.mail.add(command.stream)
             return
         try:
             if not sequence.tokens:
@@ -239,7 +239,7 @@ class EngineCore:
                 self.metrics.first_token(now - output.submitted)
             else:
                 self.metrics.gap(gap)
-            self._mail.add(output.stream)
+            self.mail.add(output.stream)
             if (reason := self._finish_reason(output, ends_turn)) is not None:
                 self._finish(output, reason)
 
@@ -257,13 +257,13 @@ class EngineCore:
         self._retire(output)
         output.finish(reason, self._clock())
         self.metrics.finished(reason)
-        self._mail.add(output.stream)
+        self.mail.add(output.stream)
 
     def _fail(self, output: RequestOutput, error: RequestError) -> None:
         self._retire(output)
         output.stream.fail(error)
         self.metrics.finished(None)
-        self._mail.add(output.stream)
+        self.mail.add(output.stream)
 
     def _retire(self, output: RequestOutput) -> None:
         sequence = output.sequence

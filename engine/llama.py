@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 # Read once, when libgomp is loaded. By default its threads spin for milliseconds at each of a forward's
-# hundreds of barriers; when another process wants a core, they spin while the thread they wait for is not
-# running, and a token takes ten times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# hundreds of barriers; when anything else wants a core (another program, our own screen), they spin while the
+# thread they wait for is not running, and a token takes many times as long. Short spinning costs next to
+# nothing on an idle machine; none at all ("passive") would cost half the speed.
+os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 import llama_cpp.llama_cpp as lib
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from threading import Lock
+from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import NoReturn
 
 from engine.types import FinishReason, Timings, TokenChunk
 
 __all__ = ["Mailroom", "TokenStream"]
+
+_Letters = dict[asyncio.AbstractEventLoop, set["TokenStream"]]
 
 
 class TokenStream:
@@ -99,10 +102,28 @@ class TokenStream:
 
 
 class Mailroom:
-    """Collects the streams that got something and wakes their loops, one call per loop."""
+    """Collects the streams that got something and wakes their loops, one call per loop and step.
+
+    Waking a loop is a system call in which the caller loses the GIL to the very thread it wakes. So, once
+    started, a thread of its own does it while the engine thread is inside llama.cpp.
+    """
 
     def __init__(self) -> None:
-        self._pending: dict[asyncio.AbstractEventLoop, set[TokenStream]] = {}
+        self._pending: _Letters = {}
+        self._outbox: SimpleQueue[_Letters | None] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """From now on, deliver from a thread."""
+        self._thread = Thread(target=self._deliver_all, name="engine-mail", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Deliver what is left and end the thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._outbox.put(None)
+            thread.join()
 
     def add(self, stream: TokenStream) -> None:
         """Note that a stream has news."""
@@ -110,12 +131,25 @@ class Mailroom:
 
     def flush(self) -> None:
         """Wake every reader with news."""
-        for loop, streams in self._pending.items():
-            try:
-                loop.call_soon_threadsafe(_wake_all, streams)
-            except RuntimeError:  # the reader's loop is closed: nobody is left to read
-                continue
-        self._pending = {}
+        if not self._pending:
+            return
+        letters, self._pending = self._pending, {}
+        if self._thread is None:
+            _deliver(letters)
+        else:
+            self._outbox.put(letters)
+
+    def _deliver_all(self) -> None:
+        while (letters := self._outbox.get()) is not None:
+            _deliver(letters)
+
+
+def _deliver(letters: _Letters) -> None:
+    for loop, streams in letters.items():
+        try:
+            loop.call_soon_threadsafe(_wake_all, streams)
+        except RuntimeError:  # the reader's loop is closed: nobody is left to read
+            continue
 
 
 def _wake_all(streams: set[TokenStream]) -> None:
