@@ -144,9 +144,12 @@ class Database:
             ) from exc
 
     def _refuse_strangers(self) -> None:
-        # Before any write: another program's database must stay as it is.
+        # Before any write: another program's database must stay as it is. Both values from one snapshot:
+        # another process may be making the file at this moment.
+        self.execute("BEGIN")
         row = self.query_one("PRAGMA application_id")
         tables = self.query_one("SELECT count(*) FROM sqlite_schema")
+        self.execute("ROLLBACK")
         owner = row[0] if row else 0
         if owner != APPLICATION_ID and (owner or (tables and tables[0])):
             raise StoreUnavailable(
