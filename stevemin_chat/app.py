@@ -16,7 +16,7 @@ from textual.screen import Screen
 
 from engine.devices import DeviceMonitor
 from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.screens.palette import ChatCommands
+from stevemin_chat.screens.palette import PaletteCommands
 from stevemin_chat.theme import STEVEMIN_THEME
 from stevemin_chat.wiring import Runtime
 
@@ -34,7 +34,7 @@ class SteveminApp(App[None]):
 
     TITLE = "stevemin"
     CSS_PATH = "screens/chat.tcss"  # Textual does not load the CSS of a default screen
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {ChatCommands}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {PaletteCommands}
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, show=True)]
     NOTIFICATION_TIMEOUT = 6
 
@@ -72,6 +72,7 @@ class SteveminApp(App[None]):
         if not self._leaving:
             self._leaving = True
             await self._chat_screen.chats.close()
+            await self._chat_screen.keep_drafts()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._chat_screen.loader.cancel(), _PATIENCE)
         self.exit()

@@ -66,7 +66,9 @@ class ModelLoader:
             # A name that leads nowhere must not cost anyone an answer.
             await asyncio.to_thread(self._runtime.catalogue.resolve, name, self._runtime.paths.models_dir)
             await self._chats.pause()
-            return await self._runtime.load_model(name, self._advance)
+            info = await self._runtime.load_model(name, self._advance, reload=self._chats.engine_down)
+            self._chats.engine_down = False
+            return info
         finally:
             self.name = None
             self._on_change()

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
+from textual.css.query import NoMatches
 from textual.screen import Screen
-from textual.widgets import Footer, Markdown, Static, TextArea
+from textual.widgets import Footer, Markdown, Static
 
-from stevemin_chat.chats import Chat, Chats
-from stevemin_chat.commands import COMMANDS, Message, Run, parse
+from stevemin_chat.chat import Chat
+from stevemin_chat.chats import Chats
+from stevemin_chat.commands import COMMANDS
+from stevemin_chat.drafts import Drafts
 from stevemin_chat.loading import ModelLoader
 from stevemin_chat.notices import describe
 from stevemin_chat.phrases import progress
-from stevemin_chat.screens.actions import ChatActions
-from stevemin_chat.screens.completing import completions_for
+from stevemin_chat.screens.answer_commands import AnswerCommands
+from stevemin_chat.screens.chat_commands import ChatCommands
+from stevemin_chat.screens.figures import Figures
+from stevemin_chat.screens.model_commands import ModelCommands
+from stevemin_chat.screens.prompting import Prompting
+from stevemin_chat.screens.screen_commands import ScreenCommands
 from stevemin_chat.widgets.completions import Completions
 from stevemin_chat.widgets.greeting import Greeting, Hint
 from stevemin_chat.widgets.load_banner import LoadBanner
@@ -32,7 +40,6 @@ from stevemin_chat.widgets.status_line import StatusLine
 from stevemin_chat.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from engine import EngineStats, RequestStats
     from engine.devices import DeviceMonitor, DeviceReading
     from stevemin_chat.wiring import Runtime
 
@@ -44,13 +51,11 @@ _PANEL_FROM = 132  # columns from which the panel is open by itself
 _ROOMY = 30  # rows from which the footer is shown
 
 
-class ChatScreen(ChatActions, Screen[None]):
+class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Prompting, Screen[None]):
     """List of chats, transcript and prompt, figures."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            c.key, f"command('{c.name}')", c.label or c.title, show=bool(c.label), id=c.name, key_display=None
-        )
+        Binding(c.key, f"command('{c.name}')", c.label or c.title, show=bool(c.label), id=c.name)
         for c in COMMANDS
         if c.key and c.name != "quit"
     ]
@@ -70,6 +75,7 @@ class ChatScreen(ChatActions, Screen[None]):
         self._folded: dict[str, bool] = {}
         self._room = (False, False)
         self._new_text = False
+        self._drafts = Drafts(runtime.paths.data / "drafts.json")
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="body"):
@@ -90,7 +96,7 @@ class ChatScreen(ChatActions, Screen[None]):
     def on_mount(self) -> None:
         self.prompt.placeholder = "Message, or / for commands"
         self.prompt.focus()
-        self.set_interval(_POLL, self.poll)
+        self.poll_timer = self.set_interval(_POLL, self.poll)
         self._begin()
 
     @property
@@ -109,32 +115,35 @@ class ChatScreen(ChatActions, Screen[None]):
             await self.chats.load()
         except Exception as error:
             self.tell(error)
-        self.switch(self.chats.new())
+        drafts = await asyncio.to_thread(self._drafts.read)
+        new = self.chats.new()
+        for chat in self.chats.all:
+            chat.draft = drafts.get(chat.record.id if chat.record else "", "")
+        self.switch(new)
         if self.runtime.engine is None:
             self.load_model(self._model)
 
     # what the chats tell
 
     def chats_changed(self) -> None:
-        if self.is_mounted:
+        with suppress(NoMatches):  # the screen is being taken down
             self.query_one(SessionList).show(self.chats.all, self.chat)
 
     def chat_changed(self, chat: Chat) -> None:
-        if not self.is_mounted:
-            return
-        self.query_one(SessionList).refresh_lines(chat)
-        if chat is self.chat:
-            self.query_one("#title", Static).update(chat.title or "New chat")
-            self.query_one(QueueBar).show(chat.queue, self._when(chat))
+        with suppress(NoMatches):
+            self.query_one(SessionList).refresh_lines(chat)
+            if chat is self.chat:
+                self.query_one("#title", Static).update(chat.title or "New chat")
+                self.query_one(QueueBar).show(chat.queue, self._when(chat))
+
+    def entries_changed(self, chat: Chat) -> None:
+        if chat is self.chat and self.is_running:
+            self._sync()
 
     def _when(self, chat: Chat) -> str:
         if not self.chats.ready:
             return "sent when the model is ready"
         return "sent next" if chat.busy else "enter sends it"
-
-    def entries_changed(self, chat: Chat) -> None:
-        if chat is self.chat and self.is_mounted:
-            self._sync()
 
     def text_returned(self, chat: Chat, text: str) -> None:
         if chat is self.chat:
@@ -182,65 +191,17 @@ class ChatScreen(ChatActions, Screen[None]):
     @work(group="sync")
     async def _sync(self) -> None:
         await self.transcript.sync()
-        self.transcript.follow()
         self._note_end()
 
     def _model_words(self) -> str:
         return self.runtime.model_name or self.loader.name or self._model
 
-    # what the person does
-
-    def on_prompt_sent(self, event: Prompt.Sent) -> None:
-        chat, text = self.chat, event.text
-        if chat is None:
-            return
-        if not text.strip():
-            self.chats.start(chat)
-            return
-        meant = parse(text)
-        if isinstance(meant, Message):
-            self.prompt.put("")
-            self.chats.send(chat, meant.text)
-            self.transcript.follow()
-            if not self.chats.ready and self.loader.name is None:
-                self.say("No model is loaded; the message waits. Choose one with /model.", warn=True)
-        elif isinstance(meant, Run):
-            self.prompt.put("")
-            self.run_command(meant.command, meant.args)
-        else:
-            hint = f"Did you mean /{meant.near}?" if meant.near else "/help lists the commands."
-            self.say(f"There is no command /{meant.name}. {hint}", warn=True)
-
-    def on_prompt_recall(self) -> None:
-        if self.chat is None:
-            return
-        taken = None if self.prompt.text else self.chats.take_back(self.chat)
-        if taken is not None:
-            self.prompt.put(taken)
-            return
-        sent = self.chat.last_sent
-        current = self.prompt.text
-        if current in sent:
-            sent = sent[: len(sent) - 1 - sent[::-1].index(current)]
-        if sent:
-            self.prompt.put(sent[-1], recalled=True)
-
-    def on_queue_bar_take_back(self) -> None:
-        taken = self.chats.take_back(self.chat) if self.chat else None
-        if taken is not None:
-            self.prompt.give_back(taken)
-            self.prompt.focus()
-
-    def on_prompt_stop(self) -> None:
-        selected = self.get_selected_text()
-        if selected:
-            self.copy(selected)
-        elif not self.chat or not self.chats.stop(self.chat):
-            self.say("ctrl+q quits.")
-
-    def on_prompt_scroll(self, event: Prompt.Scroll) -> None:
-        view = self.transcript
-        view.scroll_relative(y=event.direction * max(1, view.size.height - 2), animate=False)
+    def send(self, chat: Chat, text: str) -> None:
+        """Send a message, or queue it until the chat and the model are free."""
+        self.chats.send(chat, text)
+        self.transcript.follow()
+        if not self.chats.ready and self.loader.name is None:
+            self.say("No model is loaded; the message waits. Choose one with /model.", warn=True)
 
     def on_session_list_chosen(self, event: SessionList.Chosen) -> None:
         chat = next((chat for chat in self.chats.all if chat.key == event.key), None)
@@ -258,41 +219,6 @@ class ChatScreen(ChatActions, Screen[None]):
 
     def on_transcript_moved(self) -> None:
         self._note_end()
-
-    # completions
-
-    def on_text_area_changed(self, event: TextArea.Changed) -> None:
-        if event.text_area is self.prompt:
-            rows = completions_for(self.prompt.text, self)
-            self.query_one(Completions).offer(rows)
-            self.prompt.completing = bool(rows)
-
-    def on_prompt_key(self, event: Prompt.Key) -> None:
-        offered = self.query_one(Completions)
-        if event.key == "up":
-            offered.action_cursor_up()
-        elif event.key == "down":
-            offered.action_cursor_down()
-        elif event.key == "escape" or offered.chosen is None:
-            self._close_completions()
-        else:
-            self._complete(offered.chosen, run=event.key == "enter")
-
-    def on_completions_option_selected(self, event: Completions.OptionSelected) -> None:
-        if event.option_id is not None:
-            self._complete(event.option_id, run=True)
-        self.prompt.focus()
-
-    def _complete(self, text: str, *, run: bool) -> None:
-        self._close_completions()
-        if run and not text.endswith(" "):
-            self.on_prompt_sent(Prompt.Sent(text))
-        else:
-            self.prompt.put(text)
-
-    def _close_completions(self) -> None:
-        self.query_one(Completions).offer([])
-        self.prompt.completing = False
 
     # the engine
 
@@ -324,71 +250,46 @@ class ChatScreen(ChatActions, Screen[None]):
 
     def poll(self) -> None:
         """Look at the engine and draw what has changed."""
-        engine = self.runtime.engine
-        stats = engine.stats() if engine is not None else None
-        panel = self.query_one(MetricsPanel)
-        panel.note(stats)
-        context = self.context_used(stats)
+        now = Figures.read(self.runtime.engine, self.chat)
         live = self.transcript.live_view()
-        request = self._request(stats)
         if live is not None and not live.entry.text:
-            live.say(progress(request))
-        self.query_one(StatusLine).show(
-            self._status_model(),
-            self.strategy(),
-            context,
-            stats.tokens_per_second if stats else 0.0,
-            stats.active if stats else 0,
-        )
+            live.say(progress(now.request))
+        panel = self.query_one(MetricsPanel)
+        panel.note(now.stats)
         if panel.display:
             titles = {chat.record.id: chat.title for chat in self.chats.all if chat.record}
-            visible = self.chat.record.id if self.chat and self.chat.record else None
-            panel.show(
-                stats, self._reading, titles=titles, visible=visible, last=self._last(), context=context
-            )
+            panel.show(now, self._reading, titles)
             self._read_devices()
-        self._prune()
+        self.query_one(StatusLine).show(self._model_line(), self.strategy(), now.context, now.stats)
         self._note_end()
+        self._tidy()
 
-    @work(exclusive=True, group="prune")
-    async def _prune(self) -> None:
+    @work(exclusive=True, group="tidy")
+    async def _tidy(self) -> None:
         await self.transcript.prune()
+        await self.keep_drafts()
 
     @work(group="devices")
     async def _read_devices(self) -> None:
         self._reading = await asyncio.to_thread(self._devices.read)
 
-    def _request(self, stats: EngineStats | None) -> RequestStats | None:
-        if stats is None or self.chat is None or self.chat.record is None:
-            return None
-        return next((r for r in stats.requests if r.session_id == self.chat.record.id), None)
-
-    def _last(self) -> Any:
-        replies = [e for e in (self.chat.entries or []) if e.timings] if self.chat else []
-        return replies[-1].timings if replies else None
-
-    def context_used(self, stats: EngineStats | None) -> tuple[int, int] | None:
-        engine = self.runtime.engine
-        if engine is None:
-            return None
-        request, last = self._request(stats), self._last()
-        if request is not None:
-            used = request.prompt_tokens + request.completion_tokens
-        else:
-            used = last.get("prompt_tokens", 0) + last.get("completion_tokens", 0) if last else 0
-        return used, engine.info.context_tokens
-
-    def _status_model(self) -> str:
+    def _model_line(self) -> str:
         if self.loader.name is not None:
             return f"loading {self.loader.name}"
         return self.runtime.model_name or "no model: /model"
 
     def strategy(self) -> str:
         """The context strategy of the visible chat."""
-        own = self.chat.record.strategy if self.chat and self.chat.record else None
-        if own is None and self.chat is not None:
-            own = self.chat.settings.get("strategy")
-        return own or self.runtime.config.strategy
+        return (self.chat.strategy if self.chat else None) or self.runtime.config.strategy
+
+    async def keep_drafts(self) -> None:
+        """Write what was typed and not sent, if that has changed."""
+        if self.chat is not None:
+            self.chat.draft = self.prompt.text
+        kept = self._drafts.changes(self.chats.all)
+        if kept is not None:
+            with suppress(OSError):  # the store will tell about a disk that is full
+                await asyncio.to_thread(self._drafts.write, kept)
 
     # the room there is
 

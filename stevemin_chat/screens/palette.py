@@ -12,10 +12,10 @@ from stevemin_chat.commands import COMMANDS
 if TYPE_CHECKING:
     from stevemin_chat.screens.chat import ChatScreen
 
-__all__ = ["ChatCommands"]
+__all__ = ["PaletteCommands"]
 
 
-class ChatCommands(Provider):
+class PaletteCommands(Provider):
     """Feeds Textual's command palette."""
 
     async def discover(self) -> Hits:

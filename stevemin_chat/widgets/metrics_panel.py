@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
@@ -17,6 +17,7 @@ from stevemin_chat.phrases import rate, seconds, size
 if TYPE_CHECKING:
     from engine import EngineStats, RequestStats
     from engine.devices import DeviceReading
+    from stevemin_chat.screens.figures import Figures
 
 __all__ = ["MetricsPanel"]
 
@@ -42,32 +43,11 @@ class MetricsPanel(VerticalScroll, can_focus=False):
         """Remember a poll for the sparkline; also while the panel is folded away."""
         self._rates.append(stats.tokens_per_second if stats else 0.0)
 
-    def show(
-        self,
-        stats: EngineStats | None,
-        devices: DeviceReading | None,
-        *,
-        titles: Mapping[str, str],
-        visible: str | None,
-        last: Mapping[str, Any] | None,
-        context: tuple[int, int] | None,
-    ) -> None:
-        """Draw a poll.
-
-        Args:
-            titles: of the chats, by session id.
-            visible: session id of the chat on the screen.
-            last: timings of the last reply of that chat.
-            context: tokens used and the limit of that chat.
-        """
-        self.query_one("#rate", Static).update(_headline(stats))
+    def show(self, now: Figures, devices: DeviceReading | None, titles: Mapping[str, str]) -> None:
+        """Draw a poll; `titles` of the chats by session id."""
+        self.query_one("#rate", Static).update(_headline(now.stats))
         self.query_one(Sparkline).data = list(self._rates)
-        blocks = [
-            _latency(stats),
-            _batch(stats),
-            _this_chat(_request(stats, visible), last, context),
-            _chats(stats, titles),
-        ]
+        blocks = [_this_chat(now), _chats(now.stats, titles), _latency(now.stats), _batch(now.stats)]
         blocks.append(_machine(devices))
         self.query_one("#figures", Static).update(Content("\n\n").join(block for block in blocks if block))
 
@@ -113,27 +93,19 @@ def _batch(stats: EngineStats | None) -> Content:
     )
 
 
-def _request(stats: EngineStats | None, session_id: str | None) -> RequestStats | None:
-    if stats is None or session_id is None:
-        return None
-    return next((request for request in stats.requests if request.session_id == session_id), None)
-
-
-def _this_chat(
-    request: RequestStats | None, last: Mapping[str, Any] | None, context: tuple[int, int] | None
-) -> Content:
+def _this_chat(now: Figures) -> Content:
     rows = []
-    if request is not None:
-        rows.append(_row("tokens per second", rate(request.tokens_per_second)))
-        rows.append(_row("first token", seconds(request.ttft_s)))
-        gap = 1 / request.tokens_per_second if request.tokens_per_second else None
-        rows.append(_row("between tokens", seconds(gap)))
-    elif last:
-        rows.append(_row("tokens per second", rate(last.get("tokens_per_second"))))
-        rows.append(_row("first token", seconds(last.get("ttft_s"))))
-        rows.append(_row("between tokens", seconds(last.get("itl_p50_s"))))
-    if context is not None:
-        used, limit = context
+    if now.request is not None:
+        speed = now.request.tokens_per_second
+        rows.append(_row("tokens per second", rate(speed or None)))
+        rows.append(_row("first token", seconds(now.request.ttft_s)))
+        rows.append(_row("between tokens", seconds(1 / speed if speed else None)))
+    elif now.last:
+        rows.append(_row("tokens per second", rate(now.last.get("tokens_per_second"))))
+        rows.append(_row("first token", seconds(now.last.get("ttft_s"))))
+        rows.append(_row("between tokens", seconds(now.last.get("itl_p50_s"))))
+    if now.context is not None:
+        used, limit = now.context
         rows.append(_row("context", f"{used:,} of {limit:,}"))
         rows.append(_bar(used / limit if limit else 0.0))
     return _block("This chat", *rows) if rows else Content("")

@@ -14,7 +14,7 @@ from textual.timer import Timer
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from stevemin_chat.chats import Chat, ChatState
+from stevemin_chat.chat import Chat, ChatState
 from stevemin_chat.phrases import age
 
 __all__ = ["SessionList"]
@@ -70,6 +70,13 @@ class SessionList(Vertical):
                 self._timer.resume()
             else:
                 self._timer.pause()
+
+    def freeze(self) -> None:
+        """Stop the animation, for pictures."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._frame = 0
+        self.refresh_lines(*self._chats)
 
     def on_resize(self) -> None:
         self.refresh_lines(*self._chats)

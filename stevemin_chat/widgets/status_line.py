@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widgets import Static
 
 from stevemin_chat.phrases import rate
+
+if TYPE_CHECKING:
+    from engine import EngineStats
 
 __all__ = ["StatusLine"]
 
@@ -19,15 +24,11 @@ class StatusLine(Static):
         self._parts: tuple[str, str, tuple[int, int] | None, float, int] = ("", "", None, 0.0, 0)
 
     def show(
-        self,
-        model: str,
-        strategy: str,
-        context: tuple[int, int] | None,
-        tokens_per_second: float,
-        answering: int,
+        self, model: str, strategy: str, context: tuple[int, int] | None, stats: EngineStats | None
     ) -> None:
         """What holds for the visible chat, and how fast the engine is."""
-        parts = (model, strategy, context, tokens_per_second, answering)
+        speed, answering = (stats.tokens_per_second, stats.active) if stats else (0.0, 0)
+        parts = (model, strategy, context, speed, answering)
         if parts != self._parts:
             self._parts = parts
             self._draw()

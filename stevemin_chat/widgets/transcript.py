@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.chats import Chat
+from stevemin_chat.chat import Chat
 from stevemin_chat.entries import Entry
 from stevemin_chat.widgets.turns import ReplyView, UserView, view_of
 

@@ -12,7 +12,7 @@ from textual.widgets import OptionList
 from stevemin_chat.commands import COMMANDS
 from stevemin_chat.screens.chat import ChatScreen
 from stevemin_chat.screens.help import HelpScreen
-from stevemin_chat.screens.palette import ChatCommands
+from stevemin_chat.screens.palette import PaletteCommands
 from stevemin_chat.widgets.completions import Completions
 
 
@@ -111,10 +111,8 @@ async def test_the_palette_and_the_help_come_from_the_table(tmp_path: Path) -> N
         words = {str(widget.visual).split()[0] for widget in screen.app.screen.query(".what")}  # type: ignore[attr-defined]
         assert {f"/{command.name}" for command in COMMANDS} <= words
         await pilot.press("escape")
-        palette = ChatCommands(screen)
-        assert [hit.display for hit in [hit async for hit in palette.discover()]] == [
-            c.title for c in COMMANDS
-        ]  # type: ignore[union-attr]
+        palette = PaletteCommands(screen)
+        assert [hit.text async for hit in palette.discover()] == [command.title for command in COMMANDS]
         await pilot.press("ctrl+p")
         await until(pilot, lambda: isinstance(screen.app.screen, CommandPalette))
         await pilot.press(*"figures")

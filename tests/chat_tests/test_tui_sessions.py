@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, running, shown, toasts, until
+from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
 from textual.widgets import Input, Markdown, OptionList
 
-from stevemin_chat.chats import ChatState
+from memory import DiskFull
+from stevemin_chat.chat import ChatState
 from stevemin_chat.screens.chat import ChatScreen
 
 
@@ -149,6 +150,19 @@ async def test_leaving_stores_what_was_written(tmp_path: Path) -> None:
     closed_store()
 
 
+async def test_what_was_typed_survives_leaving(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await ask(pilot, screen, "Stored")
+        await say(pilot, screen, "Queued")
+        await pilot.press("ctrl+n", *"half")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not screen.app.is_running)
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        assert screen.prompt.text == "half"
+        await pilot.press("alt+down")
+        assert screen.prompt.text == "Queued"
+
+
 async def test_folding_leaves_the_room_to_the_chat(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path), (80, 24)) as (pilot, screen):
         sessions, metrics = screen.query_one("#sessions"), screen.query_one("#metrics")
@@ -176,9 +190,7 @@ async def test_a_chat_that_cannot_be_stored_gives_its_text_back(tmp_path: Path) 
         await until(pilot, lambda: not screen.chats.busy)
 
         def refuse(*args: object, **kwargs: object) -> None:
-            from memory import DiskFull
-
-            raise DiskFull("The disk is full: nothing was stored.")
+            raise DiskFull(tmp_path)
 
         runtime.memory.add_message = refuse  # type: ignore[assignment,method-assign]
         screen.prompt.put("Precious words")

@@ -1,0 +1,115 @@
+"""One chat: what is stored of it, and what only this run knows."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stevemin_chat.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from memory import ContextReport, SessionRecord
+    from stevemin_chat.entries import Entry
+    from stevemin_chat.session import ChatSession
+
+__all__ = ["Chat", "ChatState", "ChatsListener", "title_from"]
+
+_TITLE_LENGTH = 48  # characters
+
+
+class ChatState(Enum):
+    """What a chat is doing."""
+
+    IDLE = "idle"
+    HELD = "held"  # messages wait for a model, or for the person after a failure
+    WAITING = "waiting"  # sent, no token yet
+    GENERATING = "generating"
+
+
+@dataclass(eq=False, slots=True)
+class Chat:
+    """One chat.
+
+    Args:
+        key: names it as long as the application runs.
+        record: None until the first message is sent.
+        entries: None until the chat is opened.
+        draft: text in the prompt that was not sent.
+        queue: messages to send one after another.
+        unread, failed: something came, or went wrong, while another chat was on the screen.
+        session, task: of the answer on its way.
+        stopping: the person wants the answer on its way to stop.
+        last_context: what went into the last prompt of this run.
+        settings: for the record, when there will be one.
+    """
+
+    key: str
+    title: str
+    record: SessionRecord | None = None
+    entries: list[Entry] | None = None
+    draft: str = ""
+    queue: list[str] = field(default_factory=list)
+    unread: bool = False
+    failed: bool = False
+    session: ChatSession | None = None
+    task: asyncio.Task[None] | None = None
+    state: ChatState = ChatState.IDLE
+    stopping: bool = False
+    last_context: ContextReport | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is on its way."""
+        return self.task is not None
+
+    @property
+    def blank(self) -> bool:
+        """Nothing was ever said here."""
+        return self.record is None and not self.entries and not self.queue and not self.busy
+
+    @property
+    def last_sent(self) -> list[str]:
+        """What the person said, oldest first."""
+        return [entry.text for entry in self.entries or [] if entry.role == "user"]
+
+    @property
+    def strategy(self) -> str | None:
+        """This chat's own context strategy; None follows the settings."""
+        own: str | None = self.record.strategy if self.record else self.settings.get("strategy")
+        return own
+
+    @property
+    def system_prompt(self) -> str | None:
+        """This chat's own system prompt; None follows the settings."""
+        own: str | None = self.record.system_prompt if self.record else self.settings.get("system_prompt")
+        return own
+
+
+class ChatsListener(Protocol):
+    """Told on the event loop what has changed; must not block or raise."""
+
+    def chats_changed(self) -> None:
+        """Chats came, went or moved."""
+
+    def chat_changed(self, chat: Chat) -> None:
+        """State, title, queue or unread mark."""
+
+    def entries_changed(self, chat: Chat) -> None:
+        """Entries came or went; growth of the last one is told by its own event."""
+
+    def text_returned(self, chat: Chat, text: str) -> None:
+        """A message could not be stored: this is its text."""
+
+    def chat_failed(self, chat: Chat, error: Exception) -> None:
+        """An answer failed."""
+
+
+def title_from(text: str) -> str:
+    """A title out of a first message."""
+    line = " ".join(sanitize(text).split())
+    if len(line) <= _TITLE_LENGTH:
+        return line or "Untitled"
+    return line[: _TITLE_LENGTH - 1].rsplit(" ", 1)[0] + "…"

@@ -1,0 +1,130 @@
+"""What the screen looks like, at two terminal sizes; clock, figures and cursor stand still.
+
+After a wanted change: pytest --snapshot-update tests/chat_tests/test_tui_snapshots.py; then look at the SVGs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from chat_tests.tui_kit import (
+    NOW,
+    FakeDevices,
+    ask,
+    busy_stats,
+    engine_of,
+    make_runtime,
+    say,
+    shown,
+    until,
+)
+from textual.pilot import Pilot
+
+from stevemin_chat.app import SteveminApp
+from stevemin_chat.screens.chat import ChatScreen
+from stevemin_chat.widgets.metrics_panel import MetricsPanel
+from stevemin_chat.widgets.session_list import SessionList
+
+SIZES = [(80, 24), (160, 50)]
+REPLY = """\
+A **key-value cache** keeps what attention has computed, so a new token costs one row.
+
+```python
+def attend(query, cache):
+    \"\"\"One row of attention.\"\"\"
+    return softmax(query @ cache.keys) @ cache.values
+```
+
+1. The prompt is read once.
+2. Each token adds one cell.
+"""
+
+# Set when the session starts; conftest's clean environment takes it away.
+_REPORT = os.environ.get("TEXTUAL_SNAPSHOT_TEMPDIR", "")
+
+Compare = Callable[..., bool]
+Scene = Callable[[Pilot[None], ChatScreen], Awaitable[None]]
+
+
+async def first_start(pilot: Pilot[None], screen: ChatScreen) -> None:
+    assert "Type a message below" in shown(screen)
+
+
+async def a_reply(pilot: Pilot[None], screen: ChatScreen) -> None:
+    stream = await ask(pilot, screen, "What is a KV cache?")
+    stream.push(REPLY)
+    stream.end()
+    await until(pilot, lambda: "cached" in shown(screen))
+
+
+async def several_chats(pilot: Pilot[None], screen: ChatScreen) -> None:
+    await a_reply(pilot, screen)
+    for question in ("Plan a week of dinners", "Translate a poem", "Explain sliding windows"):
+        await pilot.press("ctrl+n")
+        stream = await ask(pilot, screen, question)
+        stream.push("Monday: a risotto with peas and lemon.")
+        await until(pilot, lambda: "risotto" in shown(screen))
+    await say(pilot, screen, "And this one waits")
+    done = engine_of(screen).streams[2]
+    done.end()
+    await until(pilot, lambda: len(screen.chats.busy) == 2)
+    ids = [chat.record.id for chat in screen.chats.all if chat.record]
+    engine_of(screen).stats_now = busy_stats(*ids[:3])
+    if screen.size.width < 100:
+        await pilot.press("ctrl+l")
+
+
+async def help_screen(pilot: Pilot[None], screen: ChatScreen) -> None:
+    await pilot.press("f1")
+    await pilot.pause()
+
+
+async def half_a_command(pilot: Pilot[None], screen: ChatScreen) -> None:
+    await pilot.press("/", "c")
+    await pilot.pause()
+
+
+def still(scene: Scene) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Play a scene, then stop what moves by itself."""
+
+    async def run(pilot: Pilot[None]) -> None:
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        await until(pilot, lambda: screen.runtime.engine is not None and screen.chat is not None)
+        screen.prompt.cursor_blink = False
+        await scene(pilot, screen)
+        panel, sessions = screen.query_one(MetricsPanel), screen.query_one(SessionList)
+        panel._rates.extend(60 + 30 * math.sin(step / 5) for step in range(120))
+        screen._reading = FakeDevices().read()
+        screen.poll_timer.stop()
+        sessions.freeze()
+        panel.note = lambda stats: None  # type: ignore[method-assign]
+        screen.poll()
+        await pilot.pause()
+        passing = ("tidy", "devices")
+        await until(pilot, lambda: not any(w.group in passing and w.is_running for w in screen.workers))
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _report_folder(stevemin_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTUAL_SNAPSHOT_TEMPDIR", _REPORT)
+
+
+SCENES = [first_start, a_reply, several_chats, help_screen, half_a_command]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_looks(tmp_path: Path, snap_compare: Compare, scene: Scene, size: tuple[int, int]) -> None:
+    runtime = make_runtime(tmp_path)
+    app = SteveminApp(runtime, devices=FakeDevices(), now=lambda: NOW)  # type: ignore[arg-type]
+    try:
+        assert snap_compare(app, terminal_size=size, run_before=still(scene))
+    finally:
+        runtime.memory.close()
