@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import pytest
 from chat_tests.tui_kit import FakeDevices, say, shown, until
+
 from engine import EngineStats
 from stevemin_chat.app import SteveminApp
 from stevemin_chat.config import Config, EngineSection, SamplingSection
@@ -15,36 +19,49 @@ from stevemin_chat.wiring import Runtime
 PATIENCE = 120.0  # seconds; a busy machine is no failure
 
 
-async def test_four_chats_stream_real_answers_at_once(starter_model: Path) -> None:
-    assert starter_model.is_file()
+@asynccontextmanager
+async def watching(runtime: Runtime) -> AsyncIterator[list[EngineStats]]:
+    """Look at the engine often; the pilot only looks when the application rests."""
+    seen: list[EngineStats] = []
+
+    async def look() -> None:
+        while True:
+            if runtime.engine is not None:
+                seen.append(runtime.engine.stats())
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(look())
+    try:
+        yield seen
+    finally:
+        task.cancel()
+
+
+@pytest.mark.usefixtures("starter_model")
+async def test_four_chats_stream_real_answers_at_once() -> None:
     config = Config(
         engine=EngineSection(context_tokens=4096, max_sessions=4),
         sampling=SamplingSection(temperature=0.0, max_tokens=48),
     )
     runtime = await Runtime.open(Paths.resolve(), config)
     app = SteveminApp(runtime, devices=FakeDevices())  # type: ignore[arg-type]
-    most = EngineStats()
     try:
-        async with app.run_test(size=(160, 50)) as pilot:
+        async with app.run_test(size=(160, 50)) as pilot, watching(runtime) as seen:
             screen = app.screen
             assert isinstance(screen, ChatScreen)
-            await until(pilot, lambda: screen.chat is not None)
+            await until(pilot, lambda: runtime.engine is not None and screen.loader.name is None, PATIENCE)
+            engine = runtime.engine
+            assert engine is not None
+            screen.chats.held = True  # let all four start together
             for number, question in enumerate(
-                ("Count to ten.", "Name a colour.", "Say hello.", "What is tea?")
+                ("Describe the sea.", "Describe a forest.", "Describe a desert.", "What is tea?")
             ):
                 if number:
                     await pilot.press("ctrl+n")
-                await say(pilot, screen, question)  # the first ones wait for the model
-            await until(pilot, lambda: runtime.engine is not None, PATIENCE)
-            engine = runtime.engine
-            assert engine is not None
-
-            def watch() -> bool:
-                nonlocal most
-                most = max(most, engine.stats(), key=lambda stats: stats.batch_sequences)
-                return not screen.chats.busy and engine.stats().requests_done == 4
-
-            await until(pilot, watch, PATIENCE)
+                await say(pilot, screen, question)
+            screen.chats.resume()
+            await until(pilot, lambda: engine.stats().requests_done == 4 and not screen.chats.busy, PATIENCE)
+            most = max(seen, key=lambda stats: stats.batch_sequences)
             assert most.batch_sequences == 4, "all four in one batch"
             replies = {chat.title: (chat.entries or [])[-1] for chat in screen.chats.all}
             assert len(replies) == 4
