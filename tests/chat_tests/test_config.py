@@ -58,7 +58,7 @@ def test_a_replaced_value_is_checked() -> None:
 
 def test_settings_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Config().model = "other"  # type: ignore[misc]
+        Config().model = "other"
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_no_room_is_told_before_anything_is_fetched(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = type("Usage", (), {"free": 1 << 20})
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda folder: free)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: free)
     with pytest.raises(DiskTooSmall, match=r"needs 2\.9 MiB more, but .* has 1\.0 MiB free"):
         hub.pull(REPO, setting.models)
     assert not any(path.startswith("/cdn/") for _, path, _ in setting.hub.requests)

@@ -48,7 +48,8 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
 
 def open_chat(memory: Memory, *streams: FakeStream | Exception, **options: Any) -> ChatSession:
     interval = options.pop("flush_interval_s", FAST)
-    settings = SessionSettings(**{"context_tokens": 1000, "model": "fake"} | options)
+    given: dict[str, Any] = {"context_tokens": 1000, "model": "fake"} | options
+    settings = SessionSettings(**given)
     session = memory.create_session()
     return ChatSession(
         session.id, memory=memory, source=FakeSource(*streams), settings=settings, flush_interval_s=interval
@@ -455,9 +456,14 @@ async def test_a_disk_that_is_full_for_a_while_is_not_even_noticed(memory: Memor
 
 async def test_a_full_disk_ends_the_reply_with_one_error_and_all_of_its_text(memory: Memory) -> None:
     disk = full_disk(memory)
+
+    def fill(number: int) -> None:
+        if number == 0:
+            disk.__enter__()
+
     chat = open_chat(
         memory,
-        FakeStream(["long text " * 100] * 20, pause_s=0.01, before=lambda number: number or disk.__enter__()),
+        FakeStream(["long text " * 100] * 20, pause_s=0.01, before=fill),
     )
     shown: list[str] = []
 

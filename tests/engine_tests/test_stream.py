@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,13 @@ async def test_one_wake_up_for_many_streams(monkeypatch: pytest.MonkeyPatch) -> 
     loop = asyncio.get_running_loop()
     calls: list[object] = []
     real = loop.call_soon_threadsafe
-    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: (calls.append(args), real(*args)))
-    readers = [asyncio.create_task(anext(stream)) for stream in streams]  # type: ignore[arg-type]
+
+    def count(*args: Any) -> asyncio.Handle:
+        calls.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    readers = [asyncio.create_task(anext(stream)) for stream in streams]
     await asyncio.sleep(0)
 
     def feed() -> None:
