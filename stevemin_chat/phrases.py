@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from engine import RequestStats
     from stevemin_chat.entries import Entry
 
-__all__ = ["age", "count", "progress", "rate", "reply_note", "seconds", "size"]
+__all__ = ["age", "count", "model_label", "progress", "rate", "reply_note", "seconds", "size"]
 
 _ENDINGS = {
     "length": "finish: length (the answer's limit was reached)",
@@ -57,6 +57,11 @@ def age(when: datetime | str | None, now: datetime) -> str:
         if minutes < limit:
             return name if name == "now" else f"{minutes // unit}{name}"
     return f"{minutes // 10080}w"
+
+
+def model_label(name: str) -> str:
+    """A model as short as it can be told: of a path, the name of the file."""
+    return name.rstrip("/").rsplit("/", 1)[-1] if name.endswith(".gguf") else name
 
 
 def progress(request: RequestStats | None) -> str:

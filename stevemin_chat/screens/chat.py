@@ -22,7 +22,7 @@ from stevemin_chat.commands import COMMANDS
 from stevemin_chat.drafts import Drafts
 from stevemin_chat.loading import ModelLoader
 from stevemin_chat.notices import describe
-from stevemin_chat.phrases import progress
+from stevemin_chat.phrases import model_label, progress
 from stevemin_chat.screens.answer_commands import AnswerCommands
 from stevemin_chat.screens.chat_commands import ChatCommands
 from stevemin_chat.screens.figures import Figures
@@ -194,7 +194,7 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         self._note_end()
 
     def _model_words(self) -> str:
-        return self.runtime.model_name or self.loader.name or self._model
+        return model_label(self.runtime.model_name or self.loader.name or self._model)
 
     def send(self, chat: Chat, text: str) -> None:
         """Send a message, or queue it until the chat and the model are free."""
@@ -275,8 +275,8 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
 
     def _model_line(self) -> str:
         if self.loader.name is not None:
-            return f"loading {self.loader.name}"
-        return self.runtime.model_name or "no model: /model"
+            return f"loading {model_label(self.loader.name)}"
+        return model_label(self.runtime.model_name) if self.runtime.model_name else "no model: /model"
 
     def strategy(self) -> str:
         """The context strategy of the visible chat."""

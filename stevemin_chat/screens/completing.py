@@ -30,24 +30,23 @@ def completions_for(text: str, screen: ChatScreen) -> list[Row]:
     if command is None or command.name not in _ARGUMENTS_FOR:
         return []
     wanted = typed.strip().lower()
-    return [
-        (f"/{command.name} {value}", shown, "")
-        for value, shown in _values(command.name, screen)
-        if wanted in shown.lower() and wanted != value.lower()
-    ]
+    values = _values(command.name, screen)
+    if any(wanted == value.lower() for value in values):
+        return []  # enter takes it as it stands, not a longer one
+    return [(f"/{command.name} {value}", value, "") for value in values if wanted in value.lower()]
 
 
 def _wants(args: str) -> bool:
     return bool(args) and not args.startswith("[")
 
 
-def _values(name: str, screen: ChatScreen) -> list[tuple[str, str]]:
+def _values(name: str, screen: ChatScreen) -> list[str]:
     if name == "model":
-        return [(spec.name, spec.name) for spec in screen.runtime.catalogue]
+        return [spec.name for spec in screen.runtime.catalogue]
     if name == "context":
-        return [(strategy, strategy) for strategy in STRATEGIES]
+        return list(STRATEGIES)
     if name == "theme":
-        return [(theme, theme) for theme in sorted(screen.app.available_themes)]
+        return sorted(screen.app.available_themes)
     if name == "copy":
-        return [("code", "code")]
-    return [(chat.title, chat.title) for chat in screen.chats.all if chat.title and "\n" not in chat.title]
+        return ["code"]
+    return [chat.title for chat in screen.chats.all if chat.title and "\n" not in chat.title]

@@ -35,7 +35,14 @@ class ModelCommands(Commanding):
                     chosen=screen.runtime.model_name,
                 )
             )
-        if name and await self._may_stop_answers():
+        if not name:
+            return
+        try:  # before anyone is asked to give up an answer for it
+            await asyncio.to_thread(screen.runtime.catalogue.resolve, name, screen.runtime.paths.models_dir)
+        except Exception as error:
+            screen.tell(error)
+            return
+        if await self._may_stop_answers():
             screen.load_model(name)
 
     async def _may_stop_answers(self) -> bool:

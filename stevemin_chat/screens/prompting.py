@@ -82,9 +82,12 @@ class Prompting(Commanding):
             screen.prompt.completing = bool(rows)
 
     def on_prompt_key(self, event: Prompt.Key) -> None:
-        """A key for the list of completions."""
+        """A key for the list of completions, which may have closed since it was pressed."""
         offered = self._screen.query_one(Completions)
-        if event.key == "up":
+        if not offered.display:
+            if event.key == "enter":
+                self.on_prompt_sent(Prompt.Sent(self._screen.prompt.text))
+        elif event.key == "up":
             offered.action_cursor_up()
         elif event.key == "down":
             offered.action_cursor_down()

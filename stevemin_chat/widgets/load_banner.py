@@ -6,6 +6,8 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import ProgressBar, Static
 
+from stevemin_chat.phrases import model_label
+
 __all__ = ["LoadBanner"]
 
 
@@ -25,5 +27,5 @@ class LoadBanner(Horizontal):
         """The model being loaded and how far it is (0 to 1); None hides the band."""
         self.display = name is not None
         if name is not None:
-            self.query_one(".name", Static).update(f"Loading {name}")
+            self.query_one(".name", Static).update(f"Loading {model_label(name)}")
             self.query_one(ProgressBar).update(progress=progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Markdown, Static
@@ -19,7 +20,17 @@ _PAUSE = 0.04  # seconds between two looks at a growing reply
 
 def _parser() -> MarkdownIt:
     # With HTML on, Textual drops every block that looks like a tag, and a part of the answer would be lost.
-    return MarkdownIt("gfm-like", {"html": False})
+    parser = MarkdownIt("gfm-like", {"html": False})
+    parser.core.ruler.push("keep_lines", _keep_lines)
+    return parser
+
+
+def _keep_lines(state: StateCore) -> None:
+    """A line that ends in the text ends on the screen: models write poems and addresses this way."""
+    for token in state.tokens:
+        for child in token.children or ():
+            if child.type == "softbreak":
+                child.type = "hardbreak"
 
 
 class UserView(Static):

@@ -100,6 +100,14 @@ async def test_control_sequences_never_reach_the_screen(tmp_path: Path) -> None:
         assert not any(char in picture + shown(screen) for char in "\x1b\x07\x9b\u202e")
 
 
+async def test_lines_of_a_poem_stay_lines(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        stream = await ask(pilot, screen, "A poem")
+        stream.push("Roses are red\nViolets are blue\n")
+        stream.end()
+        await until(pilot, lambda: "Roses are red\nViolets are blue" in shown(screen))
+
+
 async def test_markup_is_text_wherever_a_title_or_message_stands(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path), (160, 50)) as (pilot, screen):
         stream = await ask(pilot, screen, "[bold]not bold[/] [/nothing] [@click=app.bell]x[/]")

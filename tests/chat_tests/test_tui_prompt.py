@@ -104,6 +104,25 @@ async def test_completions_open_complete_and_close(tmp_path: Path) -> None:
         await until(pilot, lambda: screen.strategy() == "full")
 
 
+async def test_enter_is_not_lost_when_it_comes_right_after_the_text(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        screen.prompt.put("/model ")
+        await until(pilot, lambda: screen.prompt.completing)
+        screen.prompt.put("/model /no/such.gguf")  # what offered completions a moment ago
+        screen.prompt.post_message(events.Key("enter", None))
+        await until(pilot, lambda: any("/no/such.gguf" in text for text in toasts(screen)))
+
+
+async def test_enter_takes_an_exact_name_and_not_a_longer_one(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await pilot.press(*"/theme ")
+        await until(pilot, lambda: screen.prompt.completing)
+        await pilot.press(*"nord")
+        await until(pilot, lambda: not screen.prompt.completing)
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.app.theme == "nord")
+
+
 async def test_the_palette_and_the_help_come_from_the_table(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path), (120, 60)) as (pilot, screen):
         await pilot.press("f1")
