@@ -222,3 +222,33 @@ async def test_old_turns_are_paged_in_without_moving_what_is_read(tmp_path: Path
         assert [row[:70].rstrip() for row in rows(screen)[6:16]] == before, (
             "two rows lower, as scrolled, and no further"
         )
+
+
+async def test_a_queued_message_that_goes_out_does_not_pull_the_reader_down(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        stream = await ask(pilot, screen, "A long one")
+        stream.push(LONG)
+        view = screen.transcript
+        await until(pilot, lambda: view.max_scroll_y > 50 and view.scroll_offset.y == view.max_scroll_y)
+        await say(pilot, screen, "Next, please")
+        await pilot.press("pageup", "pageup")
+        place = view.scroll_offset.y
+        stream.end()
+        await until(pilot, lambda: len(engine_of(screen).streams) == 2 and "Next, please" in shown(screen))
+        engine_of(screen).streams[1].push(LONG)
+        await until(pilot, lambda: screen.query_one("#jump").display)
+        assert view.scroll_offset.y == place
+
+
+async def test_an_answer_that_failed_yesterday_is_marked(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    record = runtime.memory.create_session("Cut off")
+    parent = runtime.memory.add_message(record.id, "user", "Tell me")
+    reply = runtime.memory.begin_reply(record.id, parent_id=parent.id, model="tiny")
+    runtime.memory.finish_reply(
+        reply.id, "Once upon", status="failed", finish_reason=None, timings=None, error="The engine crashed."
+    )
+    async with running(runtime) as (pilot, screen):
+        await pilot.press("alt+down")
+        await until(pilot, lambda: "Once upon" in shown(screen))
+        assert "failed: The engine crashed." in shown(screen)

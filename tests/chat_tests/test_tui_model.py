@@ -19,7 +19,7 @@ from chat_tests.tui_kit import (
 )
 from textual.widgets import OptionList
 
-from engine import ModelCorrupt
+from engine import EngineCrashed, ModelCorrupt
 from stevemin_chat.screens.dialogs import Choose
 from stevemin_chat.widgets.load_banner import LoadBanner
 
@@ -122,3 +122,17 @@ async def test_changing_the_model_asks_before_it_stops_answers(tmp_path: Path) -
         assert "so far" in shown(screen)
         (await ask(pilot, screen, "And now?")).push("new model")
         await until(pilot, lambda: "new model" in shown(screen))
+
+
+async def test_a_crashed_engine_is_loaded_again_by_the_same_name(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        dead = engine_of(screen)
+        stream = await ask(pilot, screen, "Hello")
+        stream.fail(EngineCrashed("The engine has crashed."))
+        await until(pilot, lambda: "failed: The engine has crashed." in shown(screen))
+        await say(pilot, screen, f"/model {MODEL}")
+        await until(pilot, lambda: screen.runtime.engine not in (None, dead))
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: engine_of(screen).streams)
+        engine_of(screen).streams[0].push("back again")
+        await until(pilot, lambda: "back again" in shown(screen))
