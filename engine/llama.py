@@ -12,8 +12,9 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -32,7 +33,7 @@ from engine.backend import ModelInfo
 from engine.batch import BatchArrays
 from engine.chat_template import ChosenTemplate, choose_template
 from engine.config import EngineConfig
-from engine.errors import LoadCancelled, ModelCorrupt, ModelTooLarge
+from engine.errors import EngineClosed, LoadCancelled, ModelCorrupt, ModelError, ModelTooLarge
 from engine.fit import check_file, check_memory
 from engine.sampling import chain_stages, is_greedy, resolve_seed, uses_penalties
 from engine.step import StepPlan, StepResult, StepStatus, Trim
@@ -101,6 +102,7 @@ class LlamaBackend:
         """
         _init_backend()
         self._config = config
+        self._text_lock = Lock()  # tokenising happens on any thread; it must not meet `close`
         self._samplers: dict[int, Any] = {}
         self._greedy: set[int] = set()
         self._pieces: dict[bool, list[bytes | None]] = {}
@@ -127,6 +129,7 @@ class LlamaBackend:
             check_memory(config.model_path.name, weights=weights, kv_cache=cells * kv_bytes)
         self._context = _make_context(self._model, config, cells)
         self._memory = lib.llama_get_memory(self._context)
+        _check_kind(self._model, self._memory, config.model_path.name)
         cells = int(lib.llama_n_ctx(self._context))
         recurrent = lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
         self.info = ModelInfo(
@@ -158,13 +161,10 @@ class LlamaBackend:
         data = text.encode("utf-8", "replace")
         if add_special and self._bos and data.startswith(self._bos):
             add_special = False  # the template printed the begin token itself
-        size = len(data) + 8
-        buffer = (lib.llama_token * size)()
-        count = lib.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, parse_special)
-        if count < 0:
-            size = -count
-            buffer = (lib.llama_token * size)()
-            count = lib.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, parse_special)
+        with self._open_model():
+            buffer, count = self._read_tokens(data, len(data) + 8, add_special, parse_special)
+            if count < 0:
+                buffer, count = self._read_tokens(data, -count, add_special, parse_special)
         return list(buffer[:count])
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
@@ -187,11 +187,24 @@ class LlamaBackend:
         if not 0 <= token < self._vocab_size:
             raise ValueError(f"token {token} is not in a vocabulary of {self._vocab_size}")
         buffer = ctypes.create_string_buffer(128)
-        length = lib.llama_token_to_piece(self._vocab, token, buffer, 128, 0, special)
-        if length < 0:
-            buffer = ctypes.create_string_buffer(-length)
-            length = lib.llama_token_to_piece(self._vocab, token, buffer, -length, 0, special)
+        with self._open_model():
+            length = lib.llama_token_to_piece(self._vocab, token, buffer, 128, 0, special)
+            if length < 0:
+                buffer = ctypes.create_string_buffer(-length)
+                length = lib.llama_token_to_piece(self._vocab, token, buffer, -length, 0, special)
         return buffer.raw[:length]
+
+    def _read_tokens(self, data: bytes, size: int, add_special: bool, parse_special: bool) -> tuple[Any, int]:
+        buffer = (lib.llama_token * size)()
+        count = lib.llama_tokenize(self._vocab, data, len(data), buffer, size, add_special, parse_special)
+        return buffer, count
+
+    @contextmanager
+    def _open_model(self) -> Iterator[None]:
+        with self._text_lock:
+            if self._model is None:
+                raise EngineClosed("The model was unloaded.")
+            yield
 
     # Sampling
 
@@ -267,9 +280,10 @@ class LlamaBackend:
         if self._context is not None:
             lib.llama_free(self._context)
             self._context = None
-        if self._model is not None:
-            lib.llama_model_free(self._model)
-            self._model = None
+        with self._text_lock:
+            model, self._model = self._model, None
+        if model is not None:
+            lib.llama_model_free(model)
 
     # Loading
 
@@ -335,6 +349,17 @@ def _load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> A
     if stopped:
         raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
     raise ModelCorrupt(f"{config.model_path} cannot be loaded: {_reason()}.")
+
+
+def _check_kind(model: Any, memory: Any, name: str) -> None:
+    """Refuse models that generate no text token by token: embedders, encoder-decoders, diffusion."""
+    if (
+        not memory
+        or lib.llama_model_has_encoder(model)
+        or not lib.llama_model_has_decoder(model)
+        or lib.llama_model_is_diffusion(model)
+    ):
+        raise ModelError(f"{name} is not a model to chat with: it does not write text token by token.")
 
 
 def _reason() -> str:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import Engine, EngineConfig, LoadCancelled, ModelCorrupt, ModelNotFound, ModelTooLarge
+from engine import (
+    Engine,
+    EngineClosed,
+    EngineConfig,
+    LoadCancelled,
+    ModelCorrupt,
+    ModelNotFound,
+    ModelTooLarge,
+)
 from engine.llama import LlamaBackend, supports_gpu_offload, system_info
 
 
@@ -91,6 +99,16 @@ async def test_progress_reaches_the_event_loop(starter_model: Path) -> None:
 
 def test_the_build_describes_itself() -> None:
     assert "CPU" in system_info()
+
+
+def test_tokenising_after_close_is_an_error_and_no_crash(starter_model: Path) -> None:
+    backend = LlamaBackend(EngineConfig(model_path=starter_model, context_tokens=512))
+    assert backend.tokenize("hello")
+    backend.close()
+    with pytest.raises(EngineClosed, match="unloaded"):
+        backend.tokenize("hello")
+    with pytest.raises(EngineClosed, match="unloaded"):
+        backend.piece(4321)
 
 
 def test_llama_cpp_says_nothing_to_the_terminal(starter_model: Path) -> None:
