@@ -18,6 +18,8 @@ from stevemin_chat.sanitize import sanitize
 
 __all__ = ["Choice", "Choose", "Confirm", "EditLine", "EditText"]
 
+_WIDE = 88  # columns of a wide dialog, as in dialogs.tcss
+_EDGES = 8  # its padding and the scrollbar
 _CLOSE = Binding("escape", "dismiss(None)", "Close", show=False)
 
 
@@ -143,18 +145,21 @@ class Choose(ModalScreen[str]):
         self.dismiss(self._choices[event.option_index].value)
 
     def _rows(self) -> list[Option]:
+        room = min(_WIDE, int(self.app.size.width * 0.9)) - _EDGES  # one line each, however narrow
         return [
-            Option(_row(choice, choice.value == self._chosen), disabled=not choice.enabled)
+            Option(_row(choice, choice.value == self._chosen, room), disabled=not choice.enabled)
             for choice in self._choices
         ]
 
 
-def _row(choice: Choice, chosen: bool) -> Content:
+def _row(choice: Choice, chosen: bool, room: int) -> Content:
     name = Content.assemble(
         ("● " if chosen else "  ", "$primary"),
         (sanitize(choice.name), "bold" if choice.enabled else ""),
         (f"   {sanitize(choice.mark)}" if choice.mark else "", "$foreground 50%"),
     )
+    name = name.truncate(room, ellipsis=True)
     if not choice.detail:
         return name
-    return Content("\n").join([name, Content.styled(f"  {sanitize(choice.detail)}", "$foreground 50%")])
+    detail = Content.styled(f"  {sanitize(choice.detail)}", "$foreground 50%")
+    return Content("\n").join([name, detail.truncate(room, ellipsis=True)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from memory import STRATEGIES
+from stevemin_chat.phrases import count
 from stevemin_chat.screens.commanding import Commanding
 from stevemin_chat.screens.dialogs import Choice, Choose, Confirm, EditText
 from stevemin_chat.screens.models import model_choices
@@ -111,12 +112,12 @@ def context_words(report: ContextReport | None) -> str:
     if report is None:
         return "No prompt was made in this chat since stevemin started."
     lines = [f"Last prompt ({report.strategy}): {report.tokens:,} of {report.budget_tokens:,} tokens."]
-    lines += [
-        f"  {layer.name}: {layer.tokens:,} tokens, {layer.messages:,} messages" for layer in report.layers
-    ]
+    for layer in report.layers:
+        if layer.tokens:
+            where = f", {count(layer.messages, 'message')}" if layer.messages else ""
+            lines.append(f"  {layer.name}: {count(layer.tokens, 'token')}{where}")
     if report.dropped:
-        tokens = sum(dropped.tokens for dropped in report.dropped)
-        lines.append(
-            f"  left out: {len(report.dropped):,} messages, {tokens:,} tokens ({report.dropped[0].reason})"
-        )
+        tokens = count(sum(dropped.tokens for dropped in report.dropped), "token")
+        messages = count(len(report.dropped), "message")
+        lines.append(f"  left out: {messages}, {tokens} ({report.dropped[0].reason})")
     return "\n".join(lines)

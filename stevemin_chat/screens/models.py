@@ -33,7 +33,8 @@ def _row(spec: ModelSpec, *, installed: bool) -> Choice:
         facts.append(f"{spec.context_length:,} tokens")
     if spec.vram_gib:
         facts.append(f"{spec.vram_gib:g} GiB")
-    facts.append(spec.licence)
+    if not installed:
+        facts.append("not here yet")
     mark = " · ".join(fact for fact in facts if fact)
-    detail = spec.description if installed else f"to get it: stevemin models pull {spec.name}"
-    return Choice(spec.name, spec.name, detail, enabled=installed, mark=mark)
+    get = f"stevemin models pull {spec.name}" + (f"   ({spec.licence})" if spec.licence else "")
+    return Choice(spec.name, spec.name, spec.description if installed else get, enabled=installed, mark=mark)
