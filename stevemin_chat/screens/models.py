@@ -33,8 +33,6 @@ def _row(spec: ModelSpec, *, installed: bool) -> Choice:
         facts.append(f"{spec.context_length:,} tokens")
     if spec.vram_gib:
         facts.append(f"{spec.vram_gib:g} GiB")
-    if not installed:
-        facts.append("not here yet")
     mark = " · ".join(fact for fact in facts if fact)
-    get = f"stevemin models pull {spec.name}" + (f"   ({spec.licence})" if spec.licence else "")
+    get = f"to get it: stevemin models pull {spec.name}" + (f"   ({spec.licence})" if spec.licence else "")
     return Choice(spec.name, spec.name, spec.description if installed else get, enabled=installed, mark=mark)
