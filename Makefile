@@ -5,7 +5,7 @@ SETUP = $(PYTHON) scripts/setup.py
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help chat install test lint check format bench peers clean dev python
+.PHONY: help chat install test lint check format bench peers screenshot clean dev python
 # With -j, lint and tests would write over each other.
 .NOTPARALLEL:
 
@@ -42,6 +42,9 @@ bench: peers ## measure our throughput beside llama.cpp's own
 
 peers: python ## build llama-batched-bench and llama-server into bench/.peers
 	@$(SETUP) peers
+
+screenshot: dev ## draw the README's picture from the real application
+	PYTHONPATH=. $(BIN)/python scripts/screenshot.py
 
 clean: ## remove everything that was set up or built here
 	rm -rf .venv build dist bench/.peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,64 @@
+"""Draw docs/images/chat.svg from the real application: four chats that the starter model
+answers at once.
+
+    make screenshot
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from stevemin_chat.app import SteveminApp
+from stevemin_chat.config import Config
+from stevemin_chat.paths import Paths
+from stevemin_chat.wiring import Runtime
+
+TARGET = Path(__file__).parents[1] / "docs/images/chat.svg"
+SIZE = (140, 38)
+QUESTIONS = (
+    "Write a long story about a lighthouse.",
+    "Tell me everything about the history of Rome.",
+    "Why is the sea salty?",
+    "Write a Python function that reverses a string, and explain it.",
+)
+GENERATING_S = 2.5
+
+
+async def main() -> None:
+    """Ask in four chats and save the screen while they answer."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["STEVEMIN_HOME"] = home
+        paths = Paths.resolve()
+        paths.prepare()
+        runtime = await Runtime.open(paths, Config())
+        try:
+            await runtime.load_model(runtime.config.model)
+            app = SteveminApp(runtime)
+            async with app.run_test(size=SIZE) as pilot:
+                await ask(pilot)
+                TARGET.parent.mkdir(parents=True, exist_ok=True)
+                app.save_screenshot(TARGET.name, path=str(TARGET.parent))
+        finally:
+            await runtime.close()
+
+
+async def ask(pilot: Pilot[None]) -> None:
+    """Type the questions, one chat each, and let the answers run for a moment."""
+    await pilot.pause(1.0)
+    for number, question in enumerate(QUESTIONS):
+        if number:
+            await pilot.press("ctrl+n")
+            await pilot.pause(0.2)
+        await pilot.press(*question)
+        await pilot.press("enter")
+        await pilot.pause(0.3)
+    await pilot.pause(GENERATING_S)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
