@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from stevemin_chat.app import SteveminApp
@@ -19,14 +20,14 @@ from stevemin_chat.paths import Paths
 from stevemin_chat.wiring import Runtime
 
 TARGET = Path(__file__).parents[1] / "docs/images/chat.svg"
-SIZE = (140, 38)
+SIZE = (140, 46)
 QUESTIONS = (
     "Write a long story about a lighthouse.",
     "Tell me everything about the history of Rome.",
     "Why is the sea salty?",
     "Write a Python function that reverses a string, and explain it.",
 )
-GENERATING_S = 2.5
+GENERATING_S = 0.5
 
 
 async def main() -> None:
@@ -48,15 +49,17 @@ async def main() -> None:
 
 
 async def ask(pilot: Pilot[None]) -> None:
-    """Type the questions, one chat each, and let the answers run for a moment."""
+    """Paste the questions, one chat each, and let the answers run for a moment.
+
+    Typing would take a second per key: the pilot waits for an idle processor, and the answers keep it busy.
+    """
     await pilot.pause(1.0)
     for number, question in enumerate(QUESTIONS):
         if number:
             await pilot.press("ctrl+n")
-            await pilot.pause(0.2)
-        await pilot.press(*question)
+        pilot.app.post_message(Paste(question))
+        await pilot.pause(0.1)
         await pilot.press("enter")
-        await pilot.pause(0.3)
     await pilot.pause(GENERATING_S)
 
 
