@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
@@ -15,6 +16,9 @@ from engine.errors import EngineCrashed
 __all__ = ["EngineWorker"]
 
 _log = logging.getLogger(__name__)
+
+# After each call into llama.cpp this thread wants the GIL back; by default a busy screen may keep it 5 ms.
+_SWITCH_S = 0.0005
 
 
 class EngineWorker:
@@ -48,6 +52,7 @@ class EngineWorker:
         self._thread.join()
 
     def _run(self) -> None:
+        sys.setswitchinterval(_SWITCH_S)
         try:
             backend = self._load()
         except BaseException as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from threading import Thread
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
@@ -67,12 +69,16 @@ class SteveminApp(App[None]):
         known = ", ".join(sorted(self.available_themes))
         self.notify(f"There is no theme {wanted}. Known: {known}.", severity="warning", markup=False)
 
+    async def store(self) -> None:
+        """Stop the answers and store them and what is typed."""
+        await self._chat_screen.chats.close()
+        await self._chat_screen.keep_drafts()
+
     async def action_quit(self) -> None:
         """Store what is being written, then leave. A second time leaves at once."""
         if not self._leaving:
             self._leaving = True
-            await self._chat_screen.chats.close()
-            await self._chat_screen.keep_drafts()
+            await self.store()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._chat_screen.loader.cancel(), _PATIENCE)
         self.exit()
@@ -97,9 +103,20 @@ async def _run(paths: Paths, config: Config, model: str | None) -> int:
         app = SteveminApp(runtime, model=model)
         loop = asyncio.get_running_loop()
         leaving: set[asyncio.Task[None]] = set()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, lambda: leaving.add(loop.create_task(app.action_quit())))
+        loop.add_signal_handler(signal.SIGTERM, lambda: leaving.add(loop.create_task(app.action_quit())))
+        signal.signal(signal.SIGHUP, lambda *_: Thread(target=_hang_up, args=(app, loop)).start())
         await app.run_async()
         return app.return_code or 0
     finally:
         await runtime.close()
+
+
+def _hang_up(app: SteveminApp, loop: asyncio.AbstractEventLoop) -> None:
+    """The terminal is gone: store what is there and end.
+
+    Textual cannot be asked to leave: it would wait for ever for a writer that has no terminal. Even the event
+    loop may be waiting there already; then what the replies' writers stored in the last half second is all.
+    """
+    with suppress(Exception):
+        asyncio.run_coroutine_threadsafe(app.store(), loop).result(_PATIENCE)
+    os._exit(128 + signal.SIGHUP)

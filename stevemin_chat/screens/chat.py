@@ -119,6 +119,7 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         new = self.chats.new()
         for chat in self.chats.all:
             chat.draft = drafts.get(chat.record.id if chat.record else "", "")
+        new.draft = self.prompt.text or new.draft  # typed before the chats were read
         self.switch(new)
         if self.runtime.engine is None:
             self.load_model(self._model)

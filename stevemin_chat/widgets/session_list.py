@@ -20,7 +20,7 @@ from stevemin_chat.phrases import age
 __all__ = ["SessionList"]
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_TICK = 0.15  # seconds
+_TICK = 0.3  # seconds; drawing takes processor time from the answers
 
 
 class SessionList(Vertical):

@@ -15,7 +15,7 @@ from stevemin_chat.phrases import reply_note
 
 __all__ = ["ReplyView", "UserView", "view_of"]
 
-_PAUSE = 0.04  # seconds between two looks at a growing reply
+_PAUSE = 0.1  # seconds between two looks at a growing reply; each costs about 10 ms of layout
 
 
 def _parser() -> MarkdownIt:
