@@ -95,7 +95,10 @@ async def test_it_knows_the_model(engine: Engine) -> None:
 async def test_four_sessions_stream_at_once(engine: Engine) -> None:
     questions = ["Tell me about the sea.", "Tell me about the moon.", "Count to ten.", "What is a cat?"]
     answers = await asyncio.gather(
-        *(ask(engine, q, session_id=f"four-{i}", max_tokens=48) for i, q in enumerate(questions))
+        *(
+            ask(engine, q, session_id=f"four-{i}", max_tokens=48, ignore_eos=True)
+            for i, q in enumerate(questions)
+        )
     )
     assert all(answer.text for answer in answers)
     assert len({answer.text for answer in answers}) == 4
