@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 # Read once, when libgomp is loaded. By default its threads spin for milliseconds at each of a forward's
 # hundreds of barriers; when anything else wants a core (another program, our own screen), they spin while the
-# thread they wait for is not running, and a token takes many times as long. Short spinning costs next to
-# nothing on an idle machine; none at all ("passive") would cost half the speed.
-os.environ.setdefault("GOMP_SPINCOUNT", "300")
+# thread they wait for is not running, and a token takes many times as long. Spinning this long costs nothing
+# on an idle machine; less costs up to a tenth at one session, none at all ("passive") two thirds.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import llama_cpp.llama_cpp as lib
 
@@ -106,6 +106,7 @@ class LlamaBackend:
         self._samplers: dict[int, Any] = {}
         self._greedy: set[int] = set()
         self._pieces: dict[bool, list[bytes | None]] = {}
+        self._eog: dict[int, bool] = {}
         self._model = _load_model(config, on_progress)
         self._offloaded = _offloaded_layers()
         self._context: Any = None
@@ -177,7 +178,10 @@ class LlamaBackend:
 
     def is_eog(self, token: int) -> bool:
         """Whether a token ends the model's turn."""
-        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+        known = self._eog.get(token)  # a call would hand the GIL over, once per token
+        if known is None:
+            known = self._eog[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
+        return known
 
     def render(self, messages: SequenceOf[ChatMessage]) -> str:
         """Messages to prompt text; lone surrogates, which no tokeniser knows, are replaced."""
