@@ -352,7 +352,9 @@ def _load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> A
         return model
     if stopped:
         raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
-    raise ModelCorrupt(f"{config.model_path} cannot be loaded: {_reason()}.")
+    reason = _reason()
+    advice = "" if "unknown" in reason else " The file is damaged or incomplete: get it again."
+    raise ModelCorrupt(f"{config.model_path} cannot be loaded: {reason}.{advice}")
 
 
 def _check_kind(model: Any, memory: Any, name: str) -> None:
