@@ -1,4 +1,4 @@
-"""The only importer of llama.cpp: a loaded model with one context, on the low-level API.
+"""The backend on llama.cpp: a loaded model with one context, on the low-level API.
 
 llama.cpp aborts the process on bad input, so everything is checked here before a call. Handles are freed
 by `close`, in order, and never by the garbage collector.
@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
-import re
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
@@ -21,66 +18,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# Read once, when libgomp is loaded. By default its threads spin for milliseconds at each of a forward's
-# hundreds of barriers; when anything else wants a core (another program, our own screen), they spin while the
-# thread they wait for is not running, and a token takes many times as long. Spinning this long costs nothing
-# on an idle machine; less costs up to a tenth at one session, none at all ("passive") two thirds.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-
-import llama_cpp.llama_cpp as lib
-
 from engine.backend import ModelInfo
 from engine.batch import BatchArrays
 from engine.chat_template import ChosenTemplate, choose_template
 from engine.config import EngineConfig
-from engine.errors import EngineClosed, LoadCancelled, ModelCorrupt, ModelError, ModelTooLarge
-from engine.fit import check_file, check_memory
+from engine.errors import EngineClosed
+from engine.fit import check_memory
+from engine.llama_loading import check_kind, load_model, make_context, offloaded_layers, raw_batch
+from engine.llamacpp import init_backend, lib
 from engine.sampling import chain_stages, is_greedy, resolve_seed, uses_penalties
 from engine.step import StepPlan, StepResult, StepStatus, Trim
 from engine.types import ChatMessage, SamplingParams
 
-__all__ = ["LlamaBackend", "supports_gpu_offload", "system_info"]
+__all__ = ["LlamaBackend"]
 
-_log = logging.getLogger("engine.llama")
+_log = logging.getLogger(__name__)
 _DEFAULT_CELLS = 16_384
 _STATUS = {0: StepStatus.OK, 1: StepStatus.NO_KV, -1: StepStatus.INVALID}
-_LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # 1 is debug, 5 continues a line
-_FLASH = {"auto": -1, "off": 0, "on": 1}
-
-_recent: deque[str] = deque(maxlen=200)  # llama.cpp's log lines, to say why a load failed
-
-
-@lib.llama_log_callback  # type: ignore[untyped-decorator]
-def _on_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
-    line = text.decode(errors="replace").rstrip()
-    if level != 1:
-        _recent.append(line)
-    _log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
-
-
-_backend_lock = Lock()
-_backend_ready = False
-
-
-def _init_backend() -> None:
-    global _backend_ready
-    with _backend_lock:
-        if not _backend_ready:
-            lib.llama_log_set(_on_log, ctypes.c_void_p(0))
-            lib.llama_backend_init()
-            _backend_ready = True
-
-
-def supports_gpu_offload() -> bool:
-    """Whether this build of llama.cpp can use a GPU that is there."""
-    _init_backend()
-    return bool(lib.llama_supports_gpu_offload())
-
-
-def system_info() -> str:
-    """llama.cpp's version and the CPU features it was compiled for."""
-    _init_backend()
-    return f"{lib.llama_version().decode()} {lib.llama_print_system_info().decode()}".strip()
 
 
 class LlamaBackend:
@@ -100,15 +54,15 @@ class LlamaBackend:
         Raises:
             ModelNotFound, ModelCorrupt, ModelTooLarge, LoadCancelled
         """
-        _init_backend()
+        init_backend()
         self._config = config
         self._text_lock = Lock()  # tokenising happens on any thread; it must not meet `close`
         self._samplers: dict[int, Any] = {}
         self._greedy: set[int] = set()
         self._pieces: dict[bool, list[bytes | None]] = {}
         self._eog: dict[int, bool] = {}
-        self._model = _load_model(config, on_progress)
-        self._offloaded = _offloaded_layers()
+        self._model = load_model(config, on_progress)
+        self._offloaded = offloaded_layers()
         self._context: Any = None
         try:
             self._vocab = lib.llama_model_get_vocab(self._model)
@@ -128,9 +82,9 @@ class LlamaBackend:
         weights = int(lib.llama_model_size(self._model))
         if config.gpu_layers == 0 or not lib.llama_supports_gpu_offload():
             check_memory(config.model_path.name, weights=weights, kv_cache=cells * kv_bytes)
-        self._context = _make_context(self._model, config, cells)
+        self._context = make_context(self._model, config, cells)
         self._memory = lib.llama_get_memory(self._context)
-        _check_kind(self._model, self._memory, config.model_path.name)
+        check_kind(self._model, self._memory, config.model_path.name)
         cells = int(lib.llama_n_ctx(self._context))
         recurrent = lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
         self.info = ModelInfo(
@@ -152,7 +106,7 @@ class LlamaBackend:
             warnings=(chosen.warning,) if chosen.warning else (),
         )
         self._batch = BatchArrays(config.batch_tokens)
-        self._raw = _raw_batch(self._batch)
+        self._raw = raw_batch(self._batch)
         self._warm_up()
 
     # Text
@@ -331,95 +285,3 @@ class LlamaBackend:
         self._raw.n_tokens = 1
         lib.llama_decode(self._context, self._raw)
         lib.llama_memory_clear(self._memory, True)
-
-
-def _load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
-    check_file(config.model_path)
-    stopped = False
-
-    def report(fraction: float, _: ctypes.c_void_p) -> bool:
-        nonlocal stopped
-        stopped = stopped or not on_progress(fraction)
-        return not stopped
-
-    params = lib.llama_model_default_params()
-    params.n_gpu_layers = config.gpu_layers
-    callback = lib.llama_progress_callback(report)
-    params.progress_callback = callback
-    _recent.clear()
-    model = lib.llama_model_load_from_file(str(config.model_path).encode(), params)
-    if model:
-        return model
-    if stopped:
-        raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
-    reason = _reason()
-    advice = "" if "unknown" in reason else " The file is damaged or incomplete: get it again."
-    raise ModelCorrupt(f"{config.model_path} cannot be loaded: {reason}.{advice}")
-
-
-def _check_kind(model: Any, memory: Any, name: str) -> None:
-    """Refuse models that generate no text token by token: embedders, encoder-decoders, diffusion."""
-    if (
-        not memory
-        or lib.llama_model_has_encoder(model)
-        or not lib.llama_model_has_decoder(model)
-        or lib.llama_model_is_diffusion(model)
-    ):
-        raise ModelError(f"{name} is not a model to chat with: it does not write text token by token.")
-
-
-def _reason() -> str:
-    """The most telling of llama.cpp's last log lines."""
-    said = [line for line in _recent if "error loading model" in line or line.startswith("gguf_init")]
-    specific = [line for line in said if "failed to load model from" not in line] or said
-    if not specific:
-        return "llama.cpp gave no reason"
-    text = specific[0].split("error loading model: ")[-1]
-    return re.sub(r"^\w+: ", "", text).rstrip(".")
-
-
-def _make_context(model: Any, config: EngineConfig, cells: int) -> Any:
-    params = lib.llama_context_default_params()
-    params.n_ctx = max(cells, config.batch_tokens)
-    # One ubatch per llama_decode: a failed step changes nothing, a cancel waits for one forward.
-    params.n_batch = params.n_ubatch = config.batch_tokens
-    params.n_seq_max = config.sequences
-    params.n_outputs_max = config.sequences  # fewer than n_seq_max aborts the process
-    params.n_threads = params.n_threads_batch = config.thread_count
-    params.flash_attn_type = _FLASH[config.flash_attention]
-    params.kv_unified = True
-    params.swa_full = True
-    params.no_perf = True
-    _recent.clear()
-    context = lib.llama_init_from_model(model, params)
-    if not context:
-        raise ModelTooLarge(
-            f"llama.cpp could not make a context of {cells:,} tokens: {_last_error()}."
-            " Lower context_tokens, or gpu_layers if the GPU is full."
-        )
-    return context
-
-
-def _last_error() -> str:
-    failed = [line for line in _recent if "fail" in line or "error" in line]
-    return re.sub(r"^\w+: ", "", failed[0]).rstrip(".") if failed else "no reason given"
-
-
-def _offloaded_layers() -> int:
-    for line in reversed(_recent):
-        if match := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
-            return int(match[1])
-    return 0
-
-
-def _raw_batch(arrays: BatchArrays) -> Any:
-    """A llama_batch over the arrays' memory; the arrays must outlive it."""
-    raw: Any = lib.llama_batch()
-    raw.token = arrays.token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
-    raw.pos = arrays.pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
-    raw.n_seq_id = arrays.n_seq_id.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-    raw.seq_id = ctypes.cast(
-        arrays.seq_id_pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id))
-    )
-    raw.logits = arrays.logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
-    return raw

@@ -19,7 +19,8 @@ from engine import (
     ModelNotFound,
     ModelTooLarge,
 )
-from engine.llama import LlamaBackend, supports_gpu_offload, system_info
+from engine.llama import LlamaBackend
+from engine.llamacpp import supports_gpu_offload, system_info
 
 
 def load(path: Path, **settings: object) -> None:

@@ -1,0 +1,58 @@
+"""llama.cpp itself: the only importer of its binding. Everything else takes `lib` from here."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections import deque
+from threading import Lock
+
+# Read once, when libgomp is loaded. By default its threads spin for milliseconds at each of a forward's
+# hundreds of barriers; when anything else wants a core (another program, our own screen), they spin while the
+# thread they wait for is not running, and a token takes many times as long. Spinning this long costs nothing
+# on an idle machine; less costs up to a tenth at one session, none at all ("passive") two thirds.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+import llama_cpp.llama_cpp as lib
+
+__all__ = ["init_backend", "lib", "recent_log", "supports_gpu_offload", "system_info"]
+
+_log = logging.getLogger(__name__)
+_LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # 1 is debug, 5 continues a line
+
+recent_log: deque[str] = deque(maxlen=200)  # llama.cpp's log lines, to say why a load failed
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]
+def _on_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+    line = text.decode(errors="replace").rstrip()
+    if level != 1:
+        recent_log.append(line)
+    _log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+_backend_lock = Lock()
+_backend_ready = False
+
+
+def init_backend() -> None:
+    """Set llama.cpp up, once for the process."""
+    global _backend_ready
+    with _backend_lock:
+        if not _backend_ready:
+            lib.llama_log_set(_on_log, ctypes.c_void_p(0))
+            lib.llama_backend_init()
+            _backend_ready = True
+
+
+def supports_gpu_offload() -> bool:
+    """Whether this build of llama.cpp can use a GPU that is there."""
+    init_backend()
+    return bool(lib.llama_supports_gpu_offload())
+
+
+def system_info() -> str:
+    """llama.cpp's version and the CPU features it was compiled for."""
+    init_backend()
+    return f"{lib.llama_version().decode()} {lib.llama_print_system_info().decode()}".strip()
