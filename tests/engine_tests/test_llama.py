@@ -106,7 +106,7 @@ async def test_four_sessions_stream_at_once(engine: Engine) -> None:
     end = min(answer.arrivals[-1] for answer in answers)
     assert begin < end, "no moment at which all four were streaming"
     overlapping = [sum(begin <= at <= end for at in answer.arrivals) for answer in answers]
-    assert min(overlapping) >= 5
+    assert min(overlapping) >= 2  # chunks, each of one token or several
     for index in range(4):
         engine.forget(f"four-{index}")
 

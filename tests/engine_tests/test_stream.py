@@ -102,3 +102,28 @@ async def test_nothing_is_lost_between_two_threads() -> None:
     thread.join()
     assert "".join(chunk.text for chunk in chunks) == "".join(f"{n}," for n in range(5000))
     assert sum(chunk.tokens for chunk in chunks) == 5000
+
+
+async def test_steps_that_follow_fast_wake_a_reader_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = make()
+    loop = asyncio.get_running_loop()
+    wakes: list[object] = []
+    real = loop.call_soon_threadsafe
+
+    def count(*args: Any) -> asyncio.Handle:
+        wakes.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    mail = Mailroom()
+    mail.start()
+    for _ in range(200):
+        stream.put("x")
+        mail.add(stream)
+        mail.flush()
+    stream.finish(FinishReason.STOP, Timings())
+    mail.add(stream)
+    mail.flush()
+    await asyncio.to_thread(mail.stop)
+    assert "".join([chunk.text async for chunk in stream]) == "x" * 200
+    assert len([call for call in wakes if "_wake_all" in repr(call)]) < 50
