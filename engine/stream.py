@@ -17,8 +17,8 @@ from engine.types import FinishReason, Timings, TokenChunk
 
 __all__ = ["Mailroom", "TokenStream"]
 
-# Waking a reader takes a core from the model, and a small model writes a token in 7 ms, a GPU in less; a screen
-# shows 60 pictures a second.
+# Waking a reader takes a core from the model. A small model writes a token in 7 ms, a GPU in less; screens
+# show 60 pictures a second.
 _ROUND_S = 0.015
 
 _Letters = dict[asyncio.AbstractEventLoop, set["TokenStream"]]
