@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from engine import (
@@ -19,6 +21,7 @@ from engine import (
     ModelNotFound,
     ModelTooLarge,
 )
+from engine.fit import check_memory
 from engine.llama import LlamaBackend
 from engine.llamacpp import supports_gpu_offload, system_info
 
@@ -73,6 +76,21 @@ def test_a_context_that_cannot_fit_the_machine(starter_model: Path) -> None:
         pytest.skip("with a GPU llama.cpp itself decides")
     with pytest.raises(ModelTooLarge, match="GiB for the context"):
         load(starter_model, context_tokens=2_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("weights", "kv_cache", "fits"), [(6, 2, True), (6, 4, False), (9, 2, False), (0, 3, True)]
+)
+def test_weights_need_the_machine_and_the_cache_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, weights: int, kv_cache: int, fits: bool
+) -> None:
+    memory = SimpleNamespace(total=10 << 30, available=3 << 30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    if fits:
+        check_memory("m.gguf", weights=weights << 30, kv_cache=kv_cache << 30)
+    else:
+        with pytest.raises(ModelTooLarge, match=rf"{weights}\.0 GiB .* 3\.0 are free"):
+            check_memory("m.gguf", weights=weights << 30, kv_cache=kv_cache << 30)
 
 
 def test_a_load_is_stopped_from_its_progress(starter_model: Path) -> None:

@@ -11,11 +11,11 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
 
 
 async def test_decodes_come_first_and_share_the_budget_with_prefill() -> None:
-    bench = Bench(batch_tokens=64, prefill_tokens=32)
+    bench = Bench(batch_tokens=128, prefill_tokens=32)
     short = bench.submit("hi", max_tokens=50)
     bench.core.step()
     bench.core.step()
-    bench.submit("x" * 100)
+    bench.submit("x" * 200)
     bench.core.step()
     plan = bench.backend.plans[-1]
     assert [len(work.tokens) for work in plan.work] == [1, 32]
@@ -142,6 +142,16 @@ async def test_idle_sessions_make_room() -> None:
     bench.run()
     assert len(await read(stream)) == 20
     assert bench.backend.used == bench.core.scheduler.cache.used <= 128
+
+
+async def test_room_is_made_before_a_prompt_is_read_not_while() -> None:
+    bench = Bench(cells=128, max_sessions=2, cached_sessions=2, batch_tokens=64)
+    for name in "ab":
+        bench.submit("x" * 50, session_id=name, max_tokens=5)
+        bench.run()
+    bench.submit("y" * 90, max_tokens=5)
+    bench.core.step()
+    assert bench.backend.plans[-1].tokens == 64
 
 
 async def test_a_second_turn_computes_only_what_is_new() -> None:
