@@ -75,5 +75,5 @@ class EngineWorker:
 
     def _loop(self, core: EngineCore) -> None:
         while not self._stopping:
-            if not core.step():
+            if not core.step() and not self._stopping:  # the step may have drained the wake-up of `stop`
                 core.wait()

@@ -75,6 +75,7 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         self._folded: dict[str, bool] = {}
         self._room = (False, False)
         self._new_text = False
+        self.entered_early = False  # enter was pressed before the chats were read
         self._drafts = Drafts(runtime.paths.data / "drafts.json")
 
     def compose(self) -> ComposeResult:
@@ -123,6 +124,8 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         self.switch(new)
         if self.runtime.engine is None:
             self.load_model(self._model)
+        if self.entered_early:
+            self.prompt.post_message(Prompt.Sent(self.prompt.text))
 
     # what the chats tell
 

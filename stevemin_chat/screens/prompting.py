@@ -20,6 +20,7 @@ class Prompting(Commanding):
         """Enter: a message, a command, or, when empty, the queue once more."""
         screen, chat = self._screen, self._screen.chat
         if chat is None:
+            screen.entered_early = True  # sent as soon as the chats are read
             return
         if not event.text.strip():
             screen.chats.start(chat)

@@ -26,6 +26,7 @@ from engine import (
     TemplateError,
 )
 from engine.step import StepPlan, StepResult
+from engine.worker import EngineWorker
 
 CONFIG = EngineConfig(model_path=Path("fake.gguf"))
 
@@ -127,6 +128,24 @@ async def test_a_dead_engine_thread_is_told_to_every_reader_and_caller() -> None
     with pytest.raises(EngineCrashed):
         engine.submit(request("again"))
     await engine.close()
+    assert backend.closed
+
+
+def test_a_stop_whose_wake_up_a_step_drains_still_ends_the_thread() -> None:
+    worker = EngineWorker(CONFIG, FakeBackend)
+    core, backend = worker.start().result(10)
+    real = core.step
+
+    def step_while_stopping() -> bool:
+        worker._stopping = True
+        core.post(None)
+        return real()
+
+    core.step = step_while_stopping  # type: ignore[method-assign]
+    core.post(None)
+    worker._thread.join(10)
+    assert not worker._thread.is_alive()
+    assert isinstance(backend, FakeBackend)
     assert backend.closed
 
 
