@@ -122,10 +122,6 @@ class Scheduler:
             return True
         return self._preempt_newest()
 
-    def pending_trims(self) -> bool:
-        """Whether freed slots still have to be emptied in llama.cpp."""
-        return bool(self._trims)
-
     def _make_room_for_decodes(self) -> None:
         while self.cache.free < sum(1 for s in self.running if s.remaining == 1):
             if not self.relieve():
