@@ -1,0 +1,162 @@
+"""What steps cost on this machine, learned from the steps themselves."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+__all__ = ["StepCosts"]
+
+_CHUNK = 16  # prefill chunks are multiples of this, so that llama.cpp can reuse its compute graph
+_WARM_UP = 3  # first steps also load kernels and pages: the cheapest of them is believed
+_NOISE = 0.02  # variance of one step's time, as a share of its square
+_DRIFT = 0.0026  # variance that a cost gains from step to step; with _NOISE, a gain of 0.3 in the long run
+_JUMP = 2.0  # the most by which one measurement may change an estimate, up or down
+_SWAP_S_PER_BYTE = 1e-9  # until the first swap is measured
+
+
+class StepCosts:
+    """A model of step times in seconds: so much for the decodes, so much for each token more.
+
+    A step is expected to take `decode_s(decodes) + prefill * token_s + drafts * draft_s`. Where it takes
+    longer or shorter, each term is corrected by its share and by how doubtful it is: a Kalman filter with
+    a diagonal covariance. So a step of one kind teaches what that kind costs, and a mixed one, whatever
+    is wrong with the terms, moves their sum to what was measured: steps planned by `prefill_budget`
+    settle at the target. One hiccup moves an estimate by about a third; a change that stays is followed
+    within some ten steps.
+
+    Args:
+        target_s: how long a step in which somebody decodes should take.
+        first_budget: prompt tokens in such a step before anything is measured.
+    """
+
+    def __init__(self, *, target_s: float, first_budget: int = 64) -> None:
+        self._target_s = target_s
+        self._decodes: dict[int, _Estimate] = {}
+        self._counts: list[int] = []  # the keys of _decodes, ascending
+        self._token = _Estimate(target_s / 2 / max(first_budget, 1))
+        self._draft: _Estimate | None = None
+        self._byte = _Estimate(_SWAP_S_PER_BYTE)
+
+    @property
+    def token_s(self) -> float:
+        """One more prompt token in a step."""
+        return self._token.value
+
+    @property
+    def draft_s(self) -> float:
+        """One more guessed token in a step; it needs logits, unlike most prompt tokens."""
+        return self._token.value if self._draft is None else self._draft.value
+
+    def decode_s(self, decodes: int) -> float:
+        """A step in which so many sequences decode and nothing else happens.
+
+        Between two counts that were measured lies a straight line; beyond them each sequence counts as
+        one prompt token.
+        """
+        known = self._decodes.get(decodes)
+        if known is not None:
+            return known.value
+        if not self._counts:
+            return self._target_s / 2
+        place = bisect_left(self._counts, decodes)
+        if place == 0:
+            count = self._counts[0]
+            above = self._decodes[count].value
+            return max(above * decodes / count, above - (count - decodes) * self.token_s)
+        low = self._counts[place - 1]
+        below = self._decodes[low].value
+        if place == len(self._counts):
+            return below + (decodes - low) * self.token_s
+        high = self._counts[place]
+        return below + (self._decodes[high].value - below) * (decodes - low) / (high - low)
+
+    def prefill_budget(self, decodes: int, most: int) -> int:
+        """Prompt tokens that a step with so many decodes may compute to stay near the target.
+
+        A multiple of 16 and at least 16, unless `most` is less; all of `most` when nobody decodes.
+        """
+        if not decodes:
+            return most
+        fitting = (self._target_s - self.decode_s(decodes)) / self.token_s
+        budget = int(min(max(fitting, _CHUNK), most))
+        return budget if budget < _CHUNK else budget // _CHUNK * _CHUNK
+
+    def note_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
+        """Learn from a step that succeeded: sequences that decoded, prompt tokens, guessed tokens."""
+        if seconds <= 0 or decodes + prefill <= 0:
+            return
+        if prefill + drafts == 0 and self._entry(decodes).seen < _WARM_UP:
+            self._entry(decodes).start(seconds)
+        elif prefill >= _CHUNK and self._token.seen < _WARM_UP:  # fewer say more about the step
+            rest = max(seconds - self._fixed_s(decodes), seconds / 4)
+            self._token.start(rest / (prefill + drafts))
+        else:
+            self._correct(decodes, prefill, drafts, seconds)
+
+    def note_swap(self, size_bytes: int, seconds: float) -> None:
+        """Learn from KV states of so many bytes in all that were saved or restored."""
+        if size_bytes > 0 and seconds > 0:
+            if self._byte.seen < _WARM_UP:
+                self._byte.start(seconds / size_bytes)
+            else:
+                self._byte.correct(seconds / size_bytes / self._byte.value)
+
+    def swap_s(self, size_bytes: int) -> float:
+        """Saving or restoring a KV state of so many bytes, one of the two."""
+        return size_bytes * self._byte.value
+
+    def cheaper_to_swap(self, size_bytes: int, tokens: int) -> bool:
+        """Whether saving a KV state and restoring it costs less than computing its tokens again."""
+        return 2 * self.swap_s(size_bytes) < tokens * self.token_s
+
+    def _fixed_s(self, decodes: int) -> float:
+        """What a step costs before its other tokens, as far as known: any step must read all weights."""
+        if not self._decodes:
+            return 0.0
+        return self.decode_s(decodes) if decodes else max(self.decode_s(1) - self.token_s, 0.0)
+
+    def _entry(self, decodes: int) -> _Estimate:
+        entry = self._decodes.get(decodes)
+        if entry is None:
+            entry = self._decodes[decodes] = _Estimate(self.decode_s(decodes))
+            self._counts.insert(bisect_left(self._counts, decodes), decodes)
+        return entry
+
+    def _correct(self, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
+        if drafts and self._draft is None:
+            self._draft = _Estimate(self.token_s)
+        fixed = self._fixed_s(decodes)
+        terms = [(self._decodes.get(decodes), fixed)]
+        terms += [(self._token, prefill * self.token_s), (self._draft, drafts * self.draft_s)]
+        expected = sum(part for _, part in terms)
+        known = [(term, part / expected) for term, part in terms if term is not None and part]
+        variance = _NOISE + sum(term.doubt * share**2 for term, share in known)
+        for term, share in known:
+            term.correct(seconds / expected, share, variance)
+
+
+class _Estimate:
+    """A cost, and the variance of its error as a share of its square."""
+
+    __slots__ = ("doubt", "seen", "value")
+
+    def __init__(self, guess: float) -> None:
+        self.value = guess
+        self.doubt = 1.0
+        self.seen = 0
+
+    def start(self, sample: float) -> None:
+        """Enter one of the first measurements."""
+        self.value = min(sample, self.value) if self.seen else sample
+        self.doubt = _NOISE
+        self.seen += 1
+
+    def correct(self, ratio: float, share: float = 1.0, variance: float | None = None) -> None:
+        """Enter that a sum, of which this cost is a share, was so many times what was expected.
+
+        `variance` is that of the sum; None when this cost is all of it.
+        """
+        gain = self.doubt * share / (variance or _NOISE + self.doubt)
+        error = min(max(ratio, 1 / _JUMP), _JUMP) - 1
+        self.value *= min(max(1 + gain * error, 1 / _JUMP), _JUMP)
+        self.doubt = min(self.doubt * (1 - gain * share) + _DRIFT, 1.0)
