@@ -101,8 +101,8 @@ def show(result: Result) -> Iterator[str]:
     """Two lines."""
     r = result
     yield (
-        f"{r['sessions']} chats, {r['prompt_tokens']} shared tokens, until all have begun: ours {r['ours_s']:.2f} s,"
-        f" llama-server {r['llama_server_s']:.2f} s, ratio {r['ratio']}"
+        f"{r['sessions']} chats, {r['prompt_tokens']} shared tokens, until all have begun:"
+        f" ours {r['ours_s']:.2f} s, llama-server {r['llama_server_s']:.2f} s, ratio {r['ratio']}"
     )
     yield f"{r['candidates']} candidates of one prompt: computed {r['candidates_ratio']} of its tokens"
 

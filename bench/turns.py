@@ -159,7 +159,7 @@ def show(result: Result) -> Iterator[str]:
     yield f"{r['chats']} chats, {r['turns']} turns each, on a context that holds {r['held']}:"
     yield f"  {r['tight_tps']} tokens/s, {r['roomy_tps']} with room for all: ratio {r['ratio']}"
     yield f"  {r['finished']} of {r['answers']} answers finished, {r['truncated']} truncated"
-    yield f"  parked {r['parked']}, restored {r['restored']}, preempted {r['preempted']}, evicted {r['evicted']}"
+    yield "  " + ", ".join(f"{name} {r[name]}" for name in ("parked", "restored", "preempted", "evicted"))
     yield f"  hit rate {r['hit_rate']}, {r['roomy_hit_rate']} with room for all"
 
 
