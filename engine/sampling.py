@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from engine.types import SamplingParams
 
-__all__ = ["SamplerStage", "chain_stages", "is_greedy", "resolve_seed", "uses_penalties"]
+__all__ = ["SamplerStage", "chain_stages", "is_greedy", "preselected", "resolve_seed", "uses_penalties"]
 
-_SEED_LIMIT = 2**32 - 1  # LLAMA_DEFAULT_SEED, which means "random"
+SEEDS = 2**32 - 1  # one more would be LLAMA_DEFAULT_SEED, which means "random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class SamplerStage:
 
 def resolve_seed(params: SamplingParams) -> int:
     """The seed to use: the given one, or one drawn now."""
-    return secrets.randbelow(_SEED_LIMIT) if params.seed is None else params.seed
+    return secrets.randbelow(SEEDS) if params.seed is None else params.seed
 
 
 def uses_penalties(params: SamplingParams) -> bool:
@@ -34,6 +34,19 @@ def uses_penalties(params: SamplingParams) -> bool:
 def is_greedy(params: SamplingParams) -> bool:
     """Whether the likeliest token is taken as it is, so that an argmax over the logits will do."""
     return (params.temperature <= 0 or params.top_k == 1) and not uses_penalties(params)
+
+
+def preselected(params: SamplingParams) -> int:
+    """How many of the likeliest tokens hold all that the chain can keep; 0 when that cannot be said.
+
+    Penalties that only lower logits move at most as many tokens as they look at: of the k + n likeliest, k
+    stay where they are, above every token outside.
+    """
+    count = 1 if params.temperature <= 0 else params.top_k
+    if not count or not uses_penalties(params):
+        return count
+    lowering = params.repetition_penalty >= 1 and min(params.presence_penalty, params.frequency_penalty) >= 0
+    return count + params.penalty_last_n if lowering else 0
 
 
 def chain_stages(params: SamplingParams, *, seed: int, vocab_size: int) -> tuple[SamplerStage, ...]:
