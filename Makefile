@@ -37,8 +37,8 @@ format: dev ## format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: peers ## measure our throughput beside llama.cpp's own
-	$(BIN)/python bench/throughput.py $(ARGS)
+bench: dev peers ## measure us beside llama.cpp's own tools: 40 minutes on two cores
+	$(BIN)/python bench/run.py $(ARGS)
 
 peers: python ## build llama-batched-bench and llama-server into bench/.peers
 	@$(SETUP) peers

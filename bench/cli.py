@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.models import find_model
 from engine import EngineConfig, EngineError
 
-__all__ = ["Result", "Setup", "counts", "note", "parser", "run", "setup"]
+__all__ = ["PEERS", "Result", "Setup", "counts", "note", "parser", "run", "setup"]
 
 PEERS = Path(__file__).parent / ".peers" / "bin"
 

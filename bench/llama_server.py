@@ -51,7 +51,7 @@ class LlamaServer:
         pairs = {"-m": setup.model} | sizes | shared | quiet
         self._options = [str(part) for pair in pairs.items() for part in pair]
         self._options += ["-kvu" if unified else "-no-kvu", "--no-ui"]
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the object
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -61,10 +61,12 @@ class LlamaServer:
         try:
             async with asyncio.timeout(_START_S):
                 await until(self._healthy)
-        except BaseException as error:
+        except TimeoutError:
+            words = self._words()
             await self._end()
-            if isinstance(error, TimeoutError):
-                raise BenchError(f"llama-server did not start within {_START_S} s: {self._words()}") from None
+            raise BenchError(f"llama-server did not start within {_START_S} s: {words}") from None
+        except BaseException:
+            await self._end()
             raise
         return self
 
@@ -136,15 +138,16 @@ class LlamaServer:
     async def _end(self) -> None:
         process = self._process
         assert process is not None
-        if process.returncode is None:
-            process.terminate()
-            try:
+        try:
+            if process.returncode is None:
+                process.terminate()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), _STOP_S)
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            self._log.close()
 
     def _words(self) -> str:
         # Not by seeking: the process writes at the position we would move.

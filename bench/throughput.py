@@ -19,6 +19,7 @@ from typing import Any, Literal
 from bench import cli
 from bench.batched_bench import batched_bench
 from bench.cli import Result, Setup
+from bench.machine import vram_mib
 from bench.prompts import question
 from bench.rounds import interleave, overlap_rate, ratio
 from bench.sides import Ours, ask_all, config
@@ -61,7 +62,9 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
         step_target_ms=60_000,
         kv_layout=settings.layout,
     )
+    before = vram_mib()
     async with Engine(ours) as engine:
+        after = vram_mib()
         prompt = engine.count_prompt(question(0, 0))
         peer = partial(
             batched_bench,
@@ -76,7 +79,10 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
         runs["ours"] = partial(_ours, Ours(engine), sessions, settings.gen_tokens)
         speeds = await interleave(setup.rounds, runs, label=f"{sessions} sessions:")
         stats = engine.stats()
-    return row(sessions, speeds) | {"kv_layout": stats.kv_layout, "overhead": round(stats.overhead, 4)}
+    about: Result = {"kv_layout": stats.kv_layout, "overhead": round(stats.overhead, 4)}
+    if before is not None and after is not None:
+        about["vram_mib"] = after - before
+    return row(sessions, speeds) | about
 
 
 async def _ours(side: Ours, sessions: int, gen_tokens: int, number: int) -> float:

@@ -1,0 +1,157 @@
+"""Run every benchmark, print a table of ratios and bars, and keep the numbers.
+
+The results go to bench/results.json, and the README's table is written from them. A run with --quick, or on
+another model, leaves both alone unless --out names a file.
+
+    python bench/run.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from bench.bars import lines
+from bench.cli import PEERS, counts, note
+from bench.errors import BenchError
+from bench.machine import machine, versions
+from bench.report import replace_block, table
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
+README = FOLDER.parent / "README.md"
+
+JOBS = {
+    "throughput": ("throughput.py",),
+    "throughput_gemma": ("throughput.py", "--model", "gemma", "--sessions", "1,4,8"),
+    "server": ("server.py",),
+    "latency": ("latency.py",),
+    "prefixes": ("prefixes.py",),
+    "turns": ("turns.py",),
+    "overhead": ("overhead.py",),
+    "sampling": ("sampling.py",),
+}
+_STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+
+
+def arguments(name: str, options: argparse.Namespace) -> list[str]:
+    """The command line of one benchmark."""
+    script, *rest = JOBS[name]
+    command = [sys.executable, str(FOLDER / script), "--json", *rest]
+    command += ["--quick"] if options.quick else ["--rounds", str(options.rounds)]
+    if name == "sampling":
+        return command
+    command += ["--peers", str(options.peers)]
+    if options.model and name != "throughput_gemma":
+        command += ["--model", options.model]
+    if options.sessions and name in ("throughput", "server"):
+        command += ["--sessions", ",".join(map(str, options.sessions))]
+    return command
+
+
+def run_one(command: list[str]) -> dict[str, Any] | None:
+    """One benchmark's JSON; None when it failed, which it has said on stderr.
+
+    Raises:
+        KeyboardInterrupt: it was stopped.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        output, _ = process.communicate()
+    except BaseException:
+        process.terminate()  # it ends its peers, then itself
+        process.wait()
+        raise
+    if process.returncode in _STOPPED:
+        raise KeyboardInterrupt
+    if process.returncode:
+        return None
+    document: dict[str, Any] = json.loads(output)
+    return document
+
+
+def run_all(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Results by name, and the names of those that failed."""
+    results: dict[str, Any] = {}
+    failed = []
+    for name in options.only or JOBS:
+        note(f"{name} …")
+        start = perf_counter()
+        result = run_one(arguments(name, options))
+        if result is None:
+            failed.append(name)
+        else:
+            results[name] = result
+        note(f"{name} took {perf_counter() - start:.0f} s")
+    return results, failed
+
+
+def document(results: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """What results.json holds."""
+    about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
+    return about | {"rounds": rounds, "results": results}
+
+
+def keep(out: Path, fresh: dict[str, Any]) -> None:
+    """Write the results, keeping those of benchmarks that did not run; for the usual file, the README too."""
+    if out.is_file():
+        earlier = json.loads(out.read_text(encoding="utf-8"))["results"]
+        fresh = fresh | {"results": earlier | fresh["results"]}
+    out.write_text(json.dumps(fresh, indent=1) + "\n", encoding="utf-8")
+    if out == RESULTS:
+        README.write_text(replace_block(README.read_text(encoding="utf-8"), fresh), encoding="utf-8")
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line; `out` is None when nothing is to be kept."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one round, and nothing is kept")
+    parser.add_argument("--rounds", type=int, default=5, help="runs per side (default: 5)")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="folder of the tools `make peers` builds")
+    parser.add_argument("--only", type=lambda text: text.split(","), help=f"some of: {','.join(JOBS)}")
+    parser.add_argument("--model", help="another .gguf instead of the starter model")
+    parser.add_argument("--sessions", type=counts, help="for throughput and server")
+    parser.add_argument("--out", type=Path, help="where the results go")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    args = parser.parse_args(argv)
+    if unknown := set(args.only or ()) - set(JOBS):
+        parser.error(f"--only knows no {', '.join(sorted(unknown))}")
+    if args.out is None and not (args.quick or args.model or args.sessions):
+        args.out = RESULTS
+    return args
+
+
+def main() -> int:
+    """Measure, print, keep; 1 when a benchmark failed."""
+    options = parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not (options.peers / "llama-server").is_file():
+        print(f"The peers are not in {options.peers}: run `make peers` first.", file=sys.stderr)
+        return 1
+    try:
+        results, failed = run_all(options)
+        fresh = document(results, 1 if options.quick else options.rounds)
+        if options.out:
+            keep(options.out, fresh)
+    except KeyboardInterrupt:
+        return 130
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(fresh, indent=1) if options.json else "\n".join(table(results)))
+    missed = [line.what for line in lines(results) if line.verdict == "missed"]
+    note(f"{len(missed)} bars missed." if missed else "All bars met.")
+    if failed:
+        note(f"Failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
