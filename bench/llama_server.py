@@ -94,7 +94,8 @@ class LlamaServer:
             *events, pending = (pending + part).split(b"\n\n")
             now = perf_counter()
             for event in events:
-                self._read(json.loads(event.removeprefix(b"data: ")), now, answer)
+                if not event.startswith(b":"):  # a sign of life while a prompt is read
+                    self._read(json.loads(event.removeprefix(b"data: ")), now, answer)
         if answer.tokens != max_tokens:
             raise BenchError(f"llama-server wrote {answer.tokens} tokens instead of {max_tokens}.")
 

@@ -130,7 +130,7 @@ def main() -> None:
     """Measure and print."""
     parser = cli.parser(__doc__)
     parser.add_argument("--sessions", type=cli.counts, default=(1, 4, 8, 16, 32))
-    parser.add_argument("--gen-tokens", type=int, default=128)
+    parser.add_argument("--gen-tokens", type=int, default=96)
     parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
     parser.add_argument("--kv-layout", choices=("auto", *_PEERS), default="auto", help="of our KV cache")
     parser.add_argument("--layouts", default=",".join(_PEERS), help="the peer's KV layouts to run")

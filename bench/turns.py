@@ -167,11 +167,11 @@ def main() -> None:
     """Measure and print."""
     parser = cli.parser(__doc__)
     parser.add_argument("--chats", type=int, default=100)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--held", type=int, default=8)
     parser.add_argument("--prompt-tokens", type=int, default=60)
-    parser.add_argument("--answer-tokens", type=int, default=60)
+    parser.add_argument("--answer-tokens", type=int, default=32)
     args = parser.parse_args()
     settings = Settings(
         args.chats, args.turns, args.at_once, args.held, args.prompt_tokens, args.answer_tokens

@@ -310,7 +310,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply([json.dumps({"prompt": "rendered"}).encode()])
         event = 'data: {"tokens_predicted": %d, "tokens_evaluated": 7}\\n\\n'
         whole = "".join(event % count for count in (1, 2, 4, 4)).encode()
-        self.reply([whole[:10], whole[10:70], whole[70:]])
+        self.reply([b":\\n\\n" + whole[:10], whole[10:70], whole[70:]])
 
 
 http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
