@@ -145,26 +145,29 @@ def test_when_nobody_is_active_all_start_again() -> None:
 
 def test_counters_of_those_who_left_do_not_pile_up() -> None:
     counters = TokenCounters()
-    always = request("always")
+    always, greedy = request("always"), request("greedy")
     counters.arrive(always, [])
+    counters.charge(greedy, 10**6, 0)
     for _ in range(5000):
         passing = request()
         counters.arrive(passing, [always])
-        counters.charge(passing, 10, 10)
+        counters.charge(passing, 10, 0)
         counters.charge(always, 1, 0)
     assert len(counters) <= 1025
     assert counters.level(always) == 5000
+    assert counters.level(greedy) == 10**6  # a debt is remembered while there is room
 
 
-def test_service_goes_by_priority_then_counter_then_age() -> None:
+def test_service_goes_by_priority_then_counter_then_what_is_left_then_age() -> None:
     counters = TokenCounters()
     much, little = request("much"), request("little")
-    first, second = request("new"), request("newer")
+    first, second, short = request("new"), request("newer"), request("newest", prompt=9)
     seen = request("seen", priority=Priority.FOREGROUND)
     counters.charge(much, 90, 0)
     counters.charge(little, 10, 0)
     counters.charge(seen, 999, 0)
-    assert service_order([second, much, first, little, seen], counters) == [seen, first, second, little, much]
+    given = [second, much, first, little, seen, short]
+    assert service_order(given, counters) == [seen, short, first, second, little, much]
 
 
 @settings(max_examples=60)
@@ -234,7 +237,13 @@ def test_a_preempted_sequence_goes_before_the_new_ones_of_its_priority() -> None
     queue.put_back(older)
     queue.put_back(back)
     counters.charge(back, 1000, 0)
-    assert order(queue, counters) == [seen, back, older, new]
+    assert order(queue, counters) == [seen, back]  # nobody passes it while it does not fit
+    assert list(queue) == [seen, back, older, new]
+    offered = []
+    for sequence in queue.candidates(counters):
+        offered.append(sequence)
+        queue.admit(sequence)
+    assert offered == [seen, back, older, new]
 
 
 def test_membership() -> None:
