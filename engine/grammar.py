@@ -1,13 +1,33 @@
-"""Constrained output: a JSON schema or a GBNF grammar decides which tokens may come next."""
+"""Constrained output: a JSON schema or a GBNF grammar decides which tokens may come next.
+
+The work is llguidance's (Moskal et al. 2025, github.com/guidance-ai/llguidance): an Earley parser over a
+lexer of derivatives, walked along a trie of the vocabulary. It reports errors instead of dying of them, and
+its limits bound the time of each step; what they do not bound, `engine.grammar_check` finds out first.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-__all__ = ["Constraint"]
+from engine.errors import InvalidRequest
+from engine.gbnf import gbnf_to_lark
+from engine.grammar_check import check_grammar
+from engine.types import SamplingParams
+
+__all__ = ["Constraint", "GrammarCompiler"]
+
+_log = logging.getLogger(__name__)
+_LONGEST_SOURCE = 100_000  # characters
+_LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)  # 100 MB of states at most
 
 
 class Constraint(Protocol):
@@ -17,7 +37,135 @@ class Constraint(Protocol):
         """Whether a token may come next."""
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Which tokens may come next, shape (vocabulary,); end-of-turn tokens when the answer may end."""
+        """Which tokens may come next, shape (vocabulary,); end-of-turn tokens when the answer may end.
+
+        At least one is allowed: when nothing can follow, the end-of-turn tokens are.
+        """
 
     def accept(self, token: int) -> None:
         """Go on by a token that is allowed."""
+
+
+class GrammarCompiler:
+    """Makes constraints for one vocabulary; thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        pieces: Callable[[int], bytes],
+        tokenize: Callable[[str], list[int]],
+        eog_tokens: SequenceOf[int],
+    ) -> None:
+        """
+        Args:
+            vocab_size: tokens in the vocabulary.
+            pieces: a token's bytes, empty for control tokens, which no grammar can ask for. All are read at
+                the first `compile`.
+            tokenize: text to token ids.
+            eog_tokens: those that end the turn; at least one.
+        """
+        self._vocab_size = vocab_size
+        self._pieces = pieces
+        self._tokenize = tokenize
+        self._eog_tokens = list(eog_tokens)
+        self._lock = Lock()
+        self._tokenizer: LLTokenizer | None = None
+
+    def compile(self, params: SamplingParams) -> Constraint | None:
+        """The constraint of a request, None when it has none.
+
+        Takes up to a second the first time, a tenth for each new grammar, and milliseconds for a known one.
+
+        Raises:
+            InvalidRequest: the schema or grammar is not valid, too large, or allows no answer.
+        """
+        if params.json_schema is None and params.grammar is None:
+            return None
+        name = "grammar" if params.json_schema is None else "JSON schema"
+        source = _checked(name, params.json_schema or params.grammar or "")
+        if not self._eog_tokens:
+            raise InvalidRequest(
+                f"This model has no end-of-turn token, so that a {name} cannot end an answer."
+            )
+        if error := check_grammar(source):
+            raise InvalidRequest(f"The {name} cannot be used: {_sentence(error)}")
+        matcher = LLMatcher(self._known_tokenizer(), source, log_level=0, limits=_LIMITS)
+        constraint = _Matched(matcher, self._vocab_size, self._eog_tokens)
+        constraint.mask()  # shows an error that only the first step has
+        if matcher.is_error() or (matcher.is_stopped() and not matcher.is_accepting()):
+            raise InvalidRequest(f"The {name} allows no answer, or is too complex.")
+        return constraint
+
+    def _known_tokenizer(self) -> LLTokenizer:
+        with self._lock:
+            if self._tokenizer is None:
+                vocabulary = _Vocabulary(self._vocab_size, self._pieces, self._tokenize, self._eog_tokens[0])
+                self._tokenizer = LLTokenizer(vocabulary, eos_token=self._eog_tokens)  # type: ignore[arg-type]
+            return self._tokenizer
+
+
+class _Vocabulary:
+    """What `LLTokenizer` wants to know, by the names it asks for."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+    special_token_ids: tuple[int, ...] = ()
+
+    def __init__(
+        self, size: int, pieces: Callable[[int], bytes], tokenize: Callable[[str], list[int]], eos: int
+    ) -> None:
+        self.eos_token_id = eos
+        self.tokens = [pieces(token) for token in range(size)]
+        self._tokenize = tokenize
+
+    def __call__(self, text: str) -> list[int]:
+        return self._tokenize(text)
+
+
+class _Matched:
+    """llguidance's matcher as a `Constraint`."""
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int, eog_tokens: list[int]) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+        self._eog_tokens = eog_tokens
+
+    def allows(self, token: int) -> bool:
+        if self._matcher.is_stopped():
+            return token in self._eog_tokens
+        return bool(self._matcher.validate_tokens([token]))
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        mask = np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
+        if self._matcher.is_stopped() or not mask.any():
+            mask[:] = False
+            mask[self._eog_tokens] = True
+        return mask
+
+    def accept(self, token: int) -> None:
+        if not self._matcher.is_stopped() and not self._matcher.consume_token(token):
+            _log.warning("a constrained answer ends early: %s", self._matcher.get_error().strip())
+
+
+def _checked(name: str, source: str) -> str:
+    """llguidance's form of a schema or grammar that will not take it down."""
+    if len(source) > _LONGEST_SOURCE:
+        raise InvalidRequest(f"The {name} is longer than {_LONGEST_SOURCE:,} characters.")
+    if not source.strip():
+        raise InvalidRequest(f"The {name} is empty.")
+    if name == "grammar":
+        return LLMatcher.grammar_from_lark(gbnf_to_lark(source))
+    try:
+        json.loads(source)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The JSON schema is not JSON: {error}.") from None
+    return LLMatcher.grammar_from_json_schema(source)
+
+
+def _sentence(error: str) -> str:
+    """The first line of an error, or the last where the first announces it, as a short sentence."""
+    lines = [line.strip() for line in error.splitlines() if line.strip() and "state>" not in line]
+    line = (lines[-1] if lines and lines[0].endswith("error:") else lines[0]) if lines else "unknown error"
+    return line[:200].rstrip(".") + "."
