@@ -68,8 +68,9 @@ class TokenCounters:
 
 
 def service_order(sequences: Iterable[Sequence], counters: TokenCounters) -> list[Sequence]:
-    """Who goes first: the highest priority, then the session that has had the least, then the oldest."""
-    return sorted(sequences, key=lambda s: (-s.priority, counters.level(s), s.request_id))
+    """Who goes first: the highest priority, then the session that has had the least, then whoever has the
+    least left to read, then the oldest. (A newcomer starts level with the least served.)"""
+    return sorted(sequences, key=lambda s: (-s.priority, counters.level(s), s.remaining, s.request_id))
 
 
 def client_of(sequence: Sequence) -> str | int:

@@ -89,7 +89,6 @@ class SpillFile:
 
     def close(self) -> None:
         """Stop the thread and close the file; everything in it is gone."""
-        self._blocks = 0
         if self._thread is not None:
             self._thread.close()
             self._thread = None

@@ -17,7 +17,7 @@ _PER_CALL = 512  # tokens entered at a time, some 0.1 ms: a long prompt is sprea
 
 _HOPE = 0.6  # acceptance before anything is known
 _LEARN = 0.25  # weight of a new guess
-_SURE = 0.98  # the most that an acceptance can be
+_SURE = 0.98  # no guess is taken for surer
 _PROBE = 2  # guesses made to find out
 _PAUSE, _LONGEST_PAUSE = 8, 512  # tokens until the next probe
 
@@ -102,7 +102,6 @@ class _Acceptance:
             self.rate -= _LEARN * self.rate
         else:
             self.pause, self.resume = _PAUSE, 0
-        self.rate = min(self.rate, _SURE)
 
     def count(self, needed: float, limit: int) -> int:
         """How many guesses pay: those reached with a higher probability than `needed`."""

@@ -71,7 +71,8 @@ class WaitingQueue:
 
     def candidates(self, counters: TokenCounters) -> Iterator[Sequence]:
         """Who may be admitted now, best first: those behind one that did not fit may pass it, until it has
-        been overtaken too often. A paused sequence needs no place and blocks nobody.
+        been overtaken too often. A preempted one, in the middle of its answer, is not passed at all. A paused
+        one needs no place and blocks nobody.
 
         The queue may change while this is iterated over.
         """
@@ -80,9 +81,9 @@ class WaitingQueue:
         for sequence in self:
             if sequence not in self._entries or sequence.paused:
                 continue
-            patient = self._entries[sequence].overtaken >= _PATIENCE
+            entry = self._entries[sequence]
             yield sequence
-            if patient and sequence in self._entries:
+            if (entry.returned or entry.overtaken >= _PATIENCE) and sequence in self._entries:
                 return
 
     def overtaken(self, sequence: Sequence) -> None:

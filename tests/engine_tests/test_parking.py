@@ -37,7 +37,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lots(tmp_path: Path) -> Iterator[Lot]:
+def lot(tmp_path: Path) -> Iterator[Lot]:
     lot = Lot(tmp_path / "parked")
     yield lot
     lot.parking.close()
@@ -96,31 +96,31 @@ def threads() -> list[str]:
 # --- in RAM ---
 
 
-def test_what_is_put_is_found_and_fetched_without_a_copy(lots: Lot) -> None:
+def test_what_is_put_is_found_and_fetched_without_a_copy(lot: Lot) -> None:
     state = bytearray(b"abc")
-    lots.parking.put("a", [7, 8], state)
-    found = lots.parking.find("a")
+    lot.parking.put("a", [7, 8], state)
+    found = lot.parking.find("a")
     assert found is not None
     assert (found.key, found.tokens, found.size) == ("a", (7, 8), 3)
-    assert lots.parking.fetch("a") is state
-    assert lots.parking.find("b") is None
-    assert lots.parking.fetch("b") is None
+    assert lot.parking.fetch("a") is state
+    assert lot.parking.find("b") is None
+    assert lot.parking.fetch("b") is None
 
 
-def test_a_second_put_replaces_the_first(lots: Lot) -> None:
-    lots.put("a", 20)
-    lots.parking.put("a", [9], b"new")
-    assert lots.load("a") == b"new"
-    assert lots.parking.count == 1
-    assert lots.parking.ram_bytes_used == 3
+def test_a_second_put_replaces_the_first(lot: Lot) -> None:
+    lot.put("a", 20)
+    lot.parking.put("a", [9], b"new")
+    assert lot.load("a") == b"new"
+    assert lot.parking.count == 1
+    assert lot.parking.ram_bytes_used == 3
 
 
-def test_drop_frees_and_ignores_what_is_not_there(lots: Lot) -> None:
-    lots.put("a")
-    lots.parking.drop("a")
-    lots.parking.drop("a")
-    assert lots.keys("a") == []
-    assert (lots.parking.count, lots.parking.ram_bytes_used) == (0, 0)
+def test_drop_frees_and_ignores_what_is_not_there(lot: Lot) -> None:
+    lot.put("a")
+    lot.parking.drop("a")
+    lot.parking.drop("a")
+    assert lot.keys("a") == []
+    assert (lot.parking.count, lot.parking.ram_bytes_used) == (0, 0)
 
 
 def test_without_a_disk_the_longest_unused_goes_at_the_limit_and_not_before() -> None:
@@ -166,29 +166,29 @@ def test_a_limit_of_nothing_keeps_nothing() -> None:
 # --- on disk ---
 
 
-def test_neither_file_nor_thread_before_the_first_spill(lots: Lot) -> None:
+def test_neither_file_nor_thread_before_the_first_spill(lot: Lot) -> None:
     before = descriptors()
-    lots.put("a", 30)
+    lot.put("a", 30)
     assert threads() == []
-    assert lots.folder is not None
-    assert not lots.folder.exists()
-    lots.put("b", 1)
-    lots.settle()
+    assert lot.folder is not None
+    assert not lot.folder.exists()
+    lot.put("b", 1)
+    lot.settle()
     assert threads() == ["parking"]
     assert descriptors() == before + 1
-    assert list(lots.folder.iterdir()) == []  # it has no name
+    assert list(lot.folder.iterdir()) == []  # it has no name
 
 
-def test_the_longest_unused_is_written_and_comes_back_the_same(lots: Lot) -> None:
-    states = {key: lots.put(key, 9.5) for key in "abcd"}
-    lots.settle()
-    assert lots.parking.on_disk == 1
-    assert lots.parking.ram_bytes_used == 3 * 9.5 * BLOCK
-    assert lots.parking.disk_bytes_used == 10 * BLOCK
-    assert lots.parking.fetch("a") is None
-    assert lots.load("a") == states["a"]
-    assert lots.parking.disk_bytes_used == 10 * BLOCK  # now of "b": "a" took its place in RAM
-    assert {key: lots.load(key) for key in "bcd"} == {key: states[key] for key in "bcd"}
+def test_the_longest_unused_is_written_and_comes_back_the_same(lot: Lot) -> None:
+    states = {key: lot.put(key, 9.5) for key in "abcd"}
+    lot.settle()
+    assert lot.parking.on_disk == 1
+    assert lot.parking.ram_bytes_used == 3 * 9.5 * BLOCK
+    assert lot.parking.disk_bytes_used == 10 * BLOCK
+    assert lot.parking.fetch("a") is None
+    assert lot.load("a") == states["a"]
+    assert lot.parking.disk_bytes_used == 10 * BLOCK  # now of "b": "a" took its place in RAM
+    assert {key: lot.load(key) for key in "bcd"} == {key: states[key] for key in "bcd"}
 
 
 def test_wake_is_called_when_a_read_is_done_and_not_from_the_callers_thread(tmp_path: Path) -> None:
@@ -229,14 +229,14 @@ def test_a_wake_that_fails_does_not_end_the_thread(tmp_path: Path, caplog: pytes
     parking.close()
 
 
-def test_past_the_disk_limit_the_longest_unused_is_dropped(lots: Lot) -> None:
+def test_past_the_disk_limit_the_longest_unused_is_dropped(lot: Lot) -> None:
     for number in range(12):
-        lots.put(f"s{number}", 10)
-        lots.settle()
-        assert lots.parking.disk_bytes_used <= DISK
-        assert lots.parking.ram_bytes_used <= RAM
-    assert lots.parking.count == 3 + 6
-    assert lots.keys(*(f"s{number}" for number in range(12))) == [f"s{number}" for number in range(3, 12)]
+        lot.put(f"s{number}", 10)
+        lot.settle()
+        assert lot.parking.disk_bytes_used <= DISK
+        assert lot.parking.ram_bytes_used <= RAM
+    assert lot.parking.count == 3 + 6
+    assert lot.keys(*(f"s{number}" for number in range(12))) == [f"s{number}" for number in range(3, 12)]
 
 
 def test_what_is_too_large_for_the_disk_displaces_nothing_there(tmp_path: Path) -> None:
@@ -255,39 +255,39 @@ def test_what_is_too_large_for_the_disk_displaces_nothing_there(tmp_path: Path) 
     lot.parking.close()
 
 
-def test_what_was_fetched_from_disk_stays_until_it_is_dropped(lots: Lot) -> None:
+def test_what_was_fetched_from_disk_stays_until_it_is_dropped(lot: Lot) -> None:
     for key in "abcd":
-        lots.put(key)
-    assert lots.load("a") == content("a", 10 * BLOCK)
+        lot.put(key)
+    assert lot.load("a") == content("a", 10 * BLOCK)
     for number in range(20):
-        lots.put(f"s{number}")
-        lots.settle()
-    assert lots.parking.fetch("a") == content("a", 10 * BLOCK)
-    lots.parking.drop("a")
-    assert lots.keys("a") == []
+        lot.put(f"s{number}")
+        lot.settle()
+    assert lot.parking.fetch("a") == content("a", 10 * BLOCK)
+    lot.parking.drop("a")
+    assert lot.keys("a") == []
 
 
-def test_a_fetch_during_the_write_keeps_the_state_in_ram(lots: Lot, slow_disk: SlowDisk) -> None:
-    state = lots.put("a", 31)
+def test_a_fetch_during_the_write_keeps_the_state_in_ram(lot: Lot, slow_disk: SlowDisk) -> None:
+    state = lot.put("a", 31)
     slow_disk.wait()
-    assert lots.parking.fetch("a") == state
+    assert lot.parking.fetch("a") == state
     slow_disk.go_on()
-    lots.settle()
-    assert lots.parking.fetch("a") == state
-    assert lots.parking.disk_bytes_used == 0
+    lot.settle()
+    assert lot.parking.fetch("a") == state
+    assert lot.parking.disk_bytes_used == 0
 
 
-def test_a_read_waits_for_the_room_that_a_write_is_about_to_make(lots: Lot, slow_disk: SlowDisk) -> None:
+def test_a_read_waits_for_the_room_that_a_write_is_about_to_make(lot: Lot, slow_disk: SlowDisk) -> None:
     slow_disk.go_on()
-    states = {key: lots.put(key) for key in "abcd"}
-    lots.settle()
+    states = {key: lot.put(key) for key in "abcd"}
+    lot.settle()
     slow_disk.stop()
-    states["e"] = lots.put("e")
+    states["e"] = lot.put("e")
     slow_disk.wait()
-    assert lots.parking.fetch("a") is None
-    assert lots.parking.ram_bytes_used == RAM  # "b" is still there, being written
+    assert lot.parking.fetch("a") is None
+    assert lot.parking.ram_bytes_used == RAM  # "b" is still there, being written
     slow_disk.go_on()
-    assert {key: lots.load(key) for key in "abcde"} == states  # nobody was dropped for "a"
+    assert {key: lot.load(key) for key in "abcde"} == states  # nobody was dropped for "a"
 
 
 def test_a_state_that_waits_to_be_read_is_not_dropped_from_a_full_disk(
@@ -311,55 +311,76 @@ def test_a_state_that_waits_to_be_read_is_not_dropped_from_a_full_disk(
 
 
 def test_what_was_wanted_but_never_taken_does_not_block_a_read_for_ever(
-    lots: Lot, slow_disk: SlowDisk
+    lot: Lot, slow_disk: SlowDisk
 ) -> None:
     slow_disk.go_on()
-    lots.spill("first", 10)
-    lots.spill("large", 30)
-    state = lots.spill("small", 10)
+    lot.spill("first", 10)
+    lot.spill("large", 30)
+    state = lot.spill("small", 10)
     for key in "abc":
-        lots.put(key)
-        lots.parking.fetch(key)
+        lot.put(key)
+        lot.parking.fetch(key)
     slow_disk.stop()
-    assert lots.parking.fetch("first") is None
-    assert lots.parking.fetch("large") is None  # nobody asks for it again
+    assert lot.parking.fetch("first") is None
+    assert lot.parking.fetch("large") is None  # nobody asks for it again
     slow_disk.go_on()
-    assert lots.load("first") is not None
-    lots.parking.fetch("a")
-    assert lots.load("small") == state
-    assert lots.keys("a", "b", "c", "first", "large") == ["a", "c", "first", "large"]
+    assert lot.load("first") is not None
+    lot.parking.fetch("a")
+    assert lot.load("small") == state
+    assert lot.keys("a", "b", "c", "first", "large") == ["a", "c", "first", "large"]
 
 
-def test_dropping_in_the_middle_of_a_write_frees_the_blocks(lots: Lot, slow_disk: SlowDisk) -> None:
-    lots.put("a", 31)
+def test_a_read_that_waits_starts_when_the_room_is_there_and_not_if_it_was_dropped(
+    tmp_path: Path, slow_disk: SlowDisk
+) -> None:
+    slow_disk.go_on()
+    lot = Lot(tmp_path, disk=80 * BLOCK)
+    state, _ = lot.spill("a", 30), lot.spill("b", 10)
+    lot.put("pinned", 10)
+    lot.parking.fetch("pinned")
+    slow_disk.stop()
+    lot.put("c", 30)  # begins to be written
+    assert lot.parking.fetch("b") is None
+    assert lot.parking.fetch("a") is None
+    lot.parking.drop("b")
+    slow_disk.go_on()
+    lot.settle()  # asks for nothing
+    assert lot.parking.fetch("a") == state
+    assert lot.parking.ram_bytes_used == 40 * BLOCK
+    assert lot.parking.disk_bytes_used == 30 * BLOCK
+    lot.parking.close()
+
+
+def test_dropping_in_the_middle_of_a_write_frees_the_blocks(lot: Lot, slow_disk: SlowDisk) -> None:
+    lot.put("a", 31)
     slow_disk.wait()
-    lots.parking.drop("a")
-    assert lots.parking.ram_bytes_used == 0
-    assert lots.parking.disk_bytes_used == 31 * BLOCK  # the thread still writes to them
+    lot.parking.drop("a")
+    assert lot.parking.ram_bytes_used == 0
+    assert lot.parking.disk_bytes_used == 31 * BLOCK  # the thread still writes to them
     slow_disk.go_on()
-    lots.settle()
-    assert lots.parking.disk_bytes_used == 0
+    lot.settle()
+    assert lot.parking.disk_bytes_used == 0
 
 
-def test_replacing_in_the_middle_of_a_write_keeps_the_new_one(lots: Lot, slow_disk: SlowDisk) -> None:
-    lots.put("a", 31)
+def test_replacing_in_the_middle_of_a_write_keeps_the_new_one(lot: Lot, slow_disk: SlowDisk) -> None:
+    lot.put("a", 31)
     slow_disk.wait()
-    lots.parking.put("a", [5], content("other", 32 * BLOCK))
+    lot.parking.put("a", [5], content("other", 32 * BLOCK))
     slow_disk.go_on()
-    lots.settle()
-    assert lots.parking.on_disk == 1
-    assert lots.load("a") == content("other", 32 * BLOCK)
+    lot.settle()
+    assert lot.parking.on_disk == 1
+    assert lot.load("a") == content("other", 32 * BLOCK)
 
 
-def test_a_lagging_disk_never_takes_the_ram_past_its_limit(lots: Lot, slow_disk: SlowDisk) -> None:
-    lots.put("a", 31)
+def test_a_lagging_disk_never_takes_the_ram_past_its_limit(lot: Lot, slow_disk: SlowDisk) -> None:
+    lot.put("a", 31)
     slow_disk.wait()
     for number in range(20):
-        lots.put(f"s{number}", 6)
-        assert lots.parking.ram_bytes_used <= RAM
+        lot.put(f"s{number}", 6)
+        assert lot.parking.ram_bytes_used <= RAM
     slow_disk.go_on()
-    lots.settle()
-    assert lots.keys("a", "s19", "s0") == ["a", "s19"]
+    lot.settle()
+    assert lot.keys("a", "s19", "s0") == ["a", "s19"]
 
 
 def test_an_empty_file_that_was_large_is_truncated(tmp_path: Path) -> None:
@@ -425,7 +446,7 @@ class SlowDisk:
 
 
 @pytest.fixture
-def slow_disk(monkeypatch: pytest.MonkeyPatch, lots: Lot) -> Iterator[SlowDisk]:
+def slow_disk(monkeypatch: pytest.MonkeyPatch, lot: Lot) -> Iterator[SlowDisk]:
     disk = SlowDisk()
     monkeypatch.setattr(os, "pwrite", disk.pwrite)
     monkeypatch.setattr(os, "pread", disk.pread)
@@ -442,40 +463,40 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_full_disk_is_given_up_with_one_warning(
-    lots: Lot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lot: Lot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept = lots.put("early", 31)
-    lots.settle()
+    kept = lot.put("early", 31)
+    lot.settle()
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full_disk)
         for number in range(12):
-            lots.put(f"s{number}")
-            lots.settle()
-    assert lots.parking.on_disk == 1
-    assert lots.parking.ram_bytes_used == RAM  # as if there had never been a disk
+            lot.put(f"s{number}")
+            lot.settle()
+    assert lot.parking.on_disk == 1
+    assert lot.parking.ram_bytes_used == RAM  # as if there had never been a disk
     assert [message for message in warnings(caplog) if "No space left" in message] == warnings(caplog)
     assert len(warnings(caplog)) == 1
-    assert lots.load("s11") == content("s11", 10 * BLOCK)
-    assert lots.parking.disk_bytes_used == 31 * BLOCK
+    assert lot.load("s11") == content("s11", 10 * BLOCK)
+    assert lot.parking.disk_bytes_used == 31 * BLOCK
     for number in range(12):
-        lots.parking.drop(f"s{number}")
-    assert lots.load("early") == kept
+        lot.parking.drop(f"s{number}")
+    assert lot.load("early") == kept
 
 
-def test_a_file_size_limit_is_a_full_disk(lots: Lot, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_size_limit_is_a_full_disk(lot: Lot, caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (12 * BLOCK, hard))
     try:
         states = {}
         for key in "abcde":
-            states[key] = lots.put(key)
-            lots.settle()
+            states[key] = lot.put(key)
+            lot.settle()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(warnings(caplog)) == 1
-    assert lots.parking.on_disk == 1
+    assert lot.parking.on_disk == 1
     for key in "bcdea":
-        assert lots.load(key) == states[key]
+        assert lot.load(key) == states[key]
 
 
 def test_a_folder_that_cannot_be_made_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -490,13 +511,13 @@ def test_a_folder_that_cannot_be_made_is_given_up(tmp_path: Path, caplog: pytest
     lot.parking.close()
 
 
-def test_short_writes_are_continued(lots: Lot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_writes_are_continued(lot: Lot, monkeypatch: pytest.MonkeyPatch) -> None:
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:100], offset))
-    state = lots.put("a", 31)
-    lots.settle()
-    assert lots.parking.on_disk == 1
-    assert lots.load("a") == state
+    state = lot.put("a", 31)
+    lot.settle()
+    assert lot.parking.on_disk == 1
+    assert lot.load("a") == state
 
 
 def flip_a_bit(descriptor: int) -> None:
@@ -510,39 +531,39 @@ def cut_the_end(descriptor: int) -> None:
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_the_end])
 def test_a_damaged_state_is_dropped_and_never_returned(
-    lots: Lot, damage: Callable[[int], None], caplog: pytest.LogCaptureFixture
+    lot: Lot, damage: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    lots.put("a", 31)
-    lots.settle()
-    file = lots.parking._disk._thread._file  # type: ignore[union-attr]
+    lot.put("a", 31)
+    lot.settle()
+    file = lot.parking._disk._thread._file  # type: ignore[union-attr]
     assert file is not None
     damage(file.fileno())
-    assert lots.load("a") is None
-    assert lots.parking.count == 0
-    assert (lots.parking.ram_bytes_used, lots.parking.disk_bytes_used) == (0, 0)
+    assert lot.load("a") is None
+    assert lot.parking.count == 0
+    assert (lot.parking.ram_bytes_used, lot.parking.disk_bytes_used) == (0, 0)
     assert len(warnings(caplog)) == 1
 
 
 def test_a_disk_that_fails_often_is_complained_about_once(
-    lots: Lot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lot: Lot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for key in "ab":
-        lots.spill(key, 30)
+        lot.spill(key, 30)
 
     def broken(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "pread", broken)
-    assert lots.load("a") is lots.load("b") is None
+    assert lot.load("a") is lot.load("b") is None
     assert len(warnings(caplog)) == 1
 
 
 def test_writes_that_were_asked_for_before_the_error_are_not_tried(
-    lots: Lot, slow_disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
+    lot: Lot, slow_disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lots.put("a", 5)
-    lots.put("b", 5)
-    lots.put("c", 30)  # now "a" and "b" have to go
+    lot.put("a", 5)
+    lot.put("b", 5)
+    lot.put("c", 30)  # now "a" and "b" have to go
     slow_disk.wait()
     tried: list[int] = []
 
@@ -552,20 +573,20 @@ def test_writes_that_were_asked_for_before_the_error_are_not_tried(
 
     monkeypatch.setattr(os, "pwrite", full)
     slow_disk.go_on()
-    lots.settle()
+    lot.settle()
     assert len(tried) == 1
-    assert lots.keys("a", "b", "c") == ["a", "b", "c"]
+    assert lot.keys("a", "b", "c") == ["a", "b", "c"]
 
 
-def test_no_memory_for_a_read_loses_the_state_only(lots: Lot, monkeypatch: pytest.MonkeyPatch) -> None:
-    lots.put("a", 31)
-    lots.settle()
+def test_no_memory_for_a_read_loses_the_state_only(lot: Lot, monkeypatch: pytest.MonkeyPatch) -> None:
+    lot.put("a", 31)
+    lot.settle()
 
     def no_memory(*_: object) -> bytes:
         raise MemoryError
 
     monkeypatch.setattr(parked_io, "_read_all", no_memory)
-    assert lots.load("a") is None
+    assert lot.load("a") is None
     assert threads() == ["parking"]
 
 

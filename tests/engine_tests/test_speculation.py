@@ -197,6 +197,23 @@ def test_text_that_becomes_repetitive_turns_it_on_again() -> None:
     assert run.steps - steps < 1500 / 3
 
 
+def test_a_probe_that_was_right_is_followed_by_the_next_at_once() -> None:
+    costs = costs_of(decode_s=0.010, draft_s=0.006)
+    random = Random(5)
+    answer: list[int] = []
+    while len(answer) < 3000:
+        answer += [1, 2, 3, 4, random.randrange(100, 10**6)]
+    run = Run(speculator(costs=costs), [], [*answer, *repetitive(1500)])
+    while run.sequence.completion_tokens < len(answer):
+        run.step()
+    before = run.steps
+    run.all()
+    guessing = [step for step in range(before, run.steps) if run.drafts[step]]
+    first = next(step for step in guessing if run.drafts[step] == 2)
+    assert guessing[guessing.index(first) + 1] == first + 1
+    assert max(run.drafts[first : first + 8]) == 6
+
+
 def test_long_matches_are_trusted_when_short_ones_mislead() -> None:
     random = Random(3)
     quote = [random.randrange(1000) for _ in range(40)]
@@ -268,6 +285,17 @@ def test_auto_is_never_much_slower_than_not_guessing(
     costs = costs_of(decode_s=0.010, draft_s=draft_s)
     run = Run(speculator(costs=costs), text(300), text(3000)).all()
     assert run.steps * 0.010 + run.drafted * draft_s < 1.02 * 3000 * 0.010
+
+
+def test_a_step_without_guesses_says_nothing() -> None:
+    guesser = speculator(costs=costs_of(decode_s=0.010, draft_s=0.009))
+    sequence = sequence_of(repetitive(50))
+    assert guesser.drafts(sequence, room=6, decodes=1) != ()
+    guesser.note(1, 2, 0)
+    sequence.tokens.append(PHRASE[50 % 8])
+    assert guesser.drafts(sequence, room=6, decodes=1) == ()
+    guesser.note(1, 0, 0)
+    assert guesser.drafts(sequence, room=6, decodes=1) == ()
 
 
 def test_a_closed_request_is_forgotten_and_late_news_of_it_are_ignored() -> None:
