@@ -374,5 +374,6 @@ def stop_me(peers: str) -> None:
         sizes: dict[str, int] = {"sessions": 1, "prompt_tokens": 1, "gen_tokens": 1, "context": 512}
         return {"speed": await batched_bench(setup, unified=True, **sizes)}
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     arguments: SequenceOf[str] = ["--peers", peers, "--model", __file__]
     cli.run(cli.parser("x").parse_args(arguments), measure, lambda result: [str(result)])
