@@ -8,10 +8,12 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import IO
+
+import numpy as np
 
 from engine.step import State
 
@@ -73,7 +75,7 @@ class FileThread:
         self.broken = False
         self._folder = folder
         self._wake = wake
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._stopping = False
         self._work: SimpleQueue[tuple[Callable[[Spill], None], Spill] | None] = SimpleQueue()
         self._done: SimpleQueue[Spill] = SimpleQueue()
@@ -130,17 +132,17 @@ class FileThread:
                 return
             piece = state[begin:end]
             checksum = zlib.crc32(piece, checksum)
-            _write_all(self._descriptor(), piece, offset)
+            _write_all(self._open().fileno(), piece, offset)
         spill.checksum = checksum
 
     def _read(self, spill: Spill) -> None:
-        state, checksum = bytearray(spill.size), 0
+        state, checksum = np.empty(spill.size, np.uint8).data, 0  # a bytearray would be filled first
         for begin, end, offset in spill.pieces():
             if spill.cancelled or self._stopping:
                 return
-            piece = _read_all(self._descriptor(), end - begin, offset)
+            piece = state[begin:end]
+            _read_all(self._open(), piece, offset)
             checksum = zlib.crc32(piece, checksum)
-            state[begin:end] = piece
         if checksum == spill.checksum:
             spill.state = state
         else:
@@ -148,13 +150,13 @@ class FileThread:
             _log.warning("a parked KV state came back damaged from the disk; it is computed again")
 
     def _truncate(self, spill: Spill) -> None:
-        os.ftruncate(self._descriptor(), 0)
+        self._open().truncate(0)
 
-    def _descriptor(self) -> int:
+    def _open(self) -> FileIO:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - lives longer
-        return self._file.fileno()
+        return self._file
 
     def _give_up(self, error: Exception) -> None:
         if not self.broken:
@@ -174,12 +176,10 @@ def _write_all(descriptor: int, piece: memoryview, offset: int) -> None:
         piece, offset = piece[written:], offset + written
 
 
-def _read_all(descriptor: int, size: int, offset: int) -> bytes:
-    parts: list[bytes] = []
-    while size:
-        part = os.pread(descriptor, size, offset)
-        if not part:
+def _read_all(file: FileIO, piece: memoryview, offset: int) -> None:
+    file.seek(offset)
+    while piece:
+        count = file.readinto(piece)  # unlike os.pread without a copy, during which the GIL would be held
+        if not count:
             raise OSError("the file is shorter than what was written to it")
-        parts.append(part)
-        size, offset = size - len(part), offset + len(part)
-    return b"".join(parts)
+        piece = piece[count:]

@@ -10,6 +10,7 @@ import random
 import resource
 import threading
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -423,16 +424,16 @@ class SlowDisk:
 
     def __init__(self) -> None:
         self._free, self._reached = threading.Event(), threading.Event()
-        self._pwrite, self._pread = os.pwrite, os.pread
+        self._pwrite, self._read_all = os.pwrite, parked_io._read_all
 
     def pwrite(self, descriptor: int, data: memoryview, offset: int) -> int:
         self._reached.set()
         assert self._free.wait(30)
         return self._pwrite(descriptor, data, offset)
 
-    def pread(self, descriptor: int, size: int, offset: int) -> bytes:
+    def read_all(self, file: FileIO, piece: memoryview, offset: int) -> None:
         assert self._free.wait(30)
-        return self._pread(descriptor, size, offset)
+        self._read_all(file, piece, offset)
 
     def wait(self) -> None:
         assert self._reached.wait(30)
@@ -449,7 +450,7 @@ class SlowDisk:
 def slow_disk(monkeypatch: pytest.MonkeyPatch, lot: Lot) -> Iterator[SlowDisk]:
     disk = SlowDisk()
     monkeypatch.setattr(os, "pwrite", disk.pwrite)
-    monkeypatch.setattr(os, "pread", disk.pread)
+    monkeypatch.setattr(parked_io, "_read_all", disk.read_all)
     yield disk
     disk.go_on()
 
@@ -550,10 +551,10 @@ def test_a_disk_that_fails_often_is_complained_about_once(
     for key in "ab":
         lot.spill(key, 30)
 
-    def broken(*_: object) -> bytes:
+    def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "pread", broken)
+    monkeypatch.setattr(parked_io, "_read_all", broken)
     assert lot.load("a") is lot.load("b") is None
     assert len(warnings(caplog)) == 1
 
@@ -582,7 +583,7 @@ def test_no_memory_for_a_read_loses_the_state_only(lot: Lot, monkeypatch: pytest
     lot.put("a", 31)
     lot.settle()
 
-    def no_memory(*_: object) -> bytes:
+    def no_memory(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(parked_io, "_read_all", no_memory)
