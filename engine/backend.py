@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from engine.grammar import Constraint
 from engine.step import StepPlan, StepResult
 from engine.types import ChatMessage, SamplingParams
 
@@ -25,6 +26,7 @@ class ModelInfo:
         template_name: "gguf", "configured", or the name of the fallback.
         stop: strings that end an answer besides the request's own, for a model without a chat template.
         partial_removal: whether a sequence's memory can be cut in its middle.
+        split_cache: whether each sequence has its own part of the KV cache.
         warnings: sentences the user should read.
     """
 
@@ -43,12 +45,13 @@ class ModelInfo:
     template_name: str
     stop: tuple[str, ...] = ()
     partial_removal: bool = True
+    split_cache: bool = False
     warnings: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
-    """A loaded model with its context. `tokenize`, `piece`, `is_eog` and `render` are thread-safe;
-    everything else belongs to the engine thread."""
+    """A loaded model with its context. `tokenize`, `piece`, `is_eog`, `render` and `constrain` are
+    thread-safe; everything else belongs to the engine thread."""
 
     @property
     def info(self) -> ModelInfo:
@@ -70,14 +73,27 @@ class Backend(Protocol):
             TemplateError: the template refuses these messages.
         """
 
-    def open_sampler(self, request_id: int, params: SamplingParams, prompt: SequenceOf[int]) -> None:
+    def constrain(self, params: SamplingParams) -> Constraint | None:
+        """Compile the grammar or JSON schema of a request; None when it has none. Thread-safe and slow.
+
+        Raises:
+            InvalidRequest: it is not valid, or too large.
+        """
+
+    def open_sampler(
+        self,
+        request_id: int,
+        params: SamplingParams,
+        prompt: SequenceOf[int],
+        constraint: Constraint | None = None,
+    ) -> None:
         """Make the sampler of a request; penalties have seen the prompt."""
 
     def close_sampler(self, request_id: int) -> None:
         """Free it."""
 
     def execute(self, plan: StepPlan) -> StepResult:
-        """Trim, run one forward, sample."""
+        """Make the moves in their order, run one forward, sample."""
 
     def resident(self, slot: int) -> int:
         """Tokens of a slot that really are in the KV cache."""

@@ -33,11 +33,11 @@ class BatchArrays:
         step = self.seq_id.itemsize
         self.seq_id_pointers = (self.seq_id.ctypes.data + step * np.arange(capacity)).astype(np.uint64)
 
-    def fill(self, work: SequenceOf[Work]) -> tuple[int, list[tuple[int, int]]]:
-        """Write a step's work.
+    def fill(self, work: SequenceOf[Work]) -> tuple[int, list[Work]]:
+        """Write a step's work, ordered by slot: a split KV cache computes adjacent slots together.
 
         Returns:
-            The number of tokens, and (request id, index in the batch) of each row to sample.
+            The number of tokens, and the work that gets logits, in the order of its rows.
 
         Raises:
             ValueError: more tokens than the capacity; llama.cpp would abort the process.
@@ -46,15 +46,13 @@ class BatchArrays:
         if total > self.capacity:
             raise ValueError(f"{total} tokens do not fit a batch of {self.capacity}")
         self.logits[:total] = 0
-        rows: list[tuple[int, int]] = []
+        ordered = sorted(work, key=lambda item: item.slot)
         at = 0
-        for item in work:
+        for item in ordered:
             end = at + len(item.tokens)
             self.token[at:end] = item.tokens
             self.pos[at:end] = range(item.start, item.start + len(item.tokens))
             self.seq_id[at:end] = item.slot
-            if item.sample:
-                self.logits[end - 1] = 1
-                rows.append((item.request_id, end - 1))
+            self.logits[end - item.rows : end] = 1
             at = end
-        return total, rows
+        return total, [item for item in ordered if item.rows]

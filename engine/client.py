@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from engine.backend import Backend, ModelInfo
+from engine.commands import Cancel, Focus, Forget, Resume, Submit
 from engine.config import EngineConfig
-from engine.core import Cancel, EngineCore, Forget, Submit
+from engine.core import EngineCore
 from engine.errors import EngineClosed, EngineError
+from engine.sampling import SEEDS, resolve_seed
 from engine.stream import TokenStream
 from engine.types import ChatMessage, EngineStats, GenerationRequest
 from engine.worker import EngineWorker
@@ -101,9 +103,32 @@ class Engine:
         `PromptTooLong`, `QueueFull`, `TemplateError`, `EngineClosed`.
         """
         self._running()
-        stream = TokenStream(asyncio.get_running_loop(), self.cancel)
+        stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
         self._prepare.submit(self._encode, request, stream, perf_counter())
         return stream
+
+    def candidates(self, request: GenerationRequest, count: int) -> list[TokenStream]:
+        """Queue several answers to one prompt, which is read once.
+
+        They differ by their seeds: the request's (or a drawn one) and those that follow it. The first one
+        belongs to the request's session, the others keep nothing.
+
+        Raises:
+            ValueError: `count` is less than 1.
+        """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, not {count}")
+        first = resolve_seed(request.sampling)
+        return [
+            self.submit(
+                replace(
+                    request,
+                    sampling=replace(request.sampling, seed=(first + number) % SEEDS),
+                    session_id=None if number else request.session_id,
+                )
+            )
+            for number in range(count)
+        ]
 
     def cancel(self, stream: TokenStream) -> None:
         """End a stream with `FinishReason.CANCELLED`, within one step."""
@@ -129,6 +154,11 @@ class Engine:
         if self._core is not None:
             self._core.post(Forget(session_id))
 
+    def focus(self, session_id: str | None) -> None:
+        """Serve a session before the others from now on, because somebody looks at it; None: no one's."""
+        if self._core is not None:
+            self._core.post(Focus(session_id))
+
     def stats(self) -> EngineStats:
         """A frozen snapshot, free to poll."""
         return EngineStats() if self._core is None else self._core.stats()
@@ -141,6 +171,10 @@ class Engine:
             await asyncio.to_thread(worker.stop)
         self._prepare.shutdown(wait=False, cancel_futures=True)
 
+    def _resume(self, stream: TokenStream) -> None:
+        if self._core is not None:
+            self._core.post(Resume(stream))
+
     def _running(self) -> tuple[EngineCore, Backend]:
         if self._worker is not None and self._worker.crash is not None:
             raise self._worker.crash
@@ -152,9 +186,17 @@ class Engine:
         try:
             core, backend = self._running()
             tokens = core.encoder.encode(request.messages, request.session_id)
-            stop = request.sampling.stop + backend.info.stop
-            sampling = replace(request.sampling, stop=stop)
-            core.post(Submit(stream, tokens, sampling, request.session_id, submitted))
+            command = Submit(
+                stream=stream,
+                tokens=tokens,
+                head_tokens=core.encoder.head_tokens(request.messages, tokens),
+                sampling=replace(request.sampling, stop=request.sampling.stop + backend.info.stop),
+                session_id=request.session_id,
+                priority=request.priority,
+                constraint=backend.constrain(request.sampling),
+                submitted=submitted,
+            )
+            core.post(command)
         except EngineError as error:
             stream.fail(error)
             stream.loop.call_soon_threadsafe(stream.wake)

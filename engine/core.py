@@ -7,57 +7,34 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from time import perf_counter
 
-from engine.backend import Backend
+from engine.backend import Backend, ModelInfo
+from engine.commands import Cancel, Command, Focus, Forget, Resume, Submit
 from engine.config import EngineConfig
+from engine.costs import StepCosts
 from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, RequestError
 from engine.metrics import Metrics
 from engine.output import RequestOutput
-from engine.prefix import SlotCache
+from engine.parking import Parking
+from engine.prefix import PrefixCache
 from engine.prompt import PromptEncoder
 from engine.sampling import resolve_seed
 from engine.scheduler import Scheduler, SchedulerLimits
 from engine.sequence import Sequence
 from engine.snapshot import live_stats, with_totals
-from engine.step import StepPlan, StepResult, StepStatus
+from engine.speculation import Speculator
+from engine.step import Restore, Save, StepPlan, StepResult, StepStatus
 from engine.stream import Mailroom, TokenStream
-from engine.types import EngineStats, FinishReason, SamplingParams
+from engine.types import EngineStats, FinishReason
 
-__all__ = ["Cancel", "Command", "EngineCore", "Forget", "Submit"]
+__all__ = ["EngineCore"]
 
 _MAX_FAILED_STEPS = 3
 _SNAPSHOT_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """Generate an answer to a tokenised prompt."""
-
-    stream: TokenStream
-    tokens: list[int]
-    sampling: SamplingParams
-    session_id: str | None
-    submitted: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """End a stream, wherever its request stands."""
-
-    stream: TokenStream
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Drop the KV cache of a session."""
-
-    session_id: str
-
-
-Command = Submit | Cancel | Forget
+_TARGET_S = {False: 0.1, True: 0.05}  # a step's, on a CPU and on a GPU
 
 
 class EngineCore:
@@ -66,18 +43,14 @@ class EngineCore:
     def __init__(
         self, config: EngineConfig, backend: Backend, *, clock: Callable[[], float] = perf_counter
     ) -> None:
-        info = backend.info
-        prefill = config.prefill_tokens or (config.batch_tokens if info.offloaded_layers else 64)
-        limits = SchedulerLimits(
-            max_sessions=config.max_sessions,
-            max_queue=config.max_queue,
-            batch_tokens=config.batch_tokens,
-            prefill_tokens=prefill,
-            sequence_cells=info.context_tokens,
+        self.parking = Parking(
+            ram_bytes=config.parked_ram_mib << 20,
+            disk_bytes=config.parked_disk_mib << 20,
+            folder=config.parked_folder,
+            wake=lambda: self.post(None),
         )
-        cache = SlotCache(slots=config.sequences, cells=info.kv_cells, partial_removal=info.partial_removal)
         self.encoder = PromptEncoder(backend)
-        self.scheduler = Scheduler(limits, cache)
+        self.scheduler = _make_scheduler(config, backend.info, self.parking)
         self.metrics = Metrics()
         self._backend = backend
         self._clock = clock
@@ -114,10 +87,11 @@ class EngineCore:
         if plan.work:
             self._note_admissions(start)
             result = self._backend.execute(plan)
+            self._park(plan, result)
             self._settle(plan, result)
             self._measure(plan, result, start)
-        elif plan.trims:
-            self._backend.execute(plan)
+        elif plan.moves:
+            self._park(plan, self._backend.execute(plan))
         self.mail.flush()
         if self._clock() - self._live_at > _SNAPSHOT_S:
             self._publish(plan)
@@ -140,7 +114,8 @@ class EngineCore:
         self.mail.flush()
 
     def close(self) -> None:
-        """End every stream with `EngineClosed`."""
+        """End every stream with `EngineClosed`; drop what is parked."""
+        self.parking.close()
         self.fail_all(EngineClosed("The engine was closed while this answer was being generated."))
 
     def _drain(self) -> None:
@@ -155,19 +130,33 @@ class EngineCore:
             case Submit():
                 self._submit(command)
             case Cancel(stream):
-                for output in [*self._outputs.values()]:
-                    if output.stream is stream:
-                        self._finish(output, FinishReason.CANCELLED)
+                if (output := self._output_of(stream)) is not None:
+                    self._finish(output, FinishReason.CANCELLED)
+            case Resume(stream):
+                if (output := self._output_of(stream)) is not None:
+                    output.sequence.paused = False
             case Forget(session_id):
                 self.encoder.forget(session_id)
                 self.scheduler.forget(session_id)
+            case Focus(session_id):
+                self.scheduler.focus(session_id)
             case None:
                 pass
+
+    def _output_of(self, stream: TokenStream) -> RequestOutput | None:
+        return next((output for output in self._outputs.values() if output.stream is stream), None)
 
     def _submit(self, command: Submit) -> None:
         seed = resolve_seed(command.sampling)
         sampling = replace(command.sampling, seed=seed)
-        sequence = Sequence(next(self._ids), command.tokens, sampling, command.session_id)
+        sequence = Sequence(
+            next(self._ids),
+            command.tokens,
+            sampling,
+            command.session_id,
+            command.priority,
+            command.head_tokens,
+        )
         output = RequestOutput(sequence, command.stream, submitted=command.submitted, seed=seed)
         if command.stream.cancel_requested:
             output.finish(FinishReason.CANCELLED, self._clock())
@@ -180,14 +169,24 @@ class EngineCore:
         except RequestError as error:
             self._fail(output, error)
             return
-        self._backend.open_sampler(sequence.request_id, sampling, sequence.tokens)
+        self._backend.open_sampler(sequence.request_id, sampling, sequence.tokens, command.constraint)
         self._outputs[sequence.request_id] = output
 
     def _note_admissions(self, now: float) -> None:
         for sequence in self.scheduler.running:
-            output = self._outputs[sequence.request_id]
-            if output.admitted(now):
-                self.metrics.admitted(sequence.prompt_tokens, sequence.cached_tokens)
+            self._outputs[sequence.request_id].admitted(now)
+
+    def _park(self, plan: StepPlan, result: StepResult) -> None:
+        """Keep the states that were saved, and learn what it took."""
+        swapped = 0
+        for move in plan.moves:
+            if isinstance(move, Save) and (state := result.saved.get(move.key)) is not None:
+                self.parking.put(move.key, move.tokens, state)
+                swapped += len(state)
+            elif isinstance(move, Restore):
+                swapped += len(move.state)
+        if swapped:
+            self.scheduler.costs.note_swap(swapped, result.swap_s)
 
     def _settle(self, plan: StepPlan, result: StepResult) -> None:
         """Enter the outcome of a forward, whatever llama_decode said."""
@@ -219,37 +218,50 @@ class EngineCore:
     def _recover(self, plan: StepPlan) -> None:
         """After a forward broke off: trust what llama.cpp says is in the cache, and try again."""
         self._failed_steps += 1
-        for item in plan.work:
-            output = self._outputs[item.request_id]
-            self.scheduler.resync(output.sequence, self._backend.resident(item.slot))
-            if self._failed_steps >= _MAX_FAILED_STEPS:
+        self.scheduler.resync(self._backend.resident)
+        if self._failed_steps >= _MAX_FAILED_STEPS:
+            for item in plan.work:
                 self._fail(
-                    output,
+                    self._outputs[item.request_id],
                     GenerationFailed(f"llama.cpp failed to compute {self._failed_steps} times in a row."),
                 )
 
     def _emit(self, result: StepResult) -> None:
         now = self._clock()
-        for request_id, token in result.sampled.items():
+        for request_id, tokens in result.sampled.items():
             output = self._outputs[request_id]
-            first = output.ttft_s is None
-            ends_turn = self._backend.is_eog(token) and not output.sequence.sampling.ignore_eos
-            gap = output.token(self._backend.piece(token), now, ends_turn=ends_turn)
-            if first:
-                self.metrics.first_token(now - output.submitted)
+            for place, token in enumerate(tokens):
+                if (reason := self._take(output, token, len(tokens) - place - 1, now)) is not None:
+                    self._finish(output, reason)
+                    break
             else:
-                self.metrics.gap(gap)
+                output.sequence.paused = output.stream.lagging
             self.mail.add(output.stream)
-            if (reason := self._finish_reason(output, ends_turn)) is not None:
-                self._finish(output, reason)
 
-    def _finish_reason(self, output: RequestOutput, ends_turn: bool) -> FinishReason | None:
+    def _take(self, output: RequestOutput, token: int, behind: int, now: float) -> FinishReason | None:
+        """Hand one token to its reader; tokens sampled behind the end of an answer are dropped."""
+        sequence = output.sequence
+        first = output.ttft_s is None
+        ends_turn = self._backend.is_eog(token) and not sequence.sampling.ignore_eos
+        gap = output.token(self._backend.piece(token), now, ends_turn=ends_turn)
+        if first:
+            self.metrics.first_token(now - output.submitted)
+            self.metrics.prompt(sequence.prompt_tokens, sequence.cached_tokens)
+        else:
+            self.metrics.gap(gap)
+        reason = self._finish_reason(output, ends_turn, behind)
+        if reason is not None and behind:
+            del sequence.tokens[-behind:]
+            sequence.computed = min(sequence.computed, len(sequence.tokens) - 1)
+        return reason
+
+    def _finish_reason(self, output: RequestOutput, ends_turn: bool, behind: int) -> FinishReason | None:
         sequence = output.sequence
         if ends_turn or output.stopped:
             return FinishReason.STOP
-        if sequence.tokens_left == 0:
+        if sequence.tokens_left is not None and sequence.tokens_left + behind <= 0:
             return FinishReason.LENGTH
-        if len(sequence.tokens) > self.scheduler.limits.sequence_cells:
+        if len(sequence.tokens) - behind > self.scheduler.limits.sequence_cells:
             return FinishReason.CONTEXT
         return None
 
@@ -275,14 +287,37 @@ class EngineCore:
         self.scheduler.finish(sequence)
 
     def _measure(self, plan: StepPlan, result: StepResult, start: float) -> None:
-        generated = len(result.sampled)
-        self.metrics.step(
-            generated=generated,
-            prefilled=plan.tokens - sum(1 for w in plan.work if w.sample and len(w.tokens) == 1),
-            result=result,
-            busy_s=self._clock() - start,
-        )
+        if result.status is StepStatus.OK:
+            self.metrics.step(plan, result, busy_s=self._clock() - start)
 
     def _publish(self, plan: StepPlan) -> None:
         self._live_at = self._clock()
         self._live = live_stats(self.scheduler, self._outputs, plan)
+
+
+def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> Scheduler:
+    target_s = config.step_target_ms / 1000 or _TARGET_S[info.offloaded_layers > 0]
+    costs = StepCosts(target_s=target_s)
+    limits = SchedulerLimits(
+        max_sessions=config.max_sessions,
+        max_queue=config.max_queue,
+        batch_tokens=config.batch_tokens,
+        draft_tokens=config.draft_rows,
+        sequence_cells=info.context_tokens,
+        token_bytes=info.kv_bytes_per_token,
+    )
+    cache = PrefixCache(
+        slots=config.sequences,
+        cells=info.kv_cells,
+        split=info.split_cache,
+        partial_removal=info.partial_removal,
+    )
+    return Scheduler(
+        limits,
+        cache,
+        costs=costs,
+        parking=parking,
+        speculator=Speculator(config.speculation, most=config.draft_tokens, costs=costs),
+        # Without flash attention V lies transposed, and a state is read number by number.
+        parks=config.parked_ram_mib > 0 and config.flash_attention != "off",
+    )

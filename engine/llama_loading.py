@@ -16,6 +16,7 @@ from engine.llamacpp import lib, recent_log
 __all__ = ["check_kind", "load_model", "make_context", "offloaded_layers", "raw_batch"]
 
 _FLASH = {"auto": -1, "off": 0, "on": 1}
+_KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
 
 
 def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
@@ -82,10 +83,12 @@ def make_context(model: Any, config: EngineConfig, cells: int) -> Any:
     # One ubatch per llama_decode: a failed step changes nothing, a cancel waits for one forward.
     params.n_batch = params.n_ubatch = config.batch_tokens
     params.n_seq_max = config.sequences
-    params.n_outputs_max = config.sequences  # fewer than n_seq_max aborts the process
+    params.n_outputs_max = config.sequences + config.draft_rows  # fewer than n_seq_max aborts the process
     params.n_threads = params.n_threads_batch = config.thread_count
-    params.flash_attn_type = _FLASH[config.flash_attention]
-    params.kv_unified = True
+    # llama.cpp refuses a quantised cache unless flash attention is certain.
+    params.flash_attn_type = _FLASH["on" if config.kv_type != "f16" else config.flash_attention]
+    params.type_k = params.type_v = _KV_TYPES[config.kv_type]
+    params.kv_unified = not config.split_cache
     params.swa_full = True
     params.no_perf = True
     recent_log.clear()

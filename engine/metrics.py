@@ -8,7 +8,7 @@ from time import monotonic
 
 import numpy as np
 
-from engine.step import StepResult
+from engine.step import StepPlan, StepResult
 from engine.types import EngineStats, FinishReason
 
 __all__ = ["Metrics"]
@@ -54,20 +54,27 @@ class Metrics:
         self._ttfts: deque[float] = deque(maxlen=256)
         self._busy_s = self._llama_s = 0.0
         self._steps = self._generated = self._prompt = self._cached = 0
+        self._computed = self._drafted = self._accepted = 0
         self._ended: Counter[FinishReason | None] = Counter()
 
-    def step(self, *, generated: int, prefilled: int, result: StepResult, busy_s: float) -> None:
-        """Enter one step: tokens sampled, prompt tokens computed, seconds from its begin to its end."""
+    def step(self, plan: StepPlan, result: StepResult, *, busy_s: float) -> None:
+        """Enter one successful step, which took so many seconds from its begin to its end."""
         now = monotonic()
+        generated = sum(map(len, result.sampled.values()))
+        drafted = sum(len(item.drafts) for item in plan.work)
+        prefilled = sum(len(item.tokens) for item in plan.work if len(item.tokens) > item.rows)
         with self._lock:
             if generated:
                 self._decode.add(now, generated)
             if prefilled:
                 self._prefill.add(now, prefilled)
             self._busy_s += busy_s
-            self._llama_s += result.decode_s + result.sample_s
+            self._llama_s += result.decode_s + result.sample_s + result.swap_s
             self._steps += 1
             self._generated += generated
+            self._computed += prefilled
+            self._drafted += drafted
+            self._accepted += sum(len(t) - 1 for t in result.sampled.values())
 
     def gap(self, seconds: float) -> None:
         """Enter the time between two tokens of one request."""
@@ -79,8 +86,8 @@ class Metrics:
         with self._lock:
             self._ttfts.append(seconds)
 
-    def admitted(self, prompt_tokens: int, cached_tokens: int) -> None:
-        """Enter a request that left the queue."""
+    def prompt(self, prompt_tokens: int, cached_tokens: int) -> None:
+        """Enter a prompt that has been read, and how much of it was in the KV cache."""
         with self._lock:
             self._prompt += prompt_tokens
             self._cached += cached_tokens
@@ -107,6 +114,9 @@ class Metrics:
                 requests_cancelled=cancelled,
                 prompt_tokens=self._prompt,
                 cached_tokens=self._cached,
+                computed_tokens=self._computed,
+                drafted_tokens=self._drafted,
+                accepted_tokens=self._accepted,
                 completion_tokens=self._generated,
                 steps=self._steps,
                 ttft_p50_s=ttft,
@@ -114,6 +124,7 @@ class Metrics:
                 itl_p95_s=p95,
                 itl_p99_s=p99,
                 prefix_hit_rate=self._cached / self._prompt if self._prompt else None,
+                prefill_share=_share(self._computed, self._generated),
                 overhead=1.0 - self._llama_s / self._busy_s if self._busy_s else 0.0,
             )
 
@@ -122,3 +133,7 @@ def _percentiles(values: list[float], ranks: tuple[int, ...]) -> list[float | No
     if not values:
         return [None] * len(ranks)
     return [float(value) for value in np.percentile(values, ranks)]
+
+
+def _share(part: int, rest: int) -> float | None:
+    return part / (part + rest) if part + rest else None

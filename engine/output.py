@@ -43,12 +43,10 @@ class RequestOutput:
             return 0.0
         return len(self.gaps) / (self._last - self._first)
 
-    def admitted(self, now: float) -> bool:
-        """Note that the request left the queue; True the first time."""
-        if self._admitted is not None:
-            return False
-        self._admitted = now
-        return True
+    def admitted(self, now: float) -> None:
+        """Note that the request left the queue; only the first time counts."""
+        if self._admitted is None:
+            self._admitted = now
 
     def token(self, data: bytes, now: float, *, ends_turn: bool) -> float:
         """Take one sampled token's bytes; returns the seconds since the one before."""

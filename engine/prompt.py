@@ -41,6 +41,23 @@ class PromptEncoder:
             return self._backend.tokenize(text, add_special=True, parse_special=True)
         return reused + self._backend.tokenize(text.encode()[offset:].decode(), parse_special=True)
 
+    def head_tokens(self, messages: SequenceOf[ChatMessage], tokens: SequenceOf[int]) -> int:
+        """How many of a prompt's tokens spell what goes before the chat itself: a system message at its
+        head, which other chats are likely to begin with as well. 0 when there is none."""
+        if messages[0].role != "system" or not (content := messages[0].content.strip()):
+            return 0
+        text = self._backend.render(messages)
+        if (at := text.find(content)) < 0:
+            return 0
+        end = len(text[: at + len(content)].encode())
+        first = self._backend.piece(tokens[0], special=True)
+        spelled = 0 if text.encode().startswith(first) else -len(first)  # a begin token the text lacks
+        for count, token in enumerate(tokens):
+            spelled += len(self._backend.piece(token, special=True))
+            if spelled > end:
+                return count
+        return 0
+
     def remember(self, session_id: str, tokens: SequenceOf[int]) -> None:
         """Note a session's tokens when a request of its ends."""
         with self._lock:

@@ -1,22 +1,28 @@
-"""What the next step computes: admission, one token budget, preemption.
+"""What the next step computes: admission, one token budget, fairness, preemption.
 
-No I/O and no clock: every decision follows from the order of the calls.
+No I/O and no clock: every decision follows from the order of the calls and from what steps are known to cost.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.admission import Admission, request_key
+from engine.costs import StepCosts
 from engine.errors import PromptTooLong, QueueFull
-from engine.prefix import SlotCache
+from engine.fairness import TokenCounters, service_order
+from engine.parking import Parking
+from engine.prefix import PrefixCache, session_key
 from engine.sequence import Sequence, SequenceStatus
-from engine.step import StepPlan, StepResult, Trim, Work
+from engine.speculation import Speculator
+from engine.step import Move, Save, StepPlan, StepResult, Trim, Work
+from engine.types import Priority
+from engine.waiting import WaitingQueue
 
 __all__ = ["Scheduler", "SchedulerLimits"]
 
-_ANSWER_RESERVE = 256  # cells held back for an answer at admission; most answers end before their limit
-_CHUNK = 32  # prefill chunks are multiples of this, so that llama.cpp can reuse its compute graph
+_CHUNK = 16  # prefill chunks are multiples of this, so that llama.cpp can reuse its compute graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,27 +33,57 @@ class SchedulerLimits:
         max_sessions: sequences in the batch at once.
         max_queue: sequences that may wait.
         batch_tokens: tokens of one step.
-        prefill_tokens: prefill share of a step in which others decode.
+        draft_tokens: guessed tokens of one step, all sequences together.
         sequence_cells: KV cells one sequence may hold.
+        token_bytes: size of a KV cell.
     """
 
     max_sessions: int
     max_queue: int
     batch_tokens: int
-    prefill_tokens: int
+    draft_tokens: int
     sequence_cells: int
+    token_bytes: int = 1
 
 
 class Scheduler:
     """Chooses the work of each step; `core` carries it out and reports back."""
 
-    def __init__(self, limits: SchedulerLimits, cache: SlotCache) -> None:
+    def __init__(
+        self,
+        limits: SchedulerLimits,
+        cache: PrefixCache,
+        *,
+        costs: StepCosts,
+        parking: Parking,
+        speculator: Speculator,
+        parks: bool = True,
+    ) -> None:
         self.limits = limits
         self.cache = cache
-        self.waiting: deque[Sequence] = deque()
+        self.costs = costs
+        self.parking = parking
+        self.speculator = speculator
+        self.waiting = WaitingQueue()
         self.running: list[Sequence] = []  # in order of admission
         self.preempted = 0
-        self._trims: list[Trim] = []
+        self._parks = parks
+        self._admission = Admission(
+            self.cache,
+            parking,
+            costs,
+            sequence_cells=limits.sequence_cells,
+            token_bytes=limits.token_bytes,
+        )
+        cache.parks = self._worth_parking
+        self._counters = TokenCounters()
+        self._focus: str | None = None
+        self._moves: list[Move] = []
+
+    @property
+    def restored(self) -> int:
+        """KV states brought back so far."""
+        return self._admission.restored
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence.
@@ -65,136 +101,251 @@ class Scheduler:
                 f"{len(self.waiting)} requests are waiting already, and that is the limit (max_queue)."
                 " Try again when one has finished."
             )
-        self.waiting.append(sequence)
+        self._rank(sequence)
+        self._counters.arrive(sequence, [*self.running, *self.waiting])
+        self.waiting.add(sequence)
 
     def schedule(self) -> StepPlan:
         """Plan the next step: decodes first, then prefill chunks within the token budget."""
+        self._release_followers()
         self._make_room_for_decodes()
         self._admit()
-        decodes = [s for s in self.running if s.remaining == 1]
-        work = [_work(s, 1) for s in decodes[: self.limits.batch_tokens]]
-        work += self._prefill(len(work))
-        if not work and self.running and self.relieve():
+        self._close_gaps()
+        work = self._decode()
+        work += self._prefill(work)
+        if not work and any(_runnable(s) for s in self.running) and self.relieve():
             return self.schedule()
-        trims, self._trims = tuple(self._trims), []
-        return StepPlan(tuple(work), trims)
+        moves, self._moves = tuple(self._moves), []
+        return StepPlan(tuple(work), moves)
 
     def update(self, plan: StepPlan, result: StepResult) -> None:
         """Enter a successful step: computed tokens and sampled tokens."""
         by_id = {s.request_id: s for s in self.running}
+        prefilled = drafted = 0
         for item in plan.work:
-            sequence = by_id[item.request_id]
-            sequence.computed = item.start + len(item.tokens)
+            sequence, sampled = by_id[item.request_id], result.sampled.get(item.request_id, ())
+            right = max(0, len(sampled) - 1)
+            fresh = len(item.tokens) - len(item.drafts)
+            sequence.tokens.extend(sampled)
+            sequence.computed = item.start + fresh + right
             self.cache.grow(item.slot, sequence.computed)
-            if item.request_id in result.sampled:
-                sequence.tokens.append(result.sampled[item.request_id])
+            if item.drafts:
+                self.speculator.note(item.request_id, len(item.drafts), right)
+                drafted += len(item.drafts)
+            prompt = fresh if _reads(item) else 0
+            if prompt:
+                prefilled += prompt
+                self._share(sequence)
+            self._counters.charge(sequence, prompt, len(sampled))
+        decodes = sum(1 for item in plan.work if not _reads(item))
+        self.costs.note_step(
+            decodes=decodes, prefill=prefilled, drafts=drafted, seconds=result.decode_s + result.sample_s
+        )
 
-    def resync(self, sequence: Sequence, resident: int) -> None:
-        """Enter how many tokens of a sequence really are in the KV cache after a failed step."""
-        sequence.computed = min(resident, len(sequence.tokens) - 1)
-        if resident > sequence.computed and sequence.slot is not None:
-            self._trims.append(Trim(sequence.slot, sequence.computed))
-        if sequence.slot is not None:
+    def resync(self, resident: Callable[[int], int]) -> None:
+        """After a failed step, enter how many tokens of each running sequence really are in the KV cache."""
+        for sequence in self.running:
+            assert sequence.slot is not None
+            there = resident(sequence.slot)
+            sequence.computed = min(there, len(sequence.tokens) - 1)
+            if there > sequence.computed:
+                self._moves.append(Trim(sequence.slot, sequence.computed))
             self.cache.grow(sequence.slot, sequence.computed)
 
     def finish(self, sequence: Sequence) -> None:
         """Take a sequence out, wherever it is; its KV stays with the session, if it has one."""
         if sequence.status is SequenceStatus.RUNNING:
             self.running.remove(sequence)
-            self._release(sequence, keep=True)
+            sequence.status = SequenceStatus.FINISHED
+            self._release_followers()  # before what they wait for is gone
+            self._leave(sequence, keep=True)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
         sequence.status = SequenceStatus.FINISHED
+        self.speculator.close(sequence.request_id)
+        self._unpark(request_key(sequence.request_id))
 
     def forget(self, session_id: str) -> None:
-        """Drop the KV cache of a session that rests."""
-        if (trim := self.cache.forget(session_id)) is not None:
-            self._trims.append(trim)
+        """Drop the KV cache of a session that rests, wherever it is."""
+        self._unpark(session_key(session_id))
+        self._moves += self.cache.forget(session_id)
+
+    def focus(self, session_id: str | None) -> None:
+        """Let a session's requests go before the others' from now on; None: nobody's."""
+        self._focus = session_id
+        for sequence in [*self.running, *self.waiting]:
+            self._rank(sequence)
 
     def relieve(self) -> bool:
-        """Free cells after llama.cpp found none: evict an idle session, else preempt the newest.
+        """Free cells: evict an idle session, else put back the newest of the lowest priority.
 
         Returns:
             False when a single sequence is left and nothing can be freed for it.
         """
-        if (trim := self.cache.evict()) is not None:
-            self._trims.append(trim)
+        if (moves := self.cache.evict()) is not None:
+            self._moves += moves
             return True
-        return self._preempt_newest()
+        return self._preempt()
+
+    def _rank(self, sequence: Sequence) -> None:
+        watched = self._focus is not None and sequence.session_id == self._focus
+        sequence.priority = Priority.FOREGROUND if watched else sequence.base_priority
+
+    def _release_followers(self) -> None:
+        """Let those go on whose leader has read what they share, or has left."""
+        for place, sequence in enumerate(self.running):
+            leader = sequence.leader
+            if leader is None or sequence.slot is None:
+                continue
+            reading = leader.status is SequenceStatus.RUNNING and not leader.paused
+            if reading and leader.computed < sequence.shared:
+                continue
+            sequence.computed, moves = self.cache.attach(sequence.slot, sequence.tokens)
+            self._moves += moves
+            if not sequence.preemptions:
+                sequence.cached_tokens = sequence.computed
+            sequence.leader, sequence.shared = self._admission.find_leader(
+                sequence, self.running[:place], known=sequence.computed
+            )
 
     def _make_room_for_decodes(self) -> None:
-        while self.cache.free < sum(1 for s in self.running if s.remaining == 1):
+        while self.cache.free < sum(1 for s in self.running if _decodes(s)):
             if not self.relieve():
                 return
 
     def _admit(self) -> None:
-        while self.waiting and len(self.running) < self.limits.max_sessions:
-            if not self._start(self.waiting[0]):
+        if not self.waiting:
+            return
+        if len(self.running) >= self.limits.max_sessions and any(s.paused for s in self.running):
+            self._preempt()  # whoever stands still gives up the seat
+        blocked: list[Sequence] = []
+        for sequence in self.waiting.candidates(self._counters):
+            if len(self.running) >= self.limits.max_sessions:
                 return
-            self.waiting.popleft()
+            moves = self._admission.start(sequence, self.running)
+            if moves is None:
+                blocked.append(sequence)
+                continue
+            self._moves += moves
+            self.waiting.admit(sequence)
+            self.running.append(sequence)
+            for other in blocked:
+                self.waiting.overtaken(other)
 
-    def _start(self, sequence: Sequence) -> bool:
-        """Give the head of the queue its slot and room for its prompt; False when it must wait."""
-        cached = self.cache.match(sequence.session_id, sequence.tokens)
-        reserve = min(_ANSWER_RESERVE, sequence.tokens_left or _ANSWER_RESERVE)
-        needed = min(sequence.remaining + reserve, self.limits.sequence_cells) - cached
-        promised = sum(s.remaining for s in self.running)
-        if self.running and needed > self.cache.free + self.cache.idle_cells - promised:
-            return False
-        leased = self.cache.lease(sequence.session_id, sequence.tokens)
-        if leased is None:
-            return False
-        lease, trims = leased
-        self._trims += trims
-        while self.cache.free - promised < needed and (trim := self.cache.evict()) is not None:
-            self._trims.append(trim)
-        sequence.slot, sequence.computed = lease.slot, lease.cached
-        if not sequence.preemptions:
-            sequence.cached_tokens = lease.cached
-        sequence.status = SequenceStatus.RUNNING
-        self.running.append(sequence)
-        return True
+    def _close_gaps(self) -> None:
+        if (moved := self.cache.compact()) is not None:
+            top, gap, moves = moved
+            self._moves += moves
+            for sequence in self.running:
+                if sequence.slot == top:
+                    sequence.slot = gap
 
-    def _prefill(self, decodes: int) -> list[Work]:
-        """Share the prefill budget evenly between the prompts that are being read."""
-        budget = self.limits.batch_tokens - decodes
-        if decodes:
-            budget = min(budget, self.limits.prefill_tokens)
-        budget = min(budget, self.cache.free - decodes)
-        prompts = [s for s in self.running if s.remaining > 1]
+    def _decode(self) -> list[Work]:
+        """One token of every sequence that has read its prompt, and guesses at the next ones."""
+        ready = [s for s in self.running if _decodes(s)][: self.limits.batch_tokens]
+        room = min(
+            self.limits.draft_tokens,
+            self.limits.batch_tokens - len(ready),
+            self.cache.free - len(ready),
+        )
         work: list[Work] = []
-        for index, sequence in enumerate(prompts):
-            share = max(_CHUNK, budget // (len(prompts) - index) // _CHUNK * _CHUNK)
-            count = min(share, sequence.remaining, budget)
+        for sequence in ready:
+            drafts: tuple[int, ...] = ()
+            if room > 0 and self.cache.shares:
+                drafts = self.speculator.drafts(
+                    sequence, room=self._draft_room(sequence, room), decodes=len(ready)
+                )
+                room -= len(drafts)
+            work.append(_decode_work(sequence, drafts))
+        return work
+
+    def _draft_room(self, sequence: Sequence, room: int) -> int:
+        """Guesses that would not outgrow the sequence's own limits: the answer's length and its cells."""
+        left = sequence.tokens_left
+        cells = self.limits.sequence_cells - len(sequence.tokens)
+        return max(0, min(room, cells, cells if left is None else left - 1))
+
+    def _prefill(self, decodes: list[Work]) -> list[Work]:
+        """Spend what the latency target leaves: the highest priority first, then whoever has had least."""
+        taken = sum(len(item.tokens) for item in decodes)
+        budget = self.costs.prefill_budget(len(decodes), self.limits.batch_tokens - taken)
+        budget = min(budget, self.cache.free - taken)
+        readers = [s for s in self.running if _runnable(s) and s.remaining > 1]
+        work: list[Work] = []
+        for sequence in service_order(readers, self._counters):
+            count = min(sequence.remaining, budget)
+            if count < sequence.remaining and count > _CHUNK:
+                count -= count % _CHUNK
             if count <= 0:
                 break
-            work.append(_work(sequence, count))
+            work.append(_prefill_work(sequence, count))
             budget -= count
         return work
 
-    def _preempt_newest(self) -> bool:
-        """Put the newest sequence back to the head of the queue; it is computed again later."""
-        if len(self.running) < 2:
+    def _share(self, sequence: Sequence) -> None:
+        """Let others find what has been read of a prompt, and keep its head."""
+        assert sequence.slot is not None
+        self._moves += self.cache.commit(sequence.slot, sequence.tokens[: sequence.computed])
+        if 0 < sequence.head_tokens <= sequence.computed:
+            self.cache.pin(sequence.tokens[: sequence.head_tokens])
+
+    def _preempt(self) -> bool:
+        """Put a sequence back into the queue: parked if that is worth it, else computed again later."""
+        if len(self.running) < 2 and not any(s.paused for s in self.running):
             return False
-        victim = self.running.pop()
-        self._release(victim, keep=False)
+        victim = min(self.running, key=lambda s: (not s.paused, s.priority, -s.request_id))
+        self.running.remove(victim)
         victim.status = SequenceStatus.WAITING
+        self._release_followers()
+        assert victim.slot is not None
+        if self._worth_parking(victim.computed):
+            tokens = tuple(victim.tokens[: victim.computed])
+            self._moves.append(Save(victim.slot, request_key(victim.request_id), tokens))
+        self._leave(victim, keep=False)
         victim.preemptions += 1
         self.preempted += 1
-        self.waiting.appendleft(victim)
+        self.waiting.put_back(victim)
         return True
 
-    def _release(self, sequence: Sequence, *, keep: bool) -> None:
+    def _unpark(self, key: str) -> None:
+        """Drop a saved state, and do not save one that was about to be."""
+        self.parking.drop(key)
+        self._moves = [move for move in self._moves if not (isinstance(move, Save) and move.key == key)]
+
+    def _worth_parking(self, tokens: int) -> bool:
+        return self._parks and self._admission.worth_parking(tokens)
+
+    def _leave(self, sequence: Sequence, *, keep: bool) -> None:
         assert sequence.slot is not None
         kept = sequence.tokens[: sequence.computed] if keep else []
-        trim = self.cache.release(sequence.slot, sequence.session_id, kept)
-        if trim is not None:
-            self._trims.append(trim)
+        self._moves += self.cache.release(sequence.slot, sequence.session_id, kept)
         sequence.slot, sequence.computed = None, 0
+        sequence.leader, sequence.shared = None, 0
 
 
-def _work(sequence: Sequence, count: int) -> Work:
+def _runnable(sequence: Sequence) -> bool:
+    return sequence.leader is None and not sequence.paused
+
+
+def _decodes(sequence: Sequence) -> bool:
+    return sequence.remaining == 1 and _runnable(sequence)
+
+
+def _reads(item: Work) -> bool:
+    """Whether work is part of a prompt: more than the one token, and its guesses, of a decode."""
+    return item.rows == 0 or len(item.tokens) > item.rows
+
+
+def _decode_work(sequence: Sequence, drafts: tuple[int, ...]) -> Work:
     assert sequence.slot is not None
     start = sequence.computed
-    tokens = tuple(sequence.tokens[start : start + count])
-    return Work(sequence.request_id, sequence.slot, start, tokens, start + count == len(sequence.tokens))
+    return Work(sequence.request_id, sequence.slot, start, (sequence.tokens[start], *drafts), 1 + len(drafts))
+
+
+def _prefill_work(sequence: Sequence, count: int) -> Work:
+    assert sequence.slot is not None
+    start = sequence.computed
+    rows = 1 if start + count == len(sequence.tokens) else 0
+    return Work(
+        sequence.request_id, sequence.slot, start, tuple(sequence.tokens[start : start + count]), rows
+    )

@@ -13,6 +13,27 @@ from engine.types import EngineStats, RequestPhase, RequestStats
 
 __all__ = ["live_stats", "with_totals"]
 
+_LIVE = (
+    "active",
+    "waiting",
+    "parked",
+    "parked_on_disk",
+    "parked_ram_bytes",
+    "parked_disk_bytes",
+    "paused",
+    "batch_tokens",
+    "batch_capacity",
+    "batch_sequences",
+    "max_sessions",
+    "kv_cells_used",
+    "kv_cells_total",
+    "preempted",
+    "restored",
+    "evicted",
+    "kv_layout",
+    "requests",
+)
+
 
 def live_stats(scheduler: Scheduler, outputs: Mapping[int, RequestOutput], plan: StepPlan) -> EngineStats:
     """Queue, batch and cells as they are; counters and rates are left at their defaults.
@@ -31,25 +52,21 @@ def live_stats(scheduler: Scheduler, outputs: Mapping[int, RequestOutput], plan:
         kv_cells_used=scheduler.cache.used,
         kv_cells_total=scheduler.cache.cells,
         preempted=scheduler.preempted,
+        restored=scheduler.restored,
+        evicted=scheduler.cache.evicted,
+        parked=scheduler.parking.count,
+        parked_on_disk=scheduler.parking.on_disk,
+        parked_ram_bytes=scheduler.parking.ram_bytes_used,
+        parked_disk_bytes=scheduler.parking.disk_bytes_used,
+        paused=sum(1 for s in [*scheduler.running, *scheduler.waiting] if s.paused),
+        kv_layout="split" if scheduler.cache.split else "unified",
         requests=(*running, *waiting),
     )
 
 
 def with_totals(live: EngineStats, totals: EngineStats) -> EngineStats:
     """The live fields of one value and the counters and rates of the other."""
-    return replace(
-        totals,
-        active=live.active,
-        waiting=live.waiting,
-        batch_tokens=live.batch_tokens,
-        batch_capacity=live.batch_capacity,
-        batch_sequences=live.batch_sequences,
-        max_sessions=live.max_sessions,
-        kv_cells_used=live.kv_cells_used,
-        kv_cells_total=live.kv_cells_total,
-        preempted=live.preempted,
-        requests=live.requests,
-    )
+    return replace(totals, **{name: getattr(live, name) for name in _LIVE})
 
 
 def _request(sequence: Sequence, output: RequestOutput, place: int | None) -> RequestStats:

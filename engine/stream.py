@@ -21,6 +21,8 @@ __all__ = ["Mailroom", "TokenStream"]
 # show 60 pictures a second.
 _ROUND_S = 0.015
 
+_MAX_UNREAD = 1024  # tokens; a reader that lags further behind stops its request until it has caught up
+
 _Letters = dict[asyncio.AbstractEventLoop, set["TokenStream"]]
 
 
@@ -28,19 +30,28 @@ class TokenStream:
     """The answer to one request: an async iterator of `TokenChunk`.
 
     It ends exactly once: normally, with `finish_reason` and `timings` set, or by raising an
-    `EngineError`. Leaving the loop early does not stop the engine; `cancel` does.
+    `EngineError`. Leaving the loop early does not end the request; `cancel` does. While a reader lags,
+    tokens are merged into one chunk; when 1,024 are unread the request pauses until they are read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_cancel: Callable[[TokenStream], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_cancel: Callable[[TokenStream], None],
+        on_resume: Callable[[TokenStream], None] = lambda stream: None,
+    ) -> None:
         self.finish_reason: FinishReason | None = None
         self.timings = Timings()
         self.seed: int | None = None
         self._loop = loop
         self._on_cancel = on_cancel
+        self._on_resume = on_resume
         self._ready = asyncio.Event()
         self._lock = Lock()
         self._text: list[str] = []
         self._tokens = 0
+        self._unread = 0
+        self._lagging = False
         self._outcome: tuple[FinishReason, Timings] | BaseException | None = None
         self._ended = False
         self.cancel_requested = False
@@ -59,7 +70,10 @@ class TokenStream:
                 text, tokens, outcome = "".join(self._text), self._tokens, self._outcome
                 if text:
                     self._text, self._tokens = [], 0
+                lagged, self._lagging, self._unread = self._lagging, False, 0
                 self._ready.clear()
+            if lagged:
+                self._on_resume(self)
             if text:
                 return TokenChunk(text, tokens)
             if outcome is not None:
@@ -82,11 +96,19 @@ class TokenStream:
         """The loop of the reader."""
         return self._loop
 
+    @property
+    def lagging(self) -> bool:
+        """Whether so much is unread that the request should pause; its end is told by `on_resume`."""
+        return self._lagging
+
     def put(self, text: str, tokens: int = 1) -> None:
         """Add text; the reader sees it after `wake`."""
         with self._lock:
-            self._text.append(text)
+            if text:
+                self._text.append(text)
             self._tokens += tokens
+            self._unread += tokens
+            self._lagging = self._unread >= _MAX_UNREAD
 
     def finish(self, reason: FinishReason, timings: Timings) -> None:
         """End the stream; only the first end counts."""

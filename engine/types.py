@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Literal
 
 from engine.errors import InvalidRequest
@@ -18,6 +18,7 @@ __all__ = [
     "EngineStats",
     "FinishReason",
     "GenerationRequest",
+    "Priority",
     "RequestPhase",
     "RequestStats",
     "Role",
@@ -46,6 +47,14 @@ class RequestPhase(StrEnum):
     DECODE = "decode"
 
 
+class Priority(IntEnum):
+    """Who goes first when not all can."""
+
+    BACKGROUND = 0  # nobody waits for it
+    NORMAL = 1
+    FOREGROUND = 2  # somebody is looking at it
+
+
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One message of a chat, as the chat template gets it."""
@@ -71,6 +80,9 @@ class SamplingParams:
         max_tokens: longest answer in tokens; None means whatever the context holds.
         stop: strings that end the answer; they are not part of the text.
         ignore_eos: go on past the end-of-turn token; for benchmarks.
+        json_schema: the answer is a JSON document that this schema (JSON text) allows.
+        grammar: the answer is a sentence of this grammar, in llama.cpp's GBNF; not together with
+            `json_schema`.
 
     Raises:
         InvalidRequest: a value is out of range.
@@ -88,6 +100,8 @@ class SamplingParams:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    json_schema: str | None = None
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", tuple(self.stop))
@@ -105,6 +119,8 @@ class SamplingParams:
             _check("max_tokens", self.max_tokens, 1, 2**31 - 1)
         if any(not text for text in self.stop):
             raise InvalidRequest("A stop string must not be empty.")
+        if self.json_schema is not None and self.grammar is not None:
+            raise InvalidRequest("Give either json_schema or grammar, not both.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +130,15 @@ class GenerationRequest:
     Args:
         messages: the prompt, oldest first; rendered with the model's chat template.
         sampling: how to choose tokens and when to stop.
-        session_id: requests with the same id share one KV cache sequence, so that a second turn
+        session_id: whose chat this is. Its KV cache is kept after the answer, so that a second turn
             prefills only what is new. None keeps nothing after the answer.
+        priority: who goes first; a request of the session in focus (`Engine.focus`) counts as FOREGROUND.
     """
 
     messages: SequenceOf[ChatMessage]
     sampling: SamplingParams = field(default_factory=SamplingParams)
     session_id: str | None = None
+    priority: Priority = Priority.NORMAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
@@ -183,7 +201,9 @@ class EngineStats:
     """A frozen snapshot of the engine, free to poll from any thread.
 
     Args:
-        active: requests being served; waiting: in the queue; parked: sequences moved out of the KV cache.
+        active: requests being served; waiting: in the queue; parked: sequences moved out of the KV cache,
+            of them parked_on_disk; parked_ram_bytes, parked_disk_bytes: what they take.
+        paused: active requests whose reader lags so far behind that they stand still.
         tokens_per_second: generated tokens per second over the last seconds, all requests together.
         prefill_tokens_per_second: the same for prompt tokens.
         requests_per_second: finished requests per second over the last minute.
@@ -192,13 +212,22 @@ class EngineStats:
         kv_cells_used, kv_cells_total: cells of the KV cache that hold a token, and all of them.
         ttft_p50_s, itl_p50_s, itl_p95_s, itl_p99_s: over recent tokens; None before the first.
         prefix_hit_rate: share of prompt tokens found in the KV cache; None before the first prompt.
+        prefill_share: share of the computed tokens that were prompt; None before the first step.
+        preempted, restored, evicted: requests put back into the queue, states brought back from RAM or
+            disk, idle sessions dropped from the KV cache (parked or not).
+        drafted_tokens, accepted_tokens: guessed by speculation, and of them right.
         overhead: share of the busy time that is not spent inside llama.cpp.
+        kv_layout: "unified" or "split".
         requests: one entry for each request that is active or waiting.
     """
 
     active: int = 0
     waiting: int = 0
     parked: int = 0
+    parked_on_disk: int = 0
+    parked_ram_bytes: int = 0
+    parked_disk_bytes: int = 0
+    paused: int = 0
     tokens_per_second: float = 0.0
     prefill_tokens_per_second: float = 0.0
     requests_per_second: float = 0.0
@@ -212,16 +241,23 @@ class EngineStats:
     requests_failed: int = 0
     requests_cancelled: int = 0
     preempted: int = 0
+    restored: int = 0
+    evicted: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    computed_tokens: int = 0
     completion_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     steps: int = 0
     ttft_p50_s: float | None = None
     itl_p50_s: float | None = None
     itl_p95_s: float | None = None
     itl_p99_s: float | None = None
     prefix_hit_rate: float | None = None
+    prefill_share: float | None = None
     overhead: float = 0.0
+    kv_layout: str = "unified"
     requests: tuple[RequestStats, ...] = ()
 
 

@@ -48,10 +48,17 @@ class EngineSection(_Section):
     context_tokens: int = _ENGINE.context_tokens
     max_queue: int = _ENGINE.max_queue
     batch_tokens: int = _ENGINE.batch_tokens
-    prefill_tokens: int = _ENGINE.prefill_tokens
+    step_target_ms: int = _ENGINE.step_target_ms
     gpu_layers: int = _ENGINE.gpu_layers
     threads: int = _ENGINE.threads
     flash_attention: Literal["auto", "on", "off"] = _ENGINE.flash_attention
+    kv_type: Literal["f16", "q8_0", "q4_0"] = _ENGINE.kv_type
+    kv_layout: Literal["auto", "unified", "split"] = _ENGINE.kv_layout
+    parked_ram_mib: int = _ENGINE.parked_ram_mib
+    parked_disk_mib: int = _ENGINE.parked_disk_mib
+    speculation: Literal["auto", "on", "off"] = _ENGINE.speculation
+    draft_tokens: int = _ENGINE.draft_tokens
+    sampling_threads: int = _ENGINE.sampling_threads
 
     @model_validator(mode="after")
     def _accepted_by_the_engine(self) -> Self:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.backend import ModelInfo
+from engine.commands import Cancel, Resume, Submit
 from engine.config import EngineConfig
-from engine.core import EngineCore, Submit
+from engine.core import EngineCore
 from engine.errors import TemplateError
-from engine.step import StepPlan, StepResult, StepStatus
+from engine.step import Copy, Move, Restore, Save, State, StepPlan, StepResult, StepStatus, Trim, Work
 from engine.stream import TokenStream
-from engine.types import ChatMessage, SamplingParams
+from engine.types import ChatMessage, Priority, SamplingParams
 
 EOG = 0
 
@@ -26,7 +27,8 @@ class FakeBackend:
     """Implements `engine.backend.Backend`.
 
     Attributes:
-        kv: slot -> tokens in its cache.
+        kv: slot -> numbers of its cells; slots may share cells. cell: number -> token.
+        bad_states: so many restores fail.
         statuses: outcomes of the next forwards; OK when empty.
         partial: on PARTIAL, how many of a plan's work items were computed before the forward broke off.
         plans: every plan that was executed.
@@ -34,7 +36,12 @@ class FakeBackend:
     """
 
     def __init__(
-        self, *, cells: int = 1024, context: int | None = None, partial_removal: bool = True
+        self,
+        *,
+        cells: int = 1024,
+        context: int | None = None,
+        partial_removal: bool = True,
+        split: bool = False,
     ) -> None:
         self.info = ModelInfo(
             name="fake",
@@ -51,9 +58,13 @@ class FakeBackend:
             offloaded_layers=0,
             template_name="gguf",
             partial_removal=partial_removal,
+            split_cache=split,
         )
         self.cells = cells
         self.kv: dict[int, list[int]] = {}
+        self.cell: dict[int, int] = {}
+        self.made = 0
+        self.bad_states = 0
         self.statuses: list[StepStatus] = []
         self.partial = 0
         self.plans: list[StepPlan] = []
@@ -64,7 +75,7 @@ class FakeBackend:
 
     @property
     def used(self) -> int:
-        return sum(len(tokens) for tokens in self.kv.values())
+        return len({number for held in self.kv.values() for number in held})
 
     def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
         return [ord(char) for char in text]
@@ -80,7 +91,16 @@ class FakeBackend:
             raise TemplateError("The model's chat template cannot render this chat: refused.")
         return "".join(message.content + chr(EOG) for message in messages)
 
-    def open_sampler(self, request_id: int, params: SamplingParams, prompt: SequenceOf[int]) -> None:
+    def constrain(self, params: SamplingParams) -> None:
+        return None
+
+    def open_sampler(
+        self,
+        request_id: int,
+        params: SamplingParams,
+        prompt: SequenceOf[int],
+        constraint: object = None,
+    ) -> None:
         assert params.seed is not None
         self.samplers[request_id] = params
 
@@ -89,29 +109,93 @@ class FakeBackend:
 
     def execute(self, plan: StepPlan) -> StepResult:
         self.plans.append(plan)
-        for trim in plan.trims:
-            assert trim.keep <= len(self.kv.get(trim.slot, []))
-            assert self.info.partial_removal or trim.keep == 0
-            self.kv[trim.slot] = self.kv.get(trim.slot, [])[: trim.keep]
+        saved: dict[str, State] = {}
+        restored = self._move(plan.moves, saved)
+        if not restored:
+            return StepResult(StepStatus.PARTIAL, saved=saved)
         if not plan.work:
-            return StepResult()
+            return StepResult(saved=saved)
         status = self.statuses.pop(0) if self.statuses else StepStatus.OK
         if self.invalid & {item.request_id for item in plan.work}:
             status = StepStatus.INVALID
         if status is StepStatus.OK and self.used + plan.tokens > self.cells:
             status = StepStatus.NO_KV
         if status in (StepStatus.NO_KV, StepStatus.INVALID):
-            return StepResult(status)
+            return StepResult(status, saved=saved)
         done = plan.work if status is StepStatus.OK else plan.work[: self.partial]
         for item in done:
             held = self.kv.setdefault(item.slot, [])
             assert item.start == len(held), f"slot {item.slot}: position {item.start}, holds {len(held)}"
-            held.extend(item.tokens)
+            held.extend(self._new_cells(item.tokens))
         if status is not StepStatus.OK:
-            return StepResult(status)
-        return StepResult(
-            sampled={w.request_id: self._next(w.request_id, w.tokens[-1]) for w in done if w.sample}
-        )
+            return StepResult(status, saved=saved)
+        sampled = {item.request_id: self._sample(item) for item in done if item.rows}
+        for item in done:
+            if item.drafts:
+                wrong = len(item.drafts) + 1 - len(sampled[item.request_id])
+                self.kv[item.slot] = self.kv[item.slot][: len(self.kv[item.slot]) - wrong]
+        return StepResult(sampled=sampled, saved=saved, decode_s=self.seconds(plan))
+
+    def seconds(self, plan: StepPlan) -> float:
+        """What a forward is said to have taken."""
+        return 0.010 + 0.001 * plan.tokens
+
+    def tokens(self, slot: int) -> list[int]:
+        """What a slot holds."""
+        return [self.cell[number] for number in self.kv.get(slot, [])]
+
+    def _new_cells(self, tokens: SequenceOf[int]) -> list[int]:
+        numbers = range(self.made, self.made + len(tokens))
+        self.made += len(tokens)
+        self.cell.update(zip(numbers, tokens, strict=True))
+        return [*numbers]
+
+    def _move(self, moves: SequenceOf[Move], saved: dict[str, State]) -> bool:
+        failed: set[int] = set()
+        for move in moves:
+            held = self.kv.get(move.slot, [])
+            if move.slot in failed or (isinstance(move, Copy) and move.source in failed):
+                failed.add(move.slot)
+                continue
+            match move:
+                case Trim(slot, keep):
+                    assert keep <= len(held)
+                    assert self.info.partial_removal or keep == 0
+                    self.kv[slot] = held[:keep]
+                case Copy(source, slot, start, end):
+                    there = self.kv[source]
+                    assert len(there) >= end > start
+                    assert [self.cell[n] for n in held[:start]] == [self.cell[n] for n in there[:start]]
+                    if self.info.split_cache:
+                        assert len(held) <= end
+                        self.kv[slot] = self._new_cells([self.cell[n] for n in there[:end]])
+                    else:
+                        assert len(held) >= start
+                        self.kv[slot] = held[:start] + there[start:end] + held[end:]
+                case Save(slot, key, tokens):
+                    assert self.tokens(slot) == [*tokens]
+                    saved[key] = b"".join(token.to_bytes(4, "little") for token in tokens)
+                case Restore(slot, tokens, state):
+                    assert not held
+                    if self.bad_states:
+                        self.bad_states -= 1
+                        failed.add(slot)
+                        continue
+                    numbers = [state[i : i + 4] for i in range(0, len(state), 4)]
+                    self.kv[slot] = self._new_cells([int.from_bytes(n, "little") for n in numbers])
+                    assert len(self.kv[slot]) == tokens
+        for slot in failed:
+            self.kv[slot] = []
+        return not failed
+
+    def _sample(self, item: Work) -> tuple[int, ...]:
+        """The tokens that follow, as long as the guesses are right."""
+        sampled: list[int] = []
+        for last, draft in zip(item.tokens[-item.rows :], (*item.drafts, None), strict=True):
+            sampled.append(self._next(item.request_id, last))
+            if sampled[-1] != draft or self.is_eog(sampled[-1]):
+                break
+        return tuple(sampled)
 
     def resident(self, slot: int) -> int:
         return len(self.kv.get(slot, []))
@@ -132,23 +216,51 @@ class Bench:
         cells = settings.pop("cells", 1024)
         context = settings.pop("context", None)
         partial_removal = settings.pop("partial_removal", True)
-        defaults = {"max_sessions": 4, "cached_sessions": 4, "batch_tokens": 64, "prefill_tokens": 32}
-        self.backend = FakeBackend(cells=cells, context=context, partial_removal=partial_removal)
+        defaults: dict[str, Any] = {
+            "max_sessions": 4,
+            "cached_sessions": 4,
+            "batch_tokens": 64,
+            "speculation": "off",
+            "kv_layout": "unified",
+        }
         self.config = EngineConfig(model_path=Path("fake.gguf"), **(defaults | settings))
+        self.backend = FakeBackend(
+            cells=cells, context=context, partial_removal=partial_removal, split=self.config.split_cache
+        )
         self.core = EngineCore(self.config, self.backend)
 
-    def submit(self, text: str, *, session_id: str | None = None, **sampling: Any) -> TokenStream:
+    def submit(
+        self,
+        text: str,
+        *,
+        session_id: str | None = None,
+        priority: Priority = Priority.NORMAL,
+        system: str = "",
+        **sampling: Any,
+    ) -> TokenStream:
         """Queue a prompt of one token per character."""
-        stream = TokenStream(asyncio.get_running_loop(), self.cancel)
-        params = SamplingParams(**({"max_tokens": 8} | sampling))
-        tokens = self.core.encoder.encode([ChatMessage("user", text)], session_id)
-        self.core.post(Submit(stream, tokens, params, session_id, 0.0))
+        stream = TokenStream(asyncio.get_running_loop(), self.cancel, self.resume)
+        messages = [ChatMessage("system", system)] if system else []
+        messages.append(ChatMessage("user", text))
+        tokens = self.core.encoder.encode(messages, session_id)
+        self.core.post(
+            Submit(
+                stream=stream,
+                tokens=tokens,
+                head_tokens=self.core.encoder.head_tokens(messages, tokens),
+                sampling=SamplingParams(**({"max_tokens": 8} | sampling)),
+                session_id=session_id,
+                priority=priority,
+                submitted=0.0,
+            )
+        )
         return stream
 
     def cancel(self, stream: TokenStream) -> None:
-        from engine.core import Cancel
-
         self.core.post(Cancel(stream))
+
+    def resume(self, stream: TokenStream) -> None:
+        self.core.post(Resume(stream))
 
     def run(self, limit: int = 10_000) -> int:
         """Step until nothing is left to do; returns the number of steps."""

@@ -184,7 +184,7 @@ async def test_a_template_that_refuses_is_told_to_the_caller() -> None:
 
 
 async def test_stats_show_phases_and_queue_positions() -> None:
-    bench = Bench(max_sessions=2, prefill_tokens=32)
+    bench = Bench(max_sessions=2)
     bench.submit("hi", max_tokens=50, session_id="decoding")
     bench.core.step()
     bench.core.step()
@@ -200,7 +200,7 @@ async def test_stats_show_phases_and_queue_positions() -> None:
         "queued": RequestPhase.WAITING,
     }
     reading = next(r for r in stats.requests if r.session_id == "reading")
-    assert (reading.computed_tokens, reading.prompt_tokens) == (32, 301)
+    assert (reading.computed_tokens, reading.prompt_tokens) == (48, 301)
     assert next(r for r in stats.requests if r.session_id == "queued").queue_position == 0
     assert (stats.active, stats.waiting) == (2, 1)
     assert stats.kv_cells_used == bench.backend.used

@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import pytest
 from engine_tests.fakes import Bench, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import RequestError
-from engine.core import Forget
+from engine import Priority, RequestError
+from engine.commands import Focus, Forget
 from engine.step import StepStatus
 from engine.stream import TokenStream
 
-_SUBMIT = st.tuples(
-    st.just("submit"), st.integers(1, 90), st.sampled_from([None, "a", "b", "c"]), st.integers(1, 30)
-)
+_SESSIONS = [None, "a", "b", "c", "d"]
+_HEADS = ["", "s" * 20, "s" * 20 + "t" * 30, "u" * 40]
 _ACTIONS = st.one_of(
-    _SUBMIT,
+    st.tuples(
+        st.just("submit"),
+        st.sampled_from(_HEADS),
+        st.integers(1, 90),
+        st.sampled_from(_SESSIONS),
+        st.integers(1, 30),
+        st.sampled_from(Priority),
+    ),
+    st.tuples(st.just("fork"), st.integers(2, 4), st.integers(40, 80)),
     st.tuples(st.just("step"), st.integers(1, 5)),
     st.tuples(st.just("cancel"), st.integers(0, 10)),
-    st.tuples(st.just("forget"), st.sampled_from(["a", "b", "c"])),
+    st.tuples(st.just("forget"), st.sampled_from(_SESSIONS[1:])),
+    st.tuples(st.just("focus"), st.sampled_from(_SESSIONS)),
+    st.tuples(st.just("pause"), st.integers(0, 10)),
+    st.tuples(st.just("bad state")),
     st.tuples(st.just("fault"), st.sampled_from([StepStatus.NO_KV, StepStatus.PARTIAL]), st.integers(0, 3)),
 )
 
 
-@given(actions=st.lists(_ACTIONS, max_size=40), cells=st.integers(64, 160), seats=st.integers(1, 4))
-@settings(max_examples=150)
-def test_random_traffic_keeps_the_ledger(actions: list[tuple[object, ...]], cells: int, seats: int) -> None:
-    asyncio.run(_play(actions, cells, seats))
+@pytest.mark.parametrize("layout", ["unified", "split"])
+@pytest.mark.parametrize("speculation", ["on", "off"])
+@given(
+    actions=st.lists(_ACTIONS, max_size=40),
+    cells=st.integers(96, 200),
+    seats=st.integers(1, 4),
+    parks=st.booleans(),
+)
+@settings(max_examples=75)
+def test_random_traffic_keeps_the_ledger(
+    layout: str, speculation: str, actions: list[tuple[Any, ...]], cells: int, seats: int, parks: bool
+) -> None:
+    sizes = {"cells": cells * seats, "context": cells} if layout == "split" else {"cells": cells}
+    bench = Bench(
+        **sizes,
+        max_sessions=seats,
+        cached_sessions=2,
+        max_queue=8,
+        kv_layout=layout,
+        speculation=speculation,
+        parked_ram_mib=1 if parks else 0,
+    )
+    asyncio.run(_play(bench, actions))
 
 
-async def _play(actions: list[tuple[object, ...]], cells: int, seats: int) -> None:
-    bench = Bench(cells=cells, max_sessions=seats, cached_sessions=2, max_queue=8)
+async def _play(bench: Bench, actions: list[tuple[Any, ...]]) -> None:
+    cache, backend, scheduler = bench.core.scheduler.cache, bench.backend, bench.core.scheduler
     streams: list[TokenStream] = []
     for action in actions:
         _act(bench, streams, action)
-        assert bench.core.scheduler.cache.used <= cells
+        assert cache.used <= cache.cells
+    for sequence in [*scheduler.running, *scheduler.waiting]:
+        sequence.paused = False
     bench.run()
     for stream in streams:
         try:
@@ -45,29 +78,42 @@ async def _play(actions: list[tuple[object, ...]], cells: int, seats: int) -> No
             continue
         assert stream.finish_reason is not None
         assert ("abcdefghijklmnopqrstuvwxyz" * 8).startswith(text)
-    assert bench.backend.samplers == {}
-    assert bench.backend.used == bench.core.scheduler.cache.used == bench.core.scheduler.cache.idle_cells
-    for session in "abc":
+    assert backend.samplers == {}
+    assert backend.used == cache.used == cache.reclaimable()
+    for session in _SESSIONS[1:]:
+        assert session is not None
         bench.core.post(Forget(session))
     bench.run()
     bench.core.step()
-    assert bench.backend.used == 0
+    assert scheduler.parking.count == 0
+    while (moves := cache.evict()) is not None:  # what is left is pinned
+        scheduler._moves += moves
+    bench.core.step()
+    assert backend.used == cache.used == 0
 
 
-def _act(bench: Bench, streams: list[TokenStream], action: tuple[object, ...]) -> None:
+def _act(bench: Bench, streams: list[TokenStream], action: tuple[Any, ...]) -> None:
     match action:
-        case ("submit", int(length), session, int(limit)):
-            prompt = "x" * length
-            streams.append(
-                bench.submit(prompt, session_id=None if session is None else str(session), max_tokens=limit)
+        case ("submit", head, length, session, limit, priority):
+            stream = bench.submit(
+                "x" * length, system=head, session_id=session, max_tokens=limit, priority=priority
             )
-        case ("step", int(count)):
+            streams.append(stream)
+        case ("fork", count, length):
+            streams += [bench.submit("y" * length, max_tokens=10) for _ in range(count)]
+        case ("step", count):
             for _ in range(count):
                 bench.core.step()
-        case ("cancel", int(index)) if streams:
+        case ("cancel", index) if streams:
             streams[index % len(streams)].cancel()
-        case ("forget", str(session)):
+        case ("forget", session):
             bench.core.post(Forget(session))
-        case ("fault", StepStatus() as status, int(partial)):
+        case ("focus", session):
+            bench.core.post(Focus(session))
+        case ("pause", index) if running := bench.core.scheduler.running:
+            running[index % len(running)].paused = True
+        case ("bad state",):
+            bench.backend.bad_states += 1
+        case ("fault", status, partial):
             bench.backend.statuses.append(status)
             bench.backend.partial = partial

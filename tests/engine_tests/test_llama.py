@@ -4,54 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import pytest_asyncio
+from engine_tests.real import ask, backend_of, settle
 
 from engine import (
-    ChatMessage,
     Engine,
     EngineConfig,
     FinishReason,
-    GenerationRequest,
     PromptTooLong,
-    SamplingParams,
-    Timings,
 )
-from engine.llama import LlamaBackend
 
 CAPITAL = "Which city is the capital of France? Answer in one short sentence."
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@dataclass
-class Answer:
-    """A read stream."""
-
-    text: str
-    reason: FinishReason | None
-    timings: Timings
-    arrivals: list[float] = field(default_factory=list)
-
-
-async def ask(engine: Engine, *contents: str, session_id: str | None = None, **sampling: object) -> Answer:
-    """Send user and assistant messages in turns and read the answer."""
-    roles = ["user", "assistant"] * len(contents)
-    messages = [ChatMessage(role, text) for role, text in zip(roles, contents, strict=False)]  # type: ignore[arg-type]
-    params = SamplingParams(**({"max_tokens": 40, "temperature": 0.0} | sampling))  # type: ignore[arg-type]
-    stream = engine.submit(GenerationRequest(messages=messages, sampling=params, session_id=session_id))
-    arrivals: list[float] = []
-    text = ""
-    async for chunk in stream:
-        text += chunk.text
-        arrivals.append(asyncio.get_running_loop().time())
-    return Answer(text, stream.finish_reason, stream.timings, arrivals)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -60,18 +28,6 @@ async def engine(starter_model: Path) -> AsyncIterator[Engine]:
     config = EngineConfig(model_path=starter_model, max_sessions=8, context_tokens=4096)
     async with Engine(config) as engine:
         yield engine
-
-
-def backend_of(engine: Engine) -> LlamaBackend:
-    assert isinstance(engine._backend, LlamaBackend)
-    return engine._backend
-
-
-async def settle(engine: Engine) -> None:
-    """Wait until the engine is idle and its trims are done."""
-    while engine.stats().active or engine.stats().waiting:  # noqa: ASYNC110 - the engine has no such event
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
 
 
 async def test_it_answers(engine: Engine) -> None:
@@ -131,11 +87,11 @@ async def test_a_second_turn_finds_its_history_in_the_cache(engine: Engine, temp
 async def test_a_cached_history_gives_the_answer_of_a_cold_one(engine: Engine) -> None:
     first = await ask(engine, "Name three colours.", session_id="warm")
     warm = await ask(engine, "Name three colours.", first.text, "Name one more.", session_id="warm")
+    engine.forget("warm")
     cold = await ask(engine, "Name three colours.", first.text, "Name one more.")
     assert warm.timings.cached_tokens > 0
     assert cold.timings.cached_tokens == 0
     assert warm.text[:20] == cold.text[:20]
-    engine.forget("warm")
 
 
 async def test_the_same_seed_and_schedule_give_the_same_text(engine: Engine) -> None:
@@ -212,7 +168,7 @@ async def test_nothing_leaks(engine: Engine) -> None:
     await settle(engine)
     assert backend.state_bytes() == baseline
     assert [backend.resident(slot) for slot in range(32)] == [0] * 32
-    assert backend._samplers == {}
+    assert backend._sampler._samplers == {}
     assert engine.stats().kv_cells_used == 0
 
 
@@ -230,47 +186,3 @@ async def test_running_out_of_kv_fails_nobody(starter_model: Path) -> None:
         assert [answer.timings.completion_tokens for answer in answers] == [380] * 2
         assert small.stats().preempted > 0
         assert small.stats().requests_failed == 0
-
-
-Rows = dict[int, list[npt.NDArray[np.float32]]]
-
-
-class Recording(LlamaBackend):
-    """Keeps the logits each token was chosen from."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.rows: Rows = {}
-        super().__init__(*args, **kwargs)
-
-    def _sample(self, request_id: int, row: int) -> int:
-        self.rows.setdefault(request_id, []).append(self.logits(row).copy())
-        return super()._sample(request_id, row)
-
-
-def log_probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max()
-    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
-
-
-async def test_alone_and_batched_agree_where_the_margin_is_clear(starter_model: Path) -> None:
-    """Kernels round differently for other batch shapes: log-probabilities of the likely tokens agree within a
-    tolerance, and so do the tokens wherever the best two are further apart than that."""
-    tolerance = 1.0
-    config = EngineConfig(model_path=starter_model, max_sessions=4, context_tokens=2048)
-    async with Engine(config, load=Recording) as recorded:
-        questions = [f"Tell me something about the number {n}." for n in range(4)]
-        for question in questions:
-            await ask(recorded, question, max_tokens=24)
-        await asyncio.gather(*(ask(recorded, question, max_tokens=24) for question in questions))
-        rows = backend_of(recorded).rows  # type: ignore[attr-defined]
-    compared = 0
-    for number in range(1, 5):
-        for left, right in zip(rows[number], rows[number + 4], strict=False):
-            alone, batched = log_probabilities(left), log_probabilities(right)
-            likely = np.argsort(-alone)[:20]
-            assert np.abs(alone - batched)[likely].max() < tolerance
-            compared += 1
-            if alone.argmax() != batched.argmax():
-                assert alone[likely[0]] - alone[likely[1]] < tolerance
-                break
-    assert compared >= 20
