@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -25,6 +26,9 @@ from hypothesis.stateful import (
 
 from engine import parked_disk, parked_io
 from engine.parking import Parking
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 BLOCK = 1024
 RAM = 40 * BLOCK
@@ -519,6 +523,22 @@ def test_short_writes_are_continued(lot: Lot, monkeypatch: pytest.MonkeyPatch) -
     lot.settle()
     assert lot.parking.on_disk == 1
     assert lot.load("a") == state
+
+
+class Stingy(FileIO):
+    """Reads a few bytes at a time."""
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        return super().readinto(memoryview(buffer)[:100])
+
+
+def test_short_reads_are_continued(tmp_path: Path) -> None:
+    data = content("a", 1000)
+    (tmp_path / "file").write_bytes(bytes(50) + data)
+    piece = memoryview(bytearray(1000))
+    with Stingy(tmp_path / "file") as file:
+        parked_io._read_all(file, piece, 50)
+    assert piece == data
 
 
 def flip_a_bit(descriptor: int) -> None:
