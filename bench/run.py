@@ -38,6 +38,7 @@ JOBS = {
     "overhead": ("overhead.py",),
     "sampling": ("sampling.py",),
 }
+_ALONE = {"turns", "overhead", "sampling"}  # need no peer
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
 
@@ -132,7 +133,7 @@ def main() -> int:
     """Measure, print, keep; 1 when a benchmark failed."""
     options = parse()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if not (options.peers / "llama-server").is_file():
+    if set(options.only or JOBS) - _ALONE and not (options.peers / "llama-server").is_file():
         print(f"The peers are not in {options.peers}: run `make peers` first.", file=sys.stderr)
         return 1
     try:
