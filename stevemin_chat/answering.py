@@ -27,7 +27,7 @@ class Answering:
     """Lives on the event loop; what blocks runs in a thread.
 
     Attributes:
-        visible: the chat on the screen; what comes in another one is unread.
+        visible: the chat on the screen (see `look_at`); what comes in another one is unread.
         held: no new answers, because the model is being changed.
         engine_down: the engine stopped by itself; it has to be loaded again.
     """
@@ -47,6 +47,11 @@ class Answering:
     def ready(self) -> bool:
         """Whether there is a model to answer."""
         return self.runtime.engine is not None and not self.held and not self._closing
+
+    def look_at(self, chat: Chat | None) -> None:
+        """Make a chat the visible one; the engine serves it before those in the background."""
+        self.visible = chat
+        self.runtime.focus(chat.record.id if chat is not None and chat.record is not None else None)
 
     def start(self, chat: Chat) -> None:
         """Send what is queued, if the chat and the model are free."""
@@ -166,6 +171,8 @@ class Answering:
         if chat.record is None:
             chat.title = chat.title or title_from(text)
             chat.record = await asyncio.to_thread(self.runtime.memory.create_session, chat.title)
+            if chat is self.visible:
+                self.look_at(chat)  # only now is there a session to favour
             if chat.settings:
                 await self.configure(chat, **chat.settings)
             self._listener.chat_changed(chat)

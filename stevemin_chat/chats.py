@@ -82,7 +82,7 @@ class Chats(Answering):
             await self.runtime.delete_session(chat.record.id)
         self.all.remove(chat)
         if self.visible is chat:
-            self.visible = None
+            self.look_at(None)
         self._listener.chats_changed()
 
     def send(self, chat: Chat, text: str) -> None:

@@ -68,9 +68,9 @@ class EngineSection(_Section):
             raise ValueError(str(error)) from error
         return self
 
-    def for_model(self, model_path: Path) -> EngineConfig:
-        """These settings as the engine takes them."""
-        return EngineConfig(model_path=model_path, **self.model_dump())
+    def for_model(self, model_path: Path, *, parked_folder: Path | None = None) -> EngineConfig:
+        """These settings as the engine takes them; `parked_disk_mib` is about `parked_folder`."""
+        return EngineConfig(model_path=model_path, parked_folder=parked_folder, **self.model_dump())
 
 
 class SamplingSection(_Section):

@@ -61,6 +61,11 @@ class Paths:
         return self.data / "models"
 
     @property
+    def parked_dir(self) -> Path:
+        """For the KV caches of chats that had to leave the engine's memory."""
+        return self.cache / "parked"
+
+    @property
     def lock_file(self) -> Path:
         return self.data / "stevemin.lock"
 

@@ -63,6 +63,7 @@ class Runtime:
         self.last_model: str | None = None
         self.source = CurrentEngine(lambda: self.engine)
         self._engine_factory = engine_factory
+        self._focused: str | None = None
         self._changing = asyncio.Lock()
 
     @classmethod
@@ -138,6 +139,15 @@ class Runtime:
             model=self.model_name,
         )
 
+    def focus(self, session_id: str | None) -> None:
+        """Let a session be answered before the others, by this engine and by those loaded later.
+
+        Never blocks. None favours no session.
+        """
+        self._focused = session_id
+        if self.engine is not None:
+            self.engine.focus(session_id)
+
     async def delete_session(self, session_id: str) -> None:
         """Delete a session from the store and its cache from the engine."""
         await asyncio.to_thread(self.memory.delete_session, session_id)
@@ -174,13 +184,15 @@ class Runtime:
         return path
 
     async def _start_engine(self, name: str, path: Path, on_progress: Progress | None) -> ModelInfo:
-        engine = self._engine_factory(self.config.engine.for_model(path))
+        settings = self.config.engine.for_model(path, parked_folder=self.paths.parked_dir)
+        engine = self._engine_factory(settings)
         try:
             await engine.start(on_progress)
         except BaseException:
             await asyncio.shield(engine.close())
             raise
         self.engine = engine
+        engine.focus(self._focused)
         self.memory.counter = EngineCounter(engine)
         self.model_name = self.last_model = name
         return engine.info

@@ -175,7 +175,8 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         """Put a chat on the screen; what was typed in the other one stays there."""
         if self.chat is not None:
             self.chat.draft = self.prompt.text
-        self.chat = self.chats.visible = chat
+        self.chat = chat
+        self.chats.look_at(chat)
         self.prompt.put(chat.draft)
         self.chats_changed()
         self.chat_changed(chat)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 
 from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
 from textual.widgets import Input, Markdown, OptionList
 
-from memory import DiskFull
+from memory import DiskFull, SessionRecord
 from stevemin_chat.chat import ChatState
 from stevemin_chat.screens.chat import ChatScreen
 
@@ -57,6 +58,38 @@ async def test_coming_back_in_mid_answer_shows_all_and_streams_on(tmp_path: Path
         stream.end()
         await until(pilot, lambda: "after" in shown(screen))
         assert "while True:\n    one()\n    two()" in shown(screen), "still one code block"
+
+
+async def test_the_engine_is_told_which_chat_is_on_the_screen(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        engine = engine_of(screen)
+        first = (await ask(pilot, screen, "First")).request.session_id
+        assert engine.focused[-1] == first, "told before the request, when the chat got its session"
+        await pilot.press("ctrl+n")
+        assert engine.focused[-1] is None
+        second = (await ask(pilot, screen, "Second")).request.session_id
+        assert engine.focused[-1] == second != first
+        await pilot.press("alt+down")
+        await until(pilot, lambda: engine.focused[-1] == first)
+        await screen.chats.delete(screen.chats.all[1])
+        assert engine.focused[-1] is None
+
+
+async def test_a_chat_that_was_left_does_not_take_the_focus(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    go_on, create = Event(), runtime.memory.create_session
+
+    def late(title: str) -> SessionRecord:
+        go_on.wait()
+        return create(title)
+
+    runtime.memory.create_session = late  # type: ignore[assignment,method-assign]
+    async with running(runtime) as (pilot, screen):
+        await say(pilot, screen, "Hello")
+        await pilot.press("ctrl+n")
+        go_on.set()
+        await until(pilot, lambda: engine_of(screen).streams)
+        assert set(engine_of(screen).focused) == {None}
 
 
 async def test_each_chat_keeps_its_draft(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class FakeEngine:
         self.journal = journal
         self.name = config.model_path.stem
         self.forgotten: list[str] = []
+        self.focused: list[str | None] = []
         self.crash: Exception | None = None
 
     @property
@@ -55,6 +56,9 @@ class FakeEngine:
 
     def forget(self, session_id: str) -> None:
         self.forgotten.append(session_id)
+
+    def focus(self, session_id: str | None) -> None:
+        self.focused.append(session_id)
 
     def count_tokens(self, text: str) -> int:
         return len(text)
@@ -221,6 +225,26 @@ async def test_a_deleted_session_is_forgotten_by_the_engine(runtime: Runtime, mo
     assert cast(FakeEngine, runtime.engine).forgotten == [record.id]
 
 
+async def test_the_focus_outlives_the_engine(runtime: Runtime, models: dict[str, str]) -> None:
+    runtime.focus("early")
+    await runtime.load_model(models["one"])
+    first = cast(FakeEngine, runtime.engine)
+    assert first.focused == ["early"]
+    runtime.focus("later")
+    await runtime.load_model(models["two"])
+    assert first.focused == ["early", "later"]
+    assert cast(FakeEngine, runtime.engine).focused == ["later"]
+    runtime.focus(None)
+    assert cast(FakeEngine, runtime.engine).focused == ["later", None]
+
+
+async def test_the_engine_may_park_in_the_cache_folder(runtime: Runtime, models: dict[str, str]) -> None:
+    await runtime.load_model(models["one"])
+    folder = cast(FakeEngine, runtime.engine).config.parked_folder
+    assert folder is not None
+    assert folder.is_relative_to(runtime.paths.cache)
+
+
 async def test_opens_and_closes_twice(stevemin_home: Path) -> None:
     paths = Paths.resolve()
     for _ in range(2):
@@ -245,5 +269,5 @@ async def test_a_data_folder_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_real_engine_has_what_the_fake_has() -> None:
-    for name in ("start", "close", "submit", "forget", "count_tokens", "count_prompt", "info"):
+    for name in ("start", "close", "submit", "forget", "focus", "count_tokens", "count_prompt", "info"):
         assert hasattr(Engine, name)

@@ -98,6 +98,7 @@ class FakeEngine:
         self.config = config
         self.streams: list[FakeStream] = []
         self.forgotten: list[str] = []
+        self.focused: list[str | None] = []
         self.stats_now: EngineStats | None = None
         self.info = model_info(config.model_path)
 
@@ -131,6 +132,9 @@ class FakeEngine:
 
     def forget(self, session_id: str) -> None:
         self.forgotten.append(session_id)
+
+    def focus(self, session_id: str | None) -> None:
+        self.focused.append(session_id)
 
     def stats(self) -> EngineStats:
         return self.stats_now or EngineStats(active=len([s for s in self.streams if not s.done]))
