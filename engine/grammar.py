@@ -27,6 +27,7 @@ __all__ = ["Constraint", "GrammarCompiler"]
 
 _log = logging.getLogger(__name__)
 _LONGEST_SOURCE = 100_000  # characters
+_WHITESPACE = r" |\n {0,16}"  # enough for people to read; a model can write spaces without end
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)  # 100 MB of states at most
 
 
@@ -158,10 +159,14 @@ def _checked(name: str, source: str) -> str:
     if name == "grammar":
         return LLMatcher.grammar_from_lark(gbnf_to_lark(source))
     try:
-        json.loads(source)
+        schema = json.loads(source)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The JSON schema is not JSON: {error}.") from None
-    return LLMatcher.grammar_from_json_schema(source)
+    if schema is True:
+        source = "{}"
+    elif not isinstance(schema, dict):
+        raise InvalidRequest("The JSON schema must be an object, or true.")
+    return LLMatcher.grammar_from_json_schema(source, overrides={"whitespace_pattern": _WHITESPACE})
 
 
 def _sentence(error: str) -> str:
