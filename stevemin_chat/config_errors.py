@@ -16,6 +16,12 @@ from stevemin_chat.errors import ConfigFileError
 
 __all__ = ["setting_error", "syntax_error"]
 
+_REPLACED = {  # settings of earlier versions, and what took their place
+    "engine.prefill_tokens": (
+        "step_target_ms, the milliseconds that a step may take while somebody's answer is written"
+    ),
+}
+
 
 def syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigFileError:
     """Where the file stops being TOML."""
@@ -45,6 +51,8 @@ def setting_error(path: Path, text: str, error: ValidationError, model: type[Bas
 
 def _sentence(problem: ErrorDetails, keys: Sequence[str], model: type[BaseModel]) -> str:
     message, kind, given = problem["msg"], problem["type"], problem["input"]
+    if kind == "extra_forbidden" and (instead := _REPLACED.get(".".join(keys))):
+        return f"There is no such setting any more. Use {instead}."
     if kind == "extra_forbidden":
         known = _known(keys[:-1], model)
         near = difflib.get_close_matches(keys[-1], known, n=1)

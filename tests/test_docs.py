@@ -75,8 +75,9 @@ def test_every_setting_is_described(key: str) -> None:
 def test_defaults_are_told_as_they_are(section: type[EngineSection] | type[SamplingSection]) -> None:
     for name, field in section.model_fields.items():
         (told,) = re.findall(rf"^\| `{name}` \| ([^|]+) \|", SETTINGS, re.MULTILINE)
-        expected = {"auto": '`"auto"`', "None": "none", "()": "`[]`"}.get(
-            str(field.default), str(field.default)
+        value = field.default
+        expected = (
+            f'`"{value}"`' if isinstance(value, str) else {None: "none", (): "`[]`"}.get(value, str(value))
         )
         assert told == expected, name
 

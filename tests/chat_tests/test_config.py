@@ -34,7 +34,7 @@ def test_everything_can_be_set(file: Path) -> None:
         strategy = "full"
         system_prompt = "Be brief."
         theme = "nord"
-        engine = { max_sessions = 2, gpu_layers = 0, flash_attention = "off" }
+        engine = { max_sessions = 2, gpu_layers = 0, flash_attention = "on", kv_type = "q8_0" }
         [sampling]
         temperature = 0
         stop = ["\\n"]
@@ -45,7 +45,8 @@ def test_everything_can_be_set(file: Path) -> None:
     assert (config.model, config.strategy, config.system_prompt, config.theme) == (
         "qwen3-4b", "full", "Be brief.", "nord"
     )  # fmt: skip
-    assert config.engine.for_model(file).max_sessions == 2
+    engine = config.engine.for_model(file, parked_folder=Path("parked"))
+    assert (engine.max_sessions, engine.kv_type, engine.parked_folder) == (2, "q8_0", Path("parked"))
     assert config.sampling.params(max_tokens=3) == SamplingParams(
         temperature=0, stop=("\n",), seed=7, max_tokens=3
     )
@@ -84,6 +85,15 @@ def test_settings_cannot_be_changed_in_place() -> None:
         ("[engine]\nthreads = true", 2, "engine.threads", "must be a valid integer"),
         ("[engine]\nmax_sessions = 0", 2, "engine.max_sessions", "between 1 and 256"),
         ("[engine]\ncontext_tokens = 99", 2, "engine.context_tokens", "at least batch_tokens (512)"),
+        (
+            '[engine]\nflash_attention = "off"\nkv_type = "q4_0"',
+            3,
+            "engine.kv_type",
+            "q4_0 needs flash attention, but flash_attention is off",
+        ),
+        ('[engine]\nkv_type = "q5_1"', 2, "engine.kv_type", "'f16', 'q8_0' or 'q4_0', not 'q5_1'"),
+        ("[engine]\nparked_ram_mib = -1", 2, "engine.parked_ram_mib", "between 0 and"),
+        ("[engine]\nprefill_tokens = 64", 2, "engine.prefill_tokens", "any more. Use step_target_ms"),
         ("[engine]\na = 1\nb = 2", 2, "engine.a", "(1 more after this one.)"),
         ('model = "x"\r\nnope = 1', 2, "nope", "no such setting"),
         ("a = 1\nmodel = \n", 2, None, "not valid TOML: Invalid value (column 9)"),
