@@ -115,9 +115,10 @@ def _overhead(result: Results) -> Iterator[Line]:
 
 
 def _sampling(result: Results) -> Iterator[Line]:
-    what = f"Choosing tokens, {result['rows']} rows of {result['vocabulary']:,}"
-    peer = f"{result['serial_ms']:.1f} ms (llama_sampler_sample)"
-    yield Line(what, f"{result['ours_ms']:.1f} ms", peer, result["ratio"], Bar(0.6, False))
+    for r in result["rows"]:
+        what = f"Choosing tokens, {r['rows']} rows of {r['vocabulary']:,}"
+        peer = f"{r['llama_sampler_sample_ms']:.1f} ms (llama_sampler_sample)"
+        yield Line(what, f"{r['ours_ms']:.1f} ms", peer, r["ratio"], Bar(0.6, False))
 
 
 _MAKERS = {

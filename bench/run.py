@@ -36,17 +36,22 @@ JOBS = {
     "prefixes": ("prefixes.py",),
     "turns": ("turns.py",),
     "overhead": ("overhead.py",),
-    "sampling": ("sampling.py",),
+    "sampling": ("sampling.py", "--vocabularies", "151936", "--rows", "64"),
 }
 _ALONE = {"turns", "overhead", "sampling"}  # need no peer
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+
+
+def rounds(options: argparse.Namespace) -> int:
+    """How often each side runs."""
+    return 1 if options.quick else int(options.rounds)
 
 
 def arguments(name: str, options: argparse.Namespace) -> list[str]:
     """The command line of one benchmark."""
     script, *rest = JOBS[name]
     command = [sys.executable, str(FOLDER / script), "--json", *rest]
-    command += ["--quick"] if options.quick else ["--rounds", str(options.rounds)]
+    command += ["--rounds", str(rounds(options))]
     if name == "sampling":
         return command
     command += ["--peers", str(options.peers)]
@@ -138,7 +143,7 @@ def main() -> int:
         return 1
     try:
         results, failed = run_all(options)
-        fresh = document(results, 1 if options.quick else options.rounds)
+        fresh = document(results, rounds(options))
         if options.out:
             keep(options.out, fresh)
     except KeyboardInterrupt:
