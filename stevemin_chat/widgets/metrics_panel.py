@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
@@ -88,9 +88,23 @@ def _batch(stats: EngineStats | None) -> Content:
         _row("queue", str(stats.waiting)),
         _row("requests", f"{stats.requests_per_second:.2f}/s"),
         _row("prefix hits", hits),
+        *_seldom(stats),
         _row("KV cells", f"{stats.kv_cells_used:,} of {stats.kv_cells_total:,}"),
         _bar(share),
     )
+
+
+def _seldom(stats: EngineStats) -> Iterator[Content]:
+    """Rows that are there only when they say something."""
+    if stats.drafted_tokens:
+        yield _row("guessed right", _percent(100 * stats.accepted_tokens / stats.drafted_tokens))
+    if stats.steps:
+        yield _row("engine overhead", f"{100 * stats.overhead:.1f} %")
+    if stats.paused:
+        yield _row("paused", str(stats.paused))
+    if stats.parked:
+        on_disk = f", {stats.parked_on_disk} on disk" if stats.parked_on_disk else ""
+        yield _row("parked chats", f"{stats.parked}{on_disk}")
 
 
 def _this_chat(now: Figures) -> Content:

@@ -203,6 +203,13 @@ def busy_stats(*session_ids: str) -> EngineStats:
         itl_p95_s=0.041,
         itl_p99_s=0.055,
         prefix_hit_rate=0.83,
+        steps=4321,
+        overhead=0.006,
+        drafted_tokens=500,
+        accepted_tokens=310,
+        paused=1,
+        parked=12,
+        parked_on_disk=3,
         requests=requests,
     )
 
