@@ -21,6 +21,7 @@ Rows: TypeAlias = npt.NDArray[np.float32]
 _BLOCK = 128  # tokens whose maximum is taken first
 _BLOCKS_PER_TOKEN = 4  # blocks there should be for each token that is looked for
 _LEAST_BLOCK = 8  # with smaller blocks, copying everything is as fast
+_LARGEST = 1e28  # logit
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 
 
@@ -76,15 +77,16 @@ class CandidateArray:
         """Run a chain over the `count` likeliest tokens of a row, or over all where `count` is 0.
 
         The chain ends in a sampler that selects, and is advanced by one draw. A row with nothing to choose
-        from (NaN or infinite logits only) gives its argmax without the chain.
+        from (its best logit is NaN or infinite) gives its argmax without the chain.
         """
         if count:
             tokens, logits = top_tokens(row, count)
             size, best = tokens.size, float(logits[0]) if tokens.size else math.nan
         else:
             size, best = row.size, float(row.max())
-        # A NaN would break the order that std::sort relies on, and an infinity makes every probability NaN.
-        if not math.isfinite(best):
+        # A NaN would break the order that std::sort relies on. What becomes infinite after penalties and
+        # temperature makes every probability NaN, and `dist` aborts the process.
+        if not -_LARGEST < best < _LARGEST:
             return int(row.argmax())
         if size > self._capacity:
             self._grow(self._vocab_size)

@@ -118,7 +118,7 @@ class _Parser:
         while self._peek() != '"':
             characters.append(f"/{_written(self._character())}/")
         self._at += 1
-        return f"({' '.join(characters)})" if characters else '""'
+        return " ".join(characters) or '""'
 
     def _class(self) -> str:
         sign = "^" if self._peek() == "^" else ""

@@ -139,11 +139,8 @@ class _Matched:
 
     def mask(self) -> npt.NDArray[np.bool_]:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        mask = np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
-        if self._matcher.is_stopped() or not mask.any():
-            mask[:] = False
-            mask[self._eog_tokens] = True
-        return mask
+        # A matcher that has stopped, with an error too, gives the end-of-turn tokens.
+        return np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
 
     def accept(self, token: int) -> None:
         if not self._matcher.is_stopped() and not self._matcher.consume_token(token):

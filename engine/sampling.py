@@ -7,8 +7,18 @@ from dataclasses import dataclass
 
 from engine.types import SamplingParams
 
-__all__ = ["SamplerStage", "chain_stages", "is_greedy", "preselected", "resolve_seed", "uses_penalties"]
+__all__ = [
+    "SEEDS",
+    "SamplerStage",
+    "chain_stages",
+    "is_greedy",
+    "preselected",
+    "resolve_seed",
+    "uses_penalties",
+]
 
+# Below this the likeliest token is certain anyhow, and dividing by it can overflow: llama.cpp then aborts.
+_COLDEST = 1e-6
 SEEDS = 2**32 - 1  # one more would be LLAMA_DEFAULT_SEED, which means "random"
 
 
@@ -33,7 +43,7 @@ def uses_penalties(params: SamplingParams) -> bool:
 
 def is_greedy(params: SamplingParams) -> bool:
     """Whether the likeliest token is taken as it is, so that an argmax over the logits will do."""
-    return (params.temperature <= 0 or params.top_k == 1) and not uses_penalties(params)
+    return (params.temperature < _COLDEST or params.top_k == 1) and not uses_penalties(params)
 
 
 def preselected(params: SamplingParams) -> int:
@@ -42,7 +52,7 @@ def preselected(params: SamplingParams) -> int:
     Penalties that only lower logits move at most as many tokens as they look at: of the k + n likeliest, k
     stay where they are, above every token outside.
     """
-    count = 1 if params.temperature <= 0 else params.top_k
+    count = 1 if params.temperature < _COLDEST else params.top_k
     if not count or not uses_penalties(params):
         return count
     lowering = params.repetition_penalty >= 1 and min(params.presence_penalty, params.frequency_penalty) >= 0
@@ -59,7 +69,7 @@ def chain_stages(params: SamplingParams, *, seed: int, vocab_size: int) -> tuple
     if uses_penalties(params):
         penalties = (params.repetition_penalty, params.frequency_penalty, params.presence_penalty)
         stages.append(SamplerStage("penalties", (vocab_size, params.penalty_last_n, *penalties)))
-    if params.temperature <= 0:
+    if params.temperature < _COLDEST:
         return (*stages, SamplerStage("greedy"))
     if params.top_k:
         stages.append(SamplerStage("top_k", (params.top_k,)))

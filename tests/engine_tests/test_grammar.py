@@ -342,7 +342,7 @@ def test_a_converted_grammar_keeps_its_names_apart() -> None:
     lark = gbnf_to_lark('root ::= x-y xY XY\nx-y ::= "a"\nxY ::= "b"\nXY ::= "c"')
     assert lark.splitlines()[1:] == [
         "start: r1 r2 r3",
-        r"r1: (/\u{61}/)",
-        r"r2: (/\u{62}/)",
-        r"r3: (/\u{63}/)",
+        r"r1: /\u{61}/",
+        r"r2: /\u{62}/",
+        r"r3: /\u{63}/",
     ]
