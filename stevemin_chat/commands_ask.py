@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -56,6 +57,14 @@ def ask(
     stop: Annotated[
         list[str] | None, typer.Option("--stop", help="End the answer before this text. May be repeated.")
     ] = None,
+    json_schema: Annotated[
+        Path | None,
+        typer.Option("--json-schema", help="Answer in JSON that the schema in this file allows."),
+    ] = None,
+    grammar: Annotated[
+        Path | None,
+        typer.Option("--grammar", help="Answer in the language of the GBNF grammar in this file."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document with text, timings, context.")
     ] = False,
@@ -74,7 +83,9 @@ def ask(
         "stop": tuple(stop) if stop else None,
     }
     from stevemin_chat.asking import Question, run_question
+    from stevemin_chat.constraint_files import read_constraint
 
+    sampling |= read_constraint(json_schema, grammar)
     question = Question(
         text=_whole_prompt(prompt),
         model=model,

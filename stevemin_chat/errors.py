@@ -4,6 +4,7 @@
     ├── UsageProblem         a command was called in a way that cannot work
     ├── Declined             the person said no
     ├── ConfigFileError      the settings file cannot be used
+    ├── InputFileError       a file named on the command line cannot be used
     ├── AlreadyRunning       another chat holds the data folder
     ├── NoModelLoaded        an answer was asked for while no model is loaded
     ├── ModelSwitchFailed    the new model could not be loaded; says what became of the old one
@@ -32,6 +33,7 @@ __all__ = [
     "HubError",
     "HubRefused",
     "HubUnreachable",
+    "InputFileError",
     "ModelSwitchFailed",
     "NoModelLoaded",
     "UsageProblem",
@@ -67,6 +69,10 @@ class ConfigFileError(ChatAppError):
         self.file, self.key, self.line, self.what = file, key, line, what
         where = f"{file}, line {line}" if line else str(file)
         super().__init__(f"{where}: {key}: {what}" if key else f"{where}: {what}")
+
+
+class InputFileError(ChatAppError):
+    """A file named on the command line cannot be used."""
 
 
 class AlreadyRunning(ChatAppError):

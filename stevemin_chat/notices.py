@@ -64,6 +64,7 @@ _TITLES: dict[type[BaseException], str] = {
     ChatError: "Not sent",
     app.UsageProblem: "Wrong usage",
     app.ConfigFileError: "Settings not usable",
+    app.InputFileError: "File not usable",
     app.AlreadyRunning: "Already running",
     app.NoModelLoaded: "No model loaded",
     app.ModelSwitchFailed: "Model not loaded",

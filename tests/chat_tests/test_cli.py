@@ -13,6 +13,8 @@ from chat_tests.loopback_hub import LoopbackHub
 
 from memory import Memory
 from stevemin_chat import download
+from stevemin_chat.asking import Question
+from stevemin_chat.config import Config
 from stevemin_chat.paths import Paths
 from stevemin_chat.terminal import print_answer
 
@@ -54,6 +56,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
         (["ask", "hi", "--max-tokens", "many"], "Invalid value for '--max-tokens'"),
         (["ask", "hi", "--temperature", "9"], "temperature must be between 0 and 5, not 9"),
         (["ask", "hi", "--context", "slidng"], "no context strategy 'slidng'. Choose one of:"),
+        (["ask", "hi", "--json-schema", "a", "--grammar", "b"], "either --json-schema or --grammar"),
         (["ask", "hi", "-s", " "], "needs a title or an id"),
         (["ask"], "There is no question"),
         (["ask", "  "], "There is no question"),
@@ -341,6 +344,55 @@ def test_doctor_where_nothing_can_be_written(cli: Cli, monkeypatch: pytest.Monke
     ran = cli("doctor")
     assert ran.code == 1
     assert "fail  Data folder: /proc/stevemin/data cannot be written to" in ran.out
+
+
+# ask
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "words"),
+    [
+        ("--json-schema", None, "cannot be read (No such file or directory)"),
+        ("--grammar", None, "cannot be read (No such file or directory)"),
+        ("--json-schema", b'{"type": "object",\n}', "is not JSON: "),
+        ("--json-schema", b"", "is not JSON: "),
+        ("--json-schema", b"[" * 100_000, "is not JSON: "),
+        ("--json-schema", b"9" * 5000, "is not JSON: "),
+        ("--grammar", b'root ::= "gr\xfcn"', "is not UTF-8 text"),
+    ],
+    ids=["no schema", "no grammar", "comma", "empty", "deep", "large", "latin-1"],
+)
+def test_a_form_for_the_answer_that_is_none(
+    cli: Cli, tmp_path: Path, option: str, content: bytes | None, words: str
+) -> None:
+    file = tmp_path / "form"
+    if content is not None:
+        file.write_bytes(content)
+    cli("ask", "hi", option, str(file)).failed(str(file), words)
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "text"),
+    [
+        ("--json-schema", "json_schema", '{"type": "integer"}\n'),
+        ("--grammar", "grammar", 'root ::= "ja" | "nein, schön"\n'),
+    ],
+    ids=["schema", "grammar"],
+)
+def test_the_form_of_the_answer_goes_to_the_engine_as_it_is(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, field: str, text: str
+) -> None:
+    asked: list[Question] = []
+
+    def answer(question: Question) -> int:
+        asked.append(question)
+        return 0
+
+    monkeypatch.setattr("stevemin_chat.asking.run_question", answer)
+    file = tmp_path / "form"
+    file.write_text(f"\ufeff{text}", encoding="utf-8")
+    assert cli("ask", "hi", option, str(file)).code == 0
+    assert getattr(Config().sampling.params(**asked[0].sampling), field) == text
 
 
 # What goes to a terminal
