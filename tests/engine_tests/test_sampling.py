@@ -141,7 +141,7 @@ def test_ties_lose_no_candidate() -> None:
 def test_a_broken_row_gives_a_token(fill: Any, count: int) -> None:
     row = np.random.default_rng(0).standard_normal(8192, np.float32)
     fill(row)
-    params = SamplingParams(seed=1, top_k=count, temperature=0.01)
+    params = SamplingParams(seed=1, top_k=count, temperature=0.01, top_p=1.0, min_p=0.0)
     chain = build_chain(chain_stages(params, seed=1, vocab_size=row.size))
     array = CandidateArray(row.size)
     assert all(0 <= array.draw(chain, row, count) < row.size for _ in range(3))
@@ -202,7 +202,7 @@ def test_a_temperature_next_to_nothing_is_greedy() -> None:
     rows = np.random.default_rng(7).standard_normal((1, 4096), np.float32) * 30
     for penalty in (1.0, 1.1):
         sampler = sampler_for(4096)
-        params = SamplingParams(seed=1, temperature=1e-40, repetition_penalty=penalty)
+        params = SamplingParams(seed=1, temperature=1e-40, repetition_penalty=penalty, top_p=1.0, min_p=0.0)
         sampler.open(1, params, [])
         assert sampler.sample(rows, [one_row(1)]) == {1: (int(rows.argmax()),)}
         sampler.close_all()
