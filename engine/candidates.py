@@ -84,8 +84,8 @@ class CandidateArray:
             size, best = tokens.size, float(logits[0]) if tokens.size else math.nan
         else:
             size, best = row.size, float(row.max())
-        # A NaN would break the order that std::sort relies on. What becomes infinite after penalties and
-        # temperature makes every probability NaN, and `dist` aborts the process.
+        # A NaN breaks the order that std::sort relies on, which has crashed the process. What penalties and
+        # temperature make infinite turns every probability into NaN, and `dist` takes the unlikeliest token.
         if not -_LARGEST < best < _LARGEST:
             return int(row.argmax())
         if size > self._capacity:

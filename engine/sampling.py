@@ -17,7 +17,7 @@ __all__ = [
     "uses_penalties",
 ]
 
-# Below this the likeliest token is certain anyhow, and dividing by it can overflow: llama.cpp then aborts.
+# Below this the likeliest token is certain anyhow, and dividing by it can overflow, which makes NaNs.
 _COLDEST = 1e-6
 SEEDS = 2**32 - 1  # one more would be LLAMA_DEFAULT_SEED, which means "random"
 
