@@ -50,6 +50,7 @@ class Engine:
         self._core: EngineCore | None = None
         self._backend: Backend | None = None
         self._prepare = ThreadPoolExecutor(1, thread_name_prefix="engine-prepare")  # one keeps the order
+        self._compile = ThreadPoolExecutor(1, thread_name_prefix="engine-compile")  # which takes longer
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -104,7 +105,8 @@ class Engine:
         """
         self._running()
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
-        self._prepare.submit(self._encode, request, stream, perf_counter())
+        threads = self._compile if request.sampling.is_constrained else self._prepare
+        threads.submit(self._encode, request, stream, perf_counter())
         return stream
 
     def candidates(self, request: GenerationRequest, count: int) -> list[TokenStream]:
@@ -169,7 +171,8 @@ class Engine:
         self._core = self._backend = None
         if worker is not None:
             await asyncio.to_thread(worker.stop)
-        self._prepare.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._prepare, self._compile):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 
     def _resume(self, stream: TokenStream) -> None:
         if self._core is not None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from contextlib import ExitStack
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from engine.batch import BatchArrays
 from engine.chat_template import ChosenTemplate, choose_template
 from engine.config import EngineConfig
 from engine.fit import check_memory
-from engine.grammar import Constraint
+from engine.grammar import Constraint, GrammarCompiler
 from engine.llama_info import cell_bytes, description, metadata, rolls_back
 from engine.llama_loading import check_kind, load_model, make_context, offloaded_layers, raw_batch
 from engine.llama_memory import LlamaMemory
@@ -134,8 +135,17 @@ class LlamaBackend:
     # Sampling
 
     def constrain(self, params: SamplingParams) -> Constraint | None:
-        """Compile a request's grammar or JSON schema."""
-        return None
+        """Compile a request's grammar or JSON schema; the first one reads the whole vocabulary."""
+        return self._grammars.compile(params) if params.is_constrained else None
+
+    @cached_property
+    def _grammars(self) -> GrammarCompiler:
+        return GrammarCompiler(
+            vocab_size=self._vocab.size,
+            pieces=self._vocab.piece,
+            tokenize=self._vocab.tokenize,
+            eog_tokens=self._vocab.eog_tokens(),
+        )
 
     def open_sampler(
         self,

@@ -58,6 +58,11 @@ class LlamaVocab:
             known = self._eog[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
         return known
 
+    def eog_tokens(self) -> list[int]:
+        """All tokens that end the model's turn; slow, it asks for each token of the vocabulary."""
+        with self._alive():
+            return [token for token in range(self.size) if self.is_eog(token)]
+
     def close(self) -> None:
         """Refuse everything from now on; waits for whoever tokenises."""
         with self._lock:

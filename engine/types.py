@@ -103,6 +103,11 @@ class SamplingParams:
     json_schema: str | None = None
     grammar: str | None = None
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a grammar or schema says what the answer may be."""
+        return self.json_schema is not None or self.grammar is not None
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", tuple(self.stop))
         _check("temperature", self.temperature, 0.0, 5.0)

@@ -1,0 +1,155 @@
+"""2,000 requests of random length with random cancels and forks: afterwards everything is as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import threading
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from engine_tests.real import backend_of, read, request, settle
+
+from bench.make_model import SHAPES, write
+from engine import Engine, EngineConfig, FinishReason, TokenStream
+
+_REQUESTS = 2_000
+_WORDS = [
+    "the",
+    "sea",
+    "keeps",
+    "its",
+    "own",
+    "time",
+    "and",
+    "no",
+    "lamp",
+    "burns",
+    "for",
+    "ever",
+    "in",
+    "a",
+    "tower",
+    "of",
+    "stone",
+]
+_HEADS = ["", "You keep a lighthouse. " * 8, "You are a ship. " * 20]
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of random weights and the starter model's tokeniser: real llama.cpp, little computing."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    write(path, SHAPES["tiny"], "q4_0", "tiny")
+    return path
+
+
+class Traffic:
+    """Submits, cancels and reads at random, a few dozen at a time."""
+
+    def __init__(self, engine: Engine, seed: int) -> None:
+        self._engine = engine
+        self._random = random.Random(seed)
+        self._room = asyncio.Semaphore(48)
+        self.ends: Counter[FinishReason | None] = Counter()
+
+    async def run(self, count: int) -> None:
+        """So many requests, all read to their end."""
+        async with asyncio.TaskGroup() as tasks:
+            sent = 0
+            while sent < count:
+                forks = self._random.choice([1, 1, 1, 1, 1, 2, 3])
+                for _ in range(forks):
+                    await self._room.acquire()
+                for stream in self._submit(forks):
+                    tasks.create_task(self._read(stream))
+                sent += forks
+
+    def _submit(self, forks: int) -> list[TokenStream]:
+        r = self._random
+        number = r.randrange(40)
+        session = r.choice([None, f"s{number}"])
+        history = f"Chat {number}. " * 12 if session else ""
+        text = history + " ".join(r.choices(_WORDS, k=r.choice([3, 10, 40, 120])))
+        what = request(
+            text,
+            system=r.choice(_HEADS),
+            session_id=session,
+            max_tokens=r.choice([1, 3, 8, 30]),
+            temperature=r.choice([0.0, 0.8]),
+            ignore_eos=True,
+        )
+        if session is not None and r.random() < 0.05:
+            self._engine.forget(session)
+        self._engine.focus(session)
+        return self._engine.candidates(what, forks)
+
+    async def _read(self, stream: TokenStream) -> None:
+        patience = self._random.choice([None, None, None, 0.0, 0.01, 0.1])
+        if patience is not None:
+            asyncio.get_running_loop().call_later(patience, stream.cancel)
+        answer = await read(stream)
+        self.ends[answer.reason] += 1
+        self._room.release()
+
+
+@pytest.mark.parametrize("layout", ["unified", "split"])
+async def test_soak(tiny_model: Path, layout: str) -> None:
+    config = EngineConfig(
+        model_path=tiny_model,
+        max_sessions=8,
+        cached_sessions=8,
+        context_tokens=4096 if layout == "split" else 1536,
+        kv_layout=layout,  # type: ignore[arg-type]
+        speculation="on",
+        parked_ram_mib=2,
+        parked_disk_mib=64,
+        parked_folder=tiny_model.parent,
+    )
+    process = psutil.Process()
+    async with Engine(config) as engine:
+        await Traffic(engine, 0).run(_REQUESTS // 10)
+        baseline = await _baseline(engine)
+        files, memory = process.num_fds(), _memory(process)
+        traffic = Traffic(engine, 1)
+        await traffic.run(_REQUESTS // 2)
+        await settle(engine)
+        middle = _memory(process)
+        await traffic.run(_REQUESTS // 2)
+        assert await _baseline(engine) == baseline
+        stats = engine.stats()
+        assert traffic.ends.total() >= _REQUESTS
+        assert traffic.ends[FinishReason.LENGTH] > _REQUESTS / 3
+        assert traffic.ends[FinishReason.CANCELLED] > _REQUESTS / 20
+        assert stats.requests_failed == 0
+        assert min(stats.evicted, stats.restored, stats.cached_tokens, stats.accepted_tokens) > 0
+        assert process.num_fds() == files
+        assert _memory(process) - middle < max(8 << 20, (middle - memory) // 2), "memory keeps growing"
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("engine", "sample", "park"))]
+
+
+async def _baseline(engine: Engine) -> tuple[int, list[int]]:
+    """The leak oracle with nothing kept: size of the context's state, and each slot's tokens."""
+    await settle(engine)
+    for number in range(40):
+        engine.forget(f"s{number}")
+    await settle(engine)
+    assert engine.stats().parked == 0
+    assert engine._core is not None
+    cache = engine._core.scheduler.cache
+    while (evicted := cache.evict()) is not None:  # what is left is pinned
+        engine._core.scheduler._moves += evicted
+    engine.forget("nobody")  # wakes the engine
+    await settle(engine)
+    assert cache.used == 0
+    backend = backend_of(engine)
+    return backend.state_bytes(), [backend.resident(slot) for slot in range(engine.config.sequences)]
+
+
+def _memory(process: psutil.Process) -> int:
+    gc.collect()
+    return int(process.memory_info().rss)
