@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -162,7 +163,36 @@ def test_a_model_without_a_template_is_said_to_have_none(cli: Cli, gemma_model: 
     assert "template" in ran.err
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_an_answer_keeps_to_the_form_that_it_was_given(cli: Cli, tmp_path: Path, seed: int) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["rot", "grün"]}, "sure": {"type": "boolean"}},
+        "required": ["colour", "sure"],
+        "additionalProperties": False,
+    }
+    form = tmp_path / "form"
+    form.write_text(json.dumps(schema))
+    answer = cli("ask", "Sing a song.", "--json-schema", str(form), "--seed", str(seed)).json
+    assert sorted(answer) == ["colour", "sure"]
+    assert answer["colour"] in ("rot", "grün")
+    form.write_text('root ::= "4" [2-5] | "drei"')
+    assert cli("ask", "Sing a song.", "--grammar", str(form), "--seed", str(seed)).out.strip() in (
+        "42", "43", "44", "45", "drei"
+    )  # fmt: skip
+
+
 # Bad input
+
+
+def test_a_form_that_no_answer_can_have(cli: Cli, tmp_path: Path) -> None:
+    form = tmp_path / "form"
+    form.write_text('root ::= "yes" |\n  maybe')
+    cli("ask", "hi", "--grammar", str(form)).failed("no rule 'maybe' (line 2)")
+    form.write_text('{"type": "strng"}')
+    cli("ask", "hi", "--json-schema", str(form)).failed("The JSON schema cannot be used", "strng")
+    form.write_text("")
+    cli("ask", "hi", "--grammar", str(form)).failed("The grammar is empty")
 
 
 def test_models_that_are_none(cli: Cli, tmp_path: Path, starter_model: Path) -> None:
