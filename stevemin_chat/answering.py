@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineClosed
 from memory import StoreError
-from stevemin_chat.chat import Chat, ChatsListener, ChatState, title_from
+from stevemin_chat.chat import Chat, ChatsListener, ChatState
 from stevemin_chat.entries import Entry
 from stevemin_chat.sanitize import sanitize
 
@@ -21,6 +21,7 @@ __all__ = ["Answering"]
 
 _PATIENCE = 3.0  # seconds that a stopped answer gets to be stored
 _ORDER = list(ChatState)
+_NO_TITLE = "New chat"  # nothing in the first message can be seen
 
 
 class Answering:
@@ -169,8 +170,9 @@ class Answering:
 
     async def _stored(self, chat: Chat, text: str) -> SessionRecord:
         if chat.record is None:
-            chat.title = chat.title or title_from(text)
-            chat.record = await asyncio.to_thread(self.runtime.memory.create_session, chat.title)
+            memory = self.runtime.memory
+            chat.title = chat.title or memory.title_from(sanitize(text)) or _NO_TITLE
+            chat.record = await asyncio.to_thread(memory.create_session, chat.title)
             if chat is self.visible:
                 self.look_at(chat)  # only now is there a session to favour
             if chat.settings:

@@ -7,16 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stevemin_chat.sanitize import sanitize
-
 if TYPE_CHECKING:
     from memory import ContextReport, SessionRecord
     from stevemin_chat.entries import Entry
     from stevemin_chat.session import ChatSession
 
-__all__ = ["Chat", "ChatState", "ChatsListener", "title_from"]
-
-_TITLE_LENGTH = 48  # characters
+__all__ = ["Chat", "ChatState", "ChatsListener"]
 
 
 class ChatState(Enum):
@@ -105,11 +101,3 @@ class ChatsListener(Protocol):
 
     def chat_failed(self, chat: Chat, error: Exception) -> None:
         """An answer failed."""
-
-
-def title_from(text: str) -> str:
-    """A title out of a first message."""
-    line = " ".join(sanitize(text).split())
-    if len(line) <= _TITLE_LENGTH:
-        return line or "Untitled"
-    return line[: _TITLE_LENGTH - 1].rsplit(" ", 1)[0] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Event
 
+import pytest
 from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
 from textual.widgets import Input, Markdown, OptionList
 
@@ -90,6 +91,27 @@ async def test_a_chat_that_was_left_does_not_take_the_focus(tmp_path: Path) -> N
         go_on.set()
         await until(pilot, lambda: engine_of(screen).streams)
         assert set(engine_of(screen).focused) == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        (
+            "\x1b[31mHow long does the dough rest,\nand in which bowl?",
+            "How long does the dough rest, and in…",
+        ),
+        ("\ue000", "New chat"),
+    ],
+    ids=["long", "nothing to see"],
+)
+async def test_a_chat_is_called_by_its_first_message(tmp_path: Path, text: str, title: str) -> None:
+    runtime = make_runtime(tmp_path)
+    async with running(runtime) as (pilot, screen):
+        assert screen.chat is not None
+        screen.send(screen.chat, text)
+        await until(pilot, lambda: engine_of(screen).streams)
+        assert screen.chat.title == title
+        assert [record.title for record in runtime.memory.sessions()] == [title]
 
 
 async def test_each_chat_keeps_its_draft(tmp_path: Path) -> None:
