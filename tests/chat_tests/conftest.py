@@ -1,0 +1,17 @@
+"""What the tests of the application share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chat_tests.fake_source import WordCounter
+
+from memory import Memory
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    with Memory(tmp_path / "chat.db", counter=WordCounter()) as memory:
+        yield memory
