@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from engine.llamacpp import lib
 
-__all__ = ["CandidateArray", "Rows", "top_pays", "top_tokens"]
+__all__ = ["CandidateArray", "Rows", "is_samplable", "top_pays", "top_tokens"]
 
 Rows: TypeAlias = npt.NDArray[np.float32]
 _BLOCK = 128  # tokens whose maximum is taken first
@@ -23,6 +23,15 @@ _BLOCKS_PER_TOKEN = 4  # blocks there should be for each token that is looked fo
 _LEAST_BLOCK = 8  # with smaller blocks, copying everything is as fast
 _LARGEST = 1e28  # logit
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
+
+
+def is_samplable(best: float) -> bool:
+    """Whether llama.cpp can be trusted with a row, of which this is the largest logit.
+
+    A NaN breaks the order that std::sort relies on, which has crashed the process. What penalties and
+    temperature make infinite turns every probability into NaN, and `dist` takes the unlikeliest token.
+    """
+    return -_LARGEST < best < _LARGEST
 
 
 def top_pays(vocab_size: int, count: int) -> bool:
@@ -84,9 +93,7 @@ class CandidateArray:
             size, best = tokens.size, float(logits[0]) if tokens.size else math.nan
         else:
             size, best = row.size, float(row.max())
-        # A NaN breaks the order that std::sort relies on, which has crashed the process. What penalties and
-        # temperature make infinite turns every probability into NaN, and `dist` takes the unlikeliest token.
-        if not -_LARGEST < best < _LARGEST:
+        if not is_samplable(best):
             return int(row.argmax())
         if size > self._capacity:
             self._grow(self._vocab_size)

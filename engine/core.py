@@ -119,11 +119,8 @@ class EngineCore:
         self.fail_all(EngineClosed("The engine was closed while this answer was being generated."))
 
     def _drain(self) -> None:
-        while True:
-            try:
-                self._handle(self._inbox.get_nowait())
-            except Empty:
-                return
+        while not self._inbox.empty():  # nobody else takes anything out
+            self._handle(self._inbox.get_nowait())
 
     def _handle(self, command: Command | None) -> None:
         match command:

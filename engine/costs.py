@@ -6,7 +6,9 @@ from bisect import bisect_left
 
 __all__ = ["StepCosts"]
 
-_CHUNK = 16  # prefill chunks are multiples of this, so that llama.cpp can reuse its compute graph
+_CHUNK = (
+    8  # prefill chunks are multiples of this; coarser ones miss the target by more than equal shapes save
+)
 _WARM_UP = 3  # first steps also load kernels and pages: the cheapest of them is believed
 _NOISE = 0.02  # variance of one step's time, as a share of its square
 _DRIFT = 0.0026  # variance that a cost gains from step to step; with _NOISE, a gain of 0.3 in the long run
@@ -73,13 +75,13 @@ class StepCosts:
     def prefill_budget(self, decodes: int, most: int) -> int:
         """Prompt tokens that a step with so many decodes may compute to stay near the target.
 
-        A multiple of 16 and at least 16, unless `most` is less; all of `most` when nobody decodes.
+        A multiple of 8 and at least 8, unless `most` is less; all of `most` when nobody decodes.
         """
         if not decodes:
             return most
         fitting = (self._target_s - self.decode_s(decodes)) / self.token_s
-        budget = int(min(max(fitting, _CHUNK), most))
-        return budget if budget < _CHUNK else budget // _CHUNK * _CHUNK
+        nearest = max(_CHUNK, round(fitting / _CHUNK) * _CHUNK) if fitting < most else most
+        return nearest if nearest <= most else most // _CHUNK * _CHUNK or most
 
     def note_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
         """Learn from a step that succeeded: sequences that decoded, prompt tokens, guessed tokens."""

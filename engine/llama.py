@@ -27,7 +27,7 @@ from engine.llama_info import cell_bytes, description, metadata, rolls_back
 from engine.llama_loading import check_kind, load_model, make_context, offloaded_layers, raw_batch
 from engine.llama_memory import LlamaMemory
 from engine.llama_vocab import LlamaVocab
-from engine.llamacpp import init_backend, lib
+from engine.llamacpp import init_backend, lib, logits_address
 from engine.row_sampler import RowSampler
 from engine.step import StepPlan, StepResult, StepStatus, Work
 from engine.types import ChatMessage, SamplingParams
@@ -83,7 +83,11 @@ class LlamaBackend:
         check_kind(self._model, lib.llama_get_memory(self._context), config.model_path.name)
         self._memory = LlamaMemory(self._context, slots=config.sequences, split=config.split_cache)
         self._sampler = RowSampler(
-            vocab_size=self._vocab.size, threads=config.sampling_thread_count, is_eog=self._vocab.is_eog
+            vocab_size=self._vocab.size,
+            threads=config.sampling_thread_count,
+            is_eog=self._vocab.is_eog,
+            eog_tokens=self._vocab.eog_tokens,
+            context=self._context,
         )
         opened.callback(self._sampler.close_all)
         self._batch = BatchArrays(config.batch_tokens)
@@ -163,7 +167,7 @@ class LlamaBackend:
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
         """A view of a forward's logits, shape (rows, vocabulary); it dies at the next step."""
-        address = ctypes.cast(lib.llama_get_logits(self._context), ctypes.c_void_p).value
+        address = logits_address(self._context)
         if address is None:
             raise RuntimeError("llama.cpp has no logits")
         if address != self._logits_at:

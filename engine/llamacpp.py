@@ -16,7 +16,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import llama_cpp.llama_cpp as lib
 
-__all__ = ["init_backend", "lib", "recent_log", "supports_gpu_offload", "system_info"]
+__all__ = [
+    "init_backend",
+    "lib",
+    "logits_address",
+    "recent_log",
+    "supports_gpu_offload",
+    "system_info",
+]
 
 _log = logging.getLogger(__name__)
 _LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # 1 is debug, 5 continues a line
@@ -31,6 +38,11 @@ def _on_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
         recent_log.append(line)
     _log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
+
+# The binding's own makes a pointer object each time; this is called between any two forwards.
+logits_address = lib._lib["llama_get_logits"]
+logits_address.argtypes = [ctypes.c_void_p]
+logits_address.restype = ctypes.c_void_p
 
 _backend_lock = Lock()
 _backend_ready = False

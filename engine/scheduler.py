@@ -22,7 +22,7 @@ from engine.waiting import WaitingQueue
 
 __all__ = ["Scheduler", "SchedulerLimits"]
 
-_CHUNK = 16  # prefill chunks are multiples of this, so that llama.cpp can reuse its compute graph
+_CHUNK = 8  # prefill chunks are multiples of this: steps of equal shape share a compute graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

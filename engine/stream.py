@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from time import sleep
 from typing import NoReturn
 
@@ -129,15 +128,17 @@ class TokenStream:
 
 
 class Mailroom:
-    """Collects the streams that got something and wakes their loops, one call per loop and step.
+    """Collects the streams that got something and wakes their loops, one call per loop and round.
 
     Waking a loop is a system call in which the caller loses the GIL to the very thread it wakes. So, once
-    started, a thread of its own does it while the engine thread is inside llama.cpp.
+    started, a thread of its own does it, in rounds; the engine thread only wakes that one when it rests.
     """
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._pending: _Letters = {}
-        self._outbox: SimpleQueue[_Letters | None] = SimpleQueue()
+        self._news = Event()
+        self._stopping = False
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -149,40 +150,39 @@ class Mailroom:
         """Deliver what is left and end the thread."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._outbox.put(None)
+            self._stopping = True
+            self._news.set()
             thread.join()
+        self.flush()
 
     def add(self, stream: TokenStream) -> None:
         """Note that a stream has news."""
-        self._pending.setdefault(stream.loop, set()).add(stream)
+        with self._lock:
+            self._pending.setdefault(stream.loop, set()).add(stream)
 
     def flush(self) -> None:
-        """Wake every reader with news."""
+        """Wake every reader with news, soon."""
         if not self._pending:
             return
-        letters, self._pending = self._pending, {}
         if self._thread is None:
-            _deliver(letters)
-        else:
-            self._outbox.put(letters)
+            _deliver(self._take())
+        elif not self._news.is_set():
+            self._news.set()
+
+    def _take(self) -> _Letters:
+        with self._lock:
+            letters, self._pending = self._pending, {}
+        return letters
 
     def _deliver_all(self) -> None:
-        more = True
-        while more:
-            letters, more = self._collect()
-            _deliver(letters)
-            if more:
+        while not self._stopping:
+            self._news.wait()
+            while letters := self._take():
+                _deliver(letters)
                 sleep(_ROUND_S)  # what comes meanwhile goes out together
-
-    def _collect(self) -> tuple[_Letters, bool]:
-        """Wait for news and take all there is; False when it was the last."""
-        letters: _Letters = {}
-        while (news := self._outbox.get()) is not None:
-            for loop, streams in news.items():
-                letters.setdefault(loop, set()).update(streams)
-            if self._outbox.empty():
-                return letters, True
-        return letters, False
+            self._news.clear()
+            if self._pending:  # between the last look and the clearing
+                self._news.set()
 
 
 def _deliver(letters: _Letters) -> None:

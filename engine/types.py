@@ -79,7 +79,7 @@ class SamplingParams:
         seed: same seed and same schedule give the same text; None draws one.
         max_tokens: longest answer in tokens; None means whatever the context holds.
         stop: strings that end the answer; they are not part of the text.
-        ignore_eos: go on past the end-of-turn token; for benchmarks.
+        ignore_eos: never end the turn, so that the answer has `max_tokens` tokens; for benchmarks.
         json_schema: the answer is a JSON document that this schema (JSON text) allows.
         grammar: the answer is a sentence of this grammar, in llama.cpp's GBNF; not together with
             `json_schema`.

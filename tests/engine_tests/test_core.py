@@ -200,7 +200,7 @@ async def test_stats_show_phases_and_queue_positions() -> None:
         "queued": RequestPhase.WAITING,
     }
     reading = next(r for r in stats.requests if r.session_id == "reading")
-    assert (reading.computed_tokens, reading.prompt_tokens) == (48, 301)
+    assert (reading.computed_tokens, reading.prompt_tokens) == (56, 301)
     assert next(r for r in stats.requests if r.session_id == "queued").queue_position == 0
     assert (stats.active, stats.waiting) == (2, 1)
     assert stats.kv_cells_used == bench.backend.used

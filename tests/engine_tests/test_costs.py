@@ -69,15 +69,15 @@ def test_nobody_decoding_means_as_large_as_possible(most: int) -> None:
 
 
 @given(st.integers(1, 64), st.integers(0, 600), st.floats(1e-6, 1), st.floats(1e-6, 1))
-def test_a_budget_is_a_multiple_of_16_within_its_bounds(
+def test_a_budget_is_a_multiple_of_8_within_its_bounds(
     decodes: int, most: int, decode_s: float, token_s: float
 ) -> None:
     costs = StepCosts(target_s=TARGET)
     costs.note_step(decodes=decodes, prefill=0, drafts=0, seconds=decode_s)
     costs.note_step(decodes=0, prefill=100, drafts=0, seconds=100 * token_s)
     budget = costs.prefill_budget(decodes, most)
-    assert min(16, most) <= budget <= most
-    assert budget % 16 == 0 or budget == most < 16
+    assert min(8, most) <= budget <= most
+    assert budget % 8 == 0 or budget == most
 
 
 @pytest.mark.parametrize("decodes", [1, 4, 8])
@@ -94,8 +94,8 @@ def test_a_budget_is_a_multiple_of_16_within_its_bounds(
 def test_steps_settle_near_the_target(machine: Machine, decodes: int) -> None:
     costs = warmed(machine)
     steps = read_prompt(costs, machine, decodes=decodes, steps=40)
-    chunk_s = 16 * (machine.row_s + machine.cells * machine.cell_s)  # what rounding down may leave unused
-    assert costs.prefill_budget(decodes, 10_000) > 16  # else the target cannot be met at all
+    chunk_s = 8 * (machine.row_s + machine.cells * machine.cell_s)  # what rounding down may leave unused
+    assert costs.prefill_budget(decodes, 10_000) > 8  # else the target cannot be met at all
     assert all(0.75 * TARGET - chunk_s < seconds < 1.25 * TARGET for seconds in steps[12:])
     assert sum(seconds > 1.5 * TARGET for seconds in steps) <= 3
 
@@ -103,13 +103,13 @@ def test_steps_settle_near_the_target(machine: Machine, decodes: int) -> None:
 def test_a_gpu_gets_all_the_tokens_of_a_batch_where_they_fit() -> None:
     machine = Machine(fixed_s=0.006, row_s=0.00003)
     costs = warmed(machine, target_s=0.05)
-    assert costs.prefill_budget(8, 504) == 496
+    assert costs.prefill_budget(8, 504) == 504
 
 
 def test_a_target_out_of_reach_leaves_the_smallest_chunk() -> None:
     machine = Machine(fixed_s=0.2)
     costs = warmed(machine)
-    assert {costs.prefill_budget(1, 512) for _ in read_prompt(costs, machine, decodes=1, steps=20)} == {16}
+    assert {costs.prefill_budget(1, 512) for _ in read_prompt(costs, machine, decodes=1, steps=20)} == {8}
 
 
 @pytest.mark.parametrize("slow", [0.25, 0.5, 3.0])

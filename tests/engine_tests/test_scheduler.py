@@ -18,7 +18,7 @@ async def test_decodes_come_first_and_share_the_budget_with_prefill() -> None:
     bench.submit("x" * 200)
     bench.core.step()
     plan = bench.backend.plans[-1]
-    assert [len(work.tokens) for work in plan.work] == [1, 48]
+    assert [len(work.tokens) for work in plan.work] == [1, 56]
     assert plan.work[0].rows == 1
     assert not plan.work[1].rows
     short.cancel()
