@@ -114,8 +114,7 @@ class EngineCore:
         self.mail.flush()
 
     def close(self) -> None:
-        """End every stream with `EngineClosed`; drop what is parked."""
-        self.parking.close()
+        """End every stream with `EngineClosed`."""
         self.fail_all(EngineClosed("The engine was closed while this answer was being generated."))
 
     def _drain(self) -> None:

@@ -166,7 +166,10 @@ class Scheduler:
         self._unpark(request_key(sequence.request_id))
 
     def forget(self, session_id: str) -> None:
-        """Drop the KV cache of a session that rests, wherever it is."""
+        """Drop the KV cache of a session, wherever it is; that of an answer under way when it ends."""
+        for sequence in [*self.running, *self.waiting]:
+            if sequence.session_id == session_id:
+                sequence.session_id = None
         self._unpark(session_key(session_id))
         self._moves += self.cache.forget(session_id)
 

@@ -208,7 +208,7 @@ class EngineStats:
     Args:
         active: requests being served; waiting: in the queue; parked: sequences moved out of the KV cache,
             of them parked_on_disk; parked_ram_bytes, parked_disk_bytes: what they take.
-        paused: active requests whose reader lags so far behind that they stand still.
+        paused: requests, running or waiting, whose reader lags so far behind that they stand still.
         tokens_per_second: generated tokens per second over the last seconds, all requests together.
         prefill_tokens_per_second: the same for prompt tokens.
         requests_per_second: finished requests per second over the last minute.

@@ -71,6 +71,7 @@ class EngineWorker:
             core.fail_all(self.crash)
         finally:
             core.mail.stop()
+            core.parking.close()
             backend.close()
 
     def _loop(self, core: EngineCore) -> None:

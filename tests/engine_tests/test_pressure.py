@@ -217,6 +217,15 @@ class TestPressure:
         bench.run()
         assert bench.core.scheduler.parking.count == 0
 
+    async def test_a_session_forgotten_in_mid_answer_leaves_nothing(self) -> None:
+        bench = Bench(cells=400)
+        stream = bench.submit("x" * 100, session_id="a", max_tokens=8)
+        bench.core.step()
+        bench.core.post(Forget("a"))
+        bench.run()
+        assert await read(stream) == "abcdefgh"
+        assert bench.backend.used == bench.core.scheduler.cache.used == 0
+
     @pytest.mark.parametrize("layout", ["unified", "split"])
     async def test_the_moves_of_a_turn_that_comes_back(self, layout: str) -> None:
         bench = Bench(cells=400, context=200, max_sessions=2, cached_sessions=0, kv_layout=layout)
