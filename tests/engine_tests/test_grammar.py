@@ -104,9 +104,9 @@ def answer(starter: StarterLogits, params: SamplingParams, constraint: Constrain
     return text.decode(), starter.is_eog(tokens[0])
 
 
-def test_thirty_answers_keep_to_a_json_schema(starter: StarterLogits, compiler: GrammarCompiler) -> None:
+def test_a_dozen_answers_keep_to_a_json_schema(starter: StarterLogits, compiler: GrammarCompiler) -> None:
     names = set()
-    for seed in range(30):
+    for seed in range(12):
         params = SamplingParams(temperature=1.0, seed=seed, json_schema=SCHEMA)
         text, ended = answer(starter, params, compiled(compiler, schema=SCHEMA))
         assert ended, text
@@ -120,18 +120,18 @@ def test_thirty_answers_keep_to_a_json_schema(starter: StarterLogits, compiler: 
         assert 1 <= len(value["tags"]) <= 2
         assert set(map(type, value["tags"])) == {bool}
         names.add(value["name"])
-    assert len(names) > 5
+    assert len(names) > 3
 
 
-def test_thirty_answers_keep_to_a_grammar(starter: StarterLogits, compiler: GrammarCompiler) -> None:
+def test_a_dozen_answers_keep_to_a_grammar(starter: StarterLogits, compiler: GrammarCompiler) -> None:
     texts = set()
-    for seed in range(30):
+    for seed in range(12):
         params = SamplingParams(temperature=1.0, seed=seed, grammar=GRAMMAR)
         text, ended = answer(starter, params, compiled(compiler, grammar=GRAMMAR))
         assert ended, text
         assert SENTENCE.fullmatch(text), text
         texts.add(text)
-    assert len(texts) > 5
+    assert len(texts) > 3
 
 
 @pytest.mark.parametrize(
