@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -23,10 +23,12 @@ class Prompt:
     Args:
         messages: the chat.
         rendered: the same through the chat template, where a side wants it so.
+        session: whose chat it is; llama-server's slots keep what they have read in any case.
     """
 
     messages: SequenceOf[ChatMessage]
     rendered: str = ""
+    session: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,7 +77,9 @@ class Ours:
         """See `Side`."""
         sampling = SamplingParams(max_tokens=max_tokens, ignore_eos=True)
         answer.sent = perf_counter()
-        stream = self.engine.submit(GenerationRequest(messages=prompt.messages, sampling=sampling))
+        stream = self.engine.submit(
+            GenerationRequest(messages=prompt.messages, sampling=sampling, session_id=prompt.session)
+        )
         try:
             async for chunk in stream:
                 answer.marks.append((perf_counter(), chunk.tokens))
@@ -102,7 +106,10 @@ def config(setup: Setup, **settings: Any) -> EngineConfig:
 
 async def ask_all(side: Side, chats: SequenceOf[SequenceOf[ChatMessage]], max_tokens: int) -> list[Answer]:
     """Ask all chats at once and read all answers to their ends."""
-    prompts = [await side.prepare(messages) for messages in chats]
+    prompts = [
+        replace(await side.prepare(messages), session=f"chat {number}")
+        for number, messages in enumerate(chats)
+    ]
     answers = [Answer() for _ in prompts]
     await gather(
         side.ask(prompt, max_tokens, answer) for prompt, answer in zip(prompts, answers, strict=True)

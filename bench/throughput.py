@@ -52,6 +52,10 @@ async def measure(setup: Setup, settings: Settings) -> Result:
     return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": rows}
 
 
+# Without a template of its own a model would stop at the next "User:", in the middle of what is measured.
+_PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}"
+
+
 async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
     context = sessions * settings.session_context
     ours = config(
@@ -60,6 +64,7 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
         cached_sessions=0,
         context_tokens=context,
         step_target_ms=60_000,
+        chat_template=_PLAIN,
         kv_layout=settings.layout,
     )
     before = vram_mib()

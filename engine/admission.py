@@ -19,7 +19,8 @@ from engine.step import Move
 __all__ = ["Admission", "request_key"]
 
 _ANSWER_RESERVE = 256  # cells held back for an answer at admission; most answers end before their limit
-_WORTH_WAITING = 32  # tokens; for fewer a sequence does not wait for another to compute them
+_WORTH_WAITING = 16  # tokens; for fewer a sequence does not wait for another to compute them
+_WORTH_PARKING = 32  # tokens; fewer are not worth a state of their own
 
 
 def request_key(request_id: int) -> str:
@@ -98,7 +99,7 @@ class Admission:
 
     def worth_parking(self, tokens: int) -> bool:
         """Whether saving so many tokens and bringing them back beats computing them again."""
-        return tokens >= _WORTH_WAITING and self._costs.cheaper_to_swap(tokens * self._token_bytes, tokens)
+        return tokens >= _WORTH_PARKING and self._costs.cheaper_to_swap(tokens * self._token_bytes, tokens)
 
     def _find_parked(self, sequence: Sequence, cached: int) -> tuple[Parked | None, int]:
         """A saved state that begins the prompt, and how many of its tokens do."""
