@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,15 @@ from engine.backend import Backend, ModelInfo
 from engine.commands import Cancel, Focus, Forget, Resume, Submit
 from engine.config import EngineConfig
 from engine.core import EngineCore
-from engine.errors import EngineClosed, EngineError
+from engine.errors import EngineClosed, EngineError, GenerationFailed
 from engine.sampling import SEEDS, resolve_seed
 from engine.stream import TokenStream
 from engine.types import ChatMessage, EngineStats, GenerationRequest
 from engine.worker import EngineWorker
 
 __all__ = ["Engine"]
+
+_log = logging.getLogger(__name__)
 
 Loader = Callable[[EngineConfig, Callable[[float], bool]], Backend]
 
@@ -200,6 +203,9 @@ class Engine:
                 submitted=submitted,
             )
             core.post(command)
-        except EngineError as error:
+        except Exception as error:  # whatever it is: a reader must not wait for ever
+            if not isinstance(error, EngineError):
+                _log.exception("a prompt could not be prepared")
+                error = GenerationFailed(f"The prompt could not be prepared: {error}.")
             stream.fail(error)
             stream.loop.call_soon_threadsafe(stream.wake)

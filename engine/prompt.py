@@ -84,7 +84,7 @@ class PromptEncoder:
             control = self._is_control(token)
             if index == 0 and control and not text.startswith(piece):
                 piece = b""  # a begin token that the tokeniser adds and the template does not print
-            elif control:
+            elif control and not _inside_character(text, offset):
                 safe = (index, offset)
             if not text.startswith(piece, offset):
                 break
@@ -97,9 +97,16 @@ class PromptEncoder:
         return list(known[: safe[0]]), safe[1]
 
     def _control_follows(self, text: bytes, offset: int) -> bool:
+        if _inside_character(text, offset):  # its last token was sampled but never computed
+            return False
         head = text[offset : offset + 64].decode(errors="ignore")
         tokens = self._backend.tokenize(head, parse_special=True) if head else []
         return bool(tokens) and self._is_control(tokens[0])
 
     def _is_control(self, token: int) -> bool:
         return not self._backend.piece(token) and bool(self._backend.piece(token, special=True))
+
+
+def _inside_character(text: bytes, offset: int) -> bool:
+    """Whether an offset into UTF-8 is not where a character begins."""
+    return offset < len(text) and text[offset] & 0xC0 == 0x80

@@ -17,6 +17,7 @@ from engine import (
     EngineConfig,
     EngineCrashed,
     FinishReason,
+    GenerationFailed,
     GenerationRequest,
     InvalidRequest,
     LoadCancelled,
@@ -196,3 +197,13 @@ async def test_sixteen_readers_at_once() -> None:
             *(read(engine.submit(request(f"hi {n}", max_tokens=10))) for n in range(16))
         )
         assert texts == ["abcdefghij"] * 16
+
+
+async def test_whatever_breaks_while_a_prompt_is_prepared_reaches_its_reader() -> None:
+    class Broken(FakeBackend):
+        def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+            raise ZeroDivisionError("a bug")
+
+    async with fake(Broken()) as engine:
+        with pytest.raises(GenerationFailed, match="could not be prepared: a bug"):
+            await asyncio.wait_for(read(engine.submit(request("hi"))), 10)

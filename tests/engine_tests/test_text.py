@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from itertools import pairwise
 
 import pytest
@@ -89,6 +90,30 @@ def test_an_encoder_cuts_at_a_control_token_only() -> None:
     encoder.remember("s", [ord(c) for c in f"hi{end}yonder"])
     encoder.encode([ChatMessage("user", f"hi{end}yolk")], "s")
     assert calls[-1] == "yolk"
+
+
+class ByteBackend(FakeBackend):
+    """Tokens are bytes; 256 is a control token that is written as §."""
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        return bytes([token]) if token < 256 else "§".encode() * special
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        parts = [[*part.encode()] for part in text.split("§")]
+        return parts[0] + [token for part in parts[1:] for token in (256, *part)]
+
+    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+        return "".join(f"{message.content}§" for message in messages)
+
+
+@pytest.mark.parametrize("computed", range(1, 10))
+def test_an_answer_that_ends_inside_a_character_is_taken_over_up_to_there(computed: int) -> None:
+    """The last token of an answer was sampled but never computed: it may be the end of an emoji."""
+    encoder = PromptEncoder(backend := ByteBackend())
+    chat = [ChatMessage("user", "hi"), ChatMessage("assistant", "so👉")]
+    whole = backend.tokenize("hi§so👉§")
+    encoder.remember("s", whole[:computed])
+    assert encoder.encode(chat, "s") == whole
 
 
 def test_a_forgotten_session_is_tokenised_anew() -> None:
