@@ -95,6 +95,8 @@ def run_all(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
             failed.append(name)
         else:
             results[name] = result
+            if options.out:  # at once: a later one may be stopped
+                keep(options.out, document({name: result}, rounds(options)))
         note(f"{name} took {perf_counter() - start:.0f} s")
     return results, failed
 
@@ -143,14 +145,12 @@ def main() -> int:
         return 1
     try:
         results, failed = run_all(options)
-        fresh = document(results, rounds(options))
-        if options.out:
-            keep(options.out, fresh)
     except KeyboardInterrupt:
         return 130
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
+    fresh = document(results, rounds(options))
     print(json.dumps(fresh, indent=1) if options.json else "\n".join(table(results)))
     missed = [line.what for line in lines(results) if line.verdict == "missed"]
     note(f"{len(missed)} bars missed." if missed else "All bars met.")
