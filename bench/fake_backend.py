@@ -13,9 +13,28 @@ from engine import ChatMessage, ModelInfo, SamplingParams
 from engine.grammar import Constraint
 from engine.step import Copy, Restore, StepPlan, StepResult, Trim
 
-__all__ = ["FakeBackend"]
+__all__ = ["FakeBackend", "fake_info"]
 
 _WORD = ord("w")
+
+
+def fake_info(cells: int) -> ModelInfo:
+    """A model of no size with so many KV cells, whose tokens are characters."""
+    return ModelInfo(
+        name="fake",
+        description="fake",
+        path=Path("fake.gguf"),
+        context_tokens=cells,
+        kv_cells=cells,
+        trained_context=cells,
+        vocab_size=0x110000,
+        size_bytes=1,
+        parameters=1,
+        kv_bytes_per_token=1,
+        layer_count=1,
+        offloaded_layers=0,
+        template_name="gguf",
+    )
 
 
 class FakeBackend:
@@ -27,21 +46,7 @@ class FakeBackend:
     """
 
     def __init__(self, cells: int, forward_s: float) -> None:
-        self.info = ModelInfo(
-            name="fake",
-            description="fake",
-            path=Path("fake.gguf"),
-            context_tokens=cells,
-            kv_cells=cells,
-            trained_context=cells,
-            vocab_size=0x110000,
-            size_bytes=1,
-            parameters=1,
-            kv_bytes_per_token=1,
-            layer_count=1,
-            offloaded_layers=0,
-            template_name="gguf",
-        )
+        self.info = fake_info(cells)
         self._forward_s = forward_s
         self._held: dict[int, int] = {}
 

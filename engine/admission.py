@@ -37,16 +37,25 @@ class Admission:
         costs: what computing and restoring take.
         sequence_cells: KV cells one sequence may hold.
         token_bytes: size of a KV cell.
+        parks: whether states are saved at all.
     """
 
     def __init__(
-        self, cache: PrefixCache, parking: Parking, costs: StepCosts, *, sequence_cells: int, token_bytes: int
+        self,
+        cache: PrefixCache,
+        parking: Parking,
+        costs: StepCosts,
+        *,
+        sequence_cells: int,
+        token_bytes: int,
+        parks: bool,
     ) -> None:
         self._cache = cache
         self._parking = parking
         self._costs = costs
         self._sequence_cells = sequence_cells
         self._token_bytes = token_bytes
+        self._parks = parks
         self.restored = 0
 
     def start(self, sequence: Sequence, running: SequenceOf[Sequence]) -> list[Move] | None:
@@ -99,7 +108,8 @@ class Admission:
 
     def worth_parking(self, tokens: int) -> bool:
         """Whether saving so many tokens and bringing them back beats computing them again."""
-        return tokens >= _WORTH_PARKING and self._costs.cheaper_to_swap(tokens * self._token_bytes, tokens)
+        size = tokens * self._token_bytes
+        return self._parks and tokens >= _WORTH_PARKING and self._costs.cheaper_to_swap(size, tokens)
 
     def _find_parked(self, sequence: Sequence, cached: int) -> tuple[Parked | None, int]:
         """A saved state that begins the prompt, and how many of its tokens do."""
@@ -150,7 +160,6 @@ def _promised(sequence: Sequence) -> int:
 
 
 def _enter(sequence: Sequence, slot: int, computed: int) -> None:
-    sequence.slot, sequence.computed = slot, computed
-    if not sequence.preemptions:
-        sequence.cached_tokens = computed
+    sequence.slot = slot
+    sequence.find(computed)
     sequence.status = SequenceStatus.RUNNING

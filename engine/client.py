@@ -191,11 +191,11 @@ class Engine:
     def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
         try:
             core, backend = self._running()
-            tokens = core.encoder.encode(request.messages, request.session_id)
+            tokens, head_tokens = core.encoder.encode_with_head(request.messages, request.session_id)
             command = Submit(
                 stream=stream,
                 tokens=tokens,
-                head_tokens=core.encoder.head_tokens(request.messages, tokens),
+                head_tokens=head_tokens,
                 sampling=replace(request.sampling, stop=request.sampling.stop + backend.info.stop),
                 session_id=request.session_id,
                 priority=request.priority,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import perf_counter
 
 from engine.backend import Backend, ModelInfo
@@ -103,11 +103,8 @@ class EngineCore:
             output.stream.fail(error)
             self.mail.add(output.stream)
         self._outputs.clear()
-        while True:
-            try:
-                command = self._inbox.get_nowait()
-            except Empty:
-                break
+        while not self._inbox.empty():
+            command = self._inbox.get_nowait()
             if isinstance(command, Submit):
                 command.stream.fail(error)
                 self.mail.add(command.stream)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-__all__ = ["StepCosts"]
+__all__ = ["CHUNK", "StepCosts"]
 
-_CHUNK = (
-    8  # prefill chunks are multiples of this; coarser ones miss the target by more than equal shapes save
-)
+CHUNK = 8  # prefill chunks are multiples of this: steps of equal shape share a compute graph
 _WARM_UP = 3  # first steps also load kernels and pages: the cheapest of them is believed
 _NOISE = 0.02  # variance of one step's time, as a share of its square
 _DRIFT = 0.0026  # variance that a cost gains from step to step; with _NOISE, a gain of 0.3 in the long run
@@ -80,8 +78,8 @@ class StepCosts:
         if not decodes:
             return most
         fitting = (self._target_s - self.decode_s(decodes)) / self.token_s
-        nearest = max(_CHUNK, round(fitting / _CHUNK) * _CHUNK) if fitting < most else most
-        return nearest if nearest <= most else most // _CHUNK * _CHUNK or most
+        nearest = max(CHUNK, round(fitting / CHUNK) * CHUNK) if fitting < most else most
+        return nearest if nearest <= most else most // CHUNK * CHUNK or most
 
     def note_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
         """Learn from a step that succeeded: sequences that decoded, prompt tokens, guessed tokens."""
@@ -89,7 +87,7 @@ class StepCosts:
             return
         if prefill + drafts == 0 and self._entry(decodes).seen < _WARM_UP:
             self._entry(decodes).start(seconds)
-        elif prefill >= _CHUNK and self._token.seen < _WARM_UP:  # fewer say more about the step
+        elif prefill >= CHUNK and self._token.seen < _WARM_UP:  # fewer say more about the step
             rest = max(seconds - self._fixed_s(decodes), seconds / 4)
             self._token.start(rest / (prefill + drafts))
         else:

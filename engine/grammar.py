@@ -81,7 +81,7 @@ class GrammarCompiler:
         Raises:
             InvalidRequest: the schema or grammar is not valid, too large, or allows no answer.
         """
-        if params.json_schema is None and params.grammar is None:
+        if not params.is_constrained:
             return None
         name = "grammar" if params.json_schema is None else "JSON schema"
         source = _checked(name, params.json_schema or params.grammar or "")

@@ -205,7 +205,7 @@ class LlamaBackend:
     def _drop_wrong(self, work: SequenceOf[Work], sampled: dict[int, tuple[int, ...]]) -> None:
         """Take the cells of wrong guesses out of the KV cache."""
         for item in work:
-            if wrong := len(item.drafts) + 1 - len(sampled[item.request_id]) if item.drafts else 0:
+            if wrong := len(item.drafts) + 1 - len(sampled[item.request_id]):
                 self._memory.trim(item.slot, item.start + len(item.tokens) - wrong)
 
     def resident(self, slot: int) -> int:

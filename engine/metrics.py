@@ -61,8 +61,7 @@ class Metrics:
         """Enter one successful step, which took so many seconds from its begin to its end."""
         now = monotonic()
         generated = sum(map(len, result.sampled.values()))
-        drafted = sum(len(item.drafts) for item in plan.work)
-        prefilled = sum(len(item.tokens) for item in plan.work if len(item.tokens) > item.rows)
+        prefilled = plan.prefill_tokens
         with self._lock:
             if generated:
                 self._decode.add(now, generated)
@@ -73,7 +72,7 @@ class Metrics:
             self._steps += 1
             self._generated += generated
             self._computed += prefilled
-            self._drafted += drafted
+            self._drafted += plan.draft_tokens
             self._accepted += sum(len(t) - 1 for t in result.sampled.values())
 
     def gap(self, seconds: float) -> None:

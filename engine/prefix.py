@@ -74,7 +74,6 @@ class PrefixCache:
         self._worth = _WORTH_COPYING if split else _WORTH_SHARING
         self._tree = RadixTree()
         self._free = list(range(slots))  # a heap: low slots first, since a split cache wants them adjacent
-        heapify(self._free)
         self._idle: OrderedDict[int, str | None] = OrderedDict()  # slot -> session, the oldest first
         self._of_session: dict[str, int] = {}
         self._leased: dict[int, int] = {}  # slot -> tokens in it, those not in the tree yet included

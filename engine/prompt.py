@@ -33,30 +33,18 @@ class PromptEncoder:
         Raises:
             TemplateError: the chat template refuses the messages.
         """
-        text = self._backend.render(messages)
-        with self._lock:
-            known = self._known.get(session_id) if session_id is not None else None
-        reused, offset = self._reusable(known or (), text.encode())
-        if not reused:
-            return self._backend.tokenize(text, add_special=True, parse_special=True)
-        return reused + self._backend.tokenize(text.encode()[offset:].decode(), parse_special=True)
+        return self._encode(self._backend.render(messages), session_id)
 
-    def head_tokens(self, messages: SequenceOf[ChatMessage], tokens: SequenceOf[int]) -> int:
-        """How many of a prompt's tokens spell what goes before the chat itself: a system message at its
-        head, which other chats are likely to begin with as well. 0 when there is none."""
-        if messages[0].role != "system" or not (content := messages[0].content.strip()):
-            return 0
+    def encode_with_head(
+        self, messages: SequenceOf[ChatMessage], session_id: str | None = None
+    ) -> tuple[list[int], int]:
+        """The same, and how many of the tokens spell what goes before the chat itself: a system message
+        at its head, which other chats are likely to begin with as well. 0 when there is none."""
         text = self._backend.render(messages)
-        if (at := text.find(content)) < 0:
-            return 0
-        end = len(text[: at + len(content)].encode())
-        first = self._backend.piece(tokens[0], special=True)
-        spelled = 0 if text.encode().startswith(first) else -len(first)  # a begin token the text lacks
-        for count, token in enumerate(tokens):
-            spelled += len(self._backend.piece(token, special=True))
-            if spelled > end:
-                return count
-        return 0
+        tokens = self._encode(text, session_id)
+        head = messages[0].content.strip() if messages[0].role == "system" else ""
+        at = text.find(head) if head else -1
+        return tokens, 0 if at < 0 else self._spelling(text.encode(), tokens, text[: at + len(head)].encode())
 
     def remember(self, session_id: str, tokens: SequenceOf[int]) -> None:
         """Note a session's tokens when a request of its ends."""
@@ -70,6 +58,24 @@ class PromptEncoder:
         """Drop what is remembered of a session."""
         with self._lock:
             self._known.pop(session_id, None)
+
+    def _encode(self, text: str, session_id: str | None) -> list[int]:
+        with self._lock:
+            known = self._known.get(session_id) if session_id is not None else None
+        reused, offset = self._reusable(known or (), text.encode())
+        if not reused:
+            return self._backend.tokenize(text, add_special=True, parse_special=True)
+        return reused + self._backend.tokenize(text.encode()[offset:].decode(), parse_special=True)
+
+    def _spelling(self, text: bytes, tokens: SequenceOf[int], head: bytes) -> int:
+        """How many tokens at the beginning of a text's lie wholly in its head."""
+        first = self._backend.piece(tokens[0], special=True)
+        spelled = 0 if text.startswith(first) else -len(first)  # a begin token the text lacks
+        for count, token in enumerate(tokens):
+            spelled += len(self._backend.piece(token, special=True))
+            if spelled > len(head):
+                return count
+        return 0
 
     def _reusable(self, known: tuple[int, ...], text: bytes) -> tuple[list[int], int]:
         """The longest run of known tokens that spells the text's beginning, and the bytes it spells.

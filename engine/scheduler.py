@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.admission import Admission, request_key
-from engine.costs import StepCosts
+from engine.costs import CHUNK, StepCosts
 from engine.errors import PromptTooLong, QueueFull
 from engine.fairness import TokenCounters, service_order
 from engine.parking import Parking
@@ -21,8 +21,6 @@ from engine.types import Priority
 from engine.waiting import WaitingQueue
 
 __all__ = ["Scheduler", "SchedulerLimits"]
-
-_CHUNK = 8  # prefill chunks are multiples of this: steps of equal shape share a compute graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +65,15 @@ class Scheduler:
         self.waiting = WaitingQueue()
         self.running: list[Sequence] = []  # in order of admission
         self.preempted = 0
-        self._parks = parks
         self._admission = Admission(
-            self.cache,
+            cache,
             parking,
             costs,
             sequence_cells=limits.sequence_cells,
             token_bytes=limits.token_bytes,
+            parks=parks,
         )
-        cache.parks = self._worth_parking
+        cache.parks = self._admission.worth_parking
         self._counters = TokenCounters()
         self._focus: str | None = None
         self._moves: list[Move] = []
@@ -121,7 +119,6 @@ class Scheduler:
     def update(self, plan: StepPlan, result: StepResult) -> None:
         """Enter a successful step: computed tokens and sampled tokens."""
         by_id = {s.request_id: s for s in self.running}
-        prefilled = drafted = 0
         for item in plan.work:
             sequence, sampled = by_id[item.request_id], result.sampled.get(item.request_id, ())
             right = max(0, len(sampled) - 1)
@@ -131,15 +128,14 @@ class Scheduler:
             self.cache.grow(item.slot, sequence.computed)
             if item.drafts:
                 self.speculator.note(item.request_id, len(item.drafts), right)
-                drafted += len(item.drafts)
-            prompt = fresh if _reads(item) else 0
-            if prompt:
-                prefilled += prompt
+            if item.is_prefill:
                 self._share(sequence)
-            self._counters.charge(sequence, prompt, len(sampled))
-        decodes = sum(1 for item in plan.work if not _reads(item))
+            self._counters.charge(sequence, fresh if item.is_prefill else 0, len(sampled))
         self.costs.note_step(
-            decodes=decodes, prefill=prefilled, drafts=drafted, seconds=result.decode_s + result.sample_s
+            decodes=sum(not item.is_prefill for item in plan.work),
+            prefill=plan.prefill_tokens,
+            drafts=plan.draft_tokens,
+            seconds=result.decode_s + result.sample_s,
         )
 
     def resync(self, resident: Callable[[int], int]) -> None:
@@ -203,10 +199,9 @@ class Scheduler:
             reading = leader.status is SequenceStatus.RUNNING and not leader.paused
             if reading and leader.computed < sequence.shared:
                 continue
-            sequence.computed, moves = self.cache.attach(sequence.slot, sequence.tokens)
+            found, moves = self.cache.attach(sequence.slot, sequence.tokens)
             self._moves += moves
-            if not sequence.preemptions:
-                sequence.cached_tokens = sequence.computed
+            sequence.find(found)
             sequence.leader, sequence.shared = self._admission.find_leader(
                 sequence, self.running[:place], known=sequence.computed
             )
@@ -221,6 +216,8 @@ class Scheduler:
             return
         if len(self.running) >= self.limits.max_sessions and any(s.paused for s in self.running):
             self._preempt()  # whoever stands still gives up the seat
+        if len(self.running) >= self.limits.max_sessions:
+            return  # putting the queue in order for nobody would cost each step of a busy engine
         blocked: list[Sequence] = []
         for sequence in self.waiting.candidates(self._counters):
             if len(self.running) >= self.limits.max_sessions:
@@ -277,8 +274,8 @@ class Scheduler:
         work: list[Work] = []
         for sequence in service_order(readers, self._counters):
             count = min(sequence.remaining, budget)
-            if count < sequence.remaining and count > _CHUNK:
-                count -= count % _CHUNK
+            if count < sequence.remaining and count > CHUNK:
+                count -= count % CHUNK
             if count <= 0:
                 break
             work.append(_prefill_work(sequence, count))
@@ -301,7 +298,7 @@ class Scheduler:
         victim.status = SequenceStatus.WAITING
         self._release_followers()
         assert victim.slot is not None
-        if self._worth_parking(victim.computed):
+        if self._admission.worth_parking(victim.computed):
             tokens = tuple(victim.tokens[: victim.computed])
             self._moves.append(Save(victim.slot, request_key(victim.request_id), tokens))
         self._leave(victim, keep=False)
@@ -314,9 +311,6 @@ class Scheduler:
         """Drop a saved state, and do not save one that was about to be."""
         self.parking.drop(key)
         self._moves = [move for move in self._moves if not (isinstance(move, Save) and move.key == key)]
-
-    def _worth_parking(self, tokens: int) -> bool:
-        return self._parks and self._admission.worth_parking(tokens)
 
     def _leave(self, sequence: Sequence, *, keep: bool) -> None:
         assert sequence.slot is not None
@@ -332,11 +326,6 @@ def _runnable(sequence: Sequence) -> bool:
 
 def _decodes(sequence: Sequence) -> bool:
     return sequence.remaining == 1 and _runnable(sequence)
-
-
-def _reads(item: Work) -> bool:
-    """Whether work is part of a prompt: more than the one token, and its guesses, of a decode."""
-    return item.rows == 0 or len(item.tokens) > item.rows
 
 
 def _decode_work(sequence: Sequence, drafts: tuple[int, ...]) -> Work:

@@ -56,6 +56,12 @@ class Sequence:
         self.prompt_tokens = len(self.tokens)
         self.base_priority = self.priority
 
+    def find(self, tokens: int) -> None:
+        """Enter that so many tokens were found in the KV cache; after a preemption they are its own."""
+        self.computed = tokens
+        if not self.preemptions:
+            self.cached_tokens = tokens
+
     @property
     def remaining(self) -> int:
         """Tokens that are known but not in the KV cache yet; 1 for a sequence that decodes."""

@@ -78,6 +78,11 @@ class Work:
         """The guessed tokens at the end."""
         return self.tokens[len(self.tokens) - self.rows + 1 :] if self.rows > 1 else ()
 
+    @property
+    def is_prefill(self) -> bool:
+        """Whether this is part of a prompt: more than the one token, and its guesses, of a decode."""
+        return len(self.tokens) > self.rows
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
@@ -90,6 +95,16 @@ class StepPlan:
     def tokens(self) -> int:
         """Tokens in the batch."""
         return sum(len(item.tokens) for item in self.work)
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Those of prompts."""
+        return sum(len(item.tokens) for item in self.work if item.is_prefill)
+
+    @property
+    def draft_tokens(self) -> int:
+        """Those that are guesses."""
+        return sum(len(item.drafts) for item in self.work)
 
 
 class StepStatus(Enum):

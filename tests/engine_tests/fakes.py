@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.backend import ModelInfo
+from bench.fake_backend import fake_info
 from engine.commands import Cancel, Resume, Submit
 from engine.config import EngineConfig
 from engine.core import EngineCore
@@ -43,20 +44,10 @@ class FakeBackend:
         partial_removal: bool = True,
         split: bool = False,
     ) -> None:
-        self.info = ModelInfo(
-            name="fake",
-            description="fake",
-            path=Path("fake.gguf"),
+        self.info = replace(
+            fake_info(cells),
             context_tokens=context or cells,
-            kv_cells=cells,
             trained_context=context or cells,
-            vocab_size=0x110000,
-            size_bytes=1,
-            parameters=1,
-            kv_bytes_per_token=1,
-            layer_count=1,
-            offloaded_layers=0,
-            template_name="gguf",
             partial_removal=partial_removal,
             split_cache=split,
         )
@@ -242,12 +233,12 @@ class Bench:
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self.resume)
         messages = [ChatMessage("system", system)] if system else []
         messages.append(ChatMessage("user", text))
-        tokens = self.core.encoder.encode(messages, session_id)
+        tokens, head_tokens = self.core.encoder.encode_with_head(messages, session_id)
         self.core.post(
             Submit(
                 stream=stream,
                 tokens=tokens,
-                head_tokens=self.core.encoder.head_tokens(messages, tokens),
+                head_tokens=head_tokens,
                 sampling=SamplingParams(**({"max_tokens": 8} | sampling)),
                 session_id=session_id,
                 priority=priority,
