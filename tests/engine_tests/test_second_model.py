@@ -6,18 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from engine_tests.real import ask
 
-from engine import ChatMessage, Engine, EngineConfig, GenerationRequest, SamplingParams
+from engine import Engine, EngineConfig
 from engine.llama import LlamaBackend
-
-
-async def complete(engine: Engine, *contents: str, session_id: str | None = None, max_tokens: int = 16):  # type: ignore[no-untyped-def]
-    roles = ["user", "assistant"] * len(contents)
-    messages = [ChatMessage(role, text) for role, text in zip(roles, contents, strict=False)]  # type: ignore[arg-type]
-    params = SamplingParams(temperature=0.0, max_tokens=max_tokens)
-    stream = engine.submit(GenerationRequest(messages=messages, sampling=params, session_id=session_id))
-    text = "".join([chunk.text async for chunk in stream])
-    return text, stream
 
 
 @pytest.fixture
@@ -30,19 +22,16 @@ async def test_it_serves_a_model_without_a_chat_template(config: EngineConfig) -
         assert engine.info.template_name == "plain fallback"
         assert "no chat template" in engine.info.warnings[0]
         assert engine.info.vocab_size > 262_000
-        first, one = await complete(engine, "What is the capital of France?", session_id="s")
-        assert "Paris" in first
-        assert "User:" not in first
-        _, two = await complete(
-            engine, "What is the capital of France?", first, "And of Spain?", session_id="s"
-        )
-        history = one.timings.prompt_tokens + one.timings.completion_tokens
-        assert two.timings.cached_tokens > 0
-        assert two.timings.prompt_tokens > history
-        texts = await asyncio.gather(
-            *(complete(engine, f"Name {n} animals.", max_tokens=8) for n in (2, 3, 4))
-        )
-        assert all(text for text, _ in texts)
+        first = await ask(engine, "What is the capital of France?", session_id="s", max_tokens=16)
+        assert "Paris" in first.text
+        assert "User:" not in first.text
+        turns = ("What is the capital of France?", first.text, "And of Spain?")
+        second = await ask(engine, *turns, session_id="s", max_tokens=16)
+        history = first.timings.prompt_tokens + first.timings.completion_tokens
+        assert second.timings.cached_tokens > 0
+        assert second.timings.prompt_tokens > history
+        answers = await asyncio.gather(*(ask(engine, f"Name {n} animals.", max_tokens=8) for n in (2, 3, 4)))
+        assert all(answer.text for answer in answers)
 
 
 def test_the_begin_token_is_there_exactly_once(config: EngineConfig) -> None:
