@@ -1,8 +1,9 @@
 """Aggregate speed of concurrent chats beside llama-server, asked through its HTTP API.
 
-The same prompts, sampling, threads, batch and context for both, everybody asking at once. What counts is all
-tokens over the time from the first request to the last token, prompts included; the decode rate alone is
-given besides. Our client of the server is one thin socket per chat.
+The same prompts, sampling, threads, batch, context and KV layout (llama-server's default, split) for both,
+everybody asking at once. What counts is all tokens over the time from the first request to the last token,
+prompts included; the decode rate alone is given besides. Our client of the server is one thin socket per
+chat.
 
     python bench/server.py --json
 """
@@ -51,7 +52,7 @@ async def measure(setup: Setup, settings: Settings) -> Result:
 
 async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
     context = sessions * settings.session_context
-    ours = config(setup, max_sessions=sessions, context_tokens=context)
+    ours = config(setup, max_sessions=sessions, context_tokens=context, kv_layout="split")
     async with Engine(ours) as engine, LlamaServer(setup, slots=sessions, context=context) as server:
         for side in (Ours(engine), server):
             await ask_all(side, [question(0, -1)], 8)  # warm up

@@ -3,7 +3,8 @@
 Both run the same model with the same threads, batch, context and prompt length, in turns, in one run. Ours is
 measured where the user sees it, at the readers of the streams: sampling, detokenising and delivery are
 inside. Only the time in which all sessions decode counts. Our engine is set up as for throughput: as many
-sessions as are asked, no latency target, and no speculation, since the peer decodes token by token.
+sessions as are asked, no latency target, and no speculation, since the peer decodes token by token. Each side
+runs with both KV layouts, and the better of each counts.
 
     python bench/throughput.py --json
 """
@@ -11,7 +12,8 @@ sessions as are asked, no latency target, and no speculation, since the peer dec
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any, Literal
@@ -25,7 +27,8 @@ from bench.rounds import interleave, overlap_rate, ratio
 from bench.sides import Ours, ask_all, config
 from engine import Engine
 
-_PEERS = ("unified", "split")
+Layout = Literal["unified", "split"]
+_LAYOUTS: tuple[Layout, ...] = ("unified", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +37,13 @@ class Settings:
 
     Args:
         session_context: KV cells per session, for both sides.
-        layout: of our KV cache.
-        peers: the peer's KV layouts to run.
+        layouts: of the KV cache, for both sides; of one session only the first is run, it has all cells.
     """
 
     sessions: tuple[int, ...]
     gen_tokens: int
     session_context: int
-    layout: Literal["auto", "unified", "split"]
-    peers: tuple[str, ...]
+    layouts: tuple[Layout, ...]
 
 
 async def measure(setup: Setup, settings: Settings) -> Result:
@@ -65,28 +66,29 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
         context_tokens=context,
         step_target_ms=60_000,
         chat_template=_PLAIN,
-        kv_layout=settings.layout,
     )
+    layouts = settings.layouts[:1] if sessions == 1 else settings.layouts
+    runs: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {}
+    about: Result = {}
     before = vram_mib()
-    async with Engine(ours) as engine:
-        after = vram_mib()
-        prompt = engine.count_prompt(question(0, 0))
-        peer = partial(
-            batched_bench,
-            setup,
-            sessions=sessions,
-            prompt_tokens=prompt,
-            gen_tokens=settings.gen_tokens,
-            context=context,
-        )
-        runs: dict[str, Callable[[int], Coroutine[Any, Any, float]]]
-        runs = {layout: _once(peer, layout) for layout in settings.peers}
-        runs["ours"] = partial(_ours, Ours(engine), sessions, settings.gen_tokens)
+    async with AsyncExitStack() as engines:
+        for layout in layouts:
+            engine = await engines.enter_async_context(Engine(replace(ours, kv_layout=layout)))
+            if not runs and before is not None and (now := vram_mib()) is not None:
+                about["vram_mib"] = now - before
+            peer = partial(
+                batched_bench,
+                setup,
+                sessions=sessions,
+                prompt_tokens=engine.count_prompt(question(0, 0)),
+                gen_tokens=settings.gen_tokens,
+                context=context,
+                unified=layout == "unified",
+            )
+            runs[f"batched_bench_{layout}"] = _anyway(peer)
+            runs[f"ours_{layout}"] = partial(_ours, Ours(engine), sessions, settings.gen_tokens)
         speeds = await interleave(setup.rounds, runs, label=f"{sessions} sessions:")
-        stats = engine.stats()
-    about: Result = {"kv_layout": stats.kv_layout, "overhead": round(stats.overhead, 4)}
-    if before is not None and after is not None:
-        about["vram_mib"] = after - before
+        about["overhead"] = round(engine.stats().overhead, 4)
     return row(sessions, speeds) | about
 
 
@@ -96,38 +98,32 @@ async def _ours(side: Ours, sessions: int, gen_tokens: int, number: int) -> floa
     return overlap_rate([answer.marks for answer in answers])
 
 
-def _once(
-    peer: Callable[..., Coroutine[Any, Any, float]], layout: str
-) -> Callable[[int], Coroutine[Any, Any, float]]:
-    return lambda _: peer(unified=layout == "unified")
+def _anyway(once: Callable[[], Coroutine[Any, Any, float]]) -> Callable[[int], Coroutine[Any, Any, float]]:
+    return lambda _: once()
 
 
 def row(sessions: int, speeds: dict[str, list[float]]) -> Result:
-    """Medians, and ratios taken round by round; `ratio` is to the peer's better layout.
+    """Medians, and the ratio of the better layouts taken round by round.
 
     Args:
-        speeds: tokens per second of each round, by "ours" and by the peer's layouts.
+        speeds: tokens per second of each round, by "ours_…" and "batched_bench_…" with the layout's name.
     """
-    layouts = [name for name in speeds if name != "ours"]
-    best = max(layouts, key=lambda name: median(speeds[name]))
-    result: Result = {
-        "sessions": sessions,
-        "ours_tps": round(median(speeds["ours"]), 1),
-        "batched_bench_tps": round(median(speeds[best]), 1),
-        "ratio": round(ratio(speeds["ours"], speeds[best]), 3),
-        "batched_bench_layout": best,
-    }
-    for layout in layouts:
-        result[f"batched_bench_{layout}_tps"] = round(median(speeds[layout]), 1)
-        result[f"ratio_{layout}"] = round(ratio(speeds["ours"], speeds[layout]), 3)
-    return result
+    result: Result = {"sessions": sessions}
+    best = {}
+    for side in ("ours", "batched_bench"):
+        names = [name for name in speeds if name.startswith(side)]
+        best[side] = max(names, key=lambda name: median(speeds[name]))
+        result[f"{side}_tps"] = round(median(speeds[best[side]]), 1)
+        result[f"{side}_layout"] = best[side].removeprefix(f"{side}_")
+        result |= {f"{name}_tps": round(median(speeds[name]), 1) for name in names}
+    return result | {"ratio": round(ratio(speeds[best["ours"]], speeds[best["batched_bench"]]), 3)}
 
 
 def show(result: Result) -> Iterator[str]:
     """The rows as a table."""
     yield f"{'sessions':>8} {'ours':>8} {'layout':>8} {'peer':>8} {'layout':>8} {'ratio':>6}   tokens/s"
     for r in result["rows"]:
-        ours = f"{r['sessions']:8} {r['ours_tps']:8} {r['kv_layout']:>8}"
+        ours = f"{r['sessions']:8} {r['ours_tps']:8} {r['ours_layout']:>8}"
         yield f"{ours} {r['batched_bench_tps']:8} {r['batched_bench_layout']:>8} {r['ratio']:6.3f}"
 
 
@@ -137,13 +133,10 @@ def main() -> None:
     parser.add_argument("--sessions", type=cli.counts, default=(1, 4, 8, 16, 32))
     parser.add_argument("--gen-tokens", type=int, default=96)
     parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
-    parser.add_argument("--kv-layout", choices=("auto", *_PEERS), default="auto", help="of our KV cache")
-    parser.add_argument("--layouts", default=",".join(_PEERS), help="the peer's KV layouts to run")
+    parser.add_argument("--layouts", nargs="+", choices=_LAYOUTS, default=_LAYOUTS, help="of both sides")
     args = parser.parse_args()
-    layouts = tuple(args.layouts.split(","))
-    if not set(layouts) <= set(_PEERS):
-        parser.error(f"--layouts takes {', '.join(_PEERS)}")
-    settings = Settings(args.sessions, args.gen_tokens, args.session_context, args.kv_layout, layouts)
+    layouts: tuple[Layout, ...] = tuple(args.layouts)
+    settings = Settings(args.sessions, args.gen_tokens, args.session_context, layouts)
     cli.run(args, partial(measure, settings=settings), show)
 
 

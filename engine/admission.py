@@ -19,7 +19,6 @@ from engine.step import Move
 __all__ = ["Admission", "request_key"]
 
 _ANSWER_RESERVE = 256  # cells held back for an answer at admission; most answers end before their limit
-_WORTH_WAITING = 16  # tokens; for fewer a sequence does not wait for another to compute them
 _WORTH_PARKING = 32  # tokens; fewer are not worth a state of their own
 
 
@@ -102,7 +101,7 @@ class Admission:
         for other in running:
             if other.remaining > 1 and not other.paused:
                 common = common_prefix(other.tokens, head)
-                if common - known >= _WORTH_WAITING and common > max(best[1], other.computed):
+                if common - known >= self._cache.worth and common > max(best[1], other.computed):
                     best = (other, common)
         return best
 

@@ -70,14 +70,19 @@ class StepCosts:
         high = self._counts[place]
         return below + (self._decodes[high].value - below) * (decodes - low) / (high - low)
 
-    def prefill_budget(self, decodes: int, most: int) -> int:
+    def prefill_budget(self, decodes: int, most: int, patience: float = 1.0) -> int:
         """Prompt tokens that a step with so many decodes may compute to stay near the target.
 
         A multiple of 8 and at least 8, unless `most` is less; all of `most` when nobody decodes.
+
+        Args:
+            decodes: sequences that write in the step.
+            most: tokens the step has room for.
+            patience: how many times the target the step may take.
         """
         if not decodes:
             return most
-        fitting = (self._target_s - self.decode_s(decodes)) / self.token_s
+        fitting = (self._target_s * patience - self.decode_s(decodes)) / self.token_s
         nearest = max(CHUNK, round(fitting / CHUNK) * CHUNK) if fitting < most else most
         return nearest if nearest <= most else most // CHUNK * CHUNK or most
 

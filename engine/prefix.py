@@ -53,6 +53,7 @@ class PrefixCache:
             hybrid models cannot, there a slot is reused whole by its own session or not at all.
 
     Attributes:
+        worth: the least tokens of another slot that are worth taking over.
         parks: says of so many tokens whether a session that must leave is worth saving.
         evicted: idle sessions dropped so far.
     """
@@ -71,7 +72,7 @@ class PrefixCache:
         self.evicted = 0
         self._cuttable = partial_removal
         self._sharing = partial_removal and not split
-        self._worth = _WORTH_COPYING if split else _WORTH_SHARING
+        self.worth = _WORTH_COPYING if split else _WORTH_SHARING
         self._tree = RadixTree()
         self._free = list(range(slots))  # a heap: low slots first, since a split cache wants them adjacent
         self._idle: OrderedDict[int, str | None] = OrderedDict()  # slot -> session, the oldest first
@@ -168,7 +169,7 @@ class PrefixCache:
         if not self._cuttable:
             return held, []
         shared, source = self._tree.match(tokens[:-1])
-        if source is None or shared - held < self._worth or self._tree.length(slot) < held:
+        if source is None or shared - held < self.worth or self._tree.length(slot) < held:
             return held, []
         return shared, self._share(source, slot, tokens, held, shared)
 
@@ -224,7 +225,7 @@ class PrefixCache:
     def pin(self, tokens: SequenceOf[int]) -> None:
         """Keep a prefix that is in the cache when its sessions leave; old pins make room for new ones."""
         pin = tuple(tokens)
-        if not self._sharing or len(pin) < self._worth or len(pin) * _PINNED_SHARE > self.cells:
+        if not self._sharing or len(pin) < self.worth or len(pin) * _PINNED_SHARE > self.cells:
             return
         self._pins[pin] = None
         self._pins.move_to_end(pin)
@@ -266,7 +267,7 @@ class PrefixCache:
             whole = own_slot is not None and own == self._tree.length(own_slot)
             return (own, own, own_slot) if whole else (0, 0, None)
         shared, source = self._tree.match(head)
-        return (own, shared, source) if shared - own >= self._worth else (own, own, own_slot)
+        return (own, shared, source) if shared - own >= self.worth else (own, own, own_slot)
 
     def _take_own(self, session_id: str | None, keep: int, moves: list[Move]) -> int:
         assert session_id is not None

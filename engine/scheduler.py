@@ -22,6 +22,8 @@ from engine.waiting import WaitingQueue
 
 __all__ = ["Scheduler", "SchedulerLimits"]
 
+_MOST_PATIENCE = 16.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerLimits:
@@ -268,7 +270,8 @@ class Scheduler:
     def _prefill(self, decodes: list[Work]) -> list[Work]:
         """Spend what the latency target leaves: the highest priority first, then whoever has had least."""
         taken = sum(len(item.tokens) for item in decodes)
-        budget = self.costs.prefill_budget(len(decodes), self.limits.batch_tokens - taken)
+        patience = self._patience(len(decodes))
+        budget = self.costs.prefill_budget(len(decodes), self.limits.batch_tokens - taken, patience)
         budget = min(budget, self.cache.free - taken)
         readers = [s for s in self.running if _runnable(s) and s.remaining > 1]
         work: list[Work] = []
@@ -281,6 +284,17 @@ class Scheduler:
             work.append(_prefill_work(sequence, count))
             budget -= count
         return work
+
+    def _patience(self, decodes: int) -> float:
+        """How many times the latency target a step may take: as many as wait for each that writes.
+
+        Of twenty chats asked at once, the first to have read its prompt would else hold the nineteen back:
+        all weights are read in each step, for a few of their tokens. Nobody waits for the one on screen.
+        """
+        if not decodes or any(s.priority is Priority.FOREGROUND and _decodes(s) for s in self.running):
+            return 1.0
+        waiting = sum(s.remaining > 1 and not s.paused for s in self.running)
+        return min(max(2 * waiting / decodes, 1.0), _MOST_PATIENCE)
 
     def _share(self, sequence: Sequence) -> None:
         """Let others find what has been read of a prompt, and keep its head."""

@@ -6,22 +6,38 @@ import pytest
 from engine_tests.fakes import Bench, read
 
 from engine import FinishReason, PromptTooLong, QueueFull
+from engine.commands import Focus
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
 
 
 async def test_decodes_come_first_and_share_the_budget_with_prefill() -> None:
     bench = Bench(batch_tokens=128)
-    short = bench.submit("hi", max_tokens=50)
+    writers = [bench.submit(text, max_tokens=50) for text in ("hi", "ho")]
     bench.core.step()
     bench.core.step()
     bench.submit("x" * 200)
     bench.core.step()
     plan = bench.backend.plans[-1]
-    assert [len(work.tokens) for work in plan.work] == [1, 56]
-    assert plan.work[0].rows == 1
-    assert not plan.work[1].rows
-    short.cancel()
+    assert [len(work.tokens) for work in plan.work] == [1, 1, 56]
+    assert [work.rows for work in plan.work] == [1, 1, 0]
+    for stream in writers:
+        stream.cancel()
+    bench.run()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_the_target_stretches_where_many_wait_for_one_that_nobody_watches(watched: bool) -> None:
+    bench = Bench(batch_tokens=512, max_sessions=8)
+    bench.submit("hi", max_tokens=50, session_id="writer")
+    bench.core.step()
+    if watched:
+        bench.core.post(Focus("writer"))
+    for letter in "bcdefg":
+        bench.submit(letter * 60)
+    bench.core.step()
+    read = bench.backend.plans[-1].prefill_tokens
+    assert 0 < read <= 64 if watched else read == 6 * 61
     bench.run()
 
 
@@ -30,6 +46,15 @@ async def test_prefill_takes_the_whole_budget_when_nobody_decodes() -> None:
     bench.submit("x" * 200)
     bench.core.step()
     assert bench.backend.plans[-1].tokens == 64
+
+
+async def test_nobody_waits_for_a_beginning_too_short_to_be_copied() -> None:
+    bench = Bench(batch_tokens=512, kv_layout="split", cells=2048, context=512)
+    for letter in "bcd":
+        bench.submit("x" * 40 + letter * 20)
+    bench.core.step()
+    assert bench.backend.plans[-1].prefill_tokens == 3 * 61
+    bench.run()
 
 
 async def test_two_prompts_share_the_prefill_budget_by_turns() -> None:

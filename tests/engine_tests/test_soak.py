@@ -126,7 +126,7 @@ async def test_soak(tiny_model: Path, layout: str) -> None:
         assert traffic.ends[FinishReason.CANCELLED] > _REQUESTS / 20
         assert stats.requests_failed == 0
         assert min(stats.evicted, stats.restored, stats.cached_tokens, stats.accepted_tokens) > 0
-        assert process.num_fds() == files
+        assert process.num_fds() <= files + 1  # parked states' file is opened when RAM is first full
         assert _memory(process) - middle < max(8 << 20, (middle - memory) // 2), "memory keeps growing"
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith(("engine", "sample", "park"))]
