@@ -12,7 +12,6 @@ runs with both KV layouts, and the better of each counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -25,7 +24,7 @@ from bench.machine import vram_mib
 from bench.prompts import question
 from bench.rounds import interleave, overlap_rate, ratio
 from bench.sides import Ours, ask_all, config
-from engine import Engine
+from engine import Engine, EngineConfig
 
 Layout = Literal["unified", "split"]
 _LAYOUTS: tuple[Layout, ...] = ("unified", "split")
@@ -67,34 +66,38 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
         step_target_ms=60_000,
         chat_template=_PLAIN,
     )
-    layouts = settings.layouts[:1] if sessions == 1 else settings.layouts
-    runs: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {}
+    async with Engine(ours) as engine:
+        prompt = engine.count_prompt(question(0, 0))
     about: Result = {}
-    before = vram_mib()
-    async with AsyncExitStack() as engines:
-        for layout in layouts:
-            engine = await engines.enter_async_context(Engine(replace(ours, kv_layout=layout)))
-            if not runs and before is not None and (now := vram_mib()) is not None:
-                about["vram_mib"] = now - before
-            peer = partial(
+    runs: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {}
+    for layout in settings.layouts[:1] if sessions == 1 else settings.layouts:
+        runs[f"batched_bench_{layout}"] = _anyway(
+            partial(
                 batched_bench,
                 setup,
                 sessions=sessions,
-                prompt_tokens=engine.count_prompt(question(0, 0)),
+                prompt_tokens=prompt,
                 gen_tokens=settings.gen_tokens,
                 context=context,
                 unified=layout == "unified",
             )
-            runs[f"batched_bench_{layout}"] = _anyway(peer)
-            runs[f"ours_{layout}"] = partial(_ours, Ours(engine), sessions, settings.gen_tokens)
-        speeds = await interleave(setup.rounds, runs, label=f"{sessions} sessions:")
-        about["overhead"] = round(engine.stats().overhead, 4)
+        )
+        runs[f"ours_{layout}"] = partial(_ours, replace(ours, kv_layout=layout), settings.gen_tokens, about)
+    speeds = await interleave(setup.rounds, runs, label=f"{sessions} sessions:")
     return row(sessions, speeds) | about
 
 
-async def _ours(side: Ours, sessions: int, gen_tokens: int, number: int) -> float:
-    answers = await ask_all(side, [question(chat, number) for chat in range(sessions)], gen_tokens)
-    await side.idle()
+async def _ours(config: EngineConfig, gen_tokens: int, about: Result, number: int) -> float:
+    """One run in an engine of its own: while two live in a process, libgomp's threads spin less for both."""
+    before = vram_mib()
+    async with Engine(config) as engine:
+        if before is not None and (now := vram_mib()) is not None:
+            about["vram_mib"] = now - before
+        side, chats = Ours(engine), range(config.max_sessions)
+        await ask_all(side, [question(chat, -1) for chat in chats], 4)  # warm up
+        answers = await ask_all(side, [question(chat, number) for chat in chats], gen_tokens)
+        await side.idle()
+        about["overhead"] = round(engine.stats().overhead, 4)
     return overlap_rate([answer.marks for answer in answers])
 
 
