@@ -286,15 +286,15 @@ class Scheduler:
         return work
 
     def _patience(self, decodes: int) -> float:
-        """How many times the latency target a step may take: as many as wait for each that writes.
+        """How many times the latency target a step may take: the more wait for each that writes, the more.
 
-        Of twenty chats asked at once, the first to have read its prompt would else hold the nineteen back:
-        all weights are read in each step, for a few of their tokens. Nobody waits for the one on screen.
+        Of sixteen chats asked at once, the first to have read its prompt would else hold the others back:
+        all weights are read in each step, for a few of their tokens. The one on screen is not made to pause.
         """
         if not decodes or any(s.priority is Priority.FOREGROUND and _decodes(s) for s in self.running):
             return 1.0
         waiting = sum(s.remaining > 1 and not s.paused for s in self.running)
-        return min(max(2 * waiting / decodes, 1.0), _MOST_PATIENCE)
+        return min(1 + waiting / decodes, _MOST_PATIENCE)
 
     def _share(self, sequence: Sequence) -> None:
         """Let others find what has been read of a prompt, and keep its head."""

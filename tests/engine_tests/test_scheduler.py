@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from engine_tests.fakes import Bench, read
 
-from engine import FinishReason, PromptTooLong, QueueFull
+from engine import FinishReason, Priority, PromptTooLong, QueueFull
 from engine.commands import Focus
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
@@ -13,7 +13,8 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
 
 async def test_decodes_come_first_and_share_the_budget_with_prefill() -> None:
     bench = Bench(batch_tokens=128)
-    writers = [bench.submit(text, max_tokens=50) for text in ("hi", "ho")]
+    watched = Priority.FOREGROUND  # nothing stretches the target while it is answered
+    writers = [bench.submit(text, max_tokens=50, priority=watched) for text in ("hi", "ho")]
     bench.core.step()
     bench.core.step()
     bench.submit("x" * 200)
