@@ -19,7 +19,7 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield "| what | ours | peer | ratio | bar |"
     yield "|---|---:|---:|---:|---|"
     for line in lines(results):
-        cells = (line.what, line.ours, line.peer, f"{line.ratio:.3g}", f"{line.bar}, {line.verdict}")
+        cells = (line.what, line.ours, line.peer, f"{line.ratio:.3f}", f"{line.bar}, {line.verdict}")
         yield f"| {' | '.join(cells)} |"
 
 
