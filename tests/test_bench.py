@@ -167,7 +167,7 @@ def test_every_benchmark_has_lines_in_the_table() -> None:
     table = list(report.table(results))
     assert len(table) == 2 + len(list(bars.lines(results)))
     assert {line.count("|") for line in table} == {6}
-    assert "| Python's share of a step, 32 chats | 3.00 of 100.0 ms |  | 0.03 | ≤ 0.02, missed |" in table
+    assert "| Python's share of a step, 32 chats | 3.00 of 100.0 ms |  | 0.030 | ≤ 0.02, missed |" in table
 
 
 def test_the_table_goes_between_the_markers_only() -> None:
