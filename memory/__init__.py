@@ -7,14 +7,19 @@ from memory.errors import (
     ContextError,
     CounterMissing,
     DiskFull,
+    EmbedderUnavailable,
+    FactNotFound,
+    IndexUnavailable,
+    InvalidFact,
     InvalidTitle,
     MessageNotFound,
     SessionNotFound,
     StoreError,
     StoreUnavailable,
+    SummaryCancelled,
     UnknownStrategy,
 )
-from memory.ports import TokenCounter
+from memory.ports import Embedder, TokenCounter
 from memory.store import Memory
 from memory.strategies import STRATEGIES
 from memory.types import (
@@ -24,6 +29,7 @@ from memory.types import (
     Budget,
     ContextReport,
     Dropped,
+    Fact,
     LayerReport,
     Message,
     Recall,
@@ -31,8 +37,10 @@ from memory.types import (
     Role,
     SessionRecord,
     Status,
+    Summary,
     Turn,
 )
+from memory.vectors import IndexState, IndexStatus
 
 __all__ = [
     "HEAD",
@@ -46,6 +54,14 @@ __all__ = [
     "CounterMissing",
     "DiskFull",
     "Dropped",
+    "Embedder",
+    "EmbedderUnavailable",
+    "Fact",
+    "FactNotFound",
+    "IndexState",
+    "IndexStatus",
+    "IndexUnavailable",
+    "InvalidFact",
     "InvalidTitle",
     "LayerReport",
     "Memory",
@@ -59,6 +75,8 @@ __all__ = [
     "Status",
     "StoreError",
     "StoreUnavailable",
+    "Summary",
+    "SummaryCancelled",
     "TokenCounter",
     "Turn",
     "UnknownStrategy",

@@ -6,6 +6,11 @@
     ├── SessionNotFound      no session has this id or title
     ├── MessageNotFound      no message has this id
     ├── InvalidTitle         a title without a visible character
+    ├── FactNotFound         no fact has this number
+    ├── InvalidFact          a fact without a visible character
+    ├── SummaryCancelled     the making of a summary was broken off
+    ├── EmbedderUnavailable  texts cannot be turned into vectors now
+    ├── IndexUnavailable     the vector index cannot be read or written
     └── ContextError         a prompt cannot be put together
         ├── CounterMissing   no model is loaded, so tokens cannot be counted
         ├── UnknownStrategy  no context strategy has this name
@@ -25,11 +30,16 @@ __all__ = [
     "ContextError",
     "CounterMissing",
     "DiskFull",
+    "EmbedderUnavailable",
+    "FactNotFound",
+    "IndexUnavailable",
+    "InvalidFact",
     "InvalidTitle",
     "MessageNotFound",
     "SessionNotFound",
     "StoreError",
     "StoreUnavailable",
+    "SummaryCancelled",
     "UnknownStrategy",
 ]
 
@@ -77,6 +87,36 @@ class MessageNotFound(StoreError):
 
 class InvalidTitle(StoreError):
     """A title without a visible character."""
+
+
+class FactNotFound(StoreError):
+    """No fact has this number; it may have been forgotten with its message."""
+
+    def __init__(self, fact_id: int) -> None:
+        self.fact_id = fact_id
+        super().__init__(f"There is no fact {fact_id}; it may have been forgotten with its message.")
+
+
+class InvalidFact(StoreError):
+    """A fact without a visible character."""
+
+    def __init__(self) -> None:
+        super().__init__("A fact needs at least one visible character.")
+
+
+class SummaryCancelled(StoreError):
+    """The making of a summary was broken off, as its caller wanted."""
+
+    def __init__(self) -> None:
+        super().__init__("The summary was not finished because it was cancelled.")
+
+
+class EmbedderUnavailable(StoreError):
+    """Texts cannot be turned into vectors now; search goes on by keywords."""
+
+
+class IndexUnavailable(StoreError):
+    """The vector index cannot be read or written; search goes on by keywords."""
 
 
 class ContextError(StoreError):

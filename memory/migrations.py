@@ -83,6 +83,80 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX context_cuts_by_message ON context_cuts (message_id)",
         ),
     ),
+    Migration(
+        "003-long-term-memory",
+        (
+            "ALTER TABLE sessions ADD COLUMN off_record INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE sessions ADD COLUMN project TEXT",
+            "ALTER TABLE messages ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE context_cuts ADD COLUMN summary_id INTEGER NOT NULL DEFAULT 0",
+            """
+            CREATE TABLE passages (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                part INTEGER NOT NULL,
+                text TEXT NOT NULL,
+                previous INTEGER,
+                embedder TEXT,
+                UNIQUE (message_id, part)
+            ) STRICT
+            """,
+            "CREATE INDEX passages_by_previous ON passages (previous)",
+            "CREATE INDEX passages_by_embedder ON passages (embedder, id)",
+            "CREATE TABLE removed_vectors (passage_id INTEGER PRIMARY KEY) STRICT",
+            """
+            CREATE VIRTUAL TABLE passage_words
+            USING fts5(text, content='passages', content_rowid='id', tokenize='porter unicode61')
+            """,
+            "CREATE VIRTUAL TABLE passage_terms USING fts5vocab('passage_words', 'row')",
+            """
+            CREATE TRIGGER passage_added AFTER INSERT ON passages BEGIN
+                INSERT INTO passage_words (rowid, text) VALUES (new.id, new.text);
+            END
+            """,
+            """
+            CREATE TRIGGER passage_removed AFTER DELETE ON passages BEGIN
+                INSERT INTO passage_words (passage_words, rowid, text) VALUES ('delete', old.id, old.text);
+            END
+            """,
+            """
+            CREATE TABLE summaries (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+                level INTEGER NOT NULL,
+                text TEXT NOT NULL,
+                created_at TEXT NOT NULL
+            ) STRICT
+            """,
+            "CREATE INDEX summaries_by_session ON summaries (session_id)",
+            """
+            CREATE TABLE summary_sources (
+                summary_id INTEGER NOT NULL REFERENCES summaries (id) ON DELETE CASCADE,
+                position INTEGER NOT NULL,
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                PRIMARY KEY (summary_id, position)
+            ) STRICT, WITHOUT ROWID
+            """,
+            "CREATE INDEX summary_sources_by_message ON summary_sources (message_id)",
+            """
+            CREATE TRIGGER summary_source_removed AFTER DELETE ON summary_sources BEGIN
+                DELETE FROM summaries WHERE id = old.summary_id;
+            END
+            """,
+            """
+            CREATE TABLE facts (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                text TEXT NOT NULL,
+                kind TEXT NOT NULL CHECK (kind IN ('fact', 'preference')),
+                message_id TEXT REFERENCES messages (id) ON DELETE CASCADE,
+                pinned INTEGER NOT NULL DEFAULT 0,
+                edited INTEGER NOT NULL DEFAULT 0,
+                created_at TEXT NOT NULL
+            ) STRICT
+            """,
+            "CREATE INDEX facts_by_message ON facts (message_id)",
+        ),
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -11,10 +11,15 @@ from memory.counting import CachedCounter
 from memory.cuts import ContextCuts
 from memory.database import Database
 from memory.errors import CounterMissing
+from memory.facts import Facts
 from memory.migrations import migrate
-from memory.ports import TokenCounter
+from memory.passages import Passages
+from memory.ports import Embedder, TokenCounter, VectorIndex
+from memory.recall import Ranked
+from memory.search import Search
 from memory.sessions import Sessions
 from memory.strategies import ContextInput, find_strategy
+from memory.summaries import Summaries
 from memory.text import title_from
 from memory.transcript import Transcript
 from memory.types import (
@@ -25,12 +30,17 @@ from memory.types import (
     Head,
     Keep,
     Message,
+    Recall,
     ReplyStatus,
     Role,
     SessionRecord,
+    Summary,
 )
+from memory.vectors import IndexStatus, PassageVectors
 
 __all__ = ["Memory"]
+
+_RECALLED = 50  # the most that a strategy has to choose from
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +55,8 @@ class Memory:
     Args:
         path: the SQLite file; missing folders are created.
         counter: counts tokens as the loaded model does; may be set later.
+        embedder: makes the search find meanings besides words, once `start_indexing` was called; the
+            vectors lie in the folder "vectors" beside the file.
 
     Raises (every method):
         StoreUnavailable: the file cannot be opened, read or written, or is not one of ours.
@@ -53,13 +65,22 @@ class Memory:
 
     title_from = staticmethod(title_from)
 
-    def __init__(self, path: Path, *, counter: TokenCounter | None = None) -> None:
+    def __init__(
+        self, path: Path, *, counter: TokenCounter | None = None, embedder: Embedder | None = None
+    ) -> None:
         self.path = Path(path)
         self._counter = CachedCounter(counter) if counter is not None else None
         self._database = Database(self.path)
         self._sessions = Sessions(self._database)
         self._transcript = Transcript(self._database, self._sessions)
         self._cuts = ContextCuts(self._database)
+        self._summaries = Summaries(self._database)
+        self._facts = Facts(self._database)
+        self._passages = Passages(self._database)
+        self._vectors = PassageVectors(
+            self._database, self._passages, embedder=embedder, open_index=self._open_index
+        )
+        self._search = Search(self._database, self._passages, self._vectors)
         try:
             self._call(migrate, self._database)
         except BaseException:
@@ -84,7 +105,8 @@ class Memory:
         self._counter = CachedCounter(counter) if counter is not None else None
 
     def close(self) -> None:
-        """Wait for running work and close the file. Calling it twice is fine."""
+        """Wait for running work and close all files. Calling it twice is fine."""
+        self._vectors.close()
         self._database.close()
 
     # Sessions
@@ -137,24 +159,36 @@ class Memory:
         )
 
     def delete_session(self, session_id: str) -> None:
-        """Remove a session for good: its text is overwritten in the file. Raises `SessionNotFound`."""
+        """Remove a session for good: its text is overwritten in every file. Raises `SessionNotFound`."""
+        passages = self._call(self._passages.of_session, session_id)
         self._call(self._sessions.delete, session_id)
+        self._vectors.remove(passages)
+        self._call(self._passages.purge)
         self._call(self._database.checkpoint)
 
     # Messages
 
     def add_message(
-        self, session_id: str, role: Role, content: str, *, parent_id: str | Head | None = HEAD
+        self,
+        session_id: str,
+        role: Role,
+        content: str,
+        *,
+        parent_id: str | Head | None = HEAD,
+        at: str | None = None,
     ) -> Message:
         """Add a finished message, by default after the session's head; it becomes the head.
 
         Args:
             parent_id: another message makes a sibling branch (an edit); None starts from the root.
+            at: when it was written (UTC, ISO 8601), for messages that come from elsewhere; now by default.
 
         Raises:
             SessionNotFound, MessageNotFound: no such session, or the parent is not one of its messages.
         """
-        return self._call(self._transcript.add, session_id, role, content, parent_id)
+        message = self._call(self._add, session_id, role, content, parent_id, at)
+        self._vectors.wake()
+        return message
 
     def begin_reply(
         self, session_id: str, *, parent_id: str | Head | None = HEAD, model: str | None = None
@@ -177,7 +211,8 @@ class Memory:
         error: str | None = None,
     ) -> None:
         """Keep a reply's final text and how it ended. Raises `MessageNotFound`."""
-        self._call(self._transcript.finish_reply, message_id, content, status, finish_reason, timings, error)
+        self._call(self._finish, message_id, content, status, finish_reason, timings, error)
+        self._vectors.wake()
 
     def message(self, message_id: str) -> Message:
         """One message. Raises `MessageNotFound`."""
@@ -202,6 +237,29 @@ class Memory:
     def recover_interrupted(self) -> int:
         """Mark streaming replies whose process died as "interrupted"; returns how many."""
         return self._call(self._transcript.recover_interrupted)
+
+    # Long-term memory
+
+    def start_indexing(self) -> None:
+        """Load the embedder, if there is one, and keep the vectors up to date in the background.
+
+        The first search, or the first prompt of a strategy that searches, does the same.
+        """
+        self._vectors.start()
+
+    def index_status(self) -> IndexStatus:
+        """How far the search by meaning is; never blocks."""
+        return self._vectors.status
+
+    def search(self, question: str, *, limit: int = 10, gated: bool = False) -> list[Recall]:
+        """What was said about something, in all sessions, the best first.
+
+        Args:
+            gated: find nothing for a message that wants nothing out of the past, as a prompt does.
+        """
+        self._vectors.start()
+        found = self._search.recall(question) if gated else self._search.find(question)
+        return [_recall(ranked, self._counter) for ranked in found[:limit]]
 
     # Context
 
@@ -229,23 +287,87 @@ class Memory:
             SessionNotFound, MessageNotFound: no such session, or no such head in it.
         """
         chosen = find_strategy(strategy)
+        if chosen.searches:
+            self._vectors.start()
         counter = self._counter
         if counter is None:
             raise CounterMissing
         record = self._call(self._sessions.get, session_id)
+        messages = self._call(self._transcript.branch, session_id, head or record.head_id)
+        cuts = self._call(self._cuts.made_for, session_id, strategy, budget.tokens)
+        asked = query or next((item.content for item in reversed(messages) if item.role == "user"), "")
         given = ContextInput(
-            messages=tuple(self._call(self._transcript.branch, session_id, head or record.head_id)),
+            messages=tuple(messages),
             budget=budget,
             counter=counter,
             system_prompt=record.system_prompt if record.system_prompt is not None else system_prompt,
-            cuts=self._call(self._cuts.made_for, session_id, strategy, budget.tokens),
-            query=query,
+            cuts=frozenset(cuts),
+            cut_summaries=cuts,
+            query=asked,
+            recalls=self._recalls(asked, counter, messages[-1] if messages else None)
+            if chosen.searches
+            else (),
+            summaries=self._summaries_of(messages) if chosen.summarises else (),
+            profile=self._call(self._facts.list) if chosen.searches or chosen.summarises else (),
         )
         # Counting waits for the engine: on this thread, so that no other session's write has to wait.
         assembly = chosen.assemble(given)
         if assembly.cut is not None:
-            self._call(self._cuts.remember, session_id, strategy, assembly.cut, budget.tokens)
+            self._call(
+                self._cuts.remember, session_id, strategy, assembly.cut, budget.tokens, assembly.cut_summary
+            )
         return assembly.context
+
+    def _add(
+        self, session_id: str, role: Role, content: str, parent_id: str | Head | None, at: str | None
+    ) -> Message:
+        with self._database.atomic():
+            message = self._transcript.add(session_id, role, content, parent_id, at)
+            self._passages.add(message.id)
+            return message
+
+    def _finish(
+        self,
+        message_id: str,
+        content: str,
+        status: ReplyStatus,
+        finish_reason: str | None,
+        timings: Mapping[str, Any] | None,
+        error: str | None,
+    ) -> None:
+        with self._database.atomic():
+            self._transcript.finish_reply(message_id, content, status, finish_reason, timings, error)
+            self._passages.add(message_id)
+
+    def _recalls(self, question: str, counter: CachedCounter, asking: Message | None) -> tuple[Recall, ...]:
+        """What the past has to say to a question; not the question itself."""
+        found = self._search.recall(question)[: _RECALLED + 1]
+        asked = asking.id if asking is not None else None
+        return tuple(_recall(item, counter) for item in found if item.passage.message_id != asked)
+
+    def _summaries_of(self, messages: Sequence[Message]) -> tuple[Summary, ...]:
+        return tuple(self._call(self._summaries.on_branch, [message.id for message in messages]))
+
+    def _open_index(self, embedder: Embedder) -> VectorIndex:
+        from memory.index import open_index  # numpy, and what stands behind it: not before it is wanted
+
+        folder = self.path.parent / "vectors"
+        return open_index(folder, embedder=embedder.name, dimension=embedder.dimension)
 
     def _call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._database.call(work, *args, **kwargs)
+
+
+def _recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
+    passage = ranked.passage
+    return Recall(
+        message_id=passage.message_id,
+        score=ranked.score,
+        tokens=counter.count_text(passage.text) if counter is not None else 0,
+        session_id=passage.session_id,
+        role=passage.role,
+        part=passage.id,
+        at=passage.at,
+        text=passage.text,
+        signals=ranked.signals,
+    )

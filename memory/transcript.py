@@ -48,10 +48,17 @@ class Transcript:
         self._database = database
         self._sessions = sessions
 
-    def add(self, session_id: str, role: Role, content: str, parent_id: str | Head | None = HEAD) -> Message:
+    def add(
+        self,
+        session_id: str,
+        role: Role,
+        content: str,
+        parent_id: str | Head | None = HEAD,
+        at: str | None = None,
+    ) -> Message:
         """A finished message; it becomes the head. Raises `SessionNotFound`, `MessageNotFound`."""
         with self._database.atomic():
-            message_id = self._insert(session_id, role, storable(content), parent_id, "complete")
+            message_id = self._insert(session_id, role, storable(content), parent_id, "complete", at=at)
             question = content if role == "user" else None
             self._sessions.touch(session_id, head_id=message_id, question=question)
             return self.get(message_id)
@@ -153,6 +160,7 @@ class Transcript:
         status: str,
         model: str | None = None,
         writer_pid: int | None = None,
+        at: str | None = None,
     ) -> str:
         session = self._sessions.get(session_id)
         parent = session.head_id if isinstance(parent_id, Head) else parent_id
@@ -163,7 +171,7 @@ class Transcript:
             "INSERT INTO messages"
             " (id, session_id, parent_id, role, content, status, created_at, model, writer_pid)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (message_id, session_id, parent, role, content, status, now(), model, writer_pid),
+            (message_id, session_id, parent, role, content, status, at or now(), model, writer_pid),
         )
         return message_id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -14,21 +14,26 @@ __all__ = [
     "Budget",
     "ContextReport",
     "Dropped",
+    "Fact",
+    "FactKind",
     "Head",
     "Keep",
     "LayerReport",
     "Message",
+    "Passage",
     "Recall",
     "ReplyStatus",
     "Role",
     "SessionRecord",
     "Status",
+    "Summary",
     "Turn",
 ]
 
 Role = Literal["system", "user", "assistant"]
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 ReplyStatus = Literal["complete", "cancelled", "failed"]
+FactKind = Literal["fact", "preference"]
 
 
 class Head(Enum):
@@ -117,7 +122,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """One part of the prompt: its text in tokens, and from how many messages it comes."""
+    """One part of the prompt: its text in tokens, and from how many messages, or facts, it comes."""
 
     name: str
     tokens: int
@@ -126,21 +131,94 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A message of the branch that was left out, and why."""
+    """A message of the branch or a recall that was left out, and why.
+
+    Args:
+        score: of a recall.
+    """
 
     message_id: str
     role: Role
     tokens: int
     reason: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of one message in long-term memory; a long message has several.
+
+    Args:
+        id: row number in the store, and id in the vector index.
+        at: when the message was written.
+        previous: the passage right before it on its branch.
+    """
+
+    id: int
+    message_id: str
+    session_id: str
+    role: Role
+    text: str
+    at: str
+    previous: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """An older message that a search brought back into the prompt."""
+    """A piece of an older message that a search found.
+
+    Args:
+        tokens: of `text`.
+        signals: the parts of the score, by name.
+        part: orders the pieces of a message; those of neighbours differ by one.
+    """
 
     message_id: str
     score: float
     tokens: int
+    session_id: str = ""
+    role: Role = "user"
+    at: str = ""
+    text: str = ""
+    signals: Mapping[str, float] = field(default_factory=dict)
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What some older messages of one session said, in short.
+
+    Args:
+        level: 0 is made of messages, 1 of summaries of level 0, and so on.
+        sources: ids of the messages it stands for, oldest first.
+    """
+
+    id: int
+    session_id: str
+    level: int
+    text: str
+    sources: tuple[str, ...]
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something known of the person, across sessions.
+
+    Args:
+        kind: "fact" or "preference".
+        message_id: where it was said; None when the person wrote it into the profile.
+        pinned: goes into every prompt.
+        edited: the person has changed the words.
+    """
+
+    id: int
+    text: str
+    kind: FactKind
+    message_id: str | None
+    pinned: bool
+    edited: bool
+    created_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,11 +227,17 @@ class ContextReport:
 
     Args:
         tokens: the exact length of the rendered prompt.
-        layers: "system", "history", "question" and "template" (role marks and the like),
-            which add up to `tokens`.
+        layers: "system", "profile", "summary", "history", "memories", "question" and "template"
+            (role marks and the like), which add up to `tokens`.
         sent: ids of the messages that are in the prompt word for word, oldest first.
         dropped: the other messages of the branch; with `sent` that is every one of them.
-        notice: a sentence for the person when something was left out.
+        recalls: what is quoted from older messages, in the prompt's order.
+        notice: for the person, what the model knows nothing of.
+        dropped_recalls: what the search found and the prompt does not quote, best first.
+        facts, dropped_facts: ids of those in the profile, and of those that did not fit.
+        summaries, dropped_summaries: the same for summaries.
+        focus: what the strategy took the question for, if that decides anything: "past", "follow-up"
+            or "plain".
     """
 
     strategy: str
@@ -165,6 +249,12 @@ class ContextReport:
     dropped: tuple[Dropped, ...] = ()
     recalls: tuple[Recall, ...] = ()
     notice: str | None = None
+    dropped_recalls: tuple[Dropped, ...] = ()
+    facts: tuple[int, ...] = ()
+    dropped_facts: tuple[int, ...] = ()
+    summaries: tuple[int, ...] = ()
+    dropped_summaries: tuple[int, ...] = ()
+    focus: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""

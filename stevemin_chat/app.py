@@ -98,7 +98,7 @@ def run_app(paths: Paths, config: Config, model: str | None) -> int:
 
 
 async def _run(paths: Paths, config: Config, model: str | None) -> int:
-    runtime = await Runtime.open(paths, config)
+    runtime = await Runtime.open(paths, config, meaning=True)
     try:
         app = SteveminApp(runtime, model=model)
         loop = asyncio.get_running_loop()

@@ -26,7 +26,10 @@ def ask(
         typer.Option("--session", "-s", help="Keep it in this chat, by id or title; made if it is new."),
     ] = None,
     context: Annotated[
-        str | None, typer.Option("--context", help="What of the chat goes into the prompt: sliding or full.")
+        str | None,
+        typer.Option(
+            "--context", help="What of the past goes into the prompt: sliding, full, hierarchical, …"
+        ),
     ] = None,
     system: Annotated[
         str | None, typer.Option("--system", help="The system prompt; a chat keeps it.")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import Engine, EngineConfig, ModelInfo
 from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
 from engine.models import Catalogue
-from memory import Memory, SessionRecord
+from memory import EmbedderUnavailable, Memory, SessionRecord
 from stevemin_chat.adapters import CurrentEngine, EngineCounter
 from stevemin_chat.config import Config
 from stevemin_chat.errors import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.paths import Paths, builtin_catalogue_path
 from stevemin_chat.session import ChatSession, SessionSettings
 
+if TYPE_CHECKING:
+    from memory import Embedder
+
 __all__ = ["EngineCounter", "Overrides", "Runtime"]
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[float], None]
 
@@ -67,18 +73,22 @@ class Runtime:
         self._changing = asyncio.Lock()
 
     @classmethod
-    async def open(cls, paths: Paths, config: Config, *, database: Path | None = None) -> Runtime:
+    async def open(
+        cls, paths: Paths, config: Config, *, database: Path | None = None, meaning: bool = False
+    ) -> Runtime:
         """Open the catalogue and the store; no model is loaded yet.
 
         Args:
             database: the SQLite file; None is the one in the data folder.
+            meaning: let strategies that search find meanings besides words; worth it only for a process
+                that lives long enough to load the embedding model.
 
         Raises:
             engine.ConfigError: a catalogue is not valid.
             FolderNotWritable, memory.StoreError: the store cannot be opened.
         """
         catalogue = await asyncio.to_thread(Catalogue.load, builtin_catalogue_path(), paths.user_catalogue)
-        memory = await asyncio.to_thread(_open_memory, paths, database)
+        memory = await asyncio.to_thread(_open_memory, paths, database, meaning)
         return cls(paths=paths, config=config, catalogue=catalogue, memory=memory)
 
     async def load_model(
@@ -211,14 +221,24 @@ class Runtime:
             await engine.close()
 
 
-def _open_memory(paths: Paths, database: Path | None) -> Memory:
+def _open_memory(paths: Paths, database: Path | None, meaning: bool) -> Memory:
     if database is None:
         paths.prepare()
         database = paths.database
-    memory = Memory(database)
+    memory = Memory(database, embedder=_embedder() if meaning else None)
     try:
         memory.recover_interrupted()
     except BaseException:
         memory.close()
         raise
     return memory
+
+
+def _embedder() -> Embedder | None:
+    from memory.embedder import WorkerEmbedder
+
+    try:
+        return WorkerEmbedder()
+    except EmbedderUnavailable as error:
+        _log.warning("Search goes by keywords only: %s", error)
+        return None

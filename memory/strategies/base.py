@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from memory.ports import TokenCounter
-from memory.types import AssembledContext, Budget, Message
+from memory.types import AssembledContext, Budget, Fact, Message, Recall, Summary
 
 __all__ = ["Assembly", "ContextInput", "Strategy"]
 
@@ -19,7 +20,14 @@ class ContextInput:
         messages: the branch, oldest first.
         system_prompt: goes first when it is not empty.
         cuts: ids of messages where earlier prompts of this session began.
+        cut_summaries: for a cut, the highest id of a summary that existed when it was made. A newer one
+            waits for the next eviction, because a new summary voids the KV cache of the history behind
+            it. A cut that is missing here shows every summary.
         query: what to search for, for strategies that search.
+        recalls: what the search found, best first, weak ones already left out.
+        summaries: of this branch, of every level.
+        profile: facts for every prompt.
+        load: how busy the engine is, from 0 (idle) to 1 (saturated).
     """
 
     messages: tuple[Message, ...]
@@ -27,15 +35,26 @@ class ContextInput:
     counter: TokenCounter
     system_prompt: str | None = None
     cuts: frozenset[str] = frozenset()
+    cut_summaries: Mapping[str, int] = field(default_factory=dict)
     query: str | None = None
+    recalls: tuple[Recall, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+    profile: tuple[Fact, ...] = ()
+    load: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """The context, and the new cut to remember if messages were evicted."""
+    """The context, and what to remember if messages were evicted.
+
+    Args:
+        cut: the first message that is still sent; None when nothing was evicted.
+        cut_summary: goes with the cut into `ContextInput.cut_summaries`.
+    """
 
     context: AssembledContext
     cut: str | None = None
+    cut_summary: int = 0
 
 
 class Strategy(Protocol):
@@ -49,6 +68,16 @@ class Strategy(Protocol):
     @property
     def summary(self) -> str:
         """One line for menus."""
+        ...
+
+    @property
+    def searches(self) -> bool:
+        """Whether it wants recalls."""
+        ...
+
+    @property
+    def summarises(self) -> bool:
+        """Whether it wants summaries."""
         ...
 
     def assemble(self, given: ContextInput) -> Assembly:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memory.errors import BudgetTooSmall
 from memory.strategies.base import Assembly, ContextInput
-from memory.strategies.prompt import Branch, report_context
+from memory.strategies.composer import Shares
+from memory.strategies.report import report_context
+from memory.strategies.sizes import Sizes
 
 __all__ = ["FullStrategy"]
 
@@ -14,17 +18,23 @@ class FullStrategy:
 
     name = "full"
     summary = "the whole chat; stops with a clear message when it no longer fits"
+    searches = False
+    summarises = False
 
     def assemble(self, given: ContextInput) -> Assembly:
         """All messages. Raises `BudgetTooSmall` when they exceed the budget."""
-        branch = Branch(given)
-        turns = branch.turns(0)
-        tokens = given.counter.count_prompt(turns) if turns else 0
-        if tokens > given.budget.tokens:
+        limit = given.budget.tokens
+        sizes = Sizes(given, profile=int(limit * Shares().profile), summary=0)
+        draft = sizes.draft(0)
+        tokens = sizes.tokens(0)
+        if tokens > limit and draft.profile.text:
+            draft = replace(draft, profile=draft.profile.given_up())
+            tokens = sizes.measure(draft)
+        if tokens > limit:
             raise BudgetTooSmall(
                 "The whole chat takes",
                 tokens,
-                given.budget.tokens,
+                limit,
                 "Switch to the sliding strategy, or to a model with a larger context.",
             )
-        return Assembly(report_context(self.name, given, branch, 0, tokens))
+        return Assembly(report_context(self.name, given, sizes.branch, draft, tokens))

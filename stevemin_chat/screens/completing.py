@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memory import STRATEGIES
 from stevemin_chat.commands import complete, find
+from stevemin_chat.screens.model_commands import STRATEGY_WORDS
 
 if TYPE_CHECKING:
     from stevemin_chat.screens.chat import ChatScreen
@@ -44,7 +44,7 @@ def _values(name: str, screen: ChatScreen) -> list[str]:
     if name == "model":
         return [spec.name for spec in screen.runtime.catalogue]
     if name == "context":
-        return list(STRATEGIES)
+        return list(STRATEGY_WORDS)
     if name == "theme":
         return sorted(screen.app.available_themes)
     if name == "copy":

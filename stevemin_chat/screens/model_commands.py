@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from textual import work
 
-from memory import STRATEGIES
 from stevemin_chat.phrases import count
+from stevemin_chat.sanitize import sanitize
 from stevemin_chat.screens.commanding import Commanding
 from stevemin_chat.screens.dialogs import Choice, Choose, Confirm, EditText
 from stevemin_chat.screens.models import model_choices
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from memory import ContextReport
     from stevemin_chat.chat import Chat
 
-__all__ = ["ModelCommands", "context_words"]
+__all__ = ["STRATEGY_WORDS", "ModelCommands", "context_words"]
+
+_RECALL_CHARACTERS = 60
 
 
 class ModelCommands(Commanding):
@@ -67,7 +69,7 @@ class ModelCommands(Commanding):
             return
         name: str | None = args
         if not name:
-            rows = [Choice(s.name, s.name, _STRATEGY_WORDS.get(s.name, "")) for s in STRATEGIES.values()]
+            rows = [Choice(name, name, words) for name, words in STRATEGY_WORDS.items()]
             about = context_words(chat.last_context)
             name = await screen.app.push_screen_wait(
                 Choose("Context strategy of this chat", rows, chosen=screen.strategy(), text=about)
@@ -101,9 +103,12 @@ class ModelCommands(Commanding):
             self._screen.poll()
 
 
-_STRATEGY_WORDS = {
+STRATEGY_WORDS = {
     "sliding": "the newest messages that fit; the oldest go first, in chunks",
     "full": "everything; refuses to answer when it no longer fits",
+    "hierarchical": "the newest messages, and what was said about the question in any chat",
+    "retrieval": "a few new messages, and more of what was said about the question",
+    "adaptive": "as hierarchical, with shares that follow the question",
 }
 
 
@@ -116,6 +121,10 @@ def context_words(report: ContextReport | None) -> str:
         if layer.tokens:
             where = f", {count(layer.messages, 'message')}" if layer.messages else ""
             lines.append(f"  {layer.name}: {count(layer.tokens, 'token')}{where}")
+    for recall in report.recalls:
+        lines.append(
+            f"  recalled ({recall.score:.1f}): {' '.join(sanitize(recall.text).split())[:_RECALL_CHARACTERS]}"
+        )
     if report.dropped:
         tokens = count(sum(dropped.tokens for dropped in report.dropped), "token")
         messages = count(len(report.dropped), "message")

@@ -3,68 +3,13 @@
 from __future__ import annotations
 
 import random
-import uuid
-from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_tests.context_kit import Chat, is_prefix
 from memory_tests.word_counter import WordCounter
 
-from memory import AssembledContext, Budget, BudgetTooSmall, Memory, Message, Turn
-from memory.strategies import ContextInput, find_strategy
-
-
-@dataclass
-class Chat:
-    """A branch that grows, and the cuts that are remembered for it."""
-
-    budget: int
-    system: str | None
-    messages: list[Message] = field(default_factory=list)
-    cuts: set[str] = field(default_factory=set)
-    evictions: int = 0
-
-    def add(self, role: str, content: str) -> None:
-        parent = self.messages[-1].id if self.messages else None
-        self.messages.append(
-            Message(
-                id=uuid.uuid4().hex,
-                session_id="s",
-                parent_id=parent,
-                role=role,  # type: ignore[arg-type]
-                content=content,
-                status="complete",
-                created_at="",
-            )
-        )
-
-    def build(self) -> AssembledContext:
-        given_input = ContextInput(
-            messages=tuple(self.messages),
-            budget=Budget(self.budget),
-            counter=WordCounter(),
-            system_prompt=self.system,
-            cuts=frozenset(self.cuts),
-        )
-        assembly = find_strategy("sliding").assemble(given_input)
-        if assembly.cut is not None:
-            self.evictions += 1
-            self.cuts.add(assembly.cut)
-        return assembly.context
-
-
-def is_prefix(before: tuple[Turn, ...], after: tuple[Turn, ...]) -> bool:
-    """Whether the rendered text of `before` starts that of `after`: a merged question grows at its end."""
-    if len(after) < len(before):
-        return False
-    *same, last = before
-    grown = after[len(same)]
-    return (
-        list(after[: len(same)]) == same
-        and grown.role == last.role
-        and grown.content.startswith(last.content)
-    )
-
+from memory import Budget, BudgetTooSmall, Memory, Turn
 
 texts = st.integers(1, 60).map(lambda count: " ".join(["w"] * count))
 # What a turn may look like: a question, and a reply that may be missing, empty or doubled.
@@ -146,7 +91,7 @@ def test_the_prefix_survives_nearly_every_turn_of_a_long_chat(memory: Memory) ->
     kept = evicted = 0
     for number in range(60):
         memory.add_message(session.id, "user", f"question {number} " + "word " * dice.randint(5, 60))
-        context = memory.build_context(session.id, budget=Budget(3000))
+        context = memory.build_context(session.id, budget=Budget(3000), strategy="sliding")
         if before and context.messages[: len(before)] == before:
             kept += 1
         elif before:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from memory_tests.context_kit import words
 from memory_tests.word_counter import MARKS_PER_TURN, WordCounter
 
 from memory import (
@@ -20,10 +21,6 @@ from memory import (
 )
 
 AMPLE = Budget(10_000, 500)
-
-
-def words(count: int, word: str = "word") -> str:
-    return " ".join([word] * count)
 
 
 def chat(memory: Memory, *texts: str) -> str:
@@ -57,10 +54,19 @@ def test_what_fits_is_sent_whole(memory: Memory, strategy: str) -> None:
     assert report.strategy == strategy
     assert (report.budget_tokens, report.reply_tokens) == (10_000, 500)
     assert report.tokens == WordCounter().count_prompt(context.messages) == 6 + 3 * MARKS_PER_TURN + 3
-    assert layers(context) == {"system": (0, 0), "history": (3, 2), "question": (3, 1), "template": (15, 0)}
+    assert layers(context) == {
+        "system": (0, 0),
+        "profile": (0, 0),
+        "summary": (0, 0),
+        "history": (3, 2),
+        "memories": (0, 0),
+        "question": (3, 1),
+        "template": (15, 0),
+    }
     assert sum(layer.tokens for layer in report.layers) == report.tokens
     assert report.sent == tuple(item.id for item in memory.messages(session_id))
     assert (report.dropped, report.recalls, report.notice) == ((), (), None)
+    assert {item.message_id for item in report.dropped_recalls} <= set(report.sent)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -125,6 +131,15 @@ def test_an_empty_session_has_an_empty_context(memory: Memory, strategy: str) ->
     assert (context.messages, context.report.tokens) == ((), 0)
 
 
+def test_a_large_system_prompt_does_not_cost_the_whole_history(memory: Memory) -> None:
+    session_id = chat(memory, *[words(6, f"m{number}") for number in range(21)])
+    memory.set_session(session_id, system_prompt=words(300))
+    context = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
+    # 200 are left beside the system prompt. Half of them: nine turns, and what the template adds.
+    assert len(context.messages) == 1 + 9
+    assert context.report.tokens == 300 + 9 * 6 + 10 * MARKS_PER_TURN + 3
+
+
 def test_full_says_when_it_does_not_fit(memory: Memory) -> None:
     session_id = chat(memory, words(600), words(600), words(300))
     with pytest.raises(BudgetTooSmall) as caught:
@@ -138,7 +153,7 @@ def test_full_says_when_it_does_not_fit(memory: Memory) -> None:
 
 def test_sliding_evicts_to_half_of_the_budget_and_says_so(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
-    context = memory.build_context(session_id, budget=Budget(500))
+    context = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
     report = context.report
     assert [turn.content.split()[0] for turn in context.messages] == ["m8", "m9", "m10"]
     assert report.tokens == 3 * 50 + 3
@@ -153,7 +168,7 @@ def test_the_cut_stays_until_the_budget_is_exceeded_again(memory: Memory) -> Non
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
     starts = []
     for number in range(11, 27, 2):
-        context = memory.build_context(session_id, budget=Budget(500))
+        context = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
         starts.append(context.messages[0].content.split()[0])
         memory.add_message(session_id, "assistant", words(46, f"m{number}"))
         memory.add_message(session_id, "user", words(46, f"m{number + 1}"))
@@ -162,12 +177,12 @@ def test_the_cut_stays_until_the_budget_is_exceeded_again(memory: Memory) -> Non
 
 def test_the_cut_survives_a_restart(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
-    before = memory.build_context(session_id, budget=Budget(500))
+    before = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
     memory.close()
     with Memory(memory.path, counter=WordCounter()) as again:
         again.add_message(session_id, "assistant", "ok")
         again.add_message(session_id, "user", "next")
-        after = again.build_context(session_id, budget=Budget(500))
+        after = again.build_context(session_id, budget=Budget(500), strategy="sliding")
     assert after.messages[: len(before.messages)] == before.messages
 
 
@@ -175,7 +190,7 @@ def test_a_larger_budget_brings_the_past_back_and_a_smaller_one_keeps_the_cut(me
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
 
     def first(tokens: int) -> str:
-        context = memory.build_context(session_id, budget=Budget(tokens))
+        context = memory.build_context(session_id, budget=Budget(tokens), strategy="sliding")
         return context.messages[0].content.split()[0]
 
     assert first(500) == "m8"
@@ -189,31 +204,35 @@ def test_a_larger_budget_brings_the_past_back_and_a_smaller_one_keeps_the_cut(me
 def test_the_same_cut_for_a_larger_budget_is_remembered_for_that_one(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
     for tokens in (500, 505):
-        context = memory.build_context(session_id, budget=Budget(tokens))
+        context = memory.build_context(session_id, budget=Budget(tokens), strategy="sliding")
         assert context.messages[0].content.startswith("m8")
     memory.add_message(session_id, "assistant", words(46))
     memory.add_message(session_id, "user", words(46))
-    assert memory.build_context(session_id, budget=Budget(505)).messages[0].content.startswith("m8")
+    assert (
+        memory.build_context(session_id, budget=Budget(505), strategy="sliding")
+        .messages[0]
+        .content.startswith("m8")
+    )
 
 
 def test_a_cut_of_one_branch_does_not_count_on_another(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
-    memory.build_context(session_id, budget=Budget(500))
+    memory.build_context(session_id, budget=Budget(500), strategy="sliding")
     early = memory.messages(session_id)[3]
     memory.add_message(session_id, "user", "edited", parent_id=early.id)
-    context = memory.build_context(session_id, budget=Budget(500))
+    context = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
     assert [turn.content.split()[0] for turn in context.messages] == ["m0", "m1", "m2", "m3", "edited"]
 
 
 def test_a_long_question_keeps_the_exchange_before_it_if_both_fit(memory: Memory) -> None:
     session_id = chat(memory, words(100), words(100), words(40), words(40), words(150))
-    context = memory.build_context(session_id, budget=Budget(300))
+    context = memory.build_context(session_id, budget=Budget(300), strategy="sliding")
     assert [len(turn.content.split()) for turn in context.messages] == [40, 40, 150]
 
 
 def test_a_question_alone_may_take_the_whole_budget(memory: Memory) -> None:
     session_id = chat(memory, words(50), words(50), words(93))
-    context = memory.build_context(session_id, budget=Budget(100))
+    context = memory.build_context(session_id, budget=Budget(100), strategy="sliding")
     assert (len(context.messages), context.report.tokens) == (1, 100)
 
 
@@ -221,7 +240,7 @@ def test_a_question_that_does_not_fit_is_refused_with_the_numbers(memory: Memory
     session_id = chat(memory, words(10), words(10), words(994))
     memory.set_session(session_id, system_prompt=words(100))
     with pytest.raises(BudgetTooSmall) as caught:
-        memory.build_context(session_id, budget=Budget(1000))
+        memory.build_context(session_id, budget=Budget(1000), strategy="sliding")
     assert (caught.value.needed, caught.value.available) == (1105, 1000)
     assert str(caught.value) == (
         "The newest message takes, with the system prompt, 1,105 tokens, but the prompt may take 1,000. "
@@ -229,17 +248,19 @@ def test_a_question_that_does_not_fit_is_refused_with_the_numbers(memory: Memory
     )
     # It stays in the chat, but must not stand in the way of the next one.
     memory.add_message(session_id, "user", "shorter")
-    assert memory.build_context(session_id, budget=Budget(1000)).messages[-1] == Turn("user", "shorter")
+    assert memory.build_context(session_id, budget=Budget(1000), strategy="sliding").messages[-1] == Turn(
+        "user", "shorter"
+    )
 
 
 def test_a_huge_past_is_not_rendered_to_find_out_that_it_is_huge(memory: Memory) -> None:
     session_id = chat(memory, *[words(100, str(number)) for number in range(401)])
     counter = WordCounter()
     memory.counter = counter
-    memory.build_context(session_id, budget=Budget(1000))
+    memory.build_context(session_id, budget=Budget(1000), strategy="sliding")
     assert counter.prompts_counted <= 5
     texts = counter.texts_counted
-    memory.build_context(session_id, budget=Budget(1000))
+    memory.build_context(session_id, budget=Budget(1000), strategy="sliding")
     assert counter.texts_counted == texts  # remembered
     assert counter.prompts_counted <= 6
 
@@ -255,13 +276,13 @@ def test_without_a_model_there_is_nothing_to_count_with(database_path: Path) -> 
         session_id = chat(memory, "hello")
         assert memory.counter is None
         with pytest.raises(CounterMissing, match="no model is loaded"):
-            memory.build_context(session_id, budget=AMPLE)
+            memory.build_context(session_id, budget=AMPLE, strategy="sliding")
         counter = memory.counter = WordCounter()
         assert memory.counter is counter
-        assert memory.build_context(session_id, budget=AMPLE).report.tokens == 8
+        assert memory.build_context(session_id, budget=AMPLE, strategy="sliding").report.tokens == 8
         memory.counter = None
         with pytest.raises(CounterMissing):
-            memory.build_context(session_id, budget=AMPLE)
+            memory.build_context(session_id, budget=AMPLE, strategy="sliding")
 
 
 def test_another_model_counts_for_itself(memory: Memory) -> None:
@@ -270,14 +291,14 @@ def test_another_model_counts_for_itself(memory: Memory) -> None:
             return 2 * super().count_text(text)
 
     session_id = chat(memory, "one two three")
-    assert layers(memory.build_context(session_id, budget=AMPLE))["question"] == (3, 1)
+    assert layers(memory.build_context(session_id, budget=AMPLE, strategy="sliding"))["question"] == (3, 1)
     memory.counter = Twice()
-    assert layers(memory.build_context(session_id, budget=AMPLE))["question"] == (6, 1)
+    assert layers(memory.build_context(session_id, budget=AMPLE, strategy="sliding"))["question"] == (6, 1)
 
 
 def test_the_report_is_json(memory: Memory) -> None:
     session_id = chat(memory, *[words(46) for _ in range(11)])
-    report = memory.build_context(session_id, budget=Budget(500)).report
+    report = memory.build_context(session_id, budget=Budget(500), strategy="sliding").report
     plain = json.loads(json.dumps(report.to_json()))
     assert plain["tokens"] == report.tokens
     assert plain["dropped"][0]["reason"] == "does not fit"

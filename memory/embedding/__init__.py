@@ -1,0 +1,1 @@
+"""What `memory.embedder` is made of: a worker process, and the thread that feeds it."""

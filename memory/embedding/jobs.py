@@ -1,0 +1,124 @@
+"""What waits to be embedded, and in which order it goes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from memory.ports import Vectors
+
+__all__ = ["Batch", "Job", "Lanes"]
+
+# A search waits for one running batch at most, which runs at low priority. 1,024 padded characters are
+# about 250 tokens; on a CPU larger batches cost the same time per text.
+_BATCH_TEXTS = 32
+_BATCH_CHARACTERS = 1024
+
+
+class Job:
+    """One call for vectors: its texts, and the rows that have come so far.
+
+    Attributes:
+        failures: how often a worker failed on it since its last row came.
+        abandoned: nobody waits for it any more.
+        result: (texts, dimension), or the error.
+    """
+
+    def __init__(self, texts: Sequence[str], dimension: int) -> None:
+        self.texts = texts
+        self.failures = 0
+        self.abandoned = False
+        self.result: Future[Vectors] = Future()
+        self._vectors = np.empty((len(texts), dimension), np.float32)
+        self._missing = len(texts)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more rows are wanted."""
+        return self.abandoned or self.result.done()
+
+    def fill(self, row: int, vector: Vectors) -> None:
+        """Enter one text's vector; the last one completes the job."""
+        self._vectors[row] = vector
+        self._missing -= 1
+        self.failures = 0
+        if not self._missing:
+            self.result.set_result(self._vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Texts that go through the model together: rows of one job or of several.
+
+    Attributes:
+        urgent: these are searches, and somebody waits for each.
+    """
+
+    pieces: tuple[tuple[Job, int], ...]
+    urgent: bool
+
+    @property
+    def texts(self) -> list[str]:
+        """In the order of `pieces`."""
+        return [job.texts[row] for job, row in self.pieces]
+
+    @property
+    def jobs(self) -> set[Job]:
+        """The jobs that have a text in it."""
+        return {job for job, _ in self.pieces}
+
+    def deliver(self, vectors: Vectors) -> None:
+        """Give each job its rows."""
+        for (job, row), vector in zip(self.pieces, vectors, strict=True):
+            job.fill(row, vector)
+
+
+class Lanes:
+    """Two queues: jobs of a single text (searches) go before those of many (bulk work)."""
+
+    def __init__(self) -> None:
+        self._urgent: deque[tuple[Job, int]] = deque()
+        self._bulk: deque[tuple[Job, int]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._urgent or self._bulk)
+
+    def add(self, job: Job) -> None:
+        """Queue all texts of a job."""
+        lane = self._urgent if len(job.texts) == 1 else self._bulk
+        # Texts of a batch are padded to its longest: like lengths together.
+        rows = sorted(range(len(job.texts)), key=lambda row: len(job.texts[row]))
+        lane.extend((job, row) for row in rows)
+
+    def take(self) -> Batch | None:
+        """The next batch; None when nothing waits."""
+        for lane in (self._urgent, self._bulk):
+            if pieces := _fill_batch(lane):
+                return Batch(tuple(pieces), urgent=lane is self._urgent)
+        return None
+
+    def put_back(self, batch: Batch) -> None:
+        """Queue a batch again, before everything else of its lane."""
+        (self._urgent if batch.urgent else self._bulk).extendleft(reversed(batch.pieces))
+
+    def jobs(self) -> set[Job]:
+        """Everything that waits."""
+        return {job for lane in (self._urgent, self._bulk) for job, _ in lane}
+
+
+def _fill_batch(lane: deque[tuple[Job, int]]) -> list[tuple[Job, int]]:
+    pieces: list[tuple[Job, int]] = []
+    longest = 0
+    while lane and len(pieces) < _BATCH_TEXTS:
+        job, row = lane[0]
+        if not job.over:
+            longest = max(longest, len(job.texts[row]))
+            if pieces and longest * (len(pieces) + 1) > _BATCH_CHARACTERS:
+                break
+            pieces.append((job, row))
+        lane.popleft()
+    return pieces

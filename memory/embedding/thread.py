@@ -1,0 +1,185 @@
+"""The one thread that talks to the worker process, and replaces it when it fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from threading import Condition, Thread
+
+from memory.embedding.jobs import Batch, Job, Lanes
+from memory.embedding.process import EmbeddingProcess, WorkerFailed
+from memory.embedding.restarts import Restarts
+from memory.errors import EmbedderUnavailable
+
+__all__ = ["EmbeddingThread"]
+
+_log = logging.getLogger(__name__)
+
+_TRIES = 2
+_LOOK_S = 1.0
+_CLOSED = "The embedding model was closed."
+
+
+class EmbeddingThread:
+    """Feeds jobs to a worker, one batch at a time. The public methods may be called from any thread.
+
+    Args:
+        spawn: starts a worker; raises `WorkerFailed`.
+        restarts: when a worker that failed may be started again.
+        load_timeout_s: a worker that takes longer to load is taken for hung.
+        answer_timeout_s: so is one that takes longer for a batch.
+    """
+
+    def __init__(
+        self,
+        spawn: Callable[[], EmbeddingProcess],
+        restarts: Restarts,
+        *,
+        load_timeout_s: float,
+        answer_timeout_s: float,
+    ) -> None:
+        self._spawn = spawn
+        self._restarts = restarts
+        self._load_timeout_s = load_timeout_s
+        self._answer_timeout_s = answer_timeout_s
+        self._work = Condition()  # guards everything below
+        self._lanes = Lanes()
+        self._process: EmbeddingProcess | None = None
+        self._thread: Thread | None = None
+        self._wanted = False
+        self._closed = False
+        self._reason = ""
+
+    @property
+    def process(self) -> EmbeddingProcess | None:
+        """The worker, while there is one; it may be loading or dead."""
+        return self._process
+
+    def start(self) -> None:
+        """Want a worker from now on: one that dies is replaced, until a pause begins. Free to repeat."""
+        with self._work:
+            self._want_worker()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its result will hold the vectors or an `EmbedderUnavailable`.
+
+        Raises:
+            EmbedderUnavailable: workers keep failing, or it is closed.
+        """
+        with self._work:
+            if self._closed:
+                raise EmbedderUnavailable(_CLOSED)
+            if pause_s := self._restarts.pause_left_s:
+                raise EmbedderUnavailable(self._pause_sentence(pause_s))
+            self._lanes.add(job)
+            self._want_worker()
+
+    def close(self) -> None:
+        """End worker and thread; what waits fails. Calling it twice is fine."""
+        with self._work:
+            self._closed = True
+            process, thread = self._process, self._thread
+            self._work.notify_all()
+        if process is not None:
+            process.kill()
+        if thread is not None:
+            thread.join()
+
+    def _want_worker(self) -> None:
+        if self._closed:
+            return
+        self._wanted = True
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name="memory-embedder", daemon=True)
+            self._thread.start()
+        self._work.notify_all()
+
+    # The rest runs on the thread itself.
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._do_some_work()
+        finally:
+            self._end()
+
+    def _wait_for_work(self) -> bool:
+        with self._work:
+            while not (self._closed or self._lanes or self._needs_worker()):
+                self._work.wait(_LOOK_S)  # a worker that dies while nothing waits tells nobody
+            return not self._closed
+
+    def _needs_worker(self) -> bool:
+        if not self._wanted or self._restarts.pause_left_s:
+            return False
+        return self._process is None or not self._process.alive
+
+    def _do_some_work(self) -> None:
+        batch: Batch | None = None
+        try:
+            process = self._running_process()
+            with self._work:
+                batch = self._lanes.take()
+            if batch is not None:
+                vectors = process.embed(batch.texts, urgent=batch.urgent, timeout_s=self._answer_timeout_s)
+                batch.deliver(vectors)
+        except Exception as failure:  # also what is no fault of the worker: somebody waits for an answer
+            self._recover(batch, failure)
+
+    def _running_process(self) -> EmbeddingProcess:
+        process = self._process
+        if process is None:
+            with self._work:
+                if self._closed:
+                    raise WorkerFailed("it was closed")
+                process = self._process = self._spawn()
+            process.load(self._load_timeout_s)
+        elif not process.alive:
+            raise WorkerFailed(process.describe_end())
+        return process
+
+    def _recover(self, batch: Batch | None, failure: Exception) -> None:
+        self._drop_process()
+        with self._work:
+            if batch is not None:
+                self._lanes.put_back(batch)
+            if self._closed:
+                return
+            ours = not isinstance(failure, WorkerFailed)
+            _log.warning("the embedding worker failed: %s", failure, exc_info=failure if ours else None)
+            self._reason = str(failure) or type(failure).__name__
+            delay_s = self._restarts.record_failure()
+            # What only waited in the queue is not to blame for what the worker died of.
+            self._count_failure(batch.jobs if batch is not None else self._lanes.jobs())
+            if pause_s := self._restarts.pause_left_s:
+                self._wanted = False
+                _fail(self._lanes.jobs(), self._pause_sentence(pause_s))
+            else:
+                self._work.wait_for(lambda: self._closed, delay_s)
+
+    def _count_failure(self, jobs: Collection[Job]) -> None:
+        for job in jobs:
+            job.failures += 1
+        given_up = [job for job in jobs if job.failures >= _TRIES]
+        _fail(given_up, f"The embedding model failed twice: {self._reason}.")
+
+    def _pause_sentence(self, pause_s: float) -> str:
+        return f"The embedding model keeps failing: {self._reason}. The next try is in {pause_s:.0f} s."
+
+    def _drop_process(self) -> None:
+        with self._work:
+            process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def _end(self) -> None:
+        self._drop_process()
+        with self._work:
+            self._closed = True
+            _fail(self._lanes.jobs(), _CLOSED)
+
+
+def _fail(jobs: Collection[Job], sentence: str) -> None:
+    for job in jobs:
+        if not job.over:
+            job.result.set_exception(EmbedderUnavailable(sentence))

@@ -1,0 +1,114 @@
+"""The program of the embedding process: texts in, vectors out, over one socket.
+
+Run as a script, so it imports nothing of ours; the other side imports the marks below.
+
+    request   JSON {"urgent": bool, "texts": [str, ...]}
+    answers   READY + the dimension in digits, once, when the model is loaded
+              VECTORS + one float32 row of length 1 per text, in their order
+              ERROR + what went wrong, in UTF-8
+
+It ends when the other end of the socket is closed, which the system does when that process dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["ERROR", "NICENESS", "READY", "VECTORS", "main"]
+
+READY, VECTORS, ERROR = b"R", b"V", b"E"
+NICENESS = 10
+
+_SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "CUDA_VISIBLE_DEVICES": "",  # the graphics card's memory belongs to the engine
+}
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Serve until the other side is gone.
+
+    Args:
+        arguments: the socket's file descriptor, the model's folder, how many threads PyTorch may use.
+    """
+    descriptor, folder, threads = arguments
+    os.environ.update(_SETTINGS, OMP_NUM_THREADS=threads)  # read when the libraries are imported
+    connection = Connection(int(descriptor))
+    requests: SimpleQueue[bytes] = SimpleQueue()
+    Thread(target=_serve, args=(connection, requests, folder, int(threads))).start()
+    with suppress(EOFError, OSError):
+        while True:
+            requests.put(connection.recv_bytes())
+    # At once, in the middle of an import or a batch, too: there is nothing to save.
+    os._exit(0)
+
+
+def _serve(
+    connection: Connection[Any, Any], requests: SimpleQueue[bytes], folder: str, threads: int
+) -> NoReturn:
+    # On Linux niceness belongs to a thread and cannot be taken back: loading and bulk work give way
+    # to the token stream; a search, for which somebody waits, does not.
+    background = ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,))
+    try:
+        model = background.submit(_load, folder, threads).result()
+        warm_up = background.submit(_embed, model, ["The first batch takes longer than the others."]).result()
+        connection.send_bytes(READY + b"%d" % warm_up.shape[1])
+        while True:
+            request = json.loads(requests.get())
+            work = partial(_answer, model, request["texts"])
+            connection.send_bytes(work() if request["urgent"] else background.submit(work).result())
+    except BaseException as error:
+        with suppress(OSError):
+            connection.send_bytes(ERROR + f"{type(error).__name__}: {error}".encode(errors="replace"))
+    finally:
+        os._exit(1)
+
+
+def _load(folder: str, threads: int) -> SentenceTransformer:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(threads)
+    return SentenceTransformer(folder, device="cpu", local_files_only=True)
+
+
+def _answer(model: SentenceTransformer, texts: list[str]) -> bytes:
+    try:
+        return VECTORS + _embed(model, texts).tobytes()
+    except Exception as error:
+        # Its message may quote the text, and the other side writes it to a log.
+        return ERROR + type(error).__name__.encode()
+
+
+def _embed(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
+    vectors = model.encode(
+        texts,
+        batch_size=len(texts),
+        normalize_embeddings=True,
+        convert_to_numpy=True,
+        show_progress_bar=False,
+    )
+    return vectors.astype("float32")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

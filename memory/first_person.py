@@ -1,0 +1,256 @@
+"""The forms in which people say something of themselves, in English.
+
+A rule is the opening of a statement and what must not follow it: the second part keeps "I'm a bit tired"
+and "I like your answer" out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from memory.types import FactKind
+
+__all__ = ["Match", "match_statement", "one_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A statement between two positions of a sentence."""
+
+    start: int
+    end: int
+    kind: FactKind
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One form.
+
+    Args:
+        kind: None where it depends on what is said.
+        opening: matches up to what is said, which begins where it ends.
+        never: must not match there.
+        named: what is said begins with a name: with a capital, unless the whole sentence has none.
+    """
+
+    kind: FactKind | None
+    opening: re.Pattern[str]
+    never: re.Pattern[str]
+    named: bool
+
+
+def one_of(words: str) -> str:
+    """A pattern for one of several words, which may be patterns; an underscore is a gap between words."""
+    return rf"(?:{'|'.join(words.split())})\b".replace("_", r"\s+")
+
+
+_ADVERB = one_of(
+    "also really actually currently now still just mostly usually generally always personally absolutely "
+    "truly particularly especially strongly mainly typically normally often simply honestly originally "
+    "severely very mildly deathly highly quite recently completely do"
+)
+_I = rf"i\s+(?:{_ADVERB}\s+)*?"
+_AM = rf"(?:i'?m|i\s+am)\s+(?:{_ADVERB}\s+)*?"
+_MY = r"my\s+(?:\w+\s+)?"
+_PLACE = r"(?:in|near|outside|at|on)\s+"
+_RELATIVE = one_of(
+    "wife husband partner spouse fianc[eé]e? girlfriend boyfriend mother mum mom father dad parents? "
+    "sisters? brothers? siblings? twins? sons? daughters? kids? child children baby babies toddlers? "
+    "grand(?:mother|father|ma|pa|parents|son|daughter|kids|child(?:ren)?) aunts? uncles? cousins? niece "
+    "nephew dogs? cats? pupp(?:y|ies) kittens? horses? rabbits? hamsters? parrots? turtles? goldfish "
+    "pets? flatmate roommate"
+)
+_CONDITION = one_of(
+    "vegan vegetarian pescatarian (?:lactose|gluten)[-\\s]intolerant diabetic c(?:o?e)liac "
+    "colou?r[-\\s]?blind deaf dyslexic autistic asthmatic (?:left|right)[-\\s]?handed married divorced "
+    "widowed retired self-employed unemployed"
+)
+_PASSAGE = one_of("part bit thing_about line section option one version idea suggestion")
+_KEEP = one_of("remember (?:keep|bear)_in_mind don't_forget do_not_forget make_a_note")
+_MONTH = r"(?:jan|feb|mar|apr|may|june|july|aug|sep|oct|nov|dec)"
+_INSTRUCTION = one_of(
+    "answer reply respond use write give keep speak call show include explain ask address say format cite "
+    "end avoid talk refer tell add round convert"
+)
+# What "my … is called" and "I have a child …" are about in programs.
+_CODE = one_of(
+    "functions? methods? variables? files? scripts? class(?:es)? columns? tables? branch(?:es)? folders? "
+    "director(?:y|ies) endpoints? components? hooks? callbacks? constructors? apis? errors? code modules? "
+    "packages? objects? fields? property properties events? handlers? query queries tests? models? repos? "
+    "images? arrays? lists? data databases? servers? containers? inputs? outputs? buttons? pages? nodes? "
+    "elements? views? widgets? windows? process(?:es)? divs?"
+)
+
+# What must not follow. Pointers: without what was said before, the sentence would say nothing.
+_POINTER = one_of(
+    "it this that these those them they their him her his he she you your yours one ones all either "
+    "neither each none any some such myself what how when where who why which whatever if not"
+)
+_REMARK = one_of(
+    "the_(?-i:[a-z]\\w*) option version number variant first second third last next previous being "
+    "my_(?:life|self|odds) "
+    "to_(?:know|see|hear|ask|say|think|have|get|be|do|bother|admit|interrupt|break) "
+    "to_(?:understand|find|thank|point|note|talk|mention|tell|go_with)"
+)
+_DEGREE = one_of("really very total complete such huge big bit little real actual just quite kind sort of")
+_STATE = rf"(?:{_DEGREE}\s+)*" + one_of(
+    "bit little lot few couple tad touch while mess idiot fool loser wreck failure moron disaster "
+    "disgrace joke burden liar victim ghost zombie robot steps? minutes? hours? days? weeks? months? "
+    "second third quarter hundred thousand million guest stranger visitor moment bad terrible horrible "
+    "awful better worse good great nice different wee hair part mix bunch string number user root paid "
+    "subscriber ai language_model bot expert_at"
+)
+_NOWHERE = one_of(
+    "here there fear hope denial constant peace harmony pain sin poverty trouble charge love doubt "
+    "my_(?:head|own|mind) "
+    "the_(?:moment|past|present|future|now|middle|clouds|real|dark|day|night) "
+    "the_(?:same|next|wrong|right|beginning|start|show|first|last|other|early|mid|late) "
+    "an?_(?:world|society|bubble|dream|nightmare|simulation|time|age|constant) "
+    "an?_(?:state|lie|place|way|fantasy|hurry|rush)"
+)
+_NO_WORK = one_of(
+    "hard much fast well quickly long soon expected intended described though advertised silence progress "
+    "theory general me us now least most first last other my_(?:case|favou?r) tandem parallel pairs order "
+    "an?_(?:bit|while|few) free everyone night times? the_(?:moment|same|dark|time|best|other)"
+)
+_NO_NAME = one_of(
+    "not hard difficult irrelevant unimportant important private secret confidential on in at spelled "
+    "pronounced common rare unusual weird too very really so also an? the my your mud what none missing "
+    "wrong misspelled always often like ok okay sorry done fine good back ready here by when from twice "
+    "once with before after every each again without for to because if sure glad happy"
+)
+_NO_NICKNAME = one_of(
+    "crazy stupid silly old back later when at on in tomorrow today tonight now asap an? if maybe again "
+    "by paranoid na[iï]ve lazy weird biased anything whatever names what soon sometime out dumb cynical "
+    "after before anytime once every for to from the about with"
+)
+
+
+def _rule(kind: FactKind | None, opening: str, *never: str, named: bool = False) -> _Rule:
+    unwanted = "|".join((_POINTER, *never))
+    return _Rule(kind, re.compile(rf"(?i){opening}"), re.compile(rf"(?i)(?:{unwanted})"), named)
+
+
+_RULES = (
+    # Names
+    _rule(
+        "fact",
+        r"my\s+(?:(?:full|first|last|middle|real|given|family)\s+|nick|sur)?name(?:'s|\s+is)\s+",
+        _NO_NAME,
+        named=True,
+    ),
+    _rule(
+        "fact",
+        r"(?:please\s+)?(?:you\s+(?:can|may)\s+)?(?:just\s+)?call\s+me\s+",
+        _NO_NICKNAME,
+        named=True,
+    ),
+    _rule(
+        "fact",
+        r"(?:(?:my\s+)?friends|people|everyone|everybody)\s+calls?\s+me\s+",
+        _NO_NICKNAME,
+        named=True,
+    ),
+    _rule(
+        "fact",
+        rf"{_AM}(?=(?-i:[A-Z])\w+(?:\s+(?-i:[A-Z])\w+)?\s*(?:[,.!;)]|and\b|from\b|$))",
+        _NO_NAME,
+    ),
+    _rule(
+        "fact",
+        rf"my\s+(?!(?:\w+\s+){{0,2}}{_CODE})(?:[\w'-]+\s+){{0,2}}?[\w-]+"
+        r"(?:'s\s+name\s+is|\s+name\s+is|\s+is\s+(?:called|named))\s+",
+        _NO_NAME,
+        named=True,
+    ),
+    # What the person is
+    _rule("fact", rf"{_AM}an?\s+(?=\w)", _STATE),
+    _rule("fact", rf"{_AM}\d{{1,2}}(?:\s+years?\s+old\b|\s*(?=[.,!]|$))"),
+    _rule("fact", rf"{_AM}(?:allergic|intolerant)\s+to\s+"),
+    _rule("fact", rf"{_AM}{_CONDITION}", r"\s+to\b"),
+    _rule("fact", rf"{_MY}(?:birthday|anniversary)\s+is\s+(?:on\s+|in\s+)?(?=(?:the\s+)?(?:\d|{_MONTH}))"),
+    _rule("fact", rf"{_I}speak\s+", one_of("up out for to in with of about"), named=True),
+    # Where, with whom, what for
+    _rule("fact", rf"{_AM}(?:from|based\s+in|living\s+in)\s+", _NOWHERE, r"the\s+(?-i:[a-z])"),
+    _rule("fact", rf"{_I}(?:live|reside|grew\s+up)\s+{_PLACE}", _NOWHERE),
+    _rule(
+        "fact",
+        rf"{_I}live\s+(?:alone\b|with\s+(?=(?:my|an?|two|three|four|\d+)\s))",
+        one_of("an?_(?:constant|lot)"),
+    ),
+    _rule("fact", rf"i\s+was\s+(?:born|raised)\s+{_PLACE}", _NOWHERE),
+    _rule("fact", rf"(?:{_I}|i'?ve\s+(?:{_ADVERB}\s+)*)moved\s+(?:to|from)\s+", _NOWHERE, named=True),
+    _rule("fact", rf"{_I}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?(?:at|as|for|in)\s+", _NO_WORK),
+    _rule("fact", rf"{_I}(?:study|teach)\s+(?=\w)", one_of("for hard to at every an?_lot the")),
+    # Family, pets
+    _rule(
+        "fact",
+        rf"(?:{_I}(?:have|own)|i've\s+got)\s+(?=(?:an?|no|one|two|three|four|five|six|\d{{1,2}})\s+"
+        rf"(?:(?!{one_of('about with for from to of on in my your the friend question')})[\w'-]+\s+){{0,2}}?"
+        rf"(?:{_RELATIVE}|allerg(?:y|ies)\b))",
+        rf".*\b{_CODE}",
+    ),
+    _rule("fact", rf"{_MY}{_RELATIVE}\s+is\s+(?:(?:{_ADVERB}\s+)*allergic\s+to\s+|from\s+(?=(?-i:[A-Z])))"),
+    _rule("fact", rf"{_MY}{_RELATIVE}\s+is\s+an?\s+", _STATE),
+    _rule("fact", rf"{_MY}{_RELATIVE}\s+(?:lives?\s+in|works?\s+(?:at|as|for|in))\s+", _NOWHERE, _NO_WORK),
+    # Likes and dislikes
+    _rule(
+        "preference",
+        rf"{_I}(?:like|love|adore|enjoy|hate|dislike|detest|prefer)\s+(?=\w)(?!to\s*(?:\W|$))",
+        _REMARK,
+    ),
+    _rule(
+        "preference",
+        r"i\s+(?:really\s+|also\s+)?(?:don't|do\s+not|can't|cannot|never|no\s+longer)\s+"
+        r"(?:eat|drink|like|enjoy|tolerate|stand)\s+",
+        _REMARK,
+        one_of("a_chance much up out by on"),
+    ),
+    _rule(
+        "preference",
+        rf"my\s+(?:[\w-]+\s+)?favou?rite\s+(?!{_PASSAGE})"
+        r"(?:[\w'-]+\s+){1,5}?(?:is|are)\s+",
+    ),
+    # Instructions for all answers
+    _rule(
+        "preference",
+        r"please\s+(?:do\s+)?(?:always|never|don't\s+ever|do\s+not\s+ever)\s+(?=\w)",
+        one_of("mind"),
+    ),
+    _rule("preference", rf"(?:always|never)\s+(?={_INSTRUCTION})", one_of("give_(?:up|in) say_never")),
+    _rule("preference", r"please\s+(?:don't|do\s+not)\s+call\s+me\s+"),
+    _rule(
+        "preference",
+        rf"{one_of('from_now_on going_forward in_(?:the_)?future')}\s*,?\s+(?:please\s+)?"
+        rf"(?=(?:always|never|don't|do\s+not|{_INSTRUCTION})\b)",
+    ),
+    _rule(
+        None,
+        rf"(?:please\s+)?(?:always\s+)?{_KEEP}"
+        r"(?:\s+that\s+|\s*:\s*|\s+(?=(?:i|i'm|im|my|we)\b))(?=\w)",
+        one_of("time day night guy girl movie song feeling scene episode the_user \\w+ing"),
+    ),
+)
+_WISH = re.compile(rf"(?i)\b{one_of('prefer like love hate enjoy always never favou?rite')}")
+
+
+def match_statement(sentence: str, start: int, end: int) -> Match | None:
+    """The statement that begins exactly at `start`, if one does."""
+    for rule in _RULES:
+        opening = rule.opening.match(sentence, start, end)
+        if opening is None:
+            continue
+        said = opening.end()
+        if rule.never.match(sentence, said, end):
+            continue
+        if rule.named and sentence[said : said + 1].islower() and not _is_informal(sentence[start:end]):
+            continue
+        kind = rule.kind or ("preference" if _WISH.search(sentence, said, end) else "fact")
+        return Match(start, end, kind)
+    return None
+
+
+def _is_informal(sentence: str) -> bool:
+    """Whether somebody writes without capitals: then a name has none either."""
+    return sentence == sentence.lower()

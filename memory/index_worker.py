@@ -1,0 +1,130 @@
+"""What runs in the process of the vector index: opens it and answers one request after the other.
+
+Pickled pairs go both ways over stdin and stdout, between two halves of one program. The end of the input
+closes the index: a chat that is killed leaves a clean folder behind.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from memory.errors import IndexUnavailable
+from memory.index_process import FAILED, OK, REQUESTS, WORKING, IndexSpec
+
+if TYPE_CHECKING:
+    from memory.index_chroma import PassageCollection
+    from memory.index_shards import ShardedIndex
+
+__all__ = ["main"]
+
+_LONGEST_REASON = 300  # characters
+_LARGEST_FILE = 4 << 30  # a full shard takes 30 MB at 384 dimensions
+
+
+def main() -> None:
+    """Read a spec, open its index, serve until the input ends."""
+    _leave_signals_to_the_chat()
+    os.umask(0o077)
+    _limit_file_size()
+    requests, replies = sys.stdin.buffer, _own_stdout()
+    spec: IndexSpec = pickle.load(requests)
+    try:
+        _load_library()
+        _reply(replies, OK, None)
+        index, rebuilt = _open(spec, lambda: _reply(replies, WORKING, None))
+    except Exception as exc:
+        _reply(replies, FAILED, _sentence(exc, spec))
+        return
+    with closing(index):
+        _reply(replies, OK, rebuilt)
+        _serve(index, spec, requests, replies)
+
+
+def _serve(
+    index: ShardedIndex | PassageCollection, spec: IndexSpec, requests: BinaryIO, replies: BinaryIO
+) -> None:
+    while True:
+        try:
+            name, args = pickle.load(requests)
+        except EOFError:
+            return
+        assert name in REQUESTS
+        try:
+            answer = getattr(index, name)(*args)
+        except Exception as exc:
+            _reply(replies, FAILED, _sentence(exc, spec))
+        else:
+            _reply(replies, OK, answer)
+
+
+def _open(spec: IndexSpec, on_progress: Callable[[], None]) -> tuple[ShardedIndex | PassageCollection, bool]:
+    """The index, and whether it lacks what it had."""
+    from memory.index_folder import IndexFolder
+    from memory.index_server import open_served
+    from memory.index_shards import LAYOUT, ShardedIndex
+
+    if spec.url is not None:
+        served = open_served(spec, spec.url)
+        return served, served.is_empty()
+    folder = IndexFolder(spec.folder, spec.collection("passages", LAYOUT))
+    try:
+        index = ShardedIndex(folder, fresh=spec.fresh, on_progress=on_progress)
+        return index, index.rebuilt
+    except BaseException:
+        folder.close()
+        raise
+
+
+def _leave_signals_to_the_chat() -> None:
+    """Ctrl-C and a closed terminal reach the whole process group; what the chat makes of them counts."""
+    for name in ("SIGINT", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # closes the index on the way out
+
+
+def _limit_file_size() -> None:
+    """A torn search graph can make Chroma write a file of hundreds of gigabytes (Chroma #7510)."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = _LARGEST_FILE if hard == resource.RLIM_INFINITY else min(hard, _LARGEST_FILE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+
+
+def _load_library() -> None:
+    from memory.index_chroma import load_chromadb
+
+    try:
+        load_chromadb()
+    except Exception as exc:
+        raise IndexUnavailable(f"The vector index needs chromadb, which cannot be loaded: {exc}.") from exc
+
+
+def _own_stdout() -> BinaryIO:
+    """The pipe to the chat, moved to where no library prints into it."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return replies
+
+
+def _reply(replies: BinaryIO, kind: str, value: object) -> None:
+    # A chat that is gone reads no reply; the end of the input follows.
+    with suppress(BrokenPipeError):
+        pickle.dump((kind, value), replies, protocol=pickle.HIGHEST_PROTOCOL)
+        replies.flush()
+
+
+def _sentence(exc: Exception, spec: IndexSpec) -> str:
+    if isinstance(exc, IndexUnavailable):
+        return str(exc)
+    reason = " ".join(str(exc).split()).rstrip(".")[:_LONGEST_REASON] or type(exc).__name__
+    return f"The vector index at {spec.where} failed: {reason}."

@@ -1,0 +1,203 @@
+"""The pieces of messages that can be found again. Every method runs on the database's thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from memory.database import Database, Row
+from memory.types import Passage
+
+__all__ = ["PASSAGE_WORDS", "Passages", "split_text"]
+
+PASSAGE_WORDS = 180  # about 240 tokens; the embedding model reads 256
+_BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
+_AT_ONCE = 500  # bound values in one statement
+
+_SELECT = """
+    SELECT passages.id, passages.text, passages.previous, messages.id AS message_id, messages.session_id,
+        messages.role, messages.created_at AS at
+    FROM passages JOIN messages ON messages.id = passages.message_id
+"""
+_MEMORABLE = """
+    messages.role IN ('user', 'assistant') AND messages.status IN ('complete', 'cancelled', 'interrupted')
+    AND messages.forgotten = 0 AND sessions.off_record = 0
+"""
+
+
+class Passages:
+    """Keeps the passages of messages, and which of them the vector index has."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, message_id: str) -> None:
+        """Enter a finished message; nothing of an empty one, a system message, or one off the record."""
+        row = self._database.query_one(
+            "SELECT messages.content, (SELECT max(id) FROM passages WHERE message_id = messages.parent_id)"
+            " AS previous FROM messages JOIN sessions ON sessions.id = messages.session_id"
+            f" WHERE messages.id = ? AND {_MEMORABLE}",
+            (message_id,),
+        )
+        with self._database.atomic():
+            self._database.execute("DELETE FROM passages WHERE message_id = ?", (message_id,))
+            if row is None:
+                return
+            previous = row["previous"]
+            for part, text in enumerate(split_text(row["content"])):
+                self._database.execute(
+                    "INSERT INTO passages (message_id, part, text, previous) VALUES (?, ?, ?, ?)",
+                    (message_id, part, text, previous),
+                )
+                newest = self._database.query_one("SELECT last_insert_rowid() AS id")
+                previous = newest["id"] if newest is not None else None
+
+    def add_missing(self, limit: int) -> int:
+        """Enter messages that should have passages and have none; returns how many were looked at."""
+        rows = self._database.query(
+            "SELECT messages.id FROM messages JOIN sessions ON sessions.id = messages.session_id"
+            f" WHERE {_MEMORABLE} AND trim(messages.content) != ''"
+            " AND NOT EXISTS (SELECT 1 FROM passages WHERE message_id = messages.id)"
+            " ORDER BY messages.number LIMIT ?",
+            (limit,),
+        )
+        with self._database.atomic():
+            for row in rows:
+                self.add(row["id"])
+        return len(rows)
+
+    def get(self, ids: Iterable[int]) -> dict[int, Passage]:
+        """Those of the passages that are there."""
+        found: dict[int, Passage] = {}
+        for some in _groups(list(ids)):
+            marks = ",".join("?" * len(some))
+            for row in self._database.query(f"{_SELECT} WHERE passages.id IN ({marks})", some):
+                found[row["id"]] = _passage(row)
+        return found
+
+    def with_neighbours(self, ids: Sequence[int], limit: int) -> dict[int, Passage]:
+        """The passages, and those right before and after them."""
+        found = self.get(ids)
+        before = {passage.previous for passage in found.values() if passage.previous is not None}
+        after: set[int] = set()
+        for some in _groups(list(found)):
+            marks = ",".join("?" * len(some))
+            rows = self._database.query(f"SELECT id FROM passages WHERE previous IN ({marks})", some)
+            after |= {row["id"] for row in rows}
+        return found | self.get(sorted((before | after) - found.keys())[:limit])
+
+    def of_messages(self, message_ids: Iterable[str]) -> list[int]:
+        """The ids of the passages of some messages."""
+        found: list[int] = []
+        for some in _groups(list(message_ids)):
+            marks = ",".join("?" * len(some))
+            rows = self._database.query(f"SELECT id FROM passages WHERE message_id IN ({marks})", some)
+            found += [row["id"] for row in rows]
+        return found
+
+    def of_session(self, session_id: str) -> list[int]:
+        """The ids of the passages of a session."""
+        rows = self._database.query(
+            "SELECT passages.id FROM passages JOIN messages ON messages.id = message_id WHERE session_id = ?",
+            (session_id,),
+        )
+        return [row["id"] for row in rows]
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Take passages out of the store; their words stay in the file until `purge`."""
+        with self._database.atomic():
+            for some in _groups(list(ids)):
+                marks = ",".join("?" * len(some))
+                self._database.execute(f"DELETE FROM passages WHERE id IN ({marks})", some)
+
+    def purge(self) -> None:
+        """Write the keyword index anew: without the words of what was removed."""
+        # FTS5 only marks postings as deleted; they are in its segments until those are written again.
+        self._database.execute("INSERT INTO passage_words (passage_words) VALUES ('rebuild')")
+
+    def to_embed(self, embedder: str, limit: int) -> list[Passage]:
+        """Passages that have no vector of this embedder yet, the newest first."""
+        rows = self._database.query(
+            f"{_SELECT} WHERE passages.embedder IS NOT ? ORDER BY passages.id DESC LIMIT ?", (embedder, limit)
+        )
+        return [_passage(row) for row in rows]
+
+    def note_embedded(self, ids: Sequence[int], embedder: str | None) -> None:
+        """Remember whose vectors of these passages the index has; None: nobody's."""
+        with self._database.atomic():
+            for some in _groups(ids):
+                marks = ",".join("?" * len(some))
+                self._database.execute(
+                    f"UPDATE passages SET embedder = ? WHERE id IN ({marks})", (embedder, *some)
+                )
+
+    def embedded(self, embedder: str) -> list[int]:
+        """Passages whose vector of this embedder the index should have."""
+        rows = self._database.query("SELECT id FROM passages WHERE embedder = ?", (embedder,))
+        return [row["id"] for row in rows]
+
+    def note_removed(self, ids: Sequence[int]) -> None:
+        """Remember that the index must lose these vectors, whoever has it open now."""
+        with self._database.atomic():
+            for number in ids:
+                self._database.execute("INSERT OR IGNORE INTO removed_vectors VALUES (?)", (number,))
+
+    def removed(self) -> list[int]:
+        """What `note_removed` remembers."""
+        return [row["passage_id"] for row in self._database.query("SELECT passage_id FROM removed_vectors")]
+
+    def forget_removed(self, ids: Sequence[int]) -> None:
+        """The index has lost these vectors."""
+        with self._database.atomic():
+            for number in ids:
+                self._database.execute("DELETE FROM removed_vectors WHERE passage_id = ?", (number,))
+
+    def counts(self, embedder: str) -> tuple[int, int]:
+        """How many passages there are, and how many of them have a vector."""
+        row = self._database.query_one(
+            "SELECT count(*) AS everything, coalesce(sum(embedder IS ?), 0) AS embedded FROM passages",
+            (embedder,),
+        )
+        return (row["everything"], row["embedded"]) if row is not None else (0, 0)
+
+
+def split_text(text: str) -> list[str]:
+    """A text in pieces of at most about 180 words, cut between paragraphs, else lines, sentences, words."""
+    return [piece for piece in _split(text.strip(), 0) if piece]
+
+
+def _split(text: str, level: int) -> Iterator[str]:
+    if len(text.split()) <= PASSAGE_WORDS or level == len(_BREAKS):
+        yield text
+        return
+    held: list[str] = []
+    words = 0
+    for part in _BREAKS[level].split(text):
+        count = len(part.split())
+        if held and words + count > PASSAGE_WORDS:
+            yield " ".join(held)
+            held, words = [], 0
+        if count > PASSAGE_WORDS:
+            yield from _split(part, level + 1)
+            continue
+        held.append(part)
+        words += count
+    if held:
+        yield " ".join(held)
+
+
+def _groups(values: Sequence[int] | Sequence[str]) -> Iterator[Sequence[int] | Sequence[str]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield values[start : start + _AT_ONCE]
+
+
+def _passage(row: Row) -> Passage:
+    return Passage(
+        id=row["id"],
+        message_id=row["message_id"],
+        session_id=row["session_id"],
+        role=row["role"],
+        text=row["text"],
+        at=row["at"],
+        previous=row["previous"],
+    )

@@ -1,0 +1,273 @@
+"""Search of what was said: by keywords on real SQLite, and by meaning where a test brings the vectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memory import IndexState, Memory
+from memory.dates import asks_when, days_of, says_when
+from memory.keywords import Keyword
+from memory.passages import PASSAGE_WORDS, split_text
+from memory.ports import Vectors
+from memory.recall import Candidates, rank
+from memory.types import Passage
+from memory.words import content_words
+
+TODAY = date(2026, 11, 23)  # a Monday
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    with Memory(tmp_path / "chats.db") as memory:
+        yield memory
+
+
+def tell(memory: Memory, *texts: str, at: str | None = None, title: str | None = None) -> list[str]:
+    """A chat in which person and model take turns; the messages' ids."""
+    session = memory.create_session(title)
+    roles = ("user", "assistant")
+    return [
+        memory.add_message(session.id, roles[place % 2], text, at=at).id  # type: ignore[arg-type]
+        for place, text in enumerate(texts)
+    ]
+
+
+def found(memory: Memory, question: str, **how: bool) -> list[str]:
+    return [recall.text for recall in memory.search(question, **how)]
+
+
+def test_words_are_found_in_every_chat_whatever_their_ending(memory: Memory) -> None:
+    tell(memory, "My sister is called Ines.", "A nice name.")
+    tell(memory, "We were climbing in the Dolomites.", "How high did you climb?")
+    tell(memory, "Naïve Bayes is a classifier.", "It is.")
+    assert found(memory, "What is my sister's name?")[0] == "My sister is called Ines."
+    assert set(found(memory, "Who climbs?")[:2]) == {
+        "We were climbing in the Dolomites.",
+        "How high did you climb?",
+    }
+    assert found(memory, "naive")[0] == "Naïve Bayes is a classifier."
+    assert found(memory, "What about zebras?") == []
+
+
+def test_nothing_in_a_question_is_taken_for_a_query_language(memory: Memory) -> None:
+    tell(memory, 'He said "NEAR(x)" AND left - or not?')
+    for question in ('"NEAR(', "left OR", "NOT left*", "a:b^2", "''", "", "   ", "\ud800 left"):
+        memory.search(question)
+    assert found(memory, "NEAR(x) AND left")
+
+
+def test_neighbours_come_with_what_was_found(memory: Memory) -> None:
+    tell(memory, "Where did you hide the spare key?", "Under the blue flower pot.")
+    tell(memory, "Flour, sugar, butter.", "That makes a crumble.")
+    assert found(memory, "the spare key") == [
+        "Where did you hide the spare key?",
+        "Under the blue flower pot.",  # not one word of the question
+    ]
+
+
+def test_a_day_in_the_question_is_that_of_the_message(memory: Memory) -> None:
+    for month in ("03", "04", "05"):
+        tell(memory, "We tasted olive oil at the market.", "Lovely.", at=f"2026-{month}-02T10:00:00Z")
+    recalls = memory.search("What did we taste at the market in April 2026?")
+    assert recalls[0].at.startswith("2026-04")
+    assert recalls[0].signals["date"] == 1.0
+
+
+def test_a_reply_is_found_when_it_has_ended_and_system_messages_never(memory: Memory) -> None:
+    session = memory.create_session()
+    memory.add_message(session.id, "system", "Speak like a walrus.")
+    memory.add_message(session.id, "user", "Which bird sings at night?")
+    reply = memory.begin_reply(session.id)
+    memory.update_reply(reply.id, "The nightingale")
+    assert found(memory, "nightingale walrus") == []
+    memory.finish_reply(reply.id, "The nightingale does.", status="complete")
+    assert found(memory, "nightingale walrus")[0] == "The nightingale does."
+
+
+def test_a_deleted_chat_is_in_no_file_any_more(memory: Memory, tmp_path: Path) -> None:
+    tell(memory, "The password of the shed is xylophonquartz.", "Noted.")
+    tell(memory, "Sheds need paint.")
+    assert found(memory, "password of the shed")
+    session = next(item for item in memory.sessions() if "password" in item.title)
+    memory.delete_session(session.id)
+    assert found(memory, "xylophonquartz password") == []
+    for path in tmp_path.rglob("*"):
+        assert b"xylophonquartz" not in path.read_bytes().lower(), path
+
+
+def test_messages_from_before_are_found_after_an_update(tmp_path: Path) -> None:
+    with Memory(tmp_path / "chats.db") as memory:
+        tell(memory, "My umbrella is yellow.")
+        memory._call(memory._database.execute, "DELETE FROM passages")
+    with Memory(tmp_path / "chats.db") as memory:
+        until(lambda: found(memory, "umbrella") == ["My umbrella is yellow."])
+
+
+def test_small_talk_and_tasks_get_no_memories(memory: Memory) -> None:
+    tell(memory, "I planted tomatoes and basil on the balcony.", "They like sun.")
+    for prompt in ("Hi there!", "Thanks, that was great.", "Write a haiku about autumn rain."):
+        assert found(memory, prompt, gated=True) == []
+    assert found(memory, "What did I plant on the balcony?", gated=True)
+
+
+class Letters:
+    """An embedder and an index of it: texts that share letters are alike."""
+
+    name, dimension, ready = "letters", 26, True
+
+    def __init__(self) -> None:
+        self.vectors: dict[int, Vectors] = {}
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def embed(self, texts: list[str]) -> Vectors:
+        counts = np.array([[text.count(chr(97 + i)) for i in range(26)] for text in texts], np.float32)
+        unit: Vectors = counts / np.linalg.norm(counts, axis=1, keepdims=True).clip(1e-9)
+        return unit
+
+    def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
+        alike = sorted(((float(v @ vector), n) for n, v in self.vectors.items()), reverse=True)
+        return [(number, score) for score, number in alike[:count]]
+
+    def add(self, ids: list[int], vectors: Vectors) -> None:
+        self.vectors |= dict(zip(ids, vectors, strict=True))
+
+    def remove(self, ids: list[int]) -> None:
+        for number in ids:
+            self.vectors.pop(number, None)
+
+    def ids(self) -> set[int]:
+        return set(self.vectors)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> Letters:
+    letters = Letters()
+    monkeypatch.setattr("memory.store.Memory._open_index", lambda self, embedder: letters)
+    return letters
+
+
+def test_passages_get_their_vectors_in_the_background(tmp_path: Path, letters: Letters) -> None:
+    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
+        tell(memory, "zzz zz", "qqq")
+        memory.start_indexing()
+        until(lambda: len(letters.vectors) == 2)
+        tell(memory, "www")
+        until(lambda: len(letters.vectors) == 3)
+        assert memory.search("zzzz")[0].text == "zzz zz"  # no word in common
+        session = memory.sessions()[-1]
+        memory.delete_session(session.id)
+        assert len(letters.vectors) == 1
+
+
+def test_an_index_that_lost_vectors_is_filled_and_strangers_leave_it(
+    tmp_path: Path, letters: Letters
+) -> None:
+    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
+        tell(memory, "aaa", "bbb")
+        memory.start_indexing()
+        until(lambda: memory.index_status().state is IndexState.READY)
+    lost = letters.vectors.pop(1)
+    letters.vectors[77] = lost
+    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
+        memory.start_indexing()
+        until(lambda: set(letters.vectors) == {1, 2})
+
+
+def test_what_could_not_be_taken_out_is_taken_out_later(tmp_path: Path, letters: Letters) -> None:
+    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
+        tell(memory, "aaa")
+        memory.start_indexing()
+        until(lambda: memory.index_status().state is IndexState.READY)
+    with Memory(tmp_path / "chats.db") as memory:  # the index is somebody else's
+        memory.delete_session(memory.sessions()[0].id)
+        assert letters.vectors
+    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
+        memory.start_indexing()
+        until(lambda: not letters.vectors)
+
+
+@given(st.text(alphabet=" \n.ab", max_size=3000))
+def test_pieces_are_the_text_and_short(text: str) -> None:
+    pieces = split_text(text)
+    assert " ".join(pieces).split() == text.split()
+    assert all(len(piece.split()) <= PASSAGE_WORDS for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("question", "first", "last"),
+    [
+        ("What did I say on 3 May 2026?", date(2026, 5, 3), date(2026, 5, 3)),
+        ("And on May 3rd?", date(2026, 5, 3), date(2026, 5, 3)),
+        ("in December", date(2025, 12, 1), date(2025, 12, 31)),
+        ("February 2024", date(2024, 2, 1), date(2024, 2, 29)),
+        ("on 2026-01-02", date(2026, 1, 2), date(2026, 1, 2)),
+        ("yesterday", date(2026, 11, 22), date(2026, 11, 22)),
+        ("last week", date(2026, 11, 16), date(2026, 11, 22)),
+        ("last month", date(2026, 10, 1), date(2026, 10, 31)),
+        ("last Monday", date(2026, 11, 16), date(2026, 11, 16)),
+        ("on Sunday", date(2026, 11, 22), date(2026, 11, 22)),
+        ("two weeks ago", date(2026, 11, 6), date(2026, 11, 12)),
+    ],
+)
+def test_days_of_a_question(question: str, first: date, last: date) -> None:
+    assert days_of(question, TODAY) == [(first, last)]
+
+
+@given(st.text(max_size=80))
+def test_no_question_breaks_the_dates(question: str) -> None:
+    for first, last in days_of(question, TODAY):
+        assert first <= last
+
+
+@pytest.mark.parametrize("question", ["31 February", "What may I do?", "", "9999999 days ago"])
+def test_what_names_no_day(question: str) -> None:
+    assert all(first.day == 1 for first, _ in days_of(question, TODAY))
+
+
+def test_what_asks_for_a_time_and_what_gives_one() -> None:
+    assert asks_when("When did we meet?")
+    assert not asks_when("Whenever you like")
+    assert says_when("It was last summer.")
+    assert not says_when("It was warm.")
+
+
+def test_words_that_say_something() -> None:
+    assert content_words("What did I tell you about the Café?") == ["cafe"]
+
+
+def test_who_is_meant_counts() -> None:
+    mine = Passage(1, "m1", "s", "user", "The boat is green", "2026-01-01T00:00:00Z")
+    yours = Passage(2, "m2", "s", "assistant", "The boat is green", "2026-01-01T00:00:00Z", 1)
+    candidates = Candidates({1: mine, 2: yours}, {1: 1.0, 2: 1.0}, {})
+    keywords = [Keyword("boat", "boat", 1.0)]
+    signals = {
+        question: {
+            item.passage.role: item.signals.get("speaker", 0.0)
+            for item in rank(question, keywords, candidates, TODAY)
+        }
+        for question in ("What did I say of the boat?", "What did you say of the boat?", "Which boat?")
+    }
+    assert list(signals.values()) == [
+        {"user": 1.0, "assistant": 0.0},
+        {"user": 0.0, "assistant": 1.0},
+        {"user": 0.0, "assistant": 0.0},
+    ]
