@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from memory.errors import IndexUnavailable
-from memory.index_process import IndexProcess, IndexSpec, WorkerDied
+from memory.indexing.process import IndexProcess, WorkerDied
+from memory.indexing.protocol import IndexSpec
 from memory.ports import VectorIndex, Vectors
 
 __all__ = ["ChromaIndex", "open_index"]
@@ -153,7 +154,7 @@ class ChromaIndex(VectorIndex):
             raise self._failure from exc
 
     def _start(self) -> IndexProcess:
-        if self._deaths >= _MAX_DEATHS:
+        if self._deaths >= _MAX_DEATHS and not self._spec.url:
             raise IndexUnavailable(
                 f"The vector index at {self._spec.where} stopped {self._deaths} times; "
                 "searching by keywords only until stevemin starts again."

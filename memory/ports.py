@@ -60,7 +60,7 @@ class Embedder(Protocol):
 
 
 class VectorIndex(Protocol):
-    """Finds passages by their vectors. Called from one thread at a time; may block.
+    """Finds passages by their vectors. Called from any thread; may block.
 
     Raises (every method):
         IndexUnavailable: it cannot serve; keywords have to do.

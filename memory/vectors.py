@@ -14,7 +14,7 @@ from memory.passages import Passages
 from memory.ports import Embedder, VectorIndex
 from memory.types import Passage
 
-__all__ = ["IndexState", "IndexStatus", "PassageVectors", "embedded_text"]
+__all__ = ["IndexState", "IndexStatus", "PassageVectors"]
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,8 @@ class PassageVectors:
         self._embedder = embedder
         self._open_index = open_index
         self._index: VectorIndex | None = None
-        self._lock = Lock()  # the index serves one thread at a time
+        self._lock = Lock()  # adding and removing; a search does not wait for either
+        self._trusted = False  # what the index has is what the store says
         self._news = Event()
         self._stopping = False
         self._thread: Thread | None = None
@@ -103,9 +104,7 @@ class PassageVectors:
         if embedder is None or index is None or not embedder.ready:
             return None
         try:
-            vector = embedder.embed([text])[0]
-            with self._lock:
-                return index.search(vector, count)
+            return index.search(embedder.embed([text])[0], count)
         except (EmbedderUnavailable, IndexUnavailable) as error:
             _log.warning("Search by meaning failed: %s", error)
             return None
@@ -123,6 +122,7 @@ class PassageVectors:
                 index.remove(ids)
             self._database.call(self._passages.forget_removed, ids)
         except IndexUnavailable as error:
+            self._trusted = False
             _log.warning("Vectors could not be removed: %s", error)
 
     def close(self) -> None:
@@ -148,6 +148,7 @@ class PassageVectors:
                 self._keep_up()
                 self._news.wait()
             except (EmbedderUnavailable, IndexUnavailable) as error:
+                self._trusted = False
                 _log.warning("Search by meaning is off: %s", error)
                 self._status = IndexStatus(IndexState.UNAVAILABLE, reason=str(error))
                 self._news.wait(_RETRY_S)
@@ -169,10 +170,10 @@ class PassageVectors:
     def _open(self) -> None:
         assert self._embedder is not None
         self._embedder.start()
-        if self._index is None:
-            index = self._open_index(self._embedder)
+        index = self._index = self._index or self._open_index(self._embedder)
+        if not self._trusted:
             self._take_stock(index)
-            self._index = index
+            self._trusted = True
         if gone := self._database.call(self._passages.removed):
             with self._lock:
                 self._index.remove(gone)
@@ -195,7 +196,8 @@ class PassageVectors:
     def _enter(self, batch: Sequence[Passage]) -> None:
         assert self._embedder is not None
         assert self._index is not None
-        vectors = self._embedder.embed([embedded_text(passage) for passage in batch])
+        # Words alone: with date and speaker recall was worse, and both have signals of their own.
+        vectors = self._embedder.embed([passage.text for passage in batch])
         ids = [passage.id for passage in batch]
         with self._lock:
             self._index.add(ids, vectors)
@@ -209,8 +211,3 @@ class PassageVectors:
         assert self._embedder is not None
         everything, embedded = self._database.call(self._passages.counts, self._embedder.name)
         self._status = IndexStatus(state, embedded, everything)
-
-
-def embedded_text(passage: Passage) -> str:
-    """What of a passage is embedded: dated, since questions about the past name times."""
-    return f"[{passage.at[:10]}] {passage.role}: {passage.text}"

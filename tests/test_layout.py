@@ -74,7 +74,12 @@ def test_engine_and_memory_do_not_load_each_other() -> None:
 
 @pytest.mark.parametrize(
     ("module", "only"),
-    [("llama_cpp", "engine/llamacpp.py"), ("sqlite3", "memory/database.py"), ("pynvml", None)],
+    [
+        ("llama_cpp", "engine/llamacpp.py"),
+        ("sqlite3", "memory/database.py"),
+        ("pynvml", None),
+        ("chromadb", "memory/indexing/chroma.py"),
+    ],
 )
 def test_one_importer_each(module: str, only: str | None) -> None:
     assert importers(module) == ([only] if only else [])

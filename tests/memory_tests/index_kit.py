@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from memory.index import ChromaIndex, open_index
-from memory.index_shards import ShardedIndex
+from memory.indexing.shards import ShardedIndex
 from memory.ports import VectorIndex, Vectors
 
 __all__ = [

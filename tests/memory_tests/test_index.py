@@ -26,7 +26,7 @@ from memory_tests.index_kit import (
 
 from memory.errors import IndexUnavailable
 from memory.index import ChromaIndex
-from memory.index_process import IndexSpec
+from memory.indexing.protocol import IndexSpec
 from memory.ports import Vectors
 
 ROOT = Path(__file__).parents[2]
@@ -171,33 +171,24 @@ def test_each_embedder_has_a_collection_of_its_own() -> None:
     assert specs[0].collection("passages", "layout 2") not in names
 
 
-def test_opened_for_another_embedder_it_starts_empty(folder: Path) -> None:
-    index = open_small(folder)
-    fill(index, 20, canary=CANARY)
-    index.close()
-    index = open_small(folder, embedder="another model")
-    assert index.rebuilt
-    assert index.ids() == set()
-    assert files_with(folder, PATTERN) == []
-    index.close()
-
-
 _OWNER = """
 import sys
 from pathlib import Path
-from memory.index import open_index
-index = open_index(Path(sys.argv[1]), embedder="tiny-model/mean", dimension=32)
+from memory.indexing.folder import IndexFolder
+folder = IndexFolder(Path(sys.argv[1]), "passages-test")
 print("open", flush=True)
 sys.stdin.read()
-index.close()
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
 def test_a_second_process_is_refused(folder: Path) -> None:
-    command = [sys.executable, "-c", _OWNER, str(folder)]
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _OWNER, str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "open\n"
@@ -207,9 +198,7 @@ def test_a_second_process_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-def test_old_generations_are_let_go_of(folder: Path) -> None:
-    mine = len(os.listdir("/proc/self/fd"))
-    index = open_small(folder)
+def test_old_generations_are_let_go_of(index: ChromaIndex) -> None:
     fill(index, 1_100, canary=CANARY)
     assert index._process is not None
     files = Path(f"/proc/{index._process.pid}/fd")
@@ -225,10 +214,21 @@ def test_old_generations_are_let_go_of(folder: Path) -> None:
         until(lambda: not old())  # Chroma closes its connections from a thread
         counts.append(len(list(files.iterdir())))
     assert max(counts[1:]) <= counts[0] + 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_closing_ends_the_process_and_leaves_nothing_open(folder: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    index = open_small(folder)
+    assert index._process is not None
+    worker = Path(f"/proc/{index._process.pid}")
+    assert worker.exists()
     index.close()
     index.close()
-    assert not files.exists(), "the worker is still there"
-    assert len(os.listdir("/proc/self/fd")) == mine
+    assert not worker.exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(IndexUnavailable, match="is closed"):
+        index.ids()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")

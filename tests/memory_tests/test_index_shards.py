@@ -15,9 +15,9 @@ import pytest
 from memory_tests.index_kit import files_with, fill, generations, planted, random_vectors, trace
 
 from memory.errors import IndexUnavailable
-from memory.index_chroma import PassageCollection
-from memory.index_folder import IndexFolder
-from memory.index_shards import SHARD_SIZE, ShardedIndex
+from memory.indexing.chroma import PassageCollection
+from memory.indexing.folder import IndexFolder
+from memory.indexing.shards import SHARD_SIZE, ShardedIndex
 
 CANARY = 17
 PATTERN = trace(planted(0xA5C3))

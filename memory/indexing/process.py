@@ -1,13 +1,12 @@
 """The process that the vector index runs in, seen from the chat.
 
-Chroma's bindings hold the interpreter's lock while they write (1,000 vectors: half a second, in which no
-token and no key would get through), and a damaged search graph ends the process that reads it. So Chroma
-gets a process of its own; what happens to it is an exception here.
+Chroma's bindings hold the interpreter's lock while they write (1,000 vectors: a quarter of a second, in
+which no token and no key would get through), and a damaged search graph ends the process that reads it.
+So Chroma gets a process of its own; what happens to it is an exception here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import subprocess
@@ -15,58 +14,26 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from memory.errors import IndexUnavailable
+from memory.indexing.protocol import FAILED, OK, IndexSpec
 
-__all__ = ["FAILED", "OK", "REQUESTS", "WORKING", "IndexProcess", "IndexSpec", "WorkerDied"]
+__all__ = ["IndexProcess", "WorkerDied"]
 
-OK: Final = "ok"
-FAILED: Final = "failed"  # with a sentence for a person
-WORKING: Final = "working"  # still at it: not a reply, only a sign of life
-REQUESTS: Final = frozenset({"search", "add", "remove", "ids", "clear"})
-
-_PACKAGES = str(Path(__file__).parents[1])
-_RUN = "import sys; sys.path.insert(0, sys.argv[1]); from memory.index_worker import main; main()"
-# Chroma's settings come from the environment and from a .env file, too: what is meant for another
-# program must not move or change our index. A server's credentials do come from there.
+_PACKAGES = str(Path(__file__).parents[2])
+_RUN = "import sys; sys.path.insert(0, sys.argv[1]); from memory.indexing.worker import main; main()"
+# Chroma's settings come from the environment, too: what is meant for another program must not move or
+# change our index. Only how to get into a server is asked for there.
 _FOREIGN_PREFIX = "CHROMA_"
 _FOREIGN = {"ALLOW_RESET", "ANONYMIZED_TELEMETRY", "IS_PERSISTENT", "MIGRATIONS", "PERSIST_DIRECTORY"}
+_CREDENTIALS = ("CHROMA_CLIENT_AUTH_", "CHROMA_AUTH_TOKEN_", "CHROMA_SERVER_SSL_VERIFY")
 # hnswlib writes buffers that it has not filled yet, so a vector that was removed could come back in a new
 # file, out of freed memory. These make the allocators of glibc and macOS overwrite what is freed.
 _SCRIBBLE = {"MALLOC_PERTURB_": "85", "MallocPreScribble": "1", "MallocScribble": "1"}
 _LOADING_S = 60.0  # chromadb, on a machine that is busy
 _CLOSE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class IndexSpec:
-    """Which index to open.
-
-    Args:
-        folder: absolute; for a server it only holds whose collection it is.
-        embedder: vectors of another name or dimension are of another collection.
-        url: of a Chroma server; None: embedded.
-        fresh: start empty, whatever is there.
-    """
-
-    folder: Path
-    embedder: str
-    dimension: int
-    url: str | None = None
-    fresh: bool = False
-
-    @property
-    def where(self) -> str:
-        """For messages."""
-        return self.url or str(self.folder)
-
-    def collection(self, prefix: str, layout: str = "") -> str:
-        """A name that Chroma takes, another one for each embedder."""
-        identity = f"{self.embedder}\0{self.dimension}\0{layout}"
-        return f"{prefix}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 class WorkerDied(Exception):
@@ -103,8 +70,9 @@ class IndexProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                cwd=spec.folder.anchor,
-                env=_environment(server=spec.url is not None),
+                cwd=spec.folder.anchor,  # Chroma reads the .env of the current folder
+                env=_environment(),
+                process_group=0,  # Ctrl-C, Ctrl-Z and a closed terminal are the chat's business
             )
         except OSError as exc:
             raise IndexUnavailable(f"The process of the vector index cannot be started: {exc}.") from exc
@@ -187,12 +155,12 @@ class _Watchdog:
         self._timer.cancel()
 
 
-def _environment(*, server: bool) -> dict[str, str]:
-    if server:
-        return dict(os.environ)
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper() not in _FOREIGN and not name.upper().startswith(_FOREIGN_PREFIX)
-    }
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not _is_foreign(name.upper())}
     return kept | _SCRIBBLE
+
+
+def _is_foreign(name: str) -> bool:
+    if name.startswith(_CREDENTIALS):
+        return False
+    return name in _FOREIGN or name.startswith(_FOREIGN_PREFIX)

@@ -8,24 +8,22 @@ A shard holds the passages of one range of ids, which bounds that copy however l
 from __future__ import annotations
 
 import heapq
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from memory.errors import IndexUnavailable
-from memory.index_chroma import PassageCollection, batches, open_folder
-from memory.index_folder import IndexFolder
+from memory.indexing.chroma import PassageCollection, open_folder
+from memory.indexing.copying import check_room, copy_vectors
+from memory.indexing.folder import IndexFolder
 from memory.ports import Vectors
 
 __all__ = ["LAYOUT", "SHARD_SIZE", "ShardedIndex"]
 
 SHARD_SIZE = 1 << 14  # ids; about six seconds to copy, and seven shards for 100,000 passages
 LAYOUT = f"1/{SHARD_SIZE}"  # part of the collection's name: another layout starts over
-_ROOM_FACTOR = 1.5  # Chroma's logs make a copy larger while it is written
-_LENGTH_TOLERANCE = 1e-2
+_SEARCH_THREADS = 4  # Chroma lets go of the interpreter's lock while it searches
 
 
 class ShardedIndex:
@@ -52,6 +50,7 @@ class ShardedIndex:
         self._folder = folder
         self._on_progress = on_progress
         self._shards: dict[int, PassageCollection] = {}
+        self._pool = ThreadPoolExecutor(_SEARCH_THREADS)
         self._sound = True  # False: Chroma failed, so its files may hold what it does not admit to
         self.rebuilt = fresh or not folder.known
         was_clean = folder.take_clean_mark()
@@ -67,7 +66,8 @@ class ShardedIndex:
     def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
         """The nearest passages of all shards."""
         with self._watched():
-            found = [hit for shard in self._shards.values() for hit in shard.search(vector, count)]
+            hits = self._pool.map(lambda shard: shard.search(vector, count), self._shards.values())
+            found = [hit for of_shard in hits for hit in of_shard]
         return heapq.nlargest(count, found, key=lambda hit: hit[1])
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
@@ -109,6 +109,7 @@ class ShardedIndex:
             for shard in self._shards.values():
                 shard.close()
             self._shards = {}
+            self._pool.shutdown()
             if self._sound:
                 self._folder.leave_clean_mark()
         finally:
@@ -136,9 +137,9 @@ class ShardedIndex:
 
     def _renew(self, number: int) -> None:
         """Carry the vectors over to a new shard; one with vectors that make no sense is dropped."""
-        self._check_room(number)
+        check_room(self._folder.generations[number])
         try:
-            self._replace({number: self._copy(number, frozenset())})
+            self._replace({number: self._copy(number)})
         except Exception:
             self._drop([number])
             self.rebuilt = True
@@ -146,8 +147,8 @@ class ShardedIndex:
     def _shard(self, number: int) -> PassageCollection:
         if number not in self._shards:
             path = self._folder.new_generation()
-            self._shards[number] = open_folder(path, self._folder.collection)
             self._folder.commit({**self._folder.generations, number: path})
+            self._shards[number] = open_folder(path, self._folder.collection)
         return self._shards[number]
 
     def _leaving(self, ids: Collection[int]) -> dict[int, set[int]]:
@@ -161,19 +162,13 @@ class ShardedIndex:
                     leaving[number] = there
         return leaving
 
-    def _copy(self, number: int, leaving: Collection[int]) -> Path | None:
+    def _copy(self, number: int, leaving: Collection[int] = ()) -> Path | None:
         """A new generation with what stays; None when nothing does."""
-        old = self._shards[number]
-        staying = sorted(old.ids().difference(leaving))
+        staying = sorted(self._shards[number].ids().difference(leaving))
         if not staying:
             return None
         path = self._folder.new_generation()
-        with closing(open_folder(path, self._folder.collection)) as new:
-            for batch in batches(staying):
-                self._on_progress()
-                ids, vectors = old.vectors(batch)
-                _check_vectors(vectors, len(batch))
-                new.add(ids, vectors)
+        copy_vectors(self._shards[number], staying, path, self._folder.collection, self._on_progress)
         return path
 
     def _replace(self, generations: Mapping[int, Path | None]) -> None:
@@ -197,15 +192,6 @@ class ShardedIndex:
         self._folder.commit(left)
         self._folder.sweep()
 
-    def _check_room(self, number: int) -> None:
-        files = [file for file in self._folder.generations[number].rglob("*") if file.is_file()]
-        needed = int(sum(file.stat().st_size for file in files) * _ROOM_FACTOR)
-        if shutil.disk_usage(self._folder.path).free < needed:
-            raise IndexUnavailable(
-                f"The vector index {self._folder.path} must be copied after an unclean end, which takes "
-                f"{needed >> 20:,} MiB. Free some space and try again."
-            )
-
     @contextmanager
     def _watched(self) -> Iterator[None]:
         try:
@@ -221,9 +207,3 @@ def _by_shard(ids: Sequence[int]) -> dict[int, list[int]]:
     for row, number in enumerate(ids):
         rows.setdefault(number // SHARD_SIZE, []).append(row)
     return rows
-
-
-def _check_vectors(vectors: Vectors, expected: int) -> None:
-    lengths = np.linalg.norm(vectors, axis=-1)
-    if len(vectors) != expected or not bool(np.all(np.abs(lengths - 1.0) < _LENGTH_TOLERANCE)):
-        raise ValueError("stored vectors are damaged")

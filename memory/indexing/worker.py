@@ -1,7 +1,6 @@
 """What runs in the process of the vector index: opens it and answers one request after the other.
 
-Pickled pairs go both ways over stdin and stdout, between two halves of one program. The end of the input
-closes the index: a chat that is killed leaves a clean folder behind.
+The end of its input closes the index, so that a chat that is killed leaves a clean folder behind.
 """
 
 from __future__ import annotations
@@ -10,16 +9,15 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from memory.errors import IndexUnavailable
-from memory.index_process import FAILED, OK, REQUESTS, WORKING, IndexSpec
+from memory.indexing.protocol import FAILED, OK, REQUESTS, WORKING, IndexSpec
 
 if TYPE_CHECKING:
-    from memory.index_chroma import PassageCollection
-    from memory.index_shards import ShardedIndex
+    from memory.indexing.chroma import PassageCollection
+    from memory.indexing.shards import ShardedIndex
 
 __all__ = ["main"]
 
@@ -35,9 +33,7 @@ def main() -> None:
     requests, replies = sys.stdin.buffer, _own_stdout()
     spec: IndexSpec = pickle.load(requests)
     try:
-        _load_library()
-        _reply(replies, OK, None)
-        index, rebuilt = _open(spec, lambda: _reply(replies, WORKING, None))
+        index, rebuilt = _open(spec, replies)
     except Exception as exc:
         _reply(replies, FAILED, _sentence(exc, spec))
         return
@@ -63,22 +59,36 @@ def _serve(
             _reply(replies, OK, answer)
 
 
-def _open(spec: IndexSpec, on_progress: Callable[[], None]) -> tuple[ShardedIndex | PassageCollection, bool]:
-    """The index, and whether it lacks what it had."""
-    from memory.index_folder import IndexFolder
-    from memory.index_server import open_served
-    from memory.index_shards import LAYOUT, ShardedIndex
+def _open(spec: IndexSpec, replies: BinaryIO) -> tuple[ShardedIndex | PassageCollection, bool]:
+    """The index, and whether it lacks passages. Says so when chromadb is loaded."""
+    from memory.indexing.folder import IndexFolder
+    from memory.indexing.shards import LAYOUT, ShardedIndex
 
     if spec.url is not None:
-        served = open_served(spec, spec.url)
-        return served, served.is_empty()
+        return _open_server(spec, spec.url, replies)
+    # The lock before the library: a second chat that tries again and again should cost little.
     folder = IndexFolder(spec.folder, spec.collection("passages", LAYOUT))
+    _load_library(replies)
+    index = ShardedIndex(folder, fresh=spec.fresh, on_progress=lambda: _reply(replies, WORKING, None))
+    return index, index.rebuilt
+
+
+def _open_server(spec: IndexSpec, url: str, replies: BinaryIO) -> tuple[PassageCollection, bool]:
+    from memory.indexing.server import open_served
+
+    _load_library(replies)
+    served = open_served(spec, url)
+    return served, served.is_empty()
+
+
+def _load_library(replies: BinaryIO) -> None:
+    from memory.indexing.chroma import load_chromadb
+
     try:
-        index = ShardedIndex(folder, fresh=spec.fresh, on_progress=on_progress)
-        return index, index.rebuilt
-    except BaseException:
-        folder.close()
-        raise
+        load_chromadb()
+    except Exception as exc:
+        raise IndexUnavailable(f"The vector index needs chromadb, which cannot be loaded: {exc}.") from exc
+    _reply(replies, OK, None)
 
 
 def _leave_signals_to_the_chat() -> None:
@@ -98,15 +108,6 @@ def _limit_file_size() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     limit = _LARGEST_FILE if hard == resource.RLIM_INFINITY else min(hard, _LARGEST_FILE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-
-
-def _load_library() -> None:
-    from memory.index_chroma import load_chromadb
-
-    try:
-        load_chromadb()
-    except Exception as exc:
-        raise IndexUnavailable(f"The vector index needs chromadb, which cannot be loaded: {exc}.") from exc
 
 
 def _own_stdout() -> BinaryIO:

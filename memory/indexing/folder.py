@@ -101,7 +101,7 @@ class IndexFolder:
     def delete(self, shard: int) -> None:
         """Delete the files of a shard before it is committed away: a full disk may have no room for that."""
         with _on_disk(self.path):
-            if self.generations[shard].exists():
+            if shard in self.generations and self.generations[shard].exists():
                 shutil.rmtree(self.generations[shard])
 
     def discard(self) -> None:

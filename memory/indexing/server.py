@@ -7,9 +7,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from memory.errors import IndexUnavailable
-from memory.index_chroma import PassageCollection, open_server
-from memory.index_folder import IndexFolder
-from memory.index_process import IndexSpec
+from memory.indexing.chroma import PassageCollection, open_server
+from memory.indexing.folder import IndexFolder
+from memory.indexing.protocol import IndexSpec
 
 __all__ = ["open_served"]
 

@@ -1,0 +1,1 @@
+"""The parts of the vector index: its process, its folder, its shards, Chroma."""
