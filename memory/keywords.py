@@ -34,21 +34,18 @@ class Keywords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, question: str) -> tuple[list[Keyword], list[str]]:
-        """The words that tell passages apart, and those that are in too many to do so."""
+    def of(self, question: str) -> list[Keyword]:
+        """The words of a question that tell passages apart; those in too many are left out."""
         row = self._database.query_one("SELECT count(*) AS passages FROM passages")
         passages = row["passages"] if row is not None else 0
         rare: list[Keyword] = []
-        common: list[str] = []
         for word in content_words(question):
             row = self._database.query_one("SELECT doc FROM passage_terms WHERE term = ?", (stem(word),))
             having = row["doc"] if row is not None else 0
-            if passages >= _FEW and having > _COMMON * passages:
-                common.append(word)
-            else:
+            if passages < _FEW or having <= _COMMON * passages:
                 weight = math.log(1 + (passages - having + 0.5) / (having + 0.5))
                 rare.append(Keyword(word, stem(word), weight))
-        return rare, common
+        return rare
 
     def search(self, keywords: Sequence[Keyword], count: int) -> list[tuple[int, float]]:
         """Passage ids and BM25 scores, the best first."""

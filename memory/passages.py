@@ -52,48 +52,38 @@ class Passages:
                 newest = self._database.query_one("SELECT last_insert_rowid() AS id")
                 previous = newest["id"] if newest is not None else None
 
-    def add_missing(self, limit: int) -> int:
-        """Enter messages that should have passages and have none; returns how many were looked at."""
+    def add_missing(self, after: int, limit: int) -> int | None:
+        """Enter older messages that should have passages and have none.
+
+        Args:
+            after: the number of the message to go on behind; 0 begins.
+
+        Returns:
+            The number of the last message that was looked at; None when there is none left.
+        """
         rows = self._database.query(
-            "SELECT messages.id FROM messages JOIN sessions ON sessions.id = messages.session_id"
-            f" WHERE {_MEMORABLE} AND trim(messages.content) != ''"
+            "SELECT messages.id, messages.number FROM messages JOIN sessions ON sessions.id = session_id"
+            f" WHERE messages.number > ? AND {_MEMORABLE}"
             " AND NOT EXISTS (SELECT 1 FROM passages WHERE message_id = messages.id)"
             " ORDER BY messages.number LIMIT ?",
-            (limit,),
+            (after, limit),
         )
         with self._database.atomic():
             for row in rows:
                 self.add(row["id"])
-        return len(rows)
+        return rows[-1]["number"] if rows else None
 
     def get(self, ids: Iterable[int]) -> dict[int, Passage]:
         """Those of the passages that are there."""
-        found: dict[int, Passage] = {}
-        for some in _groups(list(ids)):
-            marks = ",".join("?" * len(some))
-            for row in self._database.query(f"{_SELECT} WHERE passages.id IN ({marks})", some):
-                found[row["id"]] = _passage(row)
-        return found
+        rows = self._with(f"{_SELECT} WHERE passages.id IN", list(ids))
+        return {row["id"]: _passage(row) for row in rows}
 
     def with_neighbours(self, ids: Sequence[int], limit: int) -> dict[int, Passage]:
         """The passages, and those right before and after them."""
         found = self.get(ids)
         before = {passage.previous for passage in found.values() if passage.previous is not None}
-        after: set[int] = set()
-        for some in _groups(list(found)):
-            marks = ",".join("?" * len(some))
-            rows = self._database.query(f"SELECT id FROM passages WHERE previous IN ({marks})", some)
-            after |= {row["id"] for row in rows}
+        after = {row["id"] for row in self._with("SELECT id FROM passages WHERE previous IN", list(found))}
         return found | self.get(sorted((before | after) - found.keys())[:limit])
-
-    def of_messages(self, message_ids: Iterable[str]) -> list[int]:
-        """The ids of the passages of some messages."""
-        found: list[int] = []
-        for some in _groups(list(message_ids)):
-            marks = ",".join("?" * len(some))
-            rows = self._database.query(f"SELECT id FROM passages WHERE message_id IN ({marks})", some)
-            found += [row["id"] for row in rows]
-        return found
 
     def of_session(self, session_id: str) -> list[int]:
         """The ids of the passages of a session."""
@@ -103,15 +93,8 @@ class Passages:
         )
         return [row["id"] for row in rows]
 
-    def remove(self, ids: Iterable[int]) -> None:
-        """Take passages out of the store; their words stay in the file until `purge`."""
-        with self._database.atomic():
-            for some in _groups(list(ids)):
-                marks = ",".join("?" * len(some))
-                self._database.execute(f"DELETE FROM passages WHERE id IN ({marks})", some)
-
     def purge(self) -> None:
-        """Write the keyword index anew: without the words of what was removed."""
+        """Write the keyword index anew: without the words of what was deleted."""
         # FTS5 only marks postings as deleted; they are in its segments until those are written again.
         self._database.execute("INSERT INTO passage_words (passage_words) VALUES ('rebuild')")
 
@@ -125,8 +108,7 @@ class Passages:
     def note_embedded(self, ids: Sequence[int], embedder: str | None) -> None:
         """Remember whose vectors of these passages the index has; None: nobody's."""
         with self._database.atomic():
-            for some in _groups(ids):
-                marks = ",".join("?" * len(some))
+            for marks, some in _groups(ids):
                 self._database.execute(
                     f"UPDATE passages SET embedder = ? WHERE id IN ({marks})", (embedder, *some)
                 )
@@ -160,6 +142,10 @@ class Passages:
         )
         return (row["everything"], row["embedded"]) if row is not None else (0, 0)
 
+    def _with(self, sql: str, ids: Sequence[int]) -> list[Row]:
+        """The rows of a SELECT that ends in IN, for any number of ids."""
+        return [row for marks, some in _groups(ids) for row in self._database.query(f"{sql} ({marks})", some)]
+
 
 def split_text(text: str) -> list[str]:
     """A text in pieces of at most about 180 words, cut between paragraphs, else lines, sentences, words."""
@@ -186,9 +172,11 @@ def _split(text: str, level: int) -> Iterator[str]:
         yield " ".join(held)
 
 
-def _groups(values: Sequence[int] | Sequence[str]) -> Iterator[Sequence[int] | Sequence[str]]:
+def _groups(values: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Values that one statement may have, with the marks that stand for them."""
     for start in range(0, len(values), _AT_ONCE):
-        yield values[start : start + _AT_ONCE]
+        some = values[start : start + _AT_ONCE]
+        yield ",".join("?" * len(some)), some
 
 
 def _passage(row: Row) -> Passage:

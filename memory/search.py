@@ -53,7 +53,7 @@ class Search:
         return ranked, closest, len(keywords)
 
     def _gather(self, question: str, meanings: dict[int, float]) -> tuple[list[Keyword], Candidates]:
-        keywords, _ = self._keywords.of(question)
+        keywords = self._keywords.of(question)
         words = dict(self._keywords.search(keywords, _BY_WORDS))
         passages = self._passages.with_neighbours(sorted(words.keys() | meanings.keys()), _MOST)
         return keywords, Candidates(passages, words, meanings)

@@ -75,6 +75,7 @@ class PassageVectors:
         self._index: VectorIndex | None = None
         self._lock = Lock()  # adding and removing; a search does not wait for either
         self._trusted = False  # what the index has is what the store says
+        self._backfilled: int | None = 0  # messages up to this number have passages; None: all have
         self._news = Event()
         self._stopping = False
         self._thread: Thread | None = None
@@ -129,6 +130,8 @@ class PassageVectors:
         """End the thread, then close index and embedder. Calling it twice is fine."""
         self._stopping = True
         self._news.set()
+        if self._embedder is not None:
+            self._embedder.close()  # first: the thread may be waiting for it to load its model
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -136,32 +139,34 @@ class PassageVectors:
         if index is not None:
             with self._lock:
                 index.close()
-        if self._embedder is not None:
-            self._embedder.close()
 
     # The rest runs on the thread.
 
     def _run(self) -> None:
         while not self._stopping:
             self._news.clear()
+            patience = None
             try:
                 self._keep_up()
-                self._news.wait()
-            except (EmbedderUnavailable, IndexUnavailable) as error:
-                self._trusted = False
-                _log.warning("Search by meaning is off: %s", error)
-                self._status = IndexStatus(IndexState.UNAVAILABLE, reason=str(error))
-                self._news.wait(_RETRY_S)
             except StoreError as error:
+                patience = _RETRY_S
                 if not self._stopping:
-                    _log.warning("The passages could not be read: %s", error)
-                    self._news.wait(_RETRY_S)
+                    self._give_up(error)
+            if not self._stopping:  # looked at after `clear`: `close` sets it before it wakes us
+                self._news.wait(patience)
+
+    def _give_up(self, error: StoreError) -> None:
+        self._trusted = False
+        _log.warning("Search by meaning is off: %s", error)
+        self._status = IndexStatus(IndexState.UNAVAILABLE, reason=str(error))
 
     def _keep_up(self) -> None:
-        while not self._stopping and self._database.call(self._passages.add_missing, _BACKFILL):
-            pass
-        if self._embedder is None:
-            return
+        while not self._stopping and self._backfilled is not None:
+            self._backfilled = self._database.call(self._passages.add_missing, self._backfilled, _BACKFILL)
+        if self._embedder is not None and not self._stopping:
+            self._fill()
+
+    def _fill(self) -> None:
         self._open()
         while not self._stopping and (batch := self._next_batch()):
             self._enter(batch)

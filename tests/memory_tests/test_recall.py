@@ -105,7 +105,7 @@ def test_a_deleted_chat_is_in_no_file_any_more(memory: Memory, tmp_path: Path) -
 
 def test_messages_from_before_are_found_after_an_update(tmp_path: Path) -> None:
     with Memory(tmp_path / "chats.db") as memory:
-        tell(memory, "My umbrella is yellow.")
+        tell(memory, " \n\t", "My umbrella is yellow.")  # one of nothing but space has no passages
         memory._call(memory._database.execute, "DELETE FROM passages")
     with Memory(tmp_path / "chats.db") as memory:
         until(lambda: found(memory, "umbrella") == ["My umbrella is yellow."])
