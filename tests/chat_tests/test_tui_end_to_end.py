@@ -66,8 +66,8 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
             replies = {chat.title: (chat.entries or [])[-1] for chat in screen.chats.all}
             assert len(replies) == 4
             assert all(reply.text and reply.status == "complete" for reply in replies.values())
-            assert replies["What is tea?"].text.split()[0] in shown(screen)
-            assert "tok/s" in shown(screen)
+            first_word = replies["What is tea?"].text.split()[0]
+            await until(pilot, lambda: first_word in shown(screen) and "tok/s" in shown(screen), PATIENCE)
             for record in runtime.memory.sessions():
                 stored = runtime.memory.messages(record.id)
                 assert stored[-1].content.strip() == replies[record.title].text.strip()
