@@ -7,6 +7,7 @@
     ├── MessageNotFound      no message has this id
     ├── InvalidTitle         a title without a visible character
     ├── FactNotFound         no fact has this number
+    ├── MemoryNotFound       nothing remembered has this id
     ├── InvalidFact          a fact without a visible character
     ├── SummaryCancelled     the making of a summary was broken off
     ├── EmbedderUnavailable  texts cannot be turned into vectors now
@@ -35,6 +36,7 @@ __all__ = [
     "IndexUnavailable",
     "InvalidFact",
     "InvalidTitle",
+    "MemoryNotFound",
     "MessageNotFound",
     "SessionNotFound",
     "StoreError",
@@ -95,6 +97,18 @@ class FactNotFound(StoreError):
     def __init__(self, fact_id: int) -> None:
         self.fact_id = fact_id
         super().__init__(f"There is no fact {fact_id}; it may have been forgotten with its message.")
+
+
+class MemoryNotFound(StoreError):
+    """Neither a fact nor a message has this id, or several messages begin with it."""
+
+    def __init__(self, item_id: str, *, several: bool = False) -> None:
+        self.item_id = item_id
+        if several:
+            text = f"Several messages begin with {item_id!r}; give more of the id."
+        else:
+            text = f"Nothing remembered has the id {item_id!r}."
+        super().__init__(text)
 
 
 class InvalidFact(StoreError):

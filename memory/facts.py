@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Collection
 
 from memory.clock import now
 from memory.database import Database, Row
@@ -45,9 +47,21 @@ class Facts:
             )
             return self.get(rows[0]["id"])
 
-    def list(self) -> tuple[Fact, ...]:
-        """All of them: pinned ones first, then the newest."""
-        return tuple(_fact(row) for row in self._database.query(f"{_SELECT} ORDER BY pinned DESC, id DESC"))
+    def list(self, visible: Collection[str] | None = None) -> tuple[Fact, ...]:
+        """Pinned ones first, then the newest.
+
+        Args:
+            visible: only those said in these sessions, and those that the person wrote; None: all.
+        """
+        where, value = "", tuple[str, ...]()
+        if visible is not None:
+            where = (
+                "WHERE message_id IS NULL OR message_id IN (SELECT id FROM messages WHERE session_id IN"
+                " (SELECT value FROM json_each(?)))"
+            )
+            value = (json.dumps(sorted(visible)),)
+        rows = self._database.query(f"{_SELECT} {where} ORDER BY pinned DESC, id DESC", value)
+        return tuple(_fact(row) for row in rows)
 
     def get(self, fact_id: int) -> Fact:
         """Raises `FactNotFound`."""

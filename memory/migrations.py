@@ -157,6 +157,16 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX facts_by_message ON facts (message_id)",
         ),
     ),
+    Migration(
+        "004-memory-controls",
+        (
+            "ALTER TABLE messages ADD COLUMN unrecorded INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE sessions ADD COLUMN scope TEXT NOT NULL DEFAULT 'everywhere'"
+            " CHECK (scope IN ('session', 'project', 'everywhere'))",
+            "CREATE INDEX sessions_by_scope ON sessions (scope) WHERE scope <> 'everywhere'",
+            "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        ),
+    ),
 )
 
 

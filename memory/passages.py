@@ -21,7 +21,7 @@ _SELECT = """
 """
 _MEMORABLE = """
     messages.role IN ('user', 'assistant') AND messages.status IN ('complete', 'cancelled', 'interrupted')
-    AND messages.forgotten = 0 AND sessions.off_record = 0
+    AND messages.forgotten = 0 AND messages.unrecorded = 0 AND sessions.off_record = 0
 """
 
 
@@ -84,6 +84,25 @@ class Passages:
         before = {passage.previous for passage in found.values() if passage.previous is not None}
         after = {row["id"] for row in self._with("SELECT id FROM passages WHERE previous IN", list(found))}
         return found | self.get(sorted((before | after) - found.keys())[:limit])
+
+    def of_message(self, message_id: str) -> list[int]:
+        """The ids of the passages of a message."""
+        rows = self._database.query("SELECT id FROM passages WHERE message_id = ?", (message_id,))
+        return [row["id"] for row in rows]
+
+    def counts_of(self, message_id: str) -> tuple[int, int]:
+        """How many passages a message has, and how many of them have a vector."""
+        row = self._database.query_one(
+            "SELECT count(*) AS everything, count(embedder) AS embedded FROM passages WHERE message_id = ?",
+            (message_id,),
+        )
+        return (row["everything"], row["embedded"]) if row is not None else (0, 0)
+
+    def remove_of(self, message_ids: Sequence[str]) -> None:
+        """Take the passages of messages out; their words are in the keyword index until `purge`."""
+        with self._database.atomic():
+            for message_id in message_ids:
+                self._database.execute("DELETE FROM passages WHERE message_id = ?", (message_id,))
 
     def of_session(self, session_id: str) -> list[int]:
         """The ids of the passages of a session."""

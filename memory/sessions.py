@@ -9,7 +9,7 @@ from memory.clock import now
 from memory.database import Database, Row, Value
 from memory.errors import InvalidTitle, SessionNotFound
 from memory.text import clean_title, storable, title_from, title_key
-from memory.types import KEEP, Keep, SessionRecord
+from memory.types import KEEP, Keep, Scope, SessionRecord
 
 __all__ = ["NEW_TITLE", "Sessions"]
 
@@ -27,15 +27,18 @@ class Sessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, title: str | None, model: str | None, strategy: str | None) -> SessionRecord:
+    def create(
+        self, title: str | None, model: str | None, strategy: str | None, project: str | None = None
+    ) -> SessionRecord:
         name = NEW_TITLE if title is None else _checked(title)
         at = now()
         with self._database.atomic():
             session_id = self._free_id()
             self._database.execute(
-                "INSERT INTO sessions (id, title, title_key, titled, created_at, updated_at, model, strategy)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (session_id, name, title_key(name), int(title is not None), at, at, model, strategy),
+                "INSERT INTO sessions"
+                " (id, title, title_key, titled, created_at, updated_at, model, strategy, project)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (session_id, name, title_key(name), int(title is not None), at, at, model, strategy, project),
             )
             return self.get(session_id)
 
@@ -84,14 +87,33 @@ class Sessions:
         model: str | Keep | None = KEEP,
         strategy: str | Keep | None = KEEP,
         system_prompt: str | Keep | None = KEEP,
+        scope: Scope | Keep = KEEP,
     ) -> SessionRecord:
-        wanted = {"model": model, "strategy": strategy, "system_prompt": system_prompt}
+        wanted = {"model": model, "strategy": strategy, "system_prompt": system_prompt, "scope": scope}
         changes: dict[str, Value] = {
             name: storable(value) if value is not None else None
             for name, value in wanted.items()
             if not isinstance(value, Keep)
         }
         return self._update(session_id, changes)
+
+    def set_off_record(self, session_id: str, off_record: bool) -> SessionRecord:
+        """What is remembered of it already is the caller's to take out."""
+        return self._update(session_id, {"off_record": int(off_record)})
+
+    def untitle(self, session_id: str, text: str) -> None:
+        """Take back a name that was made from this text: the next message that is left gives one."""
+        record = self.get(session_id)
+        if record.title != title_from(text):
+            return
+        row = self._database.query_one(
+            "SELECT content FROM messages WHERE session_id = ? AND role = 'user' AND NOT forgotten"
+            " ORDER BY number LIMIT 1",
+            (session_id,),
+        )
+        title = title_from(row["content"]) if row is not None else ""
+        name = title or NEW_TITLE
+        self._update(session_id, {"title": name, "title_key": title_key(name), "titled": int(bool(title))})
 
     def delete(self, session_id: str) -> None:
         """Remove a session and all its messages from the file."""
@@ -138,5 +160,5 @@ def _checked(title: str) -> str:
 
 
 def _record(row: Row) -> SessionRecord:
-    fields = SessionRecord.__dataclass_fields__
-    return SessionRecord(**{name: row[name] for name in fields})
+    values = {name: row[name] for name in SessionRecord.__dataclass_fields__}
+    return SessionRecord(**values | {"off_record": bool(row["off_record"])})

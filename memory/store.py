@@ -7,17 +7,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from memory.consolidate import Consolidator
 from memory.counting import CachedCounter
 from memory.cuts import ContextCuts
 from memory.database import Database
 from memory.errors import CounterMissing
 from memory.facts import Facts
+from memory.intake import Intake
+from memory.inventory import Inventory
+from memory.long_term import LongTermMemory
 from memory.migrations import migrate
 from memory.passages import Passages
-from memory.ports import Embedder, TokenCounter, VectorIndex
+from memory.ports import Embedder, Summarizer, TokenCounter, VectorIndex
 from memory.recall import Ranked
+from memory.scopes import Scopes
 from memory.search import Search
 from memory.sessions import Sessions
+from memory.settings import Settings
 from memory.strategies import ContextInput, find_strategy
 from memory.summaries import Summaries
 from memory.text import title_from
@@ -33,6 +39,7 @@ from memory.types import (
     Recall,
     ReplyStatus,
     Role,
+    Scope,
     SessionRecord,
     Summary,
 )
@@ -55,8 +62,14 @@ class Memory:
     Args:
         path: the SQLite file; missing folders are created.
         counter: counts tokens as the loaded model does; may be set later.
+        summarizer: says in short what texts say; None makes excerpts. May be set later.
         embedder: makes the search find meanings besides words, once `start_indexing` was called; the
             vectors lie in the folder "vectors" beside the file.
+        chroma_url: of a Chroma server (http://host:port) that has the vectors instead.
+        remembering: for this process, whatever the store says; None follows the store.
+
+    Attributes:
+        long_term: the profile, where things come from, forgetting.
 
     Raises (every method):
         StoreUnavailable: the file cannot be opened, read or written, or is not one of ours.
@@ -66,9 +79,18 @@ class Memory:
     title_from = staticmethod(title_from)
 
     def __init__(
-        self, path: Path, *, counter: TokenCounter | None = None, embedder: Embedder | None = None
+        self,
+        path: Path,
+        *,
+        counter: TokenCounter | None = None,
+        summarizer: Summarizer | None = None,
+        embedder: Embedder | None = None,
+        chroma_url: str | None = None,
+        remembering: bool | None = None,
     ) -> None:
         self.path = Path(path)
+        self.summarizer = summarizer
+        self._chroma_url = chroma_url
         self._counter = CachedCounter(counter) if counter is not None else None
         self._database = Database(self.path)
         self._sessions = Sessions(self._database)
@@ -80,9 +102,16 @@ class Memory:
         self._vectors = PassageVectors(
             self._database, self._passages, embedder=embedder, open_index=self._open_index
         )
-        self._search = Search(self._database, self._passages, self._vectors)
+        self._scopes = Scopes(self._database)
+        self._search = Search(self._database, self._passages, self._vectors, self._scopes)
+        self._consolidator = Consolidator(self._database, self._transcript, self._summaries)
+        self._settings = Settings(self._database)
+        self._intake = self._make_intake()
+        self.long_term = self._make_long_term(remembering)
         try:
             self._call(migrate, self._database)
+            if self._call(lambda: self._settings.purge_due):  # a process was killed while it was forgetting
+                self.long_term.purge()
         except BaseException:
             self.close()
             raise
@@ -112,16 +141,24 @@ class Memory:
     # Sessions
 
     def create_session(
-        self, title: str | None = None, *, model: str | None = None, strategy: str | None = None
+        self,
+        title: str | None = None,
+        *,
+        model: str | None = None,
+        strategy: str | None = None,
+        project: str | None = None,
     ) -> SessionRecord:
         """A new session; without a title its first question names it.
+
+        Args:
+            project: the folder it belongs to.
 
         Raises:
             InvalidTitle, UnknownStrategy.
         """
         if strategy is not None:
             find_strategy(strategy)
-        return self._call(self._sessions.create, title, model, strategy)
+        return self._call(self._sessions.create, title, model, strategy, project)
 
     def sessions(self) -> list[SessionRecord]:
         """All sessions, newest activity first."""
@@ -146,25 +183,37 @@ class Memory:
         model: str | Keep | None = KEEP,
         strategy: str | Keep | None = KEEP,
         system_prompt: str | Keep | None = KEEP,
+        scope: Scope | Keep = KEEP,
+        off_record: bool | Keep = KEEP,
     ) -> SessionRecord:
         """Change a session's own choices; None follows the settings.
+
+        Args:
+            scope: see `SessionRecord`.
+            off_record: True takes out of long-term memory what has entered from this session, and lets
+                nothing more in; False lets all of it in.
 
         Raises:
             SessionNotFound, UnknownStrategy.
         """
         if isinstance(strategy, str):
             find_strategy(strategy)
-        return self._call(
-            self._sessions.set, session_id, model=model, strategy=strategy, system_prompt=system_prompt
+        record = self._call(
+            self._sessions.set,
+            session_id,
+            model=model,
+            strategy=strategy,
+            system_prompt=system_prompt,
+            scope=scope,
         )
+        if isinstance(off_record, Keep) or off_record == record.off_record:
+            return record
+        self.long_term.set_off_record(session_id, off_record)
+        return self._call(self._sessions.get, session_id)
 
     def delete_session(self, session_id: str) -> None:
         """Remove a session for good: its text is overwritten in every file. Raises `SessionNotFound`."""
-        passages = self._call(self._passages.of_session, session_id)
-        self._call(self._sessions.delete, session_id)
-        self._vectors.remove(passages)
-        self._call(self._passages.purge)
-        self._call(self._database.checkpoint)
+        self.long_term.clear_traces(self._call(self._delete, session_id))
 
     # Messages
 
@@ -194,7 +243,8 @@ class Memory:
         self, session_id: str, *, parent_id: str | Head | None = HEAD, model: str | None = None
     ) -> Message:
         """An empty reply with status "streaming"; it becomes the head. Raises as `add_message`."""
-        return self._call(self._transcript.begin_reply, session_id, parent_id, model)
+        recorded = self.long_term.remembering
+        return self._call(self._transcript.begin_reply, session_id, parent_id, model, recorded=recorded)
 
     def update_reply(self, message_id: str, content: str) -> None:
         """Keep a streaming reply's text so far; an ended one stays as it is. Raises `MessageNotFound`."""
@@ -251,14 +301,18 @@ class Memory:
         """How far the search by meaning is; never blocks."""
         return self._vectors.status
 
-    def search(self, question: str, *, limit: int = 10, gated: bool = False) -> list[Recall]:
-        """What was said about something, in all sessions, the best first.
+    def search(
+        self, question: str, *, limit: int = 10, gated: bool = False, session_id: str | None = None
+    ) -> list[Recall]:
+        """What was said about something, the best first.
 
         Args:
             gated: find nothing for a message that wants nothing out of the past, as a prompt does.
+            session_id: search only what this session may hear of; None: all sessions.
         """
         self._vectors.start()
-        found = self._search.recall(question) if gated else self._search.find(question)
+        find = self._search.recall if gated else self._search.find
+        found = find(question, session_id)
         return [_recall(ranked, self._counter) for ranked in found[:limit]]
 
     # Context
@@ -269,9 +323,10 @@ class Memory:
         *,
         query: str | None = None,
         budget: Budget,
-        strategy: str = "sliding",
+        strategy: str = "hierarchical",
         head: str | None = None,
         system_prompt: str | None = None,
+        load: float = 0.0,
     ) -> AssembledContext:
         """The prompt for the next reply, with an account of what is in it.
 
@@ -279,6 +334,7 @@ class Memory:
             query: what to search the past for; strategies that do not search ignore it.
             head: the message to answer; the session's head by default.
             system_prompt: used when the session has none of its own ("" is its own: none).
+            load: how busy the engine is, from 0 to 1; `adaptive` sends less when it is.
 
         Raises:
             CounterMissing: no model is loaded.
@@ -287,7 +343,9 @@ class Memory:
             SessionNotFound, MessageNotFound: no such session, or no such head in it.
         """
         chosen = find_strategy(strategy)
-        if chosen.searches:
+        remembering = self.long_term.remembering
+        searches = chosen.searches and remembering
+        if searches:
             self._vectors.start()
         counter = self._counter
         if counter is None:
@@ -304,11 +362,14 @@ class Memory:
             cuts=frozenset(cuts),
             cut_summaries=cuts,
             query=asked,
-            recalls=self._recalls(asked, counter, messages[-1] if messages else None)
-            if chosen.searches
+            recalls=self._recalls(asked, session_id, counter, messages[-1] if messages else None)
+            if searches
             else (),
             summaries=self._summaries_of(messages) if chosen.summarises else (),
-            profile=self._call(self._facts.list) if chosen.searches or chosen.summarises else (),
+            profile=self.long_term.facts(session_id=session_id)
+            if remembering and (chosen.searches or chosen.summarises)
+            else (),
+            load=load,
         )
         # Counting waits for the engine: on this thread, so that no other session's write has to wait.
         assembly = chosen.assemble(given)
@@ -318,12 +379,45 @@ class Memory:
             )
         return assembly.context
 
+    def consolidate(
+        self, session_id: str, *, strategy: str, budget: Budget, cancelled: Callable[[], bool]
+    ) -> Summary | None:
+        """Make the summary that the session's next prompts need most; takes as long as the summariser.
+
+        Args:
+            strategy, budget: as for `build_context`.
+            cancelled: asked again and again; once it says yes, nothing is kept.
+
+        Returns:
+            None when there is nothing to do, when it was cancelled, or for a strategy without summaries.
+
+        Raises:
+            CounterMissing: no model is loaded.
+            UnknownStrategy, SessionNotFound.
+        """
+        chosen = find_strategy(strategy)
+        counter = self._counter
+        if counter is None:
+            raise CounterMissing
+        if not chosen.summarises:
+            return None
+        cuts = self._call(self._cuts.made_for, session_id, strategy, budget.tokens)
+        return self._consolidator.run_next(
+            session_id,
+            cuts=cuts,
+            history_tokens=int(budget.tokens * chosen.history_share),
+            counter=counter,
+            summarizer=self.summarizer,
+            cancelled=cancelled,
+        )
+
     def _add(
         self, session_id: str, role: Role, content: str, parent_id: str | Head | None, at: str | None
     ) -> Message:
+        recorded = self.long_term.remembering
         with self._database.atomic():
-            message = self._transcript.add(session_id, role, content, parent_id, at)
-            self._passages.add(message.id)
+            message = self._transcript.add(session_id, role, content, parent_id, at, recorded=recorded)
+            self._intake.enter(message)
             return message
 
     def _finish(
@@ -339,9 +433,18 @@ class Memory:
             self._transcript.finish_reply(message_id, content, status, finish_reason, timings, error)
             self._passages.add(message_id)
 
-    def _recalls(self, question: str, counter: CachedCounter, asking: Message | None) -> tuple[Recall, ...]:
+    def _delete(self, session_id: str) -> list[int]:
+        with self._database.atomic():
+            passages = self._passages.of_session(session_id)
+            self._sessions.delete(session_id)
+            self._settings.purge_due = self._settings.purge_due or bool(passages)
+            return passages
+
+    def _recalls(
+        self, question: str, session_id: str, counter: CachedCounter, asking: Message | None
+    ) -> tuple[Recall, ...]:
         """What the past has to say to a question; not the question itself."""
-        found = self._search.recall(question)[: _RECALLED + 1]
+        found = self._search.recall(question, session_id)[: _RECALLED + 1]
         asked = asking.id if asking is not None else None
         return tuple(_recall(item, counter) for item in found if item.passage.message_id != asked)
 
@@ -351,8 +454,39 @@ class Memory:
     def _open_index(self, embedder: Embedder) -> VectorIndex:
         from memory.index import open_index  # numpy, and what stands behind it: not before it is wanted
 
-        folder = self.path.parent / "vectors"
-        return open_index(folder, embedder=embedder.name, dimension=embedder.dimension)
+        return open_index(
+            self._vectors_folder, embedder=embedder.name, dimension=embedder.dimension, url=self._chroma_url
+        )
+
+    @property
+    def _vectors_folder(self) -> Path:
+        return self.path.parent / "vectors"
+
+    def _make_intake(self) -> Intake:
+        return Intake(
+            self._database,
+            sessions=self._sessions,
+            transcript=self._transcript,
+            passages=self._passages,
+            facts=self._facts,
+            summaries=self._summaries,
+            settings=self._settings,
+        )
+
+    def _make_long_term(self, remembering: bool | None) -> LongTermMemory:
+        return LongTermMemory(
+            self._database,
+            transcript=self._transcript,
+            passages=self._passages,
+            facts=self._facts,
+            summaries=self._summaries,
+            intake=self._intake,
+            settings=self._settings,
+            scopes=self._scopes,
+            vectors=self._vectors,
+            inventory=Inventory(self._database, self._facts, self._summaries, self._vectors_folder),
+            remembering=remembering,
+        )
 
     def _call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._database.call(work, *args, **kwargs)

@@ -88,6 +88,19 @@ class Summaries:
         """All summaries of a session, those of other branches included, oldest first."""
         return self._select(f"session_id = ? AND {_SHOWN} ORDER BY id", session_id)
 
+    def all(self) -> tuple[Summary, ...]:
+        """Those of every session, oldest first."""
+        return tuple(_summary(row) for row in self._database.query(f"{_SELECT} WHERE {_SHOWN} ORDER BY id"))
+
+    def made_from(self, message_id: str) -> tuple[Summary, ...]:
+        """Every summary with this message among its sources, rolled-up ones included."""
+        return self._made_from(message_id)
+
+    def count(self) -> int:
+        """How many there are, in all sessions."""
+        row = self._database.query_one("SELECT count(*) AS summaries FROM summaries")
+        return int(row["summaries"]) if row is not None else 0
+
     def on_branch(self, message_ids: Sequence[str]) -> tuple[Summary, ...]:
         """Every summary that holds for this branch, parts and what they were rolled up into.
 

@@ -17,7 +17,7 @@ from memory.database import Database, Row
 from memory.errors import MessageNotFound
 from memory.sessions import Sessions
 from memory.text import storable
-from memory.types import HEAD, Head, Message, ReplyStatus, Role
+from memory.types import HEAD, Head, Message, ReplyStatus, Role, SessionRecord
 from memory.writers import is_alive
 
 __all__ = ["Transcript"]
@@ -55,18 +55,30 @@ class Transcript:
         content: str,
         parent_id: str | Head | None = HEAD,
         at: str | None = None,
+        *,
+        recorded: bool = True,
     ) -> Message:
-        """A finished message; it becomes the head. Raises `SessionNotFound`, `MessageNotFound`."""
+        """A finished message; it becomes the head. Raises `SessionNotFound`, `MessageNotFound`.
+
+        Args:
+            recorded: False keeps it out of long-term memory for good.
+        """
         with self._database.atomic():
-            message_id = self._insert(session_id, role, storable(content), parent_id, "complete", at=at)
+            message_id = self._insert(
+                session_id, role, storable(content), parent_id, "complete", at=at, recorded=recorded
+            )
             question = content if role == "user" else None
             self._sessions.touch(session_id, head_id=message_id, question=question)
             return self.get(message_id)
 
-    def begin_reply(self, session_id: str, parent_id: str | Head | None, model: str | None) -> Message:
+    def begin_reply(
+        self, session_id: str, parent_id: str | Head | None, model: str | None, *, recorded: bool = True
+    ) -> Message:
         """An empty reply that this process is going to write; it becomes the head."""
         with self._database.atomic():
-            message_id = self._insert(session_id, "assistant", "", parent_id, "streaming", model, os.getpid())
+            message_id = self._insert(
+                session_id, "assistant", "", parent_id, "streaming", model, os.getpid(), recorded=recorded
+            )
             self._sessions.touch(session_id, head_id=message_id)
             return self.get(message_id)
 
@@ -88,9 +100,11 @@ class Transcript:
         timings: Mapping[str, Any] | None,
         error: str | None,
     ) -> None:
-        """Keep the final text and how it ended."""
+        """Keep the final text and how it ended; of a forgotten reply only how."""
         with self._database.atomic():
             reply = self.get(message_id)
+            if reply.forgotten:
+                content, error = "", None
             self._database.execute(
                 "UPDATE messages SET content = ?, status = ?, finish_reason = ?, timings = ?, error = ?,"
                 " writer_pid = NULL WHERE id = ?",
@@ -104,6 +118,21 @@ class Transcript:
                 ),
             )
             self._sessions.touch(reply.session_id)
+
+    def forget(self, message_id: str) -> None:
+        """Take the text out; the place in the tree stays. Whoever still writes it writes into nothing."""
+        self._database.execute(
+            "UPDATE messages SET content = '', error = NULL, forgotten = 1, writer_pid = NULL,"
+            " status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END WHERE id = ?",
+            (message_id,),
+        )
+
+    def replies(self, message_id: str) -> list[Message]:
+        """The replies to a message, oldest first."""
+        rows = self._database.query(
+            "SELECT * FROM messages WHERE parent_id = ? AND role = 'assistant' ORDER BY number", (message_id,)
+        )
+        return [_message(row) for row in rows]
 
     def recover_interrupted(self) -> int:
         """Mark the replies whose writer died; returns how many."""
@@ -133,6 +162,29 @@ class Transcript:
             raise MessageNotFound(tip)
         return [_message(row) for row in rows]
 
+    def all_of(self, session_id: str) -> list[Message]:
+        """All messages of a session, those of every branch, oldest first."""
+        rows = self._database.query(
+            "SELECT * FROM messages WHERE session_id = ? ORDER BY number", (session_id,)
+        )
+        return [_message(row) for row in rows]
+
+    def session_of(self, message: Message) -> SessionRecord:
+        """The session of a message."""
+        return self._sessions.get(message.session_id)
+
+    def starting(self, prefix: str) -> list[Message]:
+        """At most two messages whose ids begin with these hexadecimal digits."""
+        rows = self._database.query("SELECT * FROM messages WHERE id GLOB ? LIMIT 2", (f"{prefix}*",))
+        return [_message(row) for row in rows]
+
+    def containing(self, folded: str, limit: int) -> list[Message]:
+        """Messages with this case-folded text in them, the newest first."""
+        # SQLite folds ASCII only.
+        rows = self._database.query("SELECT id, content FROM messages ORDER BY number DESC")
+        found = [row["id"] for row in rows if folded in row["content"].casefold()]
+        return [self.get(message_id) for message_id in found[:limit]]
+
     def siblings(self, message_id: str) -> list[Message]:
         """The messages with the same parent, this one included, oldest first."""
         message = self.get(message_id)
@@ -161,6 +213,8 @@ class Transcript:
         model: str | None = None,
         writer_pid: int | None = None,
         at: str | None = None,
+        *,
+        recorded: bool = True,
     ) -> str:
         session = self._sessions.get(session_id)
         parent = session.head_id if isinstance(parent_id, Head) else parent_id
@@ -169,9 +223,20 @@ class Transcript:
         message_id = uuid.uuid4().hex
         self._database.execute(
             "INSERT INTO messages"
-            " (id, session_id, parent_id, role, content, status, created_at, model, writer_pid)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (message_id, session_id, parent, role, content, status, at or now(), model, writer_pid),
+            " (id, session_id, parent_id, role, content, status, created_at, model, writer_pid, unrecorded)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                message_id,
+                session_id,
+                parent,
+                role,
+                content,
+                status,
+                at or now(),
+                model,
+                writer_pid,
+                int(not recorded),
+            ),
         )
         return message_id
 
@@ -189,4 +254,5 @@ def _message(row: Row) -> Message:
         finish_reason=row["finish_reason"],
         timings=json.loads(row["timings"]) if row["timings"] is not None else None,
         error=row["error"],
+        forgotten=bool(row["forgotten"]),
     )

@@ -16,14 +16,17 @@ __all__ = [
     "Dropped",
     "Fact",
     "FactKind",
+    "Forgotten",
     "Head",
     "Keep",
     "LayerReport",
     "Message",
+    "Origin",
     "Passage",
     "Recall",
     "ReplyStatus",
     "Role",
+    "Scope",
     "SessionRecord",
     "Status",
     "Summary",
@@ -34,6 +37,7 @@ Role = Literal["system", "user", "assistant"]
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 ReplyStatus = Literal["complete", "cancelled", "failed"]
 FactKind = Literal["fact", "preference"]
+Scope = Literal["session", "project", "everywhere"]
 
 
 class Head(Enum):
@@ -62,6 +66,10 @@ class SessionRecord:
         model, strategy, system_prompt: this session's own choice; None follows the settings.
         message_count: all messages of the tree, those of other branches included.
         head_id: the last message of the current branch; None while the session is empty.
+        off_record: nothing of it enters long-term memory.
+        project: the folder it belongs to.
+        scope: how far its memory reaches, both ways: another chat is heard, and hears, if the scopes of
+            both reach it.
     """
 
     id: str
@@ -73,6 +81,9 @@ class SessionRecord:
     system_prompt: str | None = None
     message_count: int = 0
     head_id: str | None = None
+    off_record: bool = False
+    project: str | None = None
+    scope: Scope = "everywhere"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +95,7 @@ class Message:
         content: the text as the person or the model wrote it, control characters included.
         status: "streaming" while a live process writes it, "interrupted" if that process died.
         finish_reason, timings, error: how a reply ended.
+        forgotten: its text was taken out for good; only its place in the tree is left.
     """
 
     id: str
@@ -97,6 +109,7 @@ class Message:
     finish_reason: str | None = None
     timings: Mapping[str, Any] | None = None
     error: str | None = None
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +232,44 @@ class Fact:
     pinned: bool
     edited: bool
     created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where something remembered comes from, and what was made of it.
+
+    Args:
+        message: the source of a fact, or the message itself; None for a fact that the person wrote.
+        facts, summaries: made from the message.
+        passages, embedded: the pieces of the message that a search can find, and those with a vector.
+    """
+
+    item: Fact | Message
+    message: Message | None = None
+    session: SessionRecord | None = None
+    facts: tuple[Fact, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+    passages: int = 0
+    embedded: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What is gone.
+
+    Args:
+        messages: ids of those whose text was taken out: replies to what was forgotten are among them.
+        facts, summaries, passages: how many were removed with them.
+        sessions: ids of the chats that had the messages, whose KV caches should go too.
+        pending: the vectors are left to the process that has the index; nothing finds them any more.
+    """
+
+    messages: tuple[str, ...] = ()
+    facts: int = 0
+    summaries: int = 0
+    passages: int = 0
+    sessions: tuple[str, ...] = ()
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

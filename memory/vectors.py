@@ -110,14 +110,18 @@ class PassageVectors:
             _log.warning("Search by meaning failed: %s", error)
             return None
 
-    def remove(self, ids: Sequence[int]) -> None:
-        """Take vectors out of every file; what cannot be done now is done when the index is next opened."""
+    def remove(self, ids: Sequence[int]) -> bool:
+        """Take vectors out of every file; what cannot be done now is done when the index is next opened.
+
+        Returns:
+            Whether it is done.
+        """
         if not ids:
-            return
+            return True
         self._database.call(self._passages.note_removed, ids)
         self._news.set()
         if (index := self._index) is None:
-            return
+            return False
         try:
             with self._lock:
                 index.remove(ids)
@@ -125,6 +129,8 @@ class PassageVectors:
         except IndexUnavailable as error:
             self._trusted = False
             _log.warning("Vectors could not be removed: %s", error)
+            return False
+        return True
 
     def close(self) -> None:
         """End the thread, then close index and embedder. Calling it twice is fine."""

@@ -175,7 +175,7 @@ class ChatSession:
         with self._working():
             branch = await asyncio.to_thread(self._memory.messages, self.session_id)
             question = next((item for item in reversed(branch) if item.role == "user"), None)
-            if question is None:
+            if question is None or question.forgotten:
                 raise NothingToAnswer("There is no message to answer yet.")
             self.user_message_id = question.id
             async with aclosing(self._reply()) as chunks:

@@ -36,6 +36,7 @@ class AdaptiveStrategy:
     summary = "all layers; the question and the engine's load decide how much of each"
     searches = True
     summarises = True
+    history_share = 0.6
 
     def assemble(self, given: ContextInput) -> Assembly:
         """All layers. Raises `BudgetTooSmall` when the newest message alone does not fit."""

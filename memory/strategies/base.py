@@ -80,6 +80,11 @@ class Strategy(Protocol):
         """Whether it wants summaries."""
         ...
 
+    @property
+    def history_share(self) -> float:
+        """The share of the budget that the messages themselves may take when all layers are full."""
+        ...
+
     def assemble(self, given: ContextInput) -> Assembly:
         """Choose and measure the messages to send.
 

@@ -18,7 +18,7 @@ class Branch:
     Attributes:
         system_texts: the system prompt and the system messages of the branch.
         pinned: the system messages of the branch.
-        empty: replies without text, which are never sent.
+        empty: replies without text and forgotten messages, which are never sent.
         order: every message's place, by id.
     """
 
@@ -27,11 +27,11 @@ class Branch:
         self.system_texts = [
             text for text in (system_prompt, *(message.content for message in self.pinned)) if text
         ]
-        self.empty = [message for message in messages if _is_empty_reply(message)]
+        self.empty = [message for message in messages if _is_empty(message)]
         self.order = {message.id: place for place, message in enumerate(messages)}
         self.exchanges: list[list[Message]] = []
         for message in messages:
-            if message.role != "system" and not _is_empty_reply(message):
+            if message.role != "system" and not _is_empty(message):
                 if message.role == "user" or not self.exchanges:
                     self.exchanges.append([])
                 self.exchanges[-1].append(message)
@@ -66,5 +66,5 @@ def flatten(exchanges: Iterable[Sequence[Message]]) -> list[Message]:
     return [message for exchange in exchanges for message in exchange]
 
 
-def _is_empty_reply(message: Message) -> bool:
-    return message.role == "assistant" and not message.content.strip()
+def _is_empty(message: Message) -> bool:
+    return message.forgotten or (message.role == "assistant" and not message.content.strip())

@@ -36,6 +36,11 @@ class Shares:
     memories: float = 0.0
     most_memories: int | None = 0
 
+    @property
+    def history(self) -> float:
+        """The share that is left to the messages themselves when summary and memories are full."""
+        return max(0.0, 1 - self.summary - self.memories)
+
 
 def compose(
     strategy: str,

@@ -20,6 +20,7 @@ class FullStrategy:
     summary = "the whole chat; stops with a clear message when it no longer fits"
     searches = False
     summarises = False
+    history_share = 1.0
 
     def assemble(self, given: ContextInput) -> Assembly:
         """All messages. Raises `BudgetTooSmall` when they exceed the budget."""

@@ -23,6 +23,7 @@ class HierarchicalStrategy:
 
     def __init__(self, shares: Shares | None = None) -> None:
         self._shares = shares or Shares(summary=0.15, memories=0.25, most_memories=1024)
+        self.history_share = self._shares.history
 
     def assemble(self, given: ContextInput) -> Assembly:
         """All layers. Raises `BudgetTooSmall` when the newest message alone does not fit."""

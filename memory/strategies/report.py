@@ -74,7 +74,7 @@ def _dropped(given: ContextInput, branch: Branch, draft: Draft) -> tuple[Dropped
     reasons = {message.id: DOES_NOT_FIT for message in branch.evicted(draft.first)}
     reasons |= dict.fromkeys(draft.summary.messages & reasons.keys(), "summarised")
     reasons |= {item.message_id: "recalled" for item in draft.memories.used if item.message_id in reasons}
-    reasons |= {message.id: "empty reply" for message in branch.empty}
+    reasons |= {item.id: "forgotten" if item.forgotten else "empty reply" for item in branch.empty}
     return tuple(
         Dropped(message.id, message.role, given.counter.count_text(message.content), reasons[message.id])
         for message in given.messages

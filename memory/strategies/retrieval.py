@@ -21,6 +21,7 @@ class RetrievalStrategy:
 
     def __init__(self, shares: Shares | None = None) -> None:
         self._shares = shares or Shares(memories=0.75, most_memories=None)
+        self.history_share = self._shares.history
 
     def assemble(self, given: ContextInput) -> Assembly:
         """Memories and newest exchanges. Raises `BudgetTooSmall` when the newest message does not fit."""

@@ -15,6 +15,7 @@ class SlidingStrategy:
     summary = "the newest part of the chat; the oldest exchanges are left out when it no longer fits"
     searches = False
     summarises = False
+    history_share = 1.0
 
     def assemble(self, given: ContextInput) -> Assembly:
         """The newest exchanges. Raises `BudgetTooSmall` when the newest message alone does not fit."""

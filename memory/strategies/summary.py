@@ -18,6 +18,7 @@ class SummaryStrategy:
 
     def __init__(self, shares: Shares | None = None) -> None:
         self._shares = shares or Shares(summary=0.15)
+        self.history_share = self._shares.history
 
     def assemble(self, given: ContextInput) -> Assembly:
         """Summary and newest exchanges. Raises `BudgetTooSmall` when the newest message does not fit."""

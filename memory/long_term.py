@@ -1,0 +1,222 @@
+"""Long-term memory as a person handles it: the profile, where things come from, forgetting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
+
+from memory.database import Database
+from memory.errors import FactNotFound, MemoryNotFound
+from memory.facts import Facts
+from memory.intake import Intake
+from memory.inventory import Inventory, MemoryStats
+from memory.passages import Passages
+from memory.scopes import Scopes
+from memory.settings import Settings
+from memory.summaries import Summaries
+from memory.transcript import Transcript
+from memory.types import Fact, FactKind, Forgotten, Message, Origin
+from memory.vectors import PassageVectors
+
+__all__ = ["LongTermMemory"]
+
+_FACT = re.compile(r"\d{1,9}")
+_MESSAGE = re.compile(r"[0-9a-f]{6,32}", re.IGNORECASE)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LongTermMemory:
+    """What is remembered across sessions, for a person to look at, to correct and to forget.
+
+    Every method may be called from any thread and blocks; what it wrote is committed when it returns.
+
+    Args:
+        remembering: for this process, whatever the store says; None follows the store.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        transcript: Transcript,
+        passages: Passages,
+        facts: Facts,
+        summaries: Summaries,
+        intake: Intake,
+        settings: Settings,
+        scopes: Scopes,
+        vectors: PassageVectors,
+        inventory: Inventory,
+        remembering: bool | None = None,
+    ) -> None:
+        self._database = database
+        self._transcript = transcript
+        self._passages = passages
+        self._facts = facts
+        self._summaries = summaries
+        self._intake = intake
+        self._settings = settings
+        self._scopes = scopes
+        self._vectors = vectors
+        self._inventory = inventory
+        self._override = remembering
+
+    # The profile
+
+    def facts(self, *, session_id: str | None = None) -> tuple[Fact, ...]:
+        """The profile: pinned ones first, then the newest.
+
+        Args:
+            session_id: only those that this session may hear of; None: all.
+        """
+        return self._call(lambda: self._facts.list(self._scopes.visible_to(session_id)))
+
+    def add_fact(self, text: str, kind: FactKind = "fact") -> Fact:
+        """Enter what the person writes of themselves. Raises `InvalidFact`."""
+        return self._call(self._facts.add, text, kind)
+
+    def edit_fact(self, fact_id: int, text: str) -> Fact:
+        """Change the words; the source stays. Raises `FactNotFound`, `InvalidFact`."""
+        fact = self._call(self._facts.edit, fact_id, text)
+        self._call(self._database.checkpoint)
+        return fact
+
+    def pin_fact(self, fact_id: int, pinned: bool = True) -> Fact:
+        """Put it into every prompt, or no longer. Raises `FactNotFound`."""
+        return self._call(self._facts.pin if pinned else self._facts.unpin, fact_id)
+
+    def forget_fact(self, fact_id: int) -> Fact:
+        """Remove it from the file; the message it came from stays. Raises `FactNotFound`."""
+        fact = self._call(self._facts.get, fact_id)
+        self._call(self._facts.remove, fact_id)
+        self._call(self._database.checkpoint)
+        return fact
+
+    # Where things come from
+
+    def find(self, item_id: str) -> Fact | Message:
+        """A fact by its number, or a message by its id or a unique start of it, six digits at least.
+
+        Raises:
+            MemoryNotFound: there is neither, or there are several.
+        """
+        return self._call(self._find, item_id.strip())
+
+    def why(self, item_id: str) -> Origin:
+        """Where a fact comes from, or what was made of a message. Raises as `find`."""
+        return self._call(self._why, item_id.strip())
+
+    def containing(self, text: str, *, limit: int = 1000) -> list[Message]:
+        """Messages that have this text in them as it stands, in any case; the newest first."""
+        wanted = text.casefold()
+        return self._call(self._transcript.containing, wanted, limit) if wanted else []
+
+    # Forgetting
+
+    def forget(self, message_ids: Sequence[str]) -> Forgotten:
+        """Take messages, the replies to them and all that was made of them out of every file.
+
+        When it returns nothing finds them any more, and no file holds their words; if another process
+        has the vector index, that process takes the vectors out (`Forgotten.pending`).
+
+        Raises:
+            MessageNotFound: before anything was changed.
+        """
+        gone, passages = self._call(self._intake.forget, message_ids)
+        return replace(gone, pending=not self.clear_traces(passages)) if gone.messages else gone
+
+    def set_off_record(self, session_id: str, off_record: bool) -> None:
+        """Let nothing of a session enter, and take out what has; or let all of it in again.
+
+        Raises:
+            SessionNotFound.
+        """
+        if off_record:
+            self.clear_traces(self._call(self._intake.take_out, session_id))
+        else:
+            self._call(self._intake.take_in, session_id)
+            self._vectors.wake()
+
+    def clear_traces(self, passages: Sequence[int]) -> bool:
+        """Clear what deleted passages left behind: vectors, postings, the write-ahead log.
+
+        Returns:
+            False if vectors are left to the process that has the index.
+        """
+        gone = self._vectors.remove(passages)
+        self.purge()
+        return gone
+
+    def purge(self) -> None:
+        """Write the keyword index anew if deleted words may be in it, and empty the write-ahead log."""
+        self._call(self._purge)
+
+    # On and off
+
+    @property
+    def remembering(self) -> bool:
+        """Whether what is said is remembered, and prompts draw on it."""
+        return (
+            self._override if self._override is not None else self._call(lambda: self._settings.remembering)
+        )
+
+    def switch(self, on: bool) -> None:
+        """Remember from now on, or no longer, in every chat; what is said meanwhile never enters."""
+        self._call(self._switch, on)
+
+    def stats(self) -> MemoryStats:
+        """How much is remembered, and what it takes on disk."""
+        return self._inventory.stats(remembering=self.remembering, index=self._vectors.status)
+
+    def export(self) -> dict[str, Any]:
+        """All that is remembered, as plain JSON values."""
+        return self._inventory.export()
+
+    # The rest runs on the database's thread.
+
+    def _find(self, item_id: str) -> Fact | Message:
+        if _FACT.fullmatch(item_id):
+            try:
+                return self._facts.get(int(item_id))
+            except FactNotFound:
+                pass
+        found = self._transcript.starting(item_id.lower()) if _MESSAGE.fullmatch(item_id) else []
+        if len(found) != 1:
+            raise MemoryNotFound(item_id, several=len(found) > 1)
+        return found[0]
+
+    def _why(self, item_id: str) -> Origin:
+        item = self._find(item_id)
+        if isinstance(item, Message):
+            message = item
+        elif item.message_id is None:
+            return Origin(item=item)
+        else:
+            message = self._transcript.get(item.message_id)
+        passages, embedded = self._passages.counts_of(message.id)
+        return Origin(
+            item=item,
+            message=message,
+            session=self._transcript.session_of(message),
+            facts=self._facts.made_from(message.id),
+            summaries=self._summaries.made_from(message.id),
+            passages=passages,
+            embedded=embedded,
+        )
+
+    def _switch(self, on: bool) -> None:
+        self._settings.remembering = on
+
+    def _purge(self) -> None:
+        if self._settings.purge_due:
+            with self._database.atomic():
+                self._passages.purge()
+                self._settings.purge_due = False
+        self._database.checkpoint()
+
+    def _call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._database.call(work, *args, **kwargs)
