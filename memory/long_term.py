@@ -7,18 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
-from memory.database import Database
 from memory.errors import FactNotFound, MemoryNotFound
-from memory.facts import Facts
-from memory.intake import Intake
 from memory.inventory import Inventory, MemoryStats
-from memory.passages import Passages
-from memory.scopes import Scopes
-from memory.settings import Settings
-from memory.summaries import Summaries
-from memory.transcript import Transcript
+from memory.parts import Parts
 from memory.types import Fact, FactKind, Forgotten, Message, Origin
-from memory.vectors import PassageVectors
 
 __all__ = ["LongTermMemory"]
 
@@ -38,31 +30,9 @@ class LongTermMemory:
         remembering: for this process, whatever the store says; None follows the store.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        transcript: Transcript,
-        passages: Passages,
-        facts: Facts,
-        summaries: Summaries,
-        intake: Intake,
-        settings: Settings,
-        scopes: Scopes,
-        vectors: PassageVectors,
-        inventory: Inventory,
-        remembering: bool | None = None,
-    ) -> None:
-        self._database = database
-        self._transcript = transcript
-        self._passages = passages
-        self._facts = facts
-        self._summaries = summaries
-        self._intake = intake
-        self._settings = settings
-        self._scopes = scopes
-        self._vectors = vectors
-        self._inventory = inventory
+    def __init__(self, parts: Parts, *, remembering: bool | None = None) -> None:
+        self._parts = parts
+        self._inventory = Inventory(parts.database, parts.facts, parts.summaries, parts.vectors_folder)
         self._override = remembering
 
     # The profile
@@ -73,27 +43,27 @@ class LongTermMemory:
         Args:
             session_id: only those that this session may hear of; None: all.
         """
-        return self._call(lambda: self._facts.list(self._scopes.visible_to(session_id)))
+        return self._call(lambda: self._parts.facts.list(self._parts.scopes.visible_to(session_id)))
 
     def add_fact(self, text: str, kind: FactKind = "fact") -> Fact:
         """Enter what the person writes of themselves. Raises `InvalidFact`."""
-        return self._call(self._facts.add, text, kind)
+        return self._call(self._parts.facts.add, text, kind)
 
     def edit_fact(self, fact_id: int, text: str) -> Fact:
         """Change the words; the source stays. Raises `FactNotFound`, `InvalidFact`."""
-        fact = self._call(self._facts.edit, fact_id, text)
-        self._call(self._database.checkpoint)
+        fact = self._call(self._parts.facts.edit, fact_id, text)
+        self._call(self._parts.database.checkpoint)
         return fact
 
     def pin_fact(self, fact_id: int, pinned: bool = True) -> Fact:
         """Put it into every prompt, or no longer. Raises `FactNotFound`."""
-        return self._call(self._facts.pin if pinned else self._facts.unpin, fact_id)
+        return self._call(self._parts.facts.pin if pinned else self._parts.facts.unpin, fact_id)
 
     def forget_fact(self, fact_id: int) -> Fact:
         """Remove it from the file; the message it came from stays. Raises `FactNotFound`."""
-        fact = self._call(self._facts.get, fact_id)
-        self._call(self._facts.remove, fact_id)
-        self._call(self._database.checkpoint)
+        fact = self._call(self._parts.facts.get, fact_id)
+        self._call(self._parts.facts.remove, fact_id)
+        self._call(self._parts.database.checkpoint)
         return fact
 
     # Where things come from
@@ -113,7 +83,7 @@ class LongTermMemory:
     def containing(self, text: str, *, limit: int = 1000) -> list[Message]:
         """Messages that have this text in them as it stands, in any case; the newest first."""
         wanted = text.casefold()
-        return self._call(self._transcript.containing, wanted, limit) if wanted else []
+        return self._call(self._parts.transcript.containing, wanted, limit) if wanted else []
 
     # Forgetting
 
@@ -126,7 +96,7 @@ class LongTermMemory:
         Raises:
             MessageNotFound: before anything was changed.
         """
-        gone, passages = self._call(self._intake.forget, message_ids)
+        gone, passages = self._call(self._parts.intake.forget, message_ids)
         return replace(gone, pending=not self.clear_traces(passages)) if gone.messages else gone
 
     def set_off_record(self, session_id: str, off_record: bool) -> None:
@@ -136,10 +106,10 @@ class LongTermMemory:
             SessionNotFound.
         """
         if off_record:
-            self.clear_traces(self._call(self._intake.take_out, session_id))
+            self.clear_traces(self._call(self._parts.intake.take_out, session_id))
         else:
-            self._call(self._intake.take_in, session_id)
-            self._vectors.wake()
+            self._call(self._parts.intake.take_in, session_id)
+            self._parts.vectors.wake()
 
     def clear_traces(self, passages: Sequence[int]) -> bool:
         """Clear what deleted passages left behind: vectors, postings, the write-ahead log.
@@ -147,13 +117,14 @@ class LongTermMemory:
         Returns:
             False if vectors are left to the process that has the index.
         """
-        gone = self._vectors.remove(passages)
-        self.purge()
+        gone = self._parts.vectors.remove(passages)
+        self._call(self._purge)
         return gone
 
-    def purge(self) -> None:
-        """Write the keyword index anew if deleted words may be in it, and empty the write-ahead log."""
-        self._call(self._purge)
+    def finish_purge(self) -> None:
+        """Clear the keyword index if a process that was forgetting did not come to it."""
+        if self._call(lambda: self._parts.settings.purge_due):
+            self._call(self._purge)
 
     # On and off
 
@@ -161,7 +132,9 @@ class LongTermMemory:
     def remembering(self) -> bool:
         """Whether what is said is remembered, and prompts draw on it."""
         return (
-            self._override if self._override is not None else self._call(lambda: self._settings.remembering)
+            self._override
+            if self._override is not None
+            else self._call(lambda: self._parts.settings.remembering)
         )
 
     def switch(self, on: bool) -> None:
@@ -170,7 +143,7 @@ class LongTermMemory:
 
     def stats(self) -> MemoryStats:
         """How much is remembered, and what it takes on disk."""
-        return self._inventory.stats(remembering=self.remembering, index=self._vectors.status)
+        return self._inventory.stats(remembering=self.remembering, index=self._parts.vectors.status)
 
     def export(self) -> dict[str, Any]:
         """All that is remembered, as plain JSON values."""
@@ -181,10 +154,10 @@ class LongTermMemory:
     def _find(self, item_id: str) -> Fact | Message:
         if _FACT.fullmatch(item_id):
             try:
-                return self._facts.get(int(item_id))
+                return self._parts.facts.get(int(item_id))
             except FactNotFound:
                 pass
-        found = self._transcript.starting(item_id.lower()) if _MESSAGE.fullmatch(item_id) else []
+        found = self._parts.transcript.starting(item_id.lower()) if _MESSAGE.fullmatch(item_id) else []
         if len(found) != 1:
             raise MemoryNotFound(item_id, several=len(found) > 1)
         return found[0]
@@ -196,27 +169,27 @@ class LongTermMemory:
         elif item.message_id is None:
             return Origin(item=item)
         else:
-            message = self._transcript.get(item.message_id)
-        passages, embedded = self._passages.counts_of(message.id)
+            message = self._parts.transcript.get(item.message_id)
+        passages, embedded = self._parts.passages.counts_of(message.id)
         return Origin(
             item=item,
             message=message,
-            session=self._transcript.session_of(message),
-            facts=self._facts.made_from(message.id),
-            summaries=self._summaries.made_from(message.id),
+            session=self._parts.transcript.session_of(message),
+            facts=self._parts.facts.made_from(message.id),
+            summaries=self._parts.summaries.made_from(message.id),
             passages=passages,
             embedded=embedded,
         )
 
     def _switch(self, on: bool) -> None:
-        self._settings.remembering = on
+        self._parts.settings.remembering = on
 
     def _purge(self) -> None:
-        if self._settings.purge_due:
-            with self._database.atomic():
-                self._passages.purge()
-                self._settings.purge_due = False
-        self._database.checkpoint()
+        if self._parts.settings.purge_due:
+            with self._parts.database.atomic():
+                self._parts.passages.purge()
+                self._parts.settings.purge_due = False
+        self._parts.database.checkpoint()
 
     def _call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._database.call(work, *args, **kwargs)
+        return self._parts.database.call(work, *args, **kwargs)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from memory.consolidate import Consolidator
+from memory.contexts import ContextBuilder, as_recall
 from memory.counting import CachedCounter
-from memory.cuts import ContextCuts
-from memory.database import Database
-from memory.errors import CounterMissing
-from memory.facts import Facts
-from memory.intake import Intake
-from memory.inventory import Inventory
 from memory.long_term import LongTermMemory
 from memory.migrations import migrate
-from memory.passages import Passages
-from memory.ports import Embedder, Summarizer, TokenCounter, VectorIndex
-from memory.recall import Ranked
-from memory.scopes import Scopes
-from memory.search import Search
-from memory.sessions import Sessions
-from memory.settings import Settings
-from memory.strategies import ContextInput, find_strategy
-from memory.summaries import Summaries
+from memory.parts import open_parts
+from memory.ports import Embedder, Summarizer, TokenCounter
+from memory.strategies import find_strategy
 from memory.text import title_from
-from memory.transcript import Transcript
 from memory.types import (
     HEAD,
     KEEP,
@@ -43,11 +30,9 @@ from memory.types import (
     SessionRecord,
     Summary,
 )
-from memory.vectors import IndexStatus, PassageVectors
+from memory.vectors import IndexStatus
 
 __all__ = ["Memory"]
-
-_RECALLED = 50  # the most that a strategy has to choose from
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,28 +75,14 @@ class Memory:
     ) -> None:
         self.path = Path(path)
         self.summarizer = summarizer
-        self._chroma_url = chroma_url
-        self._counter = CachedCounter(counter) if counter is not None else None
-        self._database = Database(self.path)
-        self._sessions = Sessions(self._database)
-        self._transcript = Transcript(self._database, self._sessions)
-        self._cuts = ContextCuts(self._database)
-        self._summaries = Summaries(self._database)
-        self._facts = Facts(self._database)
-        self._passages = Passages(self._database)
-        self._vectors = PassageVectors(
-            self._database, self._passages, embedder=embedder, open_index=self._open_index
-        )
-        self._scopes = Scopes(self._database)
-        self._search = Search(self._database, self._passages, self._vectors, self._scopes)
-        self._consolidator = Consolidator(self._database, self._transcript, self._summaries)
-        self._settings = Settings(self._database)
-        self._intake = self._make_intake()
-        self.long_term = self._make_long_term(remembering)
+        parts = self._parts = open_parts(self.path, embedder, chroma_url)
+        self._database = parts.database
+        self._contexts = ContextBuilder(parts)
+        self.counter = counter
+        self.long_term = LongTermMemory(parts, remembering=remembering)
         try:
             self._call(migrate, self._database)
-            if self._call(lambda: self._settings.purge_due):  # a process was killed while it was forgetting
-                self.long_term.purge()
+            self.long_term.finish_purge()  # a process may have been killed while it was forgetting
         except BaseException:
             self.close()
             raise
@@ -127,15 +98,16 @@ class Memory:
     @property
     def counter(self) -> TokenCounter | None:
         """Counts tokens as the loaded model does; set it again when the model changes."""
-        return self._counter.counter if self._counter is not None else None
+        wrapped = self._contexts.counter
+        return wrapped.counter if wrapped is not None else None
 
     @counter.setter
     def counter(self, counter: TokenCounter | None) -> None:
-        self._counter = CachedCounter(counter) if counter is not None else None
+        self._contexts.counter = CachedCounter(counter) if counter is not None else None
 
     def close(self) -> None:
         """Wait for running work and close all files. Calling it twice is fine."""
-        self._vectors.close()
+        self._parts.vectors.close()
         self._database.close()
 
     # Sessions
@@ -158,23 +130,23 @@ class Memory:
         """
         if strategy is not None:
             find_strategy(strategy)
-        return self._call(self._sessions.create, title, model, strategy, project)
+        return self._call(self._parts.sessions.create, title, model, strategy, project)
 
     def sessions(self) -> list[SessionRecord]:
         """All sessions, newest activity first."""
-        return self._call(self._sessions.all)
+        return self._call(self._parts.sessions.all)
 
     def session(self, id_or_title: str) -> SessionRecord:
         """By id, title (in any case) or the unique start of an id. Raises `SessionNotFound`."""
-        return self._call(self._sessions.require, id_or_title)
+        return self._call(self._parts.sessions.require, id_or_title)
 
     def find_session(self, id_or_title: str) -> SessionRecord | None:
         """`session`, with None where there is none."""
-        return self._call(self._sessions.find, id_or_title)
+        return self._call(self._parts.sessions.find, id_or_title)
 
     def rename_session(self, session_id: str, title: str) -> SessionRecord:
         """Raises `SessionNotFound`, `InvalidTitle`."""
-        return self._call(self._sessions.rename, session_id, title)
+        return self._call(self._parts.sessions.rename, session_id, title)
 
     def set_session(
         self,
@@ -199,7 +171,7 @@ class Memory:
         if isinstance(strategy, str):
             find_strategy(strategy)
         record = self._call(
-            self._sessions.set,
+            self._parts.sessions.set,
             session_id,
             model=model,
             strategy=strategy,
@@ -209,7 +181,7 @@ class Memory:
         if isinstance(off_record, Keep) or off_record == record.off_record:
             return record
         self.long_term.set_off_record(session_id, off_record)
-        return self._call(self._sessions.get, session_id)
+        return self._call(self._parts.sessions.get, session_id)
 
     def delete_session(self, session_id: str) -> None:
         """Remove a session for good: its text is overwritten in every file. Raises `SessionNotFound`."""
@@ -236,7 +208,7 @@ class Memory:
             SessionNotFound, MessageNotFound: no such session, or the parent is not one of its messages.
         """
         message = self._call(self._add, session_id, role, content, parent_id, at)
-        self._vectors.wake()
+        self._parts.vectors.wake()
         return message
 
     def begin_reply(
@@ -244,11 +216,11 @@ class Memory:
     ) -> Message:
         """An empty reply with status "streaming"; it becomes the head. Raises as `add_message`."""
         recorded = self.long_term.remembering
-        return self._call(self._transcript.begin_reply, session_id, parent_id, model, recorded=recorded)
+        return self._call(self._parts.transcript.begin_reply, session_id, parent_id, model, recorded=recorded)
 
     def update_reply(self, message_id: str, content: str) -> None:
         """Keep a streaming reply's text so far; an ended one stays as it is. Raises `MessageNotFound`."""
-        self._call(self._transcript.update_reply, message_id, content)
+        self._call(self._parts.transcript.update_reply, message_id, content)
 
     def finish_reply(
         self,
@@ -262,11 +234,11 @@ class Memory:
     ) -> None:
         """Keep a reply's final text and how it ended. Raises `MessageNotFound`."""
         self._call(self._finish, message_id, content, status, finish_reason, timings, error)
-        self._vectors.wake()
+        self._parts.vectors.wake()
 
     def message(self, message_id: str) -> Message:
         """One message. Raises `MessageNotFound`."""
-        return self._call(self._transcript.get, message_id)
+        return self._call(self._parts.transcript.get, message_id)
 
     def messages(self, session_id: str, *, head: str | None = None) -> list[Message]:
         """A branch from the root to `head`, by default the session's.
@@ -274,19 +246,19 @@ class Memory:
         Raises:
             SessionNotFound, MessageNotFound.
         """
-        return self._call(self._transcript.branch, session_id, head)
+        return self._call(self._parts.transcript.branch, session_id, head)
 
     def siblings(self, message_id: str) -> list[Message]:
         """The versions of a message, itself included, oldest first. Raises `MessageNotFound`."""
-        return self._call(self._transcript.siblings, message_id)
+        return self._call(self._parts.transcript.siblings, message_id)
 
     def select_branch(self, message_id: str) -> Message:
         """Make the branch through a message the current one; returns its end. Raises `MessageNotFound`."""
-        return self._call(self._transcript.select_branch, message_id)
+        return self._call(self._parts.transcript.select_branch, message_id)
 
     def recover_interrupted(self) -> int:
         """Mark streaming replies whose process died as "interrupted"; returns how many."""
-        return self._call(self._transcript.recover_interrupted)
+        return self._call(self._parts.transcript.recover_interrupted)
 
     # Long-term memory
 
@@ -295,11 +267,11 @@ class Memory:
 
         The first search, or the first prompt of a strategy that searches, does the same.
         """
-        self._vectors.start()
+        self._parts.vectors.start()
 
     def index_status(self) -> IndexStatus:
         """How far the search by meaning is; never blocks."""
-        return self._vectors.status
+        return self._parts.vectors.status
 
     def search(
         self, question: str, *, limit: int = 10, gated: bool = False, session_id: str | None = None
@@ -310,10 +282,10 @@ class Memory:
             gated: find nothing for a message that wants nothing out of the past, as a prompt does.
             session_id: search only what this session may hear of; None: all sessions.
         """
-        self._vectors.start()
-        find = self._search.recall if gated else self._search.find
+        self._parts.vectors.start()
+        find = self._parts.search.recall if gated else self._parts.search.find
         found = find(question, session_id)
-        return [_recall(ranked, self._counter) for ranked in found[:limit]]
+        return [as_recall(ranked, self._contexts.counter) for ranked in found[:limit]]
 
     # Context
 
@@ -342,42 +314,16 @@ class Memory:
             BudgetTooSmall: what must be sent does not fit.
             SessionNotFound, MessageNotFound: no such session, or no such head in it.
         """
-        chosen = find_strategy(strategy)
-        remembering = self.long_term.remembering
-        searches = chosen.searches and remembering
-        if searches:
-            self._vectors.start()
-        counter = self._counter
-        if counter is None:
-            raise CounterMissing
-        record = self._call(self._sessions.get, session_id)
-        messages = self._call(self._transcript.branch, session_id, head or record.head_id)
-        cuts = self._call(self._cuts.made_for, session_id, strategy, budget.tokens)
-        asked = query or next((item.content for item in reversed(messages) if item.role == "user"), "")
-        given = ContextInput(
-            messages=tuple(messages),
+        return self._contexts.build(
+            session_id,
+            query=query,
             budget=budget,
-            counter=counter,
-            system_prompt=record.system_prompt if record.system_prompt is not None else system_prompt,
-            cuts=frozenset(cuts),
-            cut_summaries=cuts,
-            query=asked,
-            recalls=self._recalls(asked, session_id, counter, messages[-1] if messages else None)
-            if searches
-            else (),
-            summaries=self._summaries_of(messages) if chosen.summarises else (),
-            profile=self.long_term.facts(session_id=session_id)
-            if remembering and (chosen.searches or chosen.summarises)
-            else (),
+            strategy=strategy,
+            head=head,
+            system_prompt=system_prompt,
             load=load,
+            remembering=self.long_term.remembering,
         )
-        # Counting waits for the engine: on this thread, so that no other session's write has to wait.
-        assembly = chosen.assemble(given)
-        if assembly.cut is not None:
-            self._call(
-                self._cuts.remember, session_id, strategy, assembly.cut, budget.tokens, assembly.cut_summary
-            )
-        return assembly.context
 
     def consolidate(
         self, session_id: str, *, strategy: str, budget: Budget, cancelled: Callable[[], bool]
@@ -395,20 +341,8 @@ class Memory:
             CounterMissing: no model is loaded.
             UnknownStrategy, SessionNotFound.
         """
-        chosen = find_strategy(strategy)
-        counter = self._counter
-        if counter is None:
-            raise CounterMissing
-        if not chosen.summarises:
-            return None
-        cuts = self._call(self._cuts.made_for, session_id, strategy, budget.tokens)
-        return self._consolidator.run_next(
-            session_id,
-            cuts=cuts,
-            history_tokens=int(budget.tokens * chosen.history_share),
-            counter=counter,
-            summarizer=self.summarizer,
-            cancelled=cancelled,
+        return self._contexts.consolidate(
+            session_id, strategy=strategy, budget=budget, summarizer=self.summarizer, cancelled=cancelled
         )
 
     def _add(
@@ -416,8 +350,8 @@ class Memory:
     ) -> Message:
         recorded = self.long_term.remembering
         with self._database.atomic():
-            message = self._transcript.add(session_id, role, content, parent_id, at, recorded=recorded)
-            self._intake.enter(message)
+            message = self._parts.transcript.add(session_id, role, content, parent_id, at, recorded=recorded)
+            self._parts.intake.enter(message)
             return message
 
     def _finish(
@@ -430,78 +364,15 @@ class Memory:
         error: str | None,
     ) -> None:
         with self._database.atomic():
-            self._transcript.finish_reply(message_id, content, status, finish_reason, timings, error)
-            self._passages.add(message_id)
+            self._parts.transcript.finish_reply(message_id, content, status, finish_reason, timings, error)
+            self._parts.passages.add(message_id)
 
     def _delete(self, session_id: str) -> list[int]:
         with self._database.atomic():
-            passages = self._passages.of_session(session_id)
-            self._sessions.delete(session_id)
-            self._settings.purge_due = self._settings.purge_due or bool(passages)
+            passages = self._parts.passages.of_session(session_id)
+            self._parts.sessions.delete(session_id)
+            self._parts.settings.purge_due = self._parts.settings.purge_due or bool(passages)
             return passages
-
-    def _recalls(
-        self, question: str, session_id: str, counter: CachedCounter, asking: Message | None
-    ) -> tuple[Recall, ...]:
-        """What the past has to say to a question; not the question itself."""
-        found = self._search.recall(question, session_id)[: _RECALLED + 1]
-        asked = asking.id if asking is not None else None
-        return tuple(_recall(item, counter) for item in found if item.passage.message_id != asked)
-
-    def _summaries_of(self, messages: Sequence[Message]) -> tuple[Summary, ...]:
-        return tuple(self._call(self._summaries.on_branch, [message.id for message in messages]))
-
-    def _open_index(self, embedder: Embedder) -> VectorIndex:
-        from memory.index import open_index  # numpy, and what stands behind it: not before it is wanted
-
-        return open_index(
-            self._vectors_folder, embedder=embedder.name, dimension=embedder.dimension, url=self._chroma_url
-        )
-
-    @property
-    def _vectors_folder(self) -> Path:
-        return self.path.parent / "vectors"
-
-    def _make_intake(self) -> Intake:
-        return Intake(
-            self._database,
-            sessions=self._sessions,
-            transcript=self._transcript,
-            passages=self._passages,
-            facts=self._facts,
-            summaries=self._summaries,
-            settings=self._settings,
-        )
-
-    def _make_long_term(self, remembering: bool | None) -> LongTermMemory:
-        return LongTermMemory(
-            self._database,
-            transcript=self._transcript,
-            passages=self._passages,
-            facts=self._facts,
-            summaries=self._summaries,
-            intake=self._intake,
-            settings=self._settings,
-            scopes=self._scopes,
-            vectors=self._vectors,
-            inventory=Inventory(self._database, self._facts, self._summaries, self._vectors_folder),
-            remembering=remembering,
-        )
 
     def _call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._database.call(work, *args, **kwargs)
-
-
-def _recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
-    passage = ranked.passage
-    return Recall(
-        message_id=passage.message_id,
-        score=ranked.score,
-        tokens=counter.count_text(passage.text) if counter is not None else 0,
-        session_id=passage.session_id,
-        role=passage.role,
-        part=passage.id,
-        at=passage.at,
-        text=passage.text,
-        signals=ranked.signals,
-    )

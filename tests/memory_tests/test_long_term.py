@@ -161,7 +161,7 @@ def test_forgetting_that_was_cut_short_is_finished_at_the_next_start(database_pa
     with Memory(database_path) as memory:
         _, (question, _) = say(memory, "Tell me of Zanzibarcanary.", "No.")
         # As if the process had been killed between the deletion and the clearing of its traces.
-        memory.long_term._call(memory._intake.forget, [question])
+        memory._call(memory._parts.intake.forget, [question])
     assert b"zanzibarcanari" in database_path.read_bytes(), "the keyword index has the stem"
     with Memory(database_path):
         pass
@@ -198,7 +198,7 @@ def test_off_the_record_takes_out_and_lets_nothing_in(memory: Memory) -> None:
 
 def test_off_the_record_leaves_no_posting_in_the_file(memory: Memory, database_path: Path) -> None:
     session, _ = say(memory, "Off with zanzibarcanary.")
-    memory.long_term.purge()
+    memory._call(memory._database.checkpoint)
     assert b"zanzibarcanari" in database_path.read_bytes(), "the stem, which only the index has"
     memory.set_session(session, off_record=True)
     assert b"zanzibarcanari" not in database_path.read_bytes()

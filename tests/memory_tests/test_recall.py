@@ -161,7 +161,7 @@ def until(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def letters(monkeypatch: pytest.MonkeyPatch) -> Letters:
     letters = Letters()
-    monkeypatch.setattr("memory.store.Memory._open_index", lambda self, embedder: letters)
+    monkeypatch.setattr("memory.index.open_index", lambda folder, **about: letters)
     return letters
 
 
