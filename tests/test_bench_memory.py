@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import memory_recall
+from bench import memory_data, memory_recall
 from bench.errors import BenchError
 
 
@@ -39,20 +39,30 @@ def conversation() -> dict[str, Any]:
 def test_a_conversation_is_read_with_dates_and_captions(tmp_path: Path) -> None:
     file = tmp_path / "locomo.json"
     file.write_text(json.dumps([conversation()]))
-    [read] = memory_recall.load(file)
-    [(at, turns)] = read.sessions
-    assert at == "2023-05-08T13:56:00Z"
-    assert turns[1] == ("D1:2", "assistant", "Bob: Where will you paddle? [shares a lake at dawn]")
+    [read] = memory_data.load(file)
+    [turns] = read.sessions
+    assert turns[0].at == "2023-05-08T13:56:00Z"
+    said = memory_data.Spoken(
+        "D1:2", "assistant", "Bob: Where will you paddle? [shares a lake at dawn]", turns[0].at
+    )
+    assert turns[1] == said
     assert [question.evidence for question in read.questions] == [{"D1:1"}, {"D1:1"}]
 
 
 def test_the_whole_path_is_measured(tmp_path: Path) -> None:
     file = tmp_path / "locomo.json"
     file.write_text(json.dumps([conversation()]))
-    result = memory_recall.measure(memory_recall.load(file), meaning=False)
+    result = memory_recall.measure(memory_data.load(file), meaning=False)
     assert result["questions"] == 2
     assert result["recall"]["@5"] == 100.0
-    assert result["at_tokens"]["512"] == 100.0
+    assert result["found_at_tokens"]["512"] == 100.0
+    # By keywords alone the gate is shut for a question of which but one word is known.
+    assert (result["at_tokens"]["512"], result["at_prompt_tokens"]["2048"], result["gated"]) == (
+        50.0,
+        50.0,
+        0.5,
+    )
+    assert result["at_tokens_interval"]["512"] == [0.0, 100.0]
     assert result["by_category"] == {"1": 100.0, "4": 100.0}
     assert result["unrelated_injected"] == 0.0
     assert "2 questions, by keywords only" in "\n".join(memory_recall.show(result))
@@ -63,4 +73,4 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other.json"
     file.write_text(text)
     with pytest.raises(BenchError, match="is not a LoCoMo file"):
-        memory_recall.load(file)
+        memory_data.load(file)

@@ -1,0 +1,61 @@
+"""Which messages want something out of long-term memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory.gate import wants_memory
+from memory.recall import Ranked
+from memory.types import Passage
+
+
+def ranked(coverage: float) -> list[Ranked]:
+    passage = Passage(1, "m", "s", "user", "The canoe is red.", "2026-11-20T09:00:00Z")
+    return [Ranked(passage, 1.0, {"coverage around": coverage})]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hi there!",
+        "Good morning, how are you today?",
+        "You\u2019re welcome.",
+        "ok",
+        "Thanks, that was great",
+        "!",
+    ],
+)
+def test_small_talk_gets_nothing_however_close_a_passage_is(text: str) -> None:
+    assert not wants_memory(text, 0.9, ranked(1.0), 2)
+    assert not wants_memory(text, None, ranked(1.0), 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "closest", "wants"),
+    [
+        ("Which canoe is red?", 0.46, True),
+        ("Which canoe is red?", 0.44, False),
+        ("Which is our red canoe?", 0.31, True),
+        ("Which is our red canoe?", 0.29, False),
+        ("Thanks, and which canoe is red?", 0.46, True),
+    ],
+)
+def test_with_vectors_a_passage_must_be_near_and_less_so_after_a_cue(
+    text: str, closest: float, wants: bool
+) -> None:
+    assert wants_memory(text, closest, ranked(0.0), 2) is wants
+
+
+@pytest.mark.parametrize(
+    ("text", "coverage", "keywords", "wants"),
+    [
+        ("Which canoe is red?", 0.6, 2, True),
+        ("Which canoe is red?", 0.4, 2, False),
+        ("Which canoe?", 1.0, 1, False),
+        ("Which is my canoe?", 1.0, 1, True),
+    ],
+)
+def test_without_vectors_the_words_must_be_there_and_one_needs_a_cue(
+    text: str, coverage: float, keywords: int, wants: bool
+) -> None:
+    assert wants_memory(text, None, ranked(coverage), keywords) is wants
