@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stevemin_chat import commands_ask, commands_doctor, commands_models, commands_sessions
+from stevemin_chat import commands_ask, commands_doctor, commands_memory, commands_models, commands_sessions
 from stevemin_chat.errors import UsageProblem
 
 __all__ = ["build", "run"]
@@ -31,6 +31,7 @@ def build() -> typer.Typer:
     app.command("ask")(commands_ask.ask)
     app.add_typer(commands_models.app, name="models")
     app.add_typer(commands_sessions.app, name="sessions")
+    app.add_typer(commands_memory.app, name="memory")
     app.command("doctor")(commands_doctor.doctor)
     return app
 

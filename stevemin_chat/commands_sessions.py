@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from stevemin_chat.terminal import confirm, note, print_json, print_table
-
-if TYPE_CHECKING:
-    from memory import Memory
 
 __all__ = ["app"]
 
@@ -23,22 +18,12 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Session = Annotated[str, typer.Argument(help="Id or title of a chat.")]
 
 
-@contextmanager
-def _memory() -> Iterator[Memory]:
-    from memory import Memory
-    from stevemin_chat.startup import begin
-
-    paths, _config = begin()
-    paths.prepare()
-    with Memory(paths.database) as memory:
-        memory.recover_interrupted()
-        yield memory
-
-
 @app.command("list")
 def list_sessions(as_json: Json = False) -> None:
     """All chats, the latest first."""
-    with _memory() as memory:
+    from stevemin_chat.memory_access import open_memory
+
+    with open_memory() as memory:
         records = memory.sessions()
     if as_json:
         print_json([asdict(record) for record in records])
@@ -54,8 +39,9 @@ def list_sessions(as_json: Json = False) -> None:
 def show(session: Session, as_json: Json = False) -> None:
     """The current branch of a chat, as Markdown."""
     from stevemin_chat.markdown_export import branch_as_markdown
+    from stevemin_chat.memory_access import open_memory
 
-    with _memory() as memory:
+    with open_memory() as memory:
         record = memory.session(session)
         messages = memory.messages(record.id)
     if as_json:
@@ -67,7 +53,9 @@ def show(session: Session, as_json: Json = False) -> None:
 @app.command()
 def delete(session: Session, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a chat with all its messages, for good."""
-    with _memory() as memory:
+    from stevemin_chat.memory_access import installed_embedder_or_none, open_memory
+
+    with open_memory(installed_embedder_or_none()) as memory:
         record = memory.session(session)
         confirm(f"Delete the chat {record.title!r} ({record.id}, {record.message_count} messages)?", yes=yes)
         memory.delete_session(record.id)

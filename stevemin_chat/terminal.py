@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from stevemin_chat.errors import Declined, UsageProblem
 from stevemin_chat.sanitize import Sanitizer, sanitize
 
-__all__ = ["ProgressLine", "confirm", "note", "print_answer", "print_json", "print_table", "progress_line"]
+__all__ = [
+    "ProgressLine",
+    "confirm",
+    "note",
+    "print_answer",
+    "print_json",
+    "print_lines",
+    "print_table",
+    "progress_line",
+]
 
 
 def print_json(document: Any) -> None:
@@ -21,12 +31,32 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=not unicode, default=str))
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as they need to be; nothing is cut, so that a pipe gets whole values."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, shorten: Mapping[str, int] | None = None
+) -> None:
+    """Columns as wide as they need to be; in a pipe nothing is cut, so that it gets whole values.
+
+    Args:
+        shorten: headings of the columns that give way on a terminal, so that each row is one line of it,
+            and in which proportion they share what the others leave.
+    """
+    from stevemin_chat.columns import table_lines
+
     cells = [[sanitize(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    shares = {header.index(name): share for name, share in (shorten or {}).items()}
+    room = shutil.get_terminal_size().columns if shares and sys.stdout.isatty() else None
+    for line in table_lines(cells, shares=shares, room=room):
+        print(line)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines of text; on a terminal, long ones are wrapped between words, as far in as they begin."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for text in lines:
+        line = sanitize(text).replace("\n", " ")
+        indent = line[: len(line) - len(line.lstrip())]
+        wrapped = textwrap.wrap(line, width, subsequent_indent=indent) if width and line else [line]
+        print("\n".join(wrapped))
 
 
 def note(text: str) -> None:
@@ -34,8 +64,11 @@ def note(text: str) -> None:
     print(sanitize(text), file=sys.stderr)
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool, details: Iterable[str] = ()) -> None:
     """Ask before something is destroyed.
+
+    Args:
+        details: what to show before the question, each cut to one line of the terminal.
 
     Raises:
         UsageProblem: there is nobody to ask.
@@ -45,9 +78,17 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageProblem(f"{question} Nobody can be asked here: add --yes to do it.")
+    _note_lines(details)
     print(f"{sanitize(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Declined
+
+
+def _note_lines(lines: Iterable[str]) -> None:
+    from stevemin_chat.columns import shortened
+
+    for line in lines:
+        note(shortened(sanitize(line).replace("\n", " "), shutil.get_terminal_size().columns))
 
 
 def print_answer(text: str, cleaner: Sanitizer | None) -> None:
