@@ -13,7 +13,7 @@ from memory.dates import asks_when, days_of, says_when
 from memory.keywords import Keyword
 from memory.types import Passage
 
-__all__ = ["Candidates", "Ranked", "rank"]
+__all__ = ["Candidates", "Ranked", "contributions", "rank"]
 
 # Learned by softmax regression on the development set of LoCoMo (three conversations), cross-validated by
 # conversation; see docs/memory.md. What a question and a passage have in common counts by these.
@@ -71,6 +71,12 @@ def rank(question: str, keywords: Sequence[Keyword], candidates: Candidates, tod
     signals = _Signals(question, keywords, candidates, today)
     ranked = [signals.rank(passage) for passage in candidates.passages.values()]
     return sorted(ranked, key=lambda item: (-item.score, -item.passage.id))
+
+
+def contributions(signals: Mapping[str, float]) -> list[tuple[str, float]]:
+    """What each signal of a passage adds to its score, the largest part first."""
+    parts = [(name, _WEIGHTS[name] * value) for name, value in signals.items()]
+    return sorted(parts, key=lambda part: -abs(part[1]))
 
 
 class _Signals:

@@ -33,7 +33,7 @@ class AdaptiveStrategy:
     """
 
     name = "adaptive"
-    summary = "all layers; the question and the engine's load decide how much of each"
+    summary = "as hierarchical, with shares that follow question and load"
     searches = True
     summarises = True
     history_share = 0.6

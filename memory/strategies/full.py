@@ -17,7 +17,7 @@ class FullStrategy:
     """Sends the whole branch or says that it does not fit."""
 
     name = "full"
-    summary = "the whole chat; stops with a clear message when it no longer fits"
+    summary = "everything; refuses to answer when it no longer fits"
     searches = False
     summarises = False
     history_share = 1.0

@@ -17,7 +17,7 @@ class HierarchicalStrategy:
     """
 
     name = "hierarchical"
-    summary = "the newest part of the chat, a summary of the older part, and what fits the question"
+    summary = "newest messages, summaries of older ones, what fits the question"
     searches = True
     summarises = True
 

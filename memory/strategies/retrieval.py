@@ -15,7 +15,7 @@ class RetrievalStrategy:
     """
 
     name = "retrieval"
-    summary = "what fits the question from all chats, and the last exchanges"
+    summary = "what fits the question from all chats, and the last messages"
     searches = True
     summarises = False
 

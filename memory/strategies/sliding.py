@@ -12,7 +12,7 @@ class SlidingStrategy:
     """Leaves the oldest exchanges out, many at a time."""
 
     name = "sliding"
-    summary = "the newest part of the chat; the oldest exchanges are left out when it no longer fits"
+    summary = "the newest messages that fit; the oldest go first, in chunks"
     searches = False
     summarises = False
     history_share = 1.0

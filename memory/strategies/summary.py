@@ -12,7 +12,7 @@ class SummaryStrategy:
     """Sends summaries in place of the exchanges that were left out."""
 
     name = "summary"
-    summary = "the newest part of the chat, and a summary of what came before it"
+    summary = "summaries of what no longer fits, and the newest messages"
     searches = False
     summarises = True
 
