@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
@@ -27,6 +27,7 @@ Value = str | int | float | None
 
 APPLICATION_ID = 0x53544D4E  # "STMN": tells our files from other programs' databases
 _ALMOST_FULL_BYTES = 1 << 20
+_CACHE_KIB = 65_536  # the most; a search reads pages from all over the file
 
 
 class Database:
@@ -58,11 +59,14 @@ class Database:
         """Run `work` on the connection's thread and wait for its result."""
         if threading.get_ident() == self._thread_id:
             return work(*args, **kwargs)
+        return self.submit(work, *args, **kwargs).result()
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run `work` on the connection's thread while the caller, on another one, does something else."""
         try:
-            future = self._executor.submit(work, *args, **kwargs)
+            return self._executor.submit(work, *args, **kwargs)
         except RuntimeError:
             raise StoreUnavailable(f"The database {self.path} is closed.") from None
-        return future.result()
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
         """Run one statement on the connection's thread; returns how many rows it changed."""
@@ -124,6 +128,7 @@ class Database:
         self.query("PRAGMA synchronous=FULL")
         self.query("PRAGMA foreign_keys=ON")
         self.query("PRAGMA secure_delete=ON")
+        self.query(f"PRAGMA cache_size=-{_CACHE_KIB}")
 
     def _create_file(self) -> None:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from memory.database import Database, Row
 from memory.types import Passage
@@ -12,12 +13,23 @@ __all__ = ["PASSAGE_WORDS", "Passages", "split_text"]
 
 PASSAGE_WORDS = 180  # about 240 tokens; the embedding model reads 256
 _BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
-_AT_ONCE = 500  # bound values in one statement
 
 _SELECT = """
     SELECT passages.id, passages.text, passages.previous, messages.id AS message_id, messages.session_id,
         messages.role, messages.created_at AS at
     FROM passages JOIN messages ON messages.id = passages.message_id
+"""
+_LISTED = "(SELECT value FROM json_each(?))"  # any number of ids in one statement, parsed once
+_LINKS = f"""
+    WITH wanted (id) AS {_LISTED}
+    SELECT id, previous FROM passages WHERE id IN wanted
+    UNION ALL SELECT id, previous FROM passages WHERE previous IN wanted
+    UNION ALL SELECT id, previous FROM passages
+        WHERE id IN (SELECT previous FROM passages WHERE id IN wanted)
+"""
+_VISIBLE = f"""
+    SELECT passages.id FROM passages JOIN messages ON messages.id = passages.message_id
+    WHERE passages.id IN {_LISTED} AND messages.session_id IN {_LISTED}
 """
 _MEMORABLE = """
     messages.role IN ('user', 'assistant') AND messages.status IN ('complete', 'cancelled', 'interrupted')
@@ -75,15 +87,18 @@ class Passages:
 
     def get(self, ids: Iterable[int]) -> dict[int, Passage]:
         """Those of the passages that are there."""
-        rows = self._with(f"{_SELECT} WHERE passages.id IN", list(ids))
+        rows = self._database.query(f"{_SELECT} WHERE passages.id IN {_LISTED}", (json.dumps(list(ids)),))
         return {row["id"]: _passage(row) for row in rows}
 
-    def with_neighbours(self, ids: Sequence[int], limit: int) -> dict[int, Passage]:
-        """The passages, and those right before and after them."""
-        found = self.get(ids)
-        before = {passage.previous for passage in found.values() if passage.previous is not None}
-        after = {row["id"] for row in self._with("SELECT id FROM passages WHERE previous IN", list(found))}
-        return found | self.get(sorted((before | after) - found.keys())[:limit])
+    def links(self, ids: Collection[int]) -> dict[int, int | None]:
+        """The passages and those right before and after them, each with the one before it."""
+        rows = self._database.query(_LINKS, (json.dumps(sorted(ids)),))
+        return {row["id"]: row["previous"] for row in rows}
+
+    def visible(self, ids: Collection[int], sessions: Collection[str]) -> set[int]:
+        """Those of the passages that these sessions have."""
+        values = (json.dumps(sorted(ids)), json.dumps(sorted(sessions)))
+        return {row["id"] for row in self._database.query(_VISIBLE, values)}
 
     def of_message(self, message_id: str) -> list[int]:
         """The ids of the passages of a message."""
@@ -117,20 +132,27 @@ class Passages:
         # FTS5 only marks postings as deleted; they are in its segments until those are written again.
         self._database.execute("INSERT INTO passage_words (passage_words) VALUES ('rebuild')")
 
-    def to_embed(self, embedder: str, limit: int) -> list[Passage]:
-        """Passages that have no vector of this embedder yet, the newest first."""
+    def to_embed(self, limit: int, *, skipped: Collection[int] = ()) -> list[Passage]:
+        """Passages that have no vector yet, the newest first, without those to skip."""
+        # By the index on (embedder, id): a look at every passage would take a tenth of a second.
         rows = self._database.query(
-            f"{_SELECT} WHERE passages.embedder IS NOT ? ORDER BY passages.id DESC LIMIT ?", (embedder, limit)
+            f"{_SELECT} WHERE passages.embedder IS NULL ORDER BY passages.id DESC LIMIT ?",
+            (limit + len(skipped),),
         )
-        return [_passage(row) for row in rows]
+        return [_passage(row) for row in rows if row["id"] not in skipped][:limit]
+
+    def disown(self, embedder: str) -> None:
+        """Vectors of any other embedder count for nothing."""
+        for other in ("<", ">"):
+            self._database.execute(
+                f"UPDATE passages SET embedder = NULL WHERE embedder {other} ?", (embedder,)
+            )
 
     def note_embedded(self, ids: Sequence[int], embedder: str | None) -> None:
         """Remember whose vectors of these passages the index has; None: nobody's."""
-        with self._database.atomic():
-            for marks, some in _groups(ids):
-                self._database.execute(
-                    f"UPDATE passages SET embedder = ? WHERE id IN ({marks})", (embedder, *some)
-                )
+        self._database.execute(
+            f"UPDATE passages SET embedder = ? WHERE id IN {_LISTED}", (embedder, json.dumps(list(ids)))
+        )
 
     def embedded(self, embedder: str) -> list[int]:
         """Passages whose vector of this embedder the index should have."""
@@ -153,17 +175,13 @@ class Passages:
             for number in ids:
                 self._database.execute("DELETE FROM removed_vectors WHERE passage_id = ?", (number,))
 
-    def counts(self, embedder: str) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         """How many passages there are, and how many of them have a vector."""
         row = self._database.query_one(
-            "SELECT count(*) AS everything, coalesce(sum(embedder IS ?), 0) AS embedded FROM passages",
-            (embedder,),
+            "SELECT (SELECT count(*) FROM passages) AS everything,"
+            " (SELECT count(*) FROM passages WHERE embedder IS NULL) AS missing"
         )
-        return (row["everything"], row["embedded"]) if row is not None else (0, 0)
-
-    def _with(self, sql: str, ids: Sequence[int]) -> list[Row]:
-        """The rows of a SELECT that ends in IN, for any number of ids."""
-        return [row for marks, some in _groups(ids) for row in self._database.query(f"{sql} ({marks})", some)]
+        return (row["everything"], row["everything"] - row["missing"]) if row is not None else (0, 0)
 
 
 def split_text(text: str) -> list[str]:
@@ -189,13 +207,6 @@ def _split(text: str, level: int) -> Iterator[str]:
         words += count
     if held:
         yield " ".join(held)
-
-
-def _groups(values: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
-    """Values that one statement may have, with the marks that stand for them."""
-    for start in range(0, len(values), _AT_ONCE):
-        some = values[start : start + _AT_ONCE]
-        yield ",".join("?" * len(some)), some
 
 
 def _passage(row: Row) -> Passage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import log1p
@@ -12,12 +12,13 @@ from math import log1p
 from memory.dates import asks_when, days_of, says_when
 from memory.keywords import Keyword
 from memory.types import Passage
+from memory.words import StemFinder
 
-__all__ = ["Candidates", "Ranked", "contributions", "rank"]
+__all__ = ["WEIGHTS", "Ranked", "contributions", "rank"]
 
 # Learned by softmax regression on the development set of LoCoMo (three conversations), cross-validated by
 # conversation; see docs/memory.md. What a question and a passage have in common counts by these.
-_WEIGHTS: Mapping[str, float] = {
+WEIGHTS: Mapping[str, float] = {
     "words": 2.3,
     "words before": 0.9,
     "words two before": 1.5,
@@ -44,38 +45,35 @@ _PRONOUNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
-    """What may be recalled.
-
-    Args:
-        passages: by id; neighbours of what was found are among them.
-        words, meanings: BM25 scores and cosine similarities by id, of those that a search found.
-    """
-
-    passages: Mapping[int, Passage]
-    words: Mapping[int, float]
-    meanings: Mapping[int, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Ranked:
-    """A passage with its score and the signals it is the weighted sum of."""
+    """A passage with its score and the signals it is the weighted sum of; zeros are left out."""
 
     passage: Passage
     score: float
     signals: Mapping[str, float]
 
 
-def rank(question: str, keywords: Sequence[Keyword], candidates: Candidates, today: date) -> list[Ranked]:
-    """All candidates, the best first; equal ones newest first."""
-    signals = _Signals(question, keywords, candidates, today)
-    ranked = [signals.rank(passage) for passage in candidates.passages.values()]
+def rank(
+    question: str,
+    keywords: Sequence[Keyword],
+    passages: Mapping[int, Passage],
+    nearby: Mapping[int, Mapping[str, float]],
+    today: date,
+) -> list[Ranked]:
+    """All passages, the best first; equal ones newest first.
+
+    Args:
+        passages: by id.
+        nearby: the signals of the search's hits by passage id, see `memory.nearby`.
+    """
+    signals = _Signals(question, keywords, passages, nearby, today)
+    ranked = [signals.rank(passage) for passage in passages.values()]
     return sorted(ranked, key=lambda item: (-item.score, -item.passage.id))
 
 
 def contributions(signals: Mapping[str, float]) -> list[tuple[str, float]]:
     """What each signal of a passage adds to its score, the largest part first."""
-    parts = [(name, _WEIGHTS[name] * value) for name, value in signals.items()]
+    parts = [(name, WEIGHTS[name] * value) for name, value in signals.items()]
     return sorted(parts, key=lambda part: -abs(part[1]))
 
 
@@ -83,106 +81,91 @@ class _Signals:
     """The signals of one question."""
 
     def __init__(
-        self, question: str, keywords: Sequence[Keyword], candidates: Candidates, today: date
+        self,
+        question: str,
+        keywords: Sequence[Keyword],
+        passages: Mapping[int, Passage],
+        nearby: Mapping[int, Mapping[str, float]],
+        today: date,
     ) -> None:
-        self._passages = candidates.passages
-        self._next = {p.previous: p.id for p in candidates.passages.values() if p.previous is not None}
-        self._words = _scaled_by_best(candidates.words)
-        self._meanings = _between_worst_and_best(candidates.meanings)
-        self._hits = _hits(keywords, candidates.passages.values())
-        self._weights = {keyword.stem: keyword.weight for keyword in keywords}
-        self._all = sum(self._weights.values()) or 1.0
-        self._session_meaning, self._session_hits = self._by_session()
-        self._days = days_of(question, today)
+        self._passages = passages
+        self._nearby = nearby
+        self._next = {p.previous: p.id for p in passages.values() if p.previous is not None}
+        self._coverage = _Coverage(keywords, passages)
+        self._session_meaning = self._best_of_sessions()
+        self._days = [(first.isoformat(), last.isoformat()) for first, last in days_of(question, today)]
         self._when = asks_when(question)
+        self._speakers = {number: _speaker(passage) for number, passage in passages.items()}
         self._named = self._named_in(question)
 
     def rank(self, passage: Passage) -> Ranked:
-        signals = {name: value for name, value in self._of(passage).items() if value}
-        return Ranked(passage, sum(_WEIGHTS[name] * value for name, value in signals.items()), signals)
+        signals = {**self._nearby.get(passage.id, {})}
+        for name, value in (self._of_text(passage) | self._of_surroundings(passage)).items():
+            if value:
+                signals[name] = value
+        return Ranked(passage, sum([WEIGHTS[name] * value for name, value in signals.items()]), signals)
 
-    def _of(self, passage: Passage) -> dict[str, float]:
-        return self._by_words(passage) | self._by_meaning(passage) | self._by_form(passage)
-
-    def _by_words(self, passage: Passage) -> dict[str, float]:
-        before, after = passage.previous or 0, self._next.get(passage.id, 0)
-        second = self._passages[before].previous or 0 if before in self._passages else 0
-        around = self._hits[passage.id].union(self._hits.get(before, ()), self._hits.get(after, ()))
-        return {
-            "words": self._words.get(passage.id, 0.0),
-            "words before": self._words.get(before, 0.0),
-            "words two before": self._words.get(second, 0.0),
-            "coverage around": self._share(around),
-            "session coverage": self._share(self._session_hits[passage.session_id]),
-        }
-
-    def _by_meaning(self, passage: Passage) -> dict[str, float]:
-        before, after = passage.previous or 0, self._next.get(passage.id, 0)
-        return {
-            "meaning": self._meanings.get(passage.id, 0.0),
-            "meaning before": self._meanings.get(before, 0.0),
-            "meaning after": self._meanings.get(after, 0.0),
-            "session meaning": self._session_meaning[passage.session_id],
-        }
-
-    def _by_form(self, passage: Passage) -> dict[str, float]:
+    def _of_text(self, passage: Passage) -> dict[str, float]:
         """Who said it, when, and whether it is something that answers."""
-        day, before = date.fromisoformat(passage.at[:10]), self._passages.get(passage.previous or 0)
+        day = passage.at[:10]
         return {
-            "speaker": float(_speaker(passage) == self._named),
+            "speaker": float(self._speakers[passage.id] == self._named),
             "date": float(any(first <= day <= last for first, last in self._days)),
             "length": log1p(len(passage.text.split())),
             "question": float(_asks(passage)),
-            "answer": float(before is not None and _asks(before)),
             "time": float(self._when and says_when(passage.text)),
+        }
+
+    def _of_surroundings(self, passage: Passage) -> dict[str, float]:
+        """What the passages around it and its session have to do with the question."""
+        before = self._passages.get(passage.previous or 0)
+        around = (passage.id, passage.previous or 0, self._next.get(passage.id, 0))
+        return {
+            "coverage around": self._coverage.around(around),
+            "session coverage": self._coverage.of_session(passage.session_id),
+            "session meaning": self._session_meaning[passage.session_id],
+            "answer": float(before is not None and _asks(before)),
             "first": float(passage.previous is None),
         }
 
-    def _share(self, hits: Iterable[str]) -> float:
-        return sum(self._weights[stem] for stem in hits) / self._all
+    def _best_of_sessions(self) -> Mapping[str, float]:
+        best: dict[str, float] = defaultdict(float)
+        for passage in self._passages.values():
+            meaning = self._nearby.get(passage.id, {}).get("meaning", 0.0)
+            best[passage.session_id] = max(best[passage.session_id], meaning)
+        return best
 
     def _named_in(self, question: str) -> str | None:
         """The one speaker a question is about: by name, else "I" is the person and "you" the model."""
-        speakers = {_speaker(passage) for passage in self._passages.values()} - {"user", "assistant"}
+        speakers = set(self._speakers.values()) - {"user", "assistant"}
         named = [name for name in speakers if re.search(rf"\b{re.escape(name)}\b", question)]
         if not named:
             named = [role for role, pronoun in _PRONOUNS.items() if pronoun.search(question)]
         return named[0] if len(named) == 1 else None
 
-    def _by_session(self) -> tuple[Mapping[str, float], Mapping[str, set[str]]]:
-        """The best meaning in a session, and all words of the question that occur in it."""
-        meaning: dict[str, float] = defaultdict(float)
-        hits: dict[str, set[str]] = defaultdict(set)
-        for passage in self._passages.values():
-            session = passage.session_id
-            meaning[session] = max(meaning[session], self._meanings.get(passage.id, 0.0))
-            hits[session] |= self._hits[passage.id]
-        return meaning, hits
 
+class _Coverage:
+    """How much of a question, by the weight of its words, some passages have between them."""
 
-def _scaled_by_best(scores: Mapping[int, float]) -> dict[int, float]:
-    best = max(scores.values(), default=0.0)
-    return {number: score / best for number, score in scores.items()} if best > 0 else {}
+    def __init__(self, keywords: Sequence[Keyword], passages: Mapping[int, Passage]) -> None:
+        self._weights = {keyword.stem: keyword.weight for keyword in keywords}
+        self._all = sum(self._weights.values()) or 1.0
+        self._sessions: dict[str, set[str]] = defaultdict(set)
+        self._stems: dict[int, set[str]] = {}
+        finder = StemFinder(self._weights)
+        for number, passage in passages.items():
+            self._stems[number] = found = finder.stems_in(passage.text)
+            self._sessions[passage.session_id] |= found
 
+    def around(self, numbers: Sequence[int]) -> float:
+        """Of passages; ids that are not there count for nothing."""
+        return self._share(set().union(*(self._stems.get(number, ()) for number in numbers)))
 
-def _between_worst_and_best(scores: Mapping[int, float]) -> dict[int, float]:
-    if not scores:
-        return {}
-    worst, best = min(scores.values()), max(scores.values())
-    return {number: (score - worst) / ((best - worst) or 1.0) for number, score in scores.items()}
+    def of_session(self, session_id: str) -> float:
+        return self._share(self._sessions[session_id])
 
-
-def _hits(keywords: Sequence[Keyword], passages: Iterable[Passage]) -> dict[int, set[str]]:
-    """The stems of a question that a passage has, by passage."""
-    if not keywords:
-        return {passage.id: set() for passage in passages}
-    # A word that begins with the stem, as stems are made by cutting ends off; "y" may have become "i".
-    starts = {re.escape(k.stem[:-1] if k.stem.endswith("i") else k.stem): k.stem for k in keywords}
-    pattern = re.compile(rf"\b({'|'.join(sorted(starts, key=len, reverse=True))})", re.I)
-    return {
-        passage.id: {starts[re.escape(hit.lower())] for hit in pattern.findall(passage.text)}
-        for passage in passages
-    }
+    def _share(self, stems: set[str]) -> float:
+        return sum([self._weights[stem] for stem in stems]) / self._all
 
 
 def _speaker(passage: Passage) -> str:

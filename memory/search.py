@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime
 
 from memory.database import Database
 from memory.gate import wants_memory
 from memory.keywords import Keyword, Keywords
+from memory.nearby import Hits, shortlist, signals_of
 from memory.passages import Passages
-from memory.recall import Candidates, Ranked, rank
+from memory.recall import WEIGHTS, Ranked, rank
 from memory.scopes import Scopes
+from memory.types import Passage
 from memory.vectors import PassageVectors
 
 __all__ = ["Search"]
 
-_BY_WORDS = 150  # candidates of each kind; their neighbours come on top
-_BY_MEANING = 100
-_MOST = 800
+_BY_WORDS = 120  # hits of each kind; their neighbours come on top
+_BY_MEANING = 80
+_READ = 300  # the most passages that are read and scored
+_OVERFETCH = 4  # the vector index knows no sessions: more hits, of which those in view count
 
 
 class Search:
@@ -52,20 +55,31 @@ class Search:
         return ranked if wants_memory(question, closest, ranked, keywords) else []
 
     def _find(self, question: str, session_id: str | None) -> tuple[list[Ranked], float | None, int]:
-        found = self._vectors.search(question, _BY_MEANING)
-        meanings = dict(found or ())
-        keywords, candidates = self._database.call(self._gather, question, meanings, session_id)
-        ranked = rank(question, keywords, candidates, self._today())
+        visible = self._database.call(self._scopes.visible_to, session_id) if session_id is not None else None
+        # Words on the database's thread while the process of the index looks for meanings.
+        searching = self._database.submit(self._by_words, question, visible)
+        found = self._vectors.search(question, _BY_MEANING * (1 if visible is None else _OVERFETCH))
+        keywords, words = searching.result()
+        meanings, signals, passages = self._database.call(self._read, words, dict(found or ()), visible)
+        ranked = rank(question, keywords, passages, signals, self._today())
         closest = None if found is None else max(meanings.values(), default=0.0)
         return ranked, closest, len(keywords)
 
-    def _gather(
-        self, question: str, meanings: dict[int, float], session_id: str | None
-    ) -> tuple[list[Keyword], Candidates]:
+    # The rest runs on the database's thread.
+
+    def _by_words(
+        self, question: str, visible: Collection[str] | None
+    ) -> tuple[list[Keyword], Mapping[int, float]]:
         keywords = self._keywords.of(question)
-        words = dict(self._keywords.search(keywords, _BY_WORDS))
-        passages = self._passages.with_neighbours(sorted(words.keys() | meanings.keys()), _MOST)
-        visible = self._scopes.visible_to(session_id)
+        return keywords, dict(self._keywords.search(keywords, _BY_WORDS, visible))
+
+    def _read(
+        self, words: Mapping[int, float], meanings: Mapping[int, float], visible: Collection[str] | None
+    ) -> tuple[Mapping[int, float], Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
+        """The meanings in view, the signals of all hits, and the passages that are worth reading."""
         if visible is not None:
-            passages = {number: item for number, item in passages.items() if item.session_id in visible}
-        return keywords, Candidates(passages, words, meanings)
+            seen = self._passages.visible(meanings.keys(), visible)
+            meanings = {number: value for number, value in meanings.items() if number in seen}
+        hits = Hits(words, meanings, self._passages.links(words.keys() | meanings.keys()))
+        signals = signals_of(hits)
+        return meanings, signals, self._passages.get(shortlist(hits, signals, WEIGHTS, _READ))

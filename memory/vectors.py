@@ -194,6 +194,7 @@ class PassageVectors:
         """Believe the index about what it has: it may have been lost, or written without us."""
         assert self._embedder is not None
         there = index.ids()
+        self._database.call(self._passages.disown, self._embedder.name)
         known = set(self._database.call(self._passages.embedded, self._embedder.name))
         self._database.call(self._passages.note_embedded, sorted(known - there), None)
         if strangers := there - known:
@@ -202,7 +203,7 @@ class PassageVectors:
     def _next_batch(self) -> list[Passage]:
         assert self._embedder is not None
         self._report(IndexState.INDEXING)
-        return self._database.call(self._passages.to_embed, self._embedder.name, _BATCH)
+        return self._database.call(self._passages.to_embed, _BATCH)
 
     def _enter(self, batch: Sequence[Passage]) -> None:
         assert self._embedder is not None
@@ -220,5 +221,5 @@ class PassageVectors:
 
     def _report(self, state: IndexState) -> None:
         assert self._embedder is not None
-        everything, embedded = self._database.call(self._passages.counts, self._embedder.name)
+        everything, embedded = self._database.call(self._passages.counts)
         self._status = IndexStatus(state, embedded, everything)

@@ -17,7 +17,7 @@ from memory.dates import asks_when, days_of, says_when
 from memory.keywords import Keyword
 from memory.passages import PASSAGE_WORDS, split_text
 from memory.ports import Vectors
-from memory.recall import Candidates, rank
+from memory.recall import rank
 from memory.types import Passage
 from memory.words import content_words
 
@@ -40,8 +40,8 @@ def tell(memory: Memory, *texts: str, at: str | None = None, title: str | None =
     ]
 
 
-def found(memory: Memory, question: str, **how: bool) -> list[str]:
-    return [recall.text for recall in memory.search(question, **how)]
+def found(memory: Memory, question: str, *, gated: bool = False) -> list[str]:
+    return [recall.text for recall in memory.search(question, gated=gated)]
 
 
 def test_words_are_found_in_every_chat_whatever_their_ending(memory: Memory) -> None:
@@ -257,12 +257,11 @@ def test_words_that_say_something() -> None:
 def test_who_is_meant_counts() -> None:
     mine = Passage(1, "m1", "s", "user", "The boat is green", "2026-01-01T00:00:00Z")
     yours = Passage(2, "m2", "s", "assistant", "The boat is green", "2026-01-01T00:00:00Z", 1)
-    candidates = Candidates({1: mine, 2: yours}, {1: 1.0, 2: 1.0}, {})
-    keywords = [Keyword("boat", "boat", 1.0)]
+    keywords = [Keyword("boat", "boat", 1.0, 2)]
     signals = {
         question: {
             item.passage.role: item.signals.get("speaker", 0.0)
-            for item in rank(question, keywords, candidates, TODAY)
+            for item in rank(question, keywords, {1: mine, 2: yours}, {}, TODAY)
         }
         for question in ("What did I say of the boat?", "What did you say of the boat?", "Which boat?")
     }

@@ -1,0 +1,80 @@
+"""The search by words at the sizes where not every passage with a word can be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from memory_tests.long_term import Kept, kept_at
+
+import memory.keywords
+from memory.keywords import Keywords
+from memory.passages import Passages
+from memory.words import StemFinder
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    with kept_at(tmp_path / "chats.db") as kept:
+        yield kept
+
+
+def enter(kept: Kept, texts: list[str]) -> str:
+    """Make messages of a new session findable; the ids of their passages count up from 1."""
+    session = kept.session()
+    passages = Passages(kept.database)
+    for text in texts:
+        kept.call(passages.add, kept.say(session, text).id)
+    return session
+
+
+def search(kept: Kept, question: str, count: int = 100, visible: list[str] | None = None) -> dict[int, float]:
+    keywords = Keywords(kept.database)
+    asked = kept.call(keywords.of, question)
+    return dict(kept.call(keywords.search, asked, count, visible))
+
+
+def garden(size: int = 60) -> list[str]:
+    """Every fifth passage has "tomato", every sixth "basil", every twentieth "canary"."""
+    texts = []
+    for number in range(1, size + 1):
+        words = [f"filler{number}", "and", "more"]
+        words += [word for word, step in (("tomato", 5), ("basil", 6), ("canary", 20)) if number % step == 0]
+        texts.append(" ".join(words))
+    return texts
+
+
+def test_common_words_add_to_what_rare_ones_find(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(kept, garden())
+    everything = search(kept, "canary tomato basil")
+    assert set(everything) == {n for n in range(1, 61) if not n % 5 or not n % 6}
+    monkeypatch.setattr(memory.keywords, "_POSTINGS", 4)
+    affordable = search(kept, "canary tomato basil")
+    assert affordable == {number: pytest.approx(everything[number]) for number in (20, 40, 60)}
+    assert affordable[60] > affordable[20], "it has basil, too"
+
+
+def test_a_common_word_alone_finds_the_newest(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(kept, garden())
+    monkeypatch.setattr(memory.keywords, "_POSTINGS", 6)
+    assert set(search(kept, "tomato")) == {30, 35, 40, 45, 50, 55, 60}
+
+
+def test_only_sessions_in_view_are_searched(kept: Kept) -> None:
+    mine = enter(kept, garden())
+    other = enter(kept, ["a canary in the coal mine"])
+    assert set(search(kept, "canary")) == {20, 40, 60, 61}
+    assert set(search(kept, "canary", visible=[mine])) == {20, 40, 60}
+    assert set(search(kept, "canary", count=1, visible=[other])) == {61}
+    assert search(kept, "canary", visible=[]) == {}
+
+
+def test_stems_are_found_at_the_beginning_of_words() -> None:
+    finder = StemFinder(["car", "happi", "cafe", "naiv", "star"])
+    assert finder.stems_in("The scarf of a carpenter") == {"car"}
+    assert finder.stems_in("oscar, CARS and happy_people") == {"car", "happi"}
+    assert finder.stems_in("un_happy") == set()
+    assert finder.stems_in("Ein Café für Naïve") == {"cafe", "naiv"}
+    assert finder.stems_in("a \u017ftar in \u0130stanbul") == {"star"}
+    assert finder.stems_in("") == set()

@@ -1,0 +1,50 @@
+"""What hits say of their neighbours, and which passages are worth reading."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memory.nearby import Hits, shortlist, signals_of
+from memory.recall import WEIGHTS
+
+# A chat of five passages, with another reply (6) to the second.
+CHAT = {1: None, 2: 1, 3: 2, 4: 3, 5: 4, 6: 2}
+
+
+def test_hits_reach_the_passages_around_them() -> None:
+    signals = signals_of(Hits(words={2: 8.0, 5: 4.0}, meanings={}, previous=CHAT))
+    assert signals[2] == {"words": 1.0}
+    assert signals[5] == {"words": 0.5}
+    assert signals[3] == signals[6] == {"words before": 1.0}, "both branches follow it"
+    assert signals[4] == {"words two before": 1.0}
+    assert 1 not in signals
+    signals = signals_of(Hits(words={}, meanings={2: 0.75, 3: 0.5, 6: 0.25}, previous=CHAT))
+    assert signals[2] == {"meaning": 1.0, "meaning after": 0.5}, "of two, the better"
+    assert signals[1] == {"meaning after": 1.0}
+    assert signals[6] == {"meaning before": 1.0}, "the worst hit counts nothing, its place does"
+
+
+def test_the_shortlist_is_what_scores_best() -> None:
+    hits = Hits(words={2: 8.0, 5: 4.0}, meanings={}, previous=CHAT)
+    signals = signals_of(hits)
+    weights = {"words": 1.0, "words before": 0.4, "words two before": 0.8}
+    assert shortlist(hits, signals, weights, 3) == [2, 4, 5]
+    assert shortlist(hits, signals, weights, 100) == [2, 4, 5, 6, 3, 1], "equal ones newest first"
+
+
+scores = st.dictionaries(st.integers(1, 30), st.floats(-1, 20), max_size=30)
+
+
+@given(
+    words=scores,
+    meanings=scores,
+    previous=st.dictionaries(st.integers(1, 30), st.none() | st.integers(1, 30)),
+)
+def test_signals_are_shares(
+    words: dict[int, float], meanings: dict[int, float], previous: dict[int, int | None]
+) -> None:
+    signals = signals_of(Hits(words, meanings, previous))
+    values = [value for of_one in signals.values() for value in of_one.values()]
+    assert all(0 < value <= 1 for value in values)
+    assert all(name in WEIGHTS for of_one in signals.values() for name in of_one)
