@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
 
 from engine.devices import DeviceMonitor
+from stevemin_chat.consolidating import Consolidating
 from stevemin_chat.screens.chat import ChatScreen
 from stevemin_chat.screens.palette import PaletteCommands
 from stevemin_chat.theme import STEVEMIN_THEME
@@ -29,10 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["SteveminApp", "run_app"]
 
 _PATIENCE = 5.0  # seconds that leaving waits for a model load to stop
+_WANTING = (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown, events.MouseScrollUp)
 
 
 class SteveminApp(App[None]):
-    """Chats over one runtime, which the caller closes."""
+    """Chats over one runtime, which the caller closes.
+
+    Attributes:
+        consolidating: makes summaries while the person does nothing, unless the settings say no.
+    """
 
     TITLE = "stevemin"
     CSS_PATH = "screens/chat.tcss"  # Textual does not load the CSS of a default screen
@@ -53,6 +60,9 @@ class SteveminApp(App[None]):
         self._chat_screen = ChatScreen(
             runtime, devices or DeviceMonitor(), model=model or runtime.config.model, now=now
         )
+        self.consolidating = Consolidating(runtime, self._chat_screen.chats)
+        runtime.source.on_submit = self.consolidating.disturb
+        runtime.on_forgotten = self.consolidating.look_again
         self._leaving = False
 
     def get_default_screen(self) -> Screen[None]:
@@ -60,6 +70,8 @@ class SteveminApp(App[None]):
         return self._chat_screen
 
     def on_mount(self) -> None:
+        if self.runtime.config.memory.summaries:
+            self.consolidating.start()
         self.register_theme(STEVEMIN_THEME)
         wanted = self.runtime.config.theme or STEVEMIN_THEME.name
         if wanted in self.available_themes:
@@ -69,8 +81,18 @@ class SteveminApp(App[None]):
         known = ", ".join(sorted(self.available_themes))
         self.notify(f"There is no theme {wanted}. Known: {known}.", severity="warning", markup=False)
 
+    async def on_unmount(self) -> None:
+        await self.consolidating.stop()
+
+    async def on_event(self, event: events.Event) -> None:
+        """The engine is the person's from the first key on."""
+        if isinstance(event, _WANTING):
+            self.consolidating.disturb()
+        await super().on_event(event)
+
     async def store(self) -> None:
         """Stop the answers and store them and what is typed."""
+        await self.consolidating.stop()
         await self._chat_screen.chats.close()
         await self._chat_screen.keep_drafts()
 

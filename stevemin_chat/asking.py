@@ -105,8 +105,8 @@ class _Answer:
         """The session to ask in; a new one is made only now, when nothing of the model can fail any more."""
         question, memory = self._question, runtime.memory
         if record is None:
-            record = await asyncio.to_thread(
-                memory.create_session, question.session, model=question.model, strategy=question.strategy
+            record = await runtime.create_session(
+                question.session, model=question.model, strategy=question.strategy
             )
         if question.system_prompt is not None:
             record = await asyncio.to_thread(

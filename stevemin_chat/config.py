@@ -2,7 +2,7 @@
 
 ```toml
 model = "smollm2-135m"
-strategy = "sliding"
+strategy = "hierarchical"
 system_prompt = "Answer briefly."
 
 [engine]
@@ -10,6 +10,9 @@ max_sessions = 8
 
 [sampling]
 temperature = 0.7
+
+[memory]
+scope = "project"
 ```
 """
 
@@ -19,6 +22,7 @@ import dataclasses
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
@@ -28,7 +32,15 @@ from engine.types import SamplingParams
 from stevemin_chat.config_errors import setting_error, syntax_error
 from stevemin_chat.errors import ConfigFileError
 
-__all__ = ["STARTER_MODEL", "Config", "ConfigFileError", "EngineSection", "SamplingSection", "load_config"]
+__all__ = [
+    "STARTER_MODEL",
+    "Config",
+    "ConfigFileError",
+    "EngineSection",
+    "MemorySection",
+    "SamplingSection",
+    "load_config",
+]
 
 STARTER_MODEL = "smollm2-135m"
 
@@ -110,6 +122,29 @@ class SamplingSection(_Section):
         return dataclasses.replace(SamplingParams(**self.model_dump()), **changes)
 
 
+class MemorySection(_Section):
+    """`[memory]`: what is kept of the chats besides their messages.
+
+    Args:
+        enabled: use long-term memory; False neither recalls nor learns anything, in this run only.
+        summaries: have older messages summarised while nobody waits for an answer.
+        scope: how far the memory of new chats reaches.
+        chroma_url: a Chroma server for the vectors; None keeps them in the data folder.
+    """
+
+    enabled: bool = True
+    summaries: bool = True
+    scope: Literal["session", "project", "everywhere"] = "everywhere"
+    chroma_url: str | None = None
+
+    @field_validator("chroma_url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and not _is_web_address(value):
+            raise ValueError(f"It must be an address such as http://localhost:8000, not {value!r}.")
+        return value
+
+
 class Config(_Section):
     """All settings; every one has a default that works.
 
@@ -121,11 +156,12 @@ class Config(_Section):
     """
 
     model: str = STARTER_MODEL
-    strategy: str = "sliding"
+    strategy: str = "hierarchical"
     system_prompt: str | None = None
     theme: str | None = None
     engine: EngineSection = EngineSection()
     sampling: SamplingSection = SamplingSection()
+    memory: MemorySection = MemorySection()
 
     @field_validator("model", "strategy")
     @classmethod
@@ -158,3 +194,12 @@ def load_config(path: Path) -> Config:
         raise syntax_error(path, text, error) from error
     except ValidationError as error:
         raise setting_error(path, text, error, Config) from error
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises where it is no port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))

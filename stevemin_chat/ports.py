@@ -33,6 +33,11 @@ class TextStream(Protocol):
 class TextSource(Protocol):
     """Where replies come from: the engine in this process, or what stands in its place."""
 
+    @property
+    def load(self) -> float:
+        """How busy it is, from 0 (idle) to 1 (no room for another request). Any thread; never blocks."""
+        ...
+
     def submit(self, request: GenerationRequest) -> TextStream:
         """Never blocks; what is wrong with the request is raised by the stream."""
         ...

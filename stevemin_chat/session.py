@@ -75,7 +75,7 @@ class SessionSettings:
 
     context_tokens: int
     model: str
-    strategy: str = "sliding"
+    strategy: str = "hierarchical"
     sampling: SamplingParams = field(default_factory=SamplingParams)
     system_prompt: str | None = None
     reply_tokens: int | None = None
@@ -276,6 +276,7 @@ class ChatSession:
             strategy=settings.strategy,
             head=self.user_message_id,
             system_prompt=settings.system_prompt,
+            load=self.source.load,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,16 @@ from engine import Engine, EngineConfig, ModelInfo
 from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
 from engine.models import Catalogue
 from memory import EmbedderUnavailable, Memory, SessionRecord
-from stevemin_chat.adapters import CurrentEngine, EngineCounter
+from stevemin_chat.adapters import CurrentEngine, EngineCounter, EngineSummarizer
 from stevemin_chat.config import Config
 from stevemin_chat.errors import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.paths import Paths, builtin_catalogue_path
+from stevemin_chat.project import project_folder
 from stevemin_chat.session import ChatSession, SessionSettings
 
 if TYPE_CHECKING:
-    from memory import Embedder
+    from memory import Embedder, Forgotten
+    from stevemin_chat.config import MemorySection
 
 __all__ = ["EngineCounter", "Overrides", "Runtime"]
 
@@ -49,6 +51,7 @@ class Runtime:
         engine: None until a model is loaded, and after a failed change of model.
         model_name: as it was asked for; None while no model is loaded.
         last_model: the model that was loaded last, for coming back after a stopped load.
+        on_forgotten: told when messages have been forgotten, with the summaries made of them.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Runtime:
         self.model_name: str | None = None
         self.last_model: str | None = None
         self.source = CurrentEngine(lambda: self.engine)
+        self.on_forgotten: Callable[[], None] = lambda: None
         self._engine_factory = engine_factory
         self._focused: str | None = None
         self._changing = asyncio.Lock()
@@ -81,14 +85,15 @@ class Runtime:
         Args:
             database: the SQLite file; None is the one in the data folder.
             meaning: let strategies that search find meanings besides words; worth it only for a process
-                that lives long enough to load the embedding model.
+                that lives long enough to load the embedding model. Nothing does where the settings turn
+                long-term memory off.
 
         Raises:
             engine.ConfigError: a catalogue is not valid.
             FolderNotWritable, memory.StoreError: the store cannot be opened.
         """
         catalogue = await asyncio.to_thread(Catalogue.load, builtin_catalogue_path(), paths.user_catalogue)
-        memory = await asyncio.to_thread(_open_memory, paths, database, meaning)
+        memory = await asyncio.to_thread(_open_memory, paths, config.memory, database, meaning)
         return cls(paths=paths, config=config, catalogue=catalogue, memory=memory)
 
     async def load_model(
@@ -127,6 +132,17 @@ class Runtime:
                 kept = await self._load_again(before, on_progress)
                 raise ModelSwitchFailed(name, error, kept) from error
 
+    async def create_session(self, title: str | None = None, **settings: Any) -> SessionRecord:
+        """A new session of the project that stevemin runs in, with the memory's scope of the settings file.
+
+        Args:
+            title, settings: as `Memory.create_session` takes them.
+
+        Raises:
+            memory.StoreError
+        """
+        return await asyncio.to_thread(self._create_session, title, settings)
+
     def chat_session(self, record: SessionRecord, overrides: Overrides | None = None) -> ChatSession:
         """The chat of a stored session, with the loaded model.
 
@@ -164,6 +180,15 @@ class Runtime:
         if self.engine is not None:
             self.engine.forget(session_id)
 
+    async def forget_messages(self, message_ids: Sequence[str]) -> Forgotten:
+        """Forget messages, and drop the caches of the sessions they were in. Raises memory.StoreError."""
+        forgotten = await asyncio.to_thread(self.memory.long_term.forget, message_ids)
+        if self.engine is not None:
+            for session_id in forgotten.sessions:
+                self.engine.forget(session_id)
+        self.on_forgotten()
+        return forgotten
+
     async def close(self) -> None:
         """Stop the engine, then close the store. Safe to call twice."""
         async with self._changing:
@@ -171,6 +196,11 @@ class Runtime:
                 await self._drop_engine()
             finally:
                 await asyncio.to_thread(self.memory.close)
+
+    def _create_session(self, title: str | None, settings: Mapping[str, Any]) -> SessionRecord:
+        record = self.memory.create_session(title, project=project_folder(), **settings)
+        scope = self.config.memory.scope
+        return record if record.scope == scope else self.memory.set_session(record.id, scope=scope)
 
     def _loaded(self) -> ModelInfo | None:
         try:
@@ -204,8 +234,13 @@ class Runtime:
         self.engine = engine
         engine.focus(self._focused)
         self.memory.counter = EngineCounter(engine)
+        self.memory.summarizer = self._summarizer(asyncio.get_running_loop())
         self.model_name = self.last_model = name
         return engine.info
+
+    def _summarizer(self, loop: asyncio.AbstractEventLoop) -> EngineSummarizer:
+        # A source of its own: `source` tells of requests that somebody waits for.
+        return EngineSummarizer(CurrentEngine(lambda: self.engine), loop)
 
     async def _load_again(self, name: str, on_progress: Progress | None) -> str | None:
         try:
@@ -221,11 +256,16 @@ class Runtime:
             await engine.close()
 
 
-def _open_memory(paths: Paths, database: Path | None, meaning: bool) -> Memory:
+def _open_memory(paths: Paths, settings: MemorySection, database: Path | None, meaning: bool) -> Memory:
     if database is None:
         paths.prepare()
         database = paths.database
-    memory = Memory(database, embedder=_embedder() if meaning else None)
+    memory = Memory(
+        database,
+        embedder=_embedder() if meaning and settings.enabled else None,
+        chroma_url=settings.chroma_url,
+        remembering=None if settings.enabled else False,
+    )
     try:
         memory.recover_interrupted()
     except BaseException:

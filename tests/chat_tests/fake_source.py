@@ -75,6 +75,8 @@ class FakeStream:
 class FakeSource:
     """Hands out the streams it was given, one a request, and remembers the requests."""
 
+    load = 0.0
+
     def __init__(self, *streams: FakeStream | Exception) -> None:
         self.requests: list[GenerationRequest] = []
         self._streams = list(streams)

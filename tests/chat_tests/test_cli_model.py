@@ -121,7 +121,7 @@ def test_an_answer_is_kept_nowhere_unless_a_session_is_named(cli: Cli) -> None:
     assert set(ran.json) == {"text", "model", "session", "finish_reason", "timings", "context"}
     assert (ran.json["model"], ran.json["session"]) == ("smollm2-135m", None)
     assert (ran.json["finish_reason"], ran.json["timings"]["completion_tokens"]) == ("length", 6)
-    assert ran.json["context"]["strategy"] == "sliding"
+    assert ran.json["context"]["strategy"] == "hierarchical"
     assert ran.json["context"]["tokens"] == ran.json["timings"]["prompt_tokens"]
     assert cli("sessions", "list", "--json").json == []
     same = cli("ask", "Say hello.", "--seed", "1", "--max-tokens", "6")
@@ -213,7 +213,7 @@ def test_models_that_are_none(cli: Cli, tmp_path: Path, starter_model: Path) -> 
     assert cli("sessions", "list", "--json").json == []
 
 
-@pytest.mark.parametrize("strategy", ["sliding", "full"])
+@pytest.mark.parametrize("strategy", ["hierarchical", "sliding", "full"])
 def test_a_prompt_that_is_too_long_is_told_with_numbers_and_kept(cli: Cli, strategy: str) -> None:
     ran = cli("ask", "-s", "long", "--context", strategy, stdin="word " * 20_000)
     ran.failed("20,0", "tokens")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import EngineConfig, InvalidRequest, SamplingParams
-from stevemin_chat.config import Config, EngineSection, SamplingSection, load_config
+from stevemin_chat.config import Config, EngineSection, MemorySection, SamplingSection, load_config
 from stevemin_chat.errors import ConfigFileError
 
 
@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
 def test_without_a_file_the_defaults_count(file: Path) -> None:
     assert load_config(file) == Config()
     assert Config().model == "smollm2-135m"
-    assert Config().strategy == "sliding"
+    assert Config().strategy == "hierarchical"
 
 
 def test_the_sections_default_to_what_the_engine_defaults_to() -> None:
@@ -39,6 +39,11 @@ def test_everything_can_be_set(file: Path) -> None:
         temperature = 0
         stop = ["\\n"]
         seed = 7
+        [memory]
+        enabled = false
+        summaries = false
+        scope = "project"
+        chroma_url = "https://chroma.example:8443/team"
         """
     )
     config = load_config(file)
@@ -47,6 +52,9 @@ def test_everything_can_be_set(file: Path) -> None:
     )  # fmt: skip
     engine = config.engine.for_model(file, parked_folder=Path("parked"))
     assert (engine.max_sessions, engine.kv_type, engine.parked_folder) == (2, "q8_0", Path("parked"))
+    assert config.memory == MemorySection(
+        enabled=False, summaries=False, scope="project", chroma_url="https://chroma.example:8443/team"
+    )
     assert config.sampling.params(max_tokens=3) == SamplingParams(
         temperature=0, stop=("\n",), seed=7, max_tokens=3
     )
@@ -92,6 +100,14 @@ def test_settings_cannot_be_changed_in_place() -> None:
             "q4_0 needs flash attention, but flash_attention is off",
         ),
         ('[engine]\nkv_type = "q5_1"', 2, "engine.kv_type", "'f16', 'q8_0' or 'q4_0', not 'q5_1'"),
+        ('[memory]\nscope = "all"', 2, "memory.scope", "'session', 'project' or 'everywhere', not 'all'"),
+        ('[memory]\nenabled = "no"', 2, "memory.enabled", "must be a valid boolean"),
+        ("[memory]\nsummary = true", 2, "memory.summary", "Did you mean summaries?"),
+        ('[memory]\nchroma_url = "localhost:8000"', 2, "memory.chroma_url", "not 'localhost:8000'"),
+        ('[memory]\nchroma_url = "http://"', 2, "memory.chroma_url", "such as http://localhost:8000"),
+        ('[memory]\nchroma_url = "http://a:port"', 2, "memory.chroma_url", "not 'http://a:port'"),
+        ('[memory]\nchroma_url = "ftp://a"', 2, "memory.chroma_url", "not 'ftp://a'"),
+        ('[memory]\nchroma_url = "http://[a"', 2, "memory.chroma_url", "not 'http://[a'"),
         ("[engine]\nparked_ram_mib = -1", 2, "engine.parked_ram_mib", "between 0 and"),
         ("[engine]\nprefill_tokens = 64", 2, "engine.prefill_tokens", "any more. Use step_target_ms"),
         ("[engine]\na = 1\nb = 2", 2, "engine.a", "(1 more after this one.)"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_tests.fake_source import FakeStream
+from chat_tests.fake_source import FakeSource, FakeStream
 from chat_tests.session_kit import open_chat, read, requests, stored
 
 from engine.types import ChatMessage, FinishReason, SamplingParams
@@ -91,6 +91,8 @@ async def test_the_message_is_stored_before_the_answer_is_asked_for(memory: Memo
     seen: list[list[tuple[str, str]]] = []
 
     class Source:
+        load = 0.0
+
         def submit(self, request: Any) -> FakeStream:
             seen.append([(item.content, item.status) for item in stored(memory, chat)])
             return FakeStream(["ok"])
@@ -98,6 +100,23 @@ async def test_the_message_is_stored_before_the_answer_is_asked_for(memory: Memo
     chat.source = Source()
     await read(chat.send("hello"))
     assert seen == [[("hello", "complete"), ("", "streaming")]]
+
+
+async def test_a_busy_source_gets_a_smaller_prompt(memory: Memory) -> None:
+    sent: list[int] = []
+    for load in (0.0, 1.0):
+        chat = open_chat(memory, FakeStream(["ok"]), strategy="adaptive")
+        for _ in range(4):
+            memory.add_message(chat.session_id, "user", "word " * 80)
+            memory.add_message(chat.session_id, "assistant", "word " * 80)
+        source = chat.source
+        assert isinstance(source, FakeSource)
+        source.load = load
+        await read(chat.send("And then?"))
+        assert chat.last_context is not None
+        sent.append(len(chat.last_context.sent))
+    assert sent[0] == 9
+    assert sent[1] < 9
 
 
 async def test_states(memory: Memory) -> None:

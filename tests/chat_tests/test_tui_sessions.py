@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
@@ -80,9 +81,9 @@ async def test_a_chat_that_was_left_does_not_take_the_focus(tmp_path: Path) -> N
     runtime = make_runtime(tmp_path)
     go_on, create = Event(), runtime.memory.create_session
 
-    def late(title: str) -> SessionRecord:
+    def late(title: str, **settings: Any) -> SessionRecord:
         go_on.wait()
-        return create(title)
+        return create(title, **settings)
 
     runtime.memory.create_session = late  # type: ignore[assignment,method-assign]
     async with running(runtime) as (pilot, screen):

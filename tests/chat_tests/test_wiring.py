@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from engine import ChatMessage, Engine, EngineConfig, GenerationRequest, InvalidRequest
+from engine import ChatMessage, Engine, EngineConfig, EngineStats, GenerationRequest, InvalidRequest
 from engine.errors import ConfigError, EngineCrashed, ModelCorrupt, ModelNotFound
 from engine.models import Catalogue
 from memory import Memory, Turn
 from stevemin_chat.adapters import EngineCounter
-from stevemin_chat.config import Config
+from stevemin_chat.config import Config, MemorySection
 from stevemin_chat.errors import FolderNotWritable, ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.paths import Paths
 from stevemin_chat.wiring import Overrides, Runtime
@@ -31,6 +31,7 @@ class FakeEngine:
         self.forgotten: list[str] = []
         self.focused: list[str | None] = []
         self.crash: Exception | None = None
+        self.now = EngineStats()
 
     @property
     def info(self) -> SimpleNamespace:
@@ -50,6 +51,9 @@ class FakeEngine:
 
     async def close(self) -> None:
         self.journal.append(f"close {self.name}")
+
+    def stats(self) -> EngineStats:
+        return self.now
 
     def submit(self, request: GenerationRequest) -> str:
         return f"stream of {self.name}"
@@ -217,6 +221,59 @@ async def test_the_nearest_choice_counts(runtime: Runtime, models: dict[str, str
         runtime.chat_session(record, Overrides(sampling={"top_p": 7}))
 
 
+async def test_the_load_is_what_the_engine_has_to_do_for_each_place(
+    runtime: Runtime, models: dict[str, str]
+) -> None:
+    assert runtime.source.load == 0.0
+    await runtime.load_model(models["one"])
+    engine = cast(FakeEngine, runtime.engine)
+    for active, waiting, load in ((0, 0, 0.0), (2, 1, 0.75), (4, 9, 1.0)):
+        engine.now = EngineStats(active=active, waiting=waiting, max_sessions=4)
+        assert runtime.source.load == load
+
+
+async def test_requests_of_chats_are_told_and_summaries_are_not(
+    runtime: Runtime, models: dict[str, str]
+) -> None:
+    told: list[str] = []
+    runtime.source.on_submit = lambda: told.append("request")
+    await runtime.load_model(models["one"])
+    summarizer = runtime.memory.summarizer
+    assert summarizer is not None
+    with pytest.raises(TypeError):  # a stream of this engine cannot be read
+        await asyncio.to_thread(summarizer.summarise, ["x"], max_tokens=1, cancelled=lambda: False)
+    assert told == []
+    runtime.source.submit(GenerationRequest(messages=[ChatMessage("user", "hi")]))
+    assert told == ["request"]
+
+
+async def test_a_new_session_knows_its_project_and_how_far_its_memory_reaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for section in (MemorySection(), MemorySection(scope="project")):
+        runtime = await Runtime.open(Paths.resolve(), Config(memory=section))
+        record = await runtime.create_session("x", strategy="full")
+        assert (record.project, record.scope, record.strategy) == (str(tmp_path), section.scope, "full")
+        await runtime.close()
+
+
+async def test_long_term_memory_can_be_off_for_one_run(
+    stevemin_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_embedder() -> None:
+        raise AssertionError("it would load a model")
+
+    monkeypatch.setattr("stevemin_chat.wiring._embedder", no_embedder)
+    paths = Paths.resolve()
+    runtime = await Runtime.open(paths, Config(memory=MemorySection(enabled=False)), meaning=True)
+    assert not runtime.memory.long_term.remembering
+    await runtime.close()
+    runtime = await Runtime.open(paths, Config())
+    assert runtime.memory.long_term.remembering
+    await runtime.close()
+
+
 async def test_a_deleted_session_is_forgotten_by_the_engine(runtime: Runtime, models: dict[str, str]) -> None:
     record = runtime.memory.create_session("x")
     await runtime.load_model(models["one"])
@@ -269,5 +326,7 @@ async def test_a_data_folder_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_real_engine_has_what_the_fake_has() -> None:
-    for name in ("start", "close", "submit", "forget", "focus", "count_tokens", "count_prompt", "info"):
+    for name in (
+        "start", "close", "submit", "forget", "focus", "stats", "count_tokens", "count_prompt", "info"
+    ):  # fmt: skip
         assert hasattr(Engine, name)

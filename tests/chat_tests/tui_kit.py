@@ -28,7 +28,7 @@ from engine.devices import DeviceReading, GpuReading
 from engine.models import Catalogue
 from memory import Memory
 from stevemin_chat.app import SteveminApp
-from stevemin_chat.config import Config
+from stevemin_chat.config import Config, MemorySection
 from stevemin_chat.paths import Paths
 from stevemin_chat.screens.chat import ChatScreen
 from stevemin_chat.wiring import Runtime
@@ -46,11 +46,12 @@ class FakeStream:
         self.finish_reason: FinishReason | None = None
         self.timings = Timings()
         self.text = ""
+        self.cancelled = False
         self._inbox: asyncio.Queue[str | FinishReason | Exception] = asyncio.Queue()
 
     @property
     def done(self) -> bool:
-        return self.finish_reason is not None
+        return self.finish_reason is not None or self.cancelled
 
     def push(self, text: str) -> None:
         self._inbox.put_nowait(text)
@@ -62,6 +63,7 @@ class FakeStream:
         self._inbox.put_nowait(error)
 
     def cancel(self) -> None:
+        self.cancelled = True
         self.end(FinishReason.CANCELLED)
 
     def __aiter__(self) -> AsyncIterator[TokenChunk]:
@@ -215,7 +217,11 @@ def busy_stats(*session_ids: str) -> EngineStats:
 
 
 def make_runtime(home: Path, engine: type[FakeEngine] = FakeEngine, **config: Any) -> Runtime:
-    """A runtime with a store of its own and a catalogue of two models, one of them not downloaded."""
+    """A runtime with a store of its own and a catalogue of two models, one of them not downloaded.
+
+    It asks the engine for nothing by itself: no summaries, unless `config` has them.
+    """
+    config = {"memory": MemorySection(summaries=False)} | config
     paths = Paths(home / "config", home / "data", home / "cache", home / "logs")
     paths.config.mkdir(parents=True, exist_ok=True)
     paths.data.mkdir(parents=True, exist_ok=True)
