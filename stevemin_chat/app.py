@@ -92,7 +92,6 @@ class SteveminApp(App[None]):
 
     async def store(self) -> None:
         """Stop the answers and store them and what is typed."""
-        await self.consolidating.stop()
         await self._chat_screen.chats.close()
         await self._chat_screen.keep_drafts()
 

@@ -28,7 +28,7 @@ def ask(
     context: Annotated[
         str | None,
         typer.Option(
-            "--context", help="What of the past goes into the prompt: sliding, full, hierarchical, …"
+            "--context", help="What of the past goes into the prompt: hierarchical, sliding, full, …"
         ),
     ] = None,
     system: Annotated[

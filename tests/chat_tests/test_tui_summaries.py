@@ -97,6 +97,20 @@ async def test_when_something_is_forgotten_its_summary_is_made_anew(tmp_path: Pa
         assert not any("to Gotland" in _asked(stream) for stream in engine.streams[before:])
 
 
+@pytest.mark.parametrize("keys", [(), ("ctrl+q",)])
+async def test_leaving_ends_it(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    runtime = make_runtime(tmp_path, memory=MemorySection())
+    long_chat(runtime.memory, 7)
+    async with running(runtime) as (pilot, screen):
+        app_of(screen).consolidating.pause_s = 0.05
+        await pilot.press("a")
+        streams = engine_of(screen).streams
+        await until(pilot, lambda: streams)
+        await pilot.press(*keys)
+    assert all(stream.cancelled for stream in streams)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "consolidating"]
+
+
 async def test_the_settings_can_turn_it_off(tmp_path: Path) -> None:
     runtime = make_runtime(tmp_path, memory=MemorySection(summaries=False))
     async with running(runtime) as (_, screen):
