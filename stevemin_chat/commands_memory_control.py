@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stevemin_chat.errors import InputFileError
-from stevemin_chat.terminal import confirm, note, print_json, print_table
+from stevemin_chat.terminal import confirm, note, print_json, print_table, progress_line
 
 if TYPE_CHECKING:
     from memory import Memory, SessionRecord
@@ -49,7 +49,9 @@ def forget(
         chosen = choose(memory, ids or [], containing=containing, session=session, source=source)
         if chosen:
             confirm(chosen.question, yes=yes, details=chosen.lines())
-        gone = chosen.forget(memory)
+        with progress_line("Forgetting") as line:
+            line.show("writing anew what stays")  # a vector index takes seconds
+            gone = chosen.forget(memory)
     if as_json:
         print_json({name: value for name, value in asdict(gone).items() if name != "sessions"})
     else:

@@ -30,7 +30,9 @@ def gone_in_words(gone: Forgotten) -> str:
     if not what:
         return "There is nothing to forget."
     later = (
-        " A running stevemin takes the vectors out at once, else the next one does." if gone.pending else ""
+        " The open chat takes the vectors out within a minute, else the next one does."
+        if gone.pending
+        else ""
     )
     return f"Gone for good: {what}.{later}"
 
