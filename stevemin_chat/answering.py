@@ -8,13 +8,14 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineClosed
-from memory import StoreError
+from memory import STRATEGIES, StoreError, UnknownStrategy
 from stevemin_chat.chat import Chat, ChatsListener, ChatState
 from stevemin_chat.entries import Entry
 from stevemin_chat.sanitize import sanitize
 
 if TYPE_CHECKING:
     from memory import SessionRecord
+    from stevemin_chat.session import ChatSession
     from stevemin_chat.wiring import Runtime
 
 __all__ = ["Answering"]
@@ -62,7 +63,8 @@ class Answering:
 
     def regenerate(self, chat: Chat) -> bool:
         """Ask for another answer to the last message; False when there is none, or no one to answer."""
-        if chat.busy or not self.ready or not chat.last_sent:
+        asked = [entry for entry in chat.entries or [] if entry.role == "user"]
+        if chat.busy or not self.ready or not asked or asked[-1].forgotten:
             return False
         chat.task = asyncio.create_task(self._work(chat, again=True))
         return True
@@ -85,16 +87,24 @@ class Answering:
         return text
 
     async def configure(self, chat: Chat, **settings: Any) -> None:
-        """Store a chat's strategy or system prompt; counts from its next answer.
+        """Store a chat's strategy, system prompt, or what becomes of its memory; counts from its next answer.
+
+        Args:
+            settings: as `Memory.set_session` takes them.
 
         Raises:
             memory.UnknownStrategy, memory.StoreError
         """
         if chat.record is None:
+            strategy = settings.get("strategy")
+            if strategy is not None and strategy not in STRATEGIES:
+                raise UnknownStrategy(strategy, tuple(STRATEGIES))
             chat.settings |= settings
+            self._listener.chat_changed(chat)
             return
         memory, session_id = self.runtime.memory, chat.record.id
         chat.record = await asyncio.to_thread(lambda: memory.set_session(session_id, **settings))
+        self._listener.chat_changed(chat)
 
     async def read(self, chat: Chat) -> None:
         """Make sure that the entries are there. Raises memory.StoreError."""
@@ -125,7 +135,7 @@ class Answering:
 
     async def _turn(self, chat: Chat, text: str | None) -> bool:
         """One message and its answer; `None` answers the last message again. False when it failed."""
-        chat.stopping = False
+        chat.stopping, chat.session = False, None
         self._settle(chat, ChatState.WAITING)
         added: list[Entry] = []
         try:
@@ -139,6 +149,8 @@ class Answering:
         except Exception as error:
             self._failed(chat, text, added, error)
             return False
+        finally:
+            _name(added, chat.session)
         return True
 
     def _show(self, chat: Chat, text: str | None) -> list[Entry]:
@@ -172,12 +184,13 @@ class Answering:
         if chat.record is None:
             memory = self.runtime.memory
             chat.title = chat.title or memory.title_from(sanitize(text)) or _NO_TITLE
-            chat.record = await asyncio.to_thread(memory.create_session, chat.title)
+            chat.record = await self.runtime.create_session(chat.title)
             if chat is self.visible:
                 self.look_at(chat)  # only now is there a session to favour
-            if chat.settings:
-                await self.configure(chat, **chat.settings)
             self._listener.chat_changed(chat)
+        if chat.settings:  # those of an attempt that failed, too: a chat that is off the record stays so
+            await self.configure(chat, **chat.settings)
+            chat.settings.clear()
         return chat.record
 
     def _failed(self, chat: Chat, text: str | None, added: list[Entry], error: Exception) -> None:
@@ -206,3 +219,10 @@ class Answering:
     def _mark(self, chat: Chat, *, failed: bool) -> None:
         if chat is not self.visible:
             chat.unread, chat.failed = True, failed
+
+
+def _name(added: list[Entry], session: ChatSession | None) -> None:
+    """Note under which ids the entries of an exchange are stored."""
+    if session is not None:
+        for entry in added:
+            entry.message_id = session.user_message_id if entry.role == "user" else session.reply_id

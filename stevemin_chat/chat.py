@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from memory import ContextReport, SessionRecord
+    from memory import ContextReport, Scope, SessionRecord
     from stevemin_chat.entries import Entry
     from stevemin_chat.session import ChatSession
 
@@ -69,7 +69,13 @@ class Chat:
     @property
     def last_sent(self) -> list[str]:
         """What the person said, oldest first."""
-        return [entry.text for entry in self.entries or [] if entry.role == "user"]
+        return [entry.text for entry in self.entries or [] if entry.role == "user" and not entry.forgotten]
+
+    @property
+    def report(self) -> ContextReport | None:
+        """What went into the last prompt of this run, that of an answer on its way included."""
+        now = self.session.last_context if self.session is not None else None
+        return now or self.last_context
 
     @property
     def strategy(self) -> str | None:
@@ -81,6 +87,17 @@ class Chat:
     def system_prompt(self) -> str | None:
         """This chat's own system prompt; None follows the settings."""
         own: str | None = self.record.system_prompt if self.record else self.settings.get("system_prompt")
+        return own
+
+    @property
+    def off_record(self) -> bool:
+        """Whether nothing of it enters long-term memory."""
+        return bool(self.record.off_record if self.record else self.settings.get("off_record"))
+
+    @property
+    def scope(self) -> Scope | None:
+        """How far this chat's memory reaches; None follows the settings."""
+        own: Scope | None = self.record.scope if self.record else self.settings.get("scope")
         return own
 
 
@@ -98,6 +115,9 @@ class ChatsListener(Protocol):
 
     def text_returned(self, chat: Chat, text: str) -> None:
         """A message could not be stored: this is its text."""
+
+    def draft_forgotten(self, chat: Chat) -> None:
+        """What was typed and not sent had been forgotten, and is gone."""
 
     def chat_failed(self, chat: Chat, error: Exception) -> None:
         """An answer failed."""

@@ -55,6 +55,17 @@ class Chats(Answering):
         self._listener.chats_changed()
         return chat
 
+    async def of_session(self, session_id: str) -> Chat:
+        """The chat of a stored session, also of one that was made elsewhere. Raises memory.StoreError."""
+        for chat in self.all:
+            if chat.record is not None and chat.record.id == session_id:
+                return chat
+        record = await asyncio.to_thread(self.runtime.memory.session, session_id)
+        chat = Chat(record.id, sanitize(record.title), record)
+        self.all.append(chat)
+        self._listener.chats_changed()
+        return chat
+
     async def open(self, chat: Chat) -> None:
         """Make sure that the entries are there; nothing in the chat is unread any more.
 

@@ -6,7 +6,34 @@ import difflib
 import re
 from dataclasses import dataclass
 
-__all__ = ["COMMANDS", "KEYS", "Command", "Message", "Run", "Unknown", "complete", "find", "parse"]
+__all__ = [
+    "COMMANDS",
+    "KEYS",
+    "Command",
+    "Message",
+    "Run",
+    "Subcommand",
+    "Unknown",
+    "complete",
+    "find",
+    "parse",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """A word that may follow a command, with a handler of its own (`COMMAND_NAME`).
+
+    Args:
+        args: what has to follow; empty when nothing may.
+        help: one line.
+        values: what may follow with what it means, where that is known.
+    """
+
+    name: str
+    args: str
+    help: str
+    values: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +49,7 @@ class Command:
         label: what the footer calls it; empty keeps it out of the footer.
         group: heading in the help screen.
         lines: the argument may have several lines.
+        below: the words that may follow.
     """
 
     name: str
@@ -32,7 +60,26 @@ class Command:
     label: str = ""
     group: str = "Chats"
     lines: bool = False
+    below: tuple[Subcommand, ...] = ()
 
+
+_MEMORY = (
+    Subcommand("search", "TEXT", "Find what was said, in any chat."),
+    Subcommand("forget", "", "Forget the last exchange of this chat, after asking."),
+    Subcommand("off", "", "Take this chat off the record."),
+    Subcommand("on", "", "Put this chat on the record again."),
+    Subcommand(
+        "scope",
+        "WHERE",
+        "How far this chat's memory reaches.",
+        (
+            ("everywhere", "All chats may recall this one, and it recalls them."),
+            ("project", "Only chats of the same folder."),
+            ("session", "Only this chat itself."),
+        ),
+    ),
+    Subcommand("add", "TEXT", "Write something into your profile."),
+)
 
 COMMANDS: tuple[Command, ...] = (
     Command("new", "New chat", "Start a new chat.", "[title]", "ctrl+n", "New"),
@@ -80,19 +127,29 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("cancel", "Cancel the model load", "Stop loading a model.", group="Model"),
     Command(
-        "context",
-        "Context strategy",
-        "What of the past goes into the prompt; without a name, show what went in last.",
-        "[strategy]",
-        group="Model",
-    ),
-    Command(
         "system",
         "System prompt",
         "What the model is told before this chat; without text, edit it.",
         "[text]",
         group="Model",
         lines=True,
+    ),
+    Command(
+        "context",
+        "What the model saw",
+        "Show what of the past went into the last prompt; with a name, change the strategy.",
+        "[strategy]",
+        "f4",
+        group="Memory",
+    ),
+    Command(
+        "memory",
+        "Memory",
+        "What is remembered of you and of all chats: look, search, correct, forget.",
+        "[what]",
+        "f5",
+        group="Memory",
+        below=_MEMORY,
     ),
     Command(
         "list",

@@ -25,6 +25,8 @@ class Entry:
     Args:
         timings: as `engine.Timings`, by name; None when unknown.
         dropped: earlier messages that were left out of the prompt.
+        message_id: None while it is being written.
+        forgotten: its text was taken out; the place stays.
         changed: set when a reply that is being written has grown or ended; for its one reader.
     """
 
@@ -36,6 +38,8 @@ class Entry:
     error: str | None = None
     dropped: int = 0
     strategy: str = ""
+    message_id: str | None = None
+    forgotten: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _cleaner: Sanitizer = field(default_factory=Sanitizer)
 
@@ -50,7 +54,13 @@ class Entry:
             finish_reason=message.finish_reason,
             timings=message.timings,
             error=sanitize(message.error) if message.error else None,
+            message_id=message.id,
+            forgotten=message.forgotten,
         )
+
+    def emptied(self) -> Entry:
+        """The same place, forgotten."""
+        return Entry(self.role, message_id=self.message_id, forgotten=True)
 
     @property
     def live(self) -> bool:

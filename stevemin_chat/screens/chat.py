@@ -12,6 +12,7 @@ from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
 from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Footer, Markdown, Static
@@ -21,11 +22,14 @@ from stevemin_chat.chats import Chats
 from stevemin_chat.commands import COMMANDS
 from stevemin_chat.drafts import Drafts
 from stevemin_chat.loading import ModelLoader
+from stevemin_chat.memory_lookup import Place
 from stevemin_chat.notices import describe
 from stevemin_chat.phrases import model_label, progress
+from stevemin_chat.remembering import Remembering
 from stevemin_chat.screens.answer_commands import AnswerCommands
 from stevemin_chat.screens.chat_commands import ChatCommands
 from stevemin_chat.screens.figures import Figures
+from stevemin_chat.screens.memory_commands import MemoryCommands
 from stevemin_chat.screens.model_commands import ModelCommands
 from stevemin_chat.screens.prompting import Prompting
 from stevemin_chat.screens.screen_commands import ScreenCommands
@@ -51,7 +55,9 @@ _PANEL_FROM = 132  # columns from which the panel is open by itself
 _ROOMY = 30  # rows from which the footer is shown
 
 
-class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Prompting, Screen[None]):
+class ChatScreen(
+    ChatCommands, AnswerCommands, ModelCommands, MemoryCommands, ScreenCommands, Prompting, Screen[None]
+):
     """List of chats, transcript and prompt, figures."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -66,6 +72,7 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         super().__init__()
         self.runtime = runtime
         self.chats = Chats(runtime, self, explain=lambda error: describe(error).text)
+        self.remembering = Remembering(runtime, self.chats, self)
         self.loader = ModelLoader(runtime, self.chats, self._loading_changed)
         self.chat: Chat | None = None  # whose draft is in the prompt
         self._devices = devices
@@ -75,6 +82,7 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         self._folded: dict[str, bool] = {}
         self._room = (False, False)
         self._new_text = False
+        self._noted = ""
         self.entered_early = False  # enter was pressed before the chats were read
         self._drafts = Drafts(runtime.paths.data / "drafts.json")
 
@@ -113,6 +121,7 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
     @work
     async def _begin(self) -> None:
         try:
+            await self.remembering.look()
             await self.chats.load()
         except Exception as error:
             self.tell(error)
@@ -137,7 +146,7 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         with suppress(NoMatches):
             self.query_one(SessionList).refresh_lines(chat)
             if chat is self.chat:
-                self.query_one("#title", Static).update(chat.title or "New chat")
+                self.query_one("#title", Static).update(_title(chat))
                 self.query_one(QueueBar).show(chat.queue, self._when(chat))
 
     def entries_changed(self, chat: Chat) -> None:
@@ -155,24 +164,28 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         else:
             chat.draft = f"{text}\n{chat.draft}".strip()
 
+    def draft_forgotten(self, chat: Chat) -> None:
+        if chat is self.chat:
+            self.prompt.put("")
+
     def chat_failed(self, chat: Chat, error: Exception) -> None:
         failed = chat.entries[-1].status == "failed" if chat.entries else False
         if chat is not self.chat or not failed:  # else the transcript says it
             self.tell(error)
 
-    def tell(self, error: BaseException) -> None:
-        """Show an error in words."""
-        notice = describe(error)
-        self.notify(notice.text, title=notice.title, severity=notice.severity, markup=False, timeout=10)
-
-    def say(self, text: str, title: str = "", *, warn: bool = False) -> None:
-        """Show a short notice."""
-        self.notify(text, title=title, severity="warning" if warn else "information", markup=False)
+    def note(self, what: str) -> None:
+        """Say in the status line what goes on for some seconds; empty when it is over."""
+        self._noted = what
+        self.poll()
 
     # looking at a chat
 
-    def switch(self, chat: Chat) -> None:
-        """Put a chat on the screen; what was typed in the other one stays there."""
+    def switch(self, chat: Chat, message_id: str | None = None) -> None:
+        """Put a chat on the screen; what was typed in the other one stays there.
+
+        Args:
+            message_id: shown instead of the end.
+        """
         if self.chat is not None:
             self.chat.draft = self.prompt.text
         self.chat = chat
@@ -180,16 +193,26 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         self.prompt.put(chat.draft)
         self.chats_changed()
         self.chat_changed(chat)
-        self._open(chat)
+        self._open(chat, message_id)
+
+    @work
+    async def go_to(self, place: Place) -> None:
+        """Open a chat at one of its messages."""
+        try:
+            self.switch(await self.chats.of_session(place.session_id), place.message_id)
+        except Exception as error:
+            self.tell(error)
 
     @work(exclusive=True, group="open")
-    async def _open(self, chat: Chat) -> None:
+    async def _open(self, chat: Chat, message_id: str | None) -> None:
         try:
             await self.chats.open(chat)
         except Exception as error:
             self.tell(error)
         first = len(self.chats.all) == 1 and chat.blank
         await self.transcript.show(chat, Greeting(self._model_words()) if first else Hint())
+        if message_id is not None and not await self.transcript.reveal(message_id):
+            self.say("That message is in another version of this chat, which is not on the screen.")
         self._note_end()
         self.poll()
 
@@ -265,7 +288,10 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
             titles = {chat.record.id: chat.title for chat in self.chats.all if chat.record}
             panel.show(now, self._reading, titles)
             self._read_devices()
-        self.query_one(StatusLine).show(self._model_line(), self.strategy(), now.context, now.stats)
+        hint = self._noted or self.remembering.hint()
+        self.query_one(StatusLine).show(self._model_line(), self.strategy(), now.context, now.stats, hint)
+        if (news := self.remembering.news()) is not None:
+            self.say(news, "Search by words only")
         self._note_end()
         self._tidy()
 
@@ -325,3 +351,8 @@ class ChatScreen(ChatCommands, AnswerCommands, ModelCommands, ScreenCommands, Pr
         live = self.transcript.live_view() is not None
         self._new_text = behind and (live or self._new_text)
         self.query_one("#jump").display = self._new_text
+
+
+def _title(chat: Chat) -> Content:
+    mark = " · off the record" if chat.off_record else ""
+    return Content.assemble(chat.title or "New chat", (mark, "$accent"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from stevemin_chat.commands import Command, find
 
 if TYPE_CHECKING:
+    from stevemin_chat.chat import Chat
     from stevemin_chat.screens.chat import ChatScreen
 
 __all__ = ["Commanding"]
@@ -31,3 +32,13 @@ class Commanding:
             self._screen.say(f"/{command.name} takes nothing after it.", warn=True)
             return
         getattr(self, f"command_{command.name}")(args)
+
+    async def configure(self, chat: Chat, setting: str, value: str, done: str) -> None:
+        """Change something of a chat, and say so."""
+        try:
+            await self._screen.chats.configure(chat, **{setting: value})
+        except Exception as error:
+            self._screen.tell(error)
+        else:
+            self._screen.say(done)
+            self._screen.poll()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stevemin_chat.commands import complete, find
-from stevemin_chat.screens.model_commands import STRATEGY_WORDS
+from memory import STRATEGIES
+from stevemin_chat.commands import Command, complete, find
 
 if TYPE_CHECKING:
     from stevemin_chat.screens.chat import ChatScreen
@@ -14,7 +14,7 @@ __all__ = ["completions_for"]
 
 Row = tuple[str, str, str]
 
-_ARGUMENTS_FOR = ("model", "context", "theme", "sessions", "copy")
+_ARGUMENTS_FOR = ("model", "context", "memory", "theme", "sessions", "copy")
 
 
 def completions_for(text: str, screen: ChatScreen) -> list[Row]:
@@ -30,21 +30,35 @@ def completions_for(text: str, screen: ChatScreen) -> list[Row]:
     if command is None or command.name not in _ARGUMENTS_FOR:
         return []
     wanted = typed.strip().lower()
-    values = _values(command.name, screen)
+    values = _words_below(command) if command.below else dict.fromkeys(_values(command.name, screen), "")
     if any(wanted == value.lower() for value in values):
         return []  # enter takes it as it stands, not a longer one
-    return [(f"/{command.name} {value}", value, "") for value in values if wanted in value.lower()]
+    return [
+        (f"/{command.name} {value}", value, words)
+        for value, words in values.items()
+        if value.lower().startswith(wanted) or (wanted in value.lower() and not command.below)
+    ]
 
 
 def _wants(args: str) -> bool:
     return bool(args) and not args.startswith("[")
 
 
+def _words_below(command: Command) -> dict[str, str]:
+    """Subcommands with what they do; those that want more end with a space."""
+    words: dict[str, str] = {}
+    for below in command.below:
+        words |= {f"{below.name} {value}": meaning for value, meaning in below.values}
+        if not below.values:
+            words[below.name + (" " if below.args else "")] = below.help
+    return words
+
+
 def _values(name: str, screen: ChatScreen) -> list[str]:
     if name == "model":
         return [spec.name for spec in screen.runtime.catalogue]
     if name == "context":
-        return list(STRATEGY_WORDS)
+        return list(STRATEGIES)
     if name == "theme":
         return sorted(screen.app.available_themes)
     if name == "copy":

@@ -35,6 +35,8 @@ class HelpScreen(ModalScreen[None]):
                     yield Static(group, classes="heading", markup=False)
                     for command in commands:
                         yield _row(f"/{command.name} {command.args}", first_key(command), command.help)
+                        for below in command.below:
+                            yield _row(f"/{command.name} {below.name} {below.args}", "", below.help)
                 yield Static(
                     "A message that starts with // is sent with one slash.", classes="about", markup=False
                 )

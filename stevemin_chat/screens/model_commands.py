@@ -1,25 +1,16 @@
-"""Commands about the model and its prompt: model, cancel, context, system."""
+"""Commands about the model and what it is told: model, cancel, system."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from textual import work
 
-from stevemin_chat.phrases import count
-from stevemin_chat.sanitize import sanitize
 from stevemin_chat.screens.commanding import Commanding
-from stevemin_chat.screens.dialogs import Choice, Choose, Confirm, EditText
+from stevemin_chat.screens.dialogs import Choose, Confirm, EditText
 from stevemin_chat.screens.models import model_choices
 
-if TYPE_CHECKING:
-    from memory import ContextReport
-    from stevemin_chat.chat import Chat
-
-__all__ = ["STRATEGY_WORDS", "ModelCommands", "context_words"]
-
-_RECALL_CHARACTERS = 60
+__all__ = ["ModelCommands"]
 
 
 class ModelCommands(Commanding):
@@ -63,23 +54,6 @@ class ModelCommands(Commanding):
             self._screen.say("No model is being loaded.")
 
     @work
-    async def command_context(self, args: str) -> None:
-        screen, chat = self._screen, self._screen.chat
-        if chat is None:
-            return
-        name: str | None = args
-        if not name:
-            rows = [Choice(name, name, words) for name, words in STRATEGY_WORDS.items()]
-            about = context_words(chat.last_context)
-            name = await screen.app.push_screen_wait(
-                Choose("Context strategy of this chat", rows, chosen=screen.strategy(), text=about)
-            )
-        if name:
-            await self._configure(
-                chat, "strategy", name, f"Context strategy: {name}, from the next answer on."
-            )
-
-    @work
     async def command_system(self, args: str) -> None:
         screen, chat = self._screen, self._screen.chat
         if chat is None:
@@ -91,42 +65,4 @@ class ModelCommands(Commanding):
             text = await screen.app.push_screen_wait(EditText("System prompt of this chat", now))
         if text is not None:
             done = "System prompt set" if text.strip() else "System prompt removed"
-            await self._configure(chat, "system_prompt", text.strip(), f"{done}, from the next answer on.")
-
-    async def _configure(self, chat: Chat, setting: str, value: str, done: str) -> None:
-        try:
-            await self._screen.chats.configure(chat, **{setting: value})
-        except Exception as error:
-            self._screen.tell(error)
-        else:
-            self._screen.say(done)
-            self._screen.poll()
-
-
-STRATEGY_WORDS = {
-    "sliding": "the newest messages that fit; the oldest go first, in chunks",
-    "full": "everything; refuses to answer when it no longer fits",
-    "hierarchical": "the newest messages, and what was said about the question in any chat",
-    "retrieval": "a few new messages, and more of what was said about the question",
-    "adaptive": "as hierarchical, with shares that follow the question",
-}
-
-
-def context_words(report: ContextReport | None) -> str:
-    """What went into the last prompt, in lines."""
-    if report is None:
-        return "No prompt was made in this chat since stevemin started."
-    lines = [f"Last prompt ({report.strategy}): {report.tokens:,} of {report.budget_tokens:,} tokens."]
-    for layer in report.layers:
-        if layer.tokens:
-            where = f", {count(layer.messages, 'message')}" if layer.messages else ""
-            lines.append(f"  {layer.name}: {count(layer.tokens, 'token')}{where}")
-    for recall in report.recalls:
-        lines.append(
-            f"  recalled ({recall.score:.1f}): {' '.join(sanitize(recall.text).split())[:_RECALL_CHARACTERS]}"
-        )
-    if report.dropped:
-        tokens = count(sum(dropped.tokens for dropped in report.dropped), "token")
-        messages = count(len(report.dropped), "message")
-        lines.append(f"  left out: {messages}, {tokens} ({report.dropped[0].reason})")
-    return "\n".join(lines)
+            await self.configure(chat, "system_prompt", text.strip(), f"{done}, from the next answer on.")

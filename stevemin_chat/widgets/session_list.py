@@ -115,4 +115,6 @@ class SessionList(Vertical):
             return "!", "$error"
         if chat.unread:
             return "●", "$accent"
+        if chat.off_record:
+            return "⊘", "$foreground 60%"
         return (" ", "") if chat.record else ("+", "$foreground 40%")

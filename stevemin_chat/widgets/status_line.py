@@ -21,14 +21,19 @@ class StatusLine(Static):
 
     def __init__(self, *, id: str) -> None:
         super().__init__("", id=id, markup=False)
-        self._parts: tuple[str, str, tuple[int, int] | None, float, int] = ("", "", None, 0.0, 0)
+        self._parts: tuple[str, str, tuple[int, int] | None, float, int, str] = ("", "", None, 0.0, 0, "")
 
     def show(
-        self, model: str, strategy: str, context: tuple[int, int] | None, stats: EngineStats | None
+        self,
+        model: str,
+        strategy: str,
+        context: tuple[int, int] | None,
+        stats: EngineStats | None,
+        hint: str = "",
     ) -> None:
-        """What holds for the visible chat, and how fast the engine is."""
+        """What holds for the visible chat, how fast the engine is, and what goes on besides (`hint`)."""
         speed, answering = (stats.tokens_per_second, stats.active) if stats else (0.0, 0)
-        parts = (model, strategy, context, speed, answering)
+        parts = (model, strategy, context, speed, answering, hint)
         if parts != self._parts:
             self._parts = parts
             self._draw()
@@ -37,11 +42,13 @@ class StatusLine(Static):
         self._draw()
 
     def _draw(self) -> None:
-        model, strategy, context, speed, answering = self._parts
+        model, strategy, context, speed, answering, hint = self._parts
         width = self.content_region.width
         right = f"{rate(speed)} tok/s" if speed or answering else "f1 help"
         if answering > 1:
             right = f"{answering} answering · {right}"
+        if hint:
+            right = f"{hint} · {right}"
         left = [model, strategy]
         if context is not None:
             left.append(f"context {context[0]:,} / {context[1]:,}")

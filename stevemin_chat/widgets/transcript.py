@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from stevemin_chat.chat import Chat
 from stevemin_chat.entries import Entry
-from stevemin_chat.widgets.turns import ReplyView, UserView, view_of
+from stevemin_chat.widgets.turns import EntryView, ReplyView, view_of
 
 __all__ = ["Transcript"]
 
@@ -31,6 +31,7 @@ class Transcript(VerticalScroll, can_focus=True):
         self._chat: Chat | None = None
         self._first = 0  # index of the oldest mounted entry
         self._paging = False
+        self._revealing = False
 
     def compose(self) -> ComposeResult:
         # At least as high as the view: Textual scrolls an anchored view above its top otherwise.
@@ -66,9 +67,31 @@ class Transcript(VerticalScroll, can_focus=True):
         for view in gone:
             await view.remove()
         await self.query(".opening").remove()
+        above: Widget = self.query_one("#older")
         for entry in entries:
             if entry not in mounted:
-                await self._turns.mount(view_of(entry))
+                mounted[entry] = view_of(entry)
+                await self._turns.mount(mounted[entry], after=above)
+            above = mounted[entry]
+
+    async def reveal(self, message_id: str) -> bool:
+        """Scroll to a message, however old, and mark it; False when it is not in this chat's branch."""
+        entries = (self._chat.entries or []) if self._chat else []
+        place = next((at for at, entry in enumerate(entries) if entry.message_id == message_id), None)
+        if place is None:
+            return False
+        self._revealing = True
+        while place < self._first:
+            await self._mount_older()
+        view = next(view for view in self._views() if view.entry is entries[place])
+        view.add_class("-revealed")
+        self.release_anchor()
+        self.call_after_refresh(self._scroll_to_message, view)  # when what was mounted has its height
+        return True
+
+    def _scroll_to_message(self, view: Widget) -> None:
+        self.scroll_to_widget(view, top=True, animate=False, immediate=True)
+        self._revealing = False
 
     def follow(self) -> None:
         """Go to the end and stay there."""
@@ -77,7 +100,7 @@ class Transcript(VerticalScroll, can_focus=True):
     async def prune(self) -> None:
         """Take the oldest widgets away while someone follows a long chat."""
         views = self._views()
-        if len(views) > _MOST and self.at_end:
+        if len(views) > _MOST and self.at_end and not self._revealing:
             extra = views[:-_PAGE]
             self._first += len(extra)
             await self._turns.remove_children(extra)
@@ -97,21 +120,25 @@ class Transcript(VerticalScroll, can_focus=True):
     @work(exclusive=True, group="older")
     async def _load_older(self) -> None:
         """Mount the page above without moving what is being read."""
-        chat = self._chat
-        if chat is None or not chat.entries:
+        if self._chat is None or not self._chat.entries:
             return
+        height = self.virtual_size.height
+        await self._mount_older()
+        self.call_after_refresh(self._keep_place, height)
+
+    async def _mount_older(self) -> None:
+        """Mount the page above."""
+        entries = (self._chat.entries or []) if self._chat else []
         self._paging = True
         try:
             start = max(0, self._first - _PAGE)
-            older: list[Entry] = chat.entries[start : self._first]
-            height = self.virtual_size.height
+            older: list[Entry] = entries[start : self._first]
             with self.app.batch_update():
                 await self._turns.mount_all(
                     [view_of(entry) for entry in older], after=self.query_one("#older")
                 )
                 self._first = start
                 self._mark_older()
-            self.call_after_refresh(self._keep_place, height)
         finally:
             self._paging = False
 
@@ -120,8 +147,8 @@ class Transcript(VerticalScroll, can_focus=True):
         if grown > 0:
             self.scroll_to(y=self.scroll_y + grown, animate=False, immediate=True)
 
-    def _views(self) -> list[UserView | ReplyView]:
-        return [view for view in self._turns.children if isinstance(view, UserView | ReplyView)]
+    def _views(self) -> list[EntryView]:
+        return [view for view in self._turns.children if isinstance(view, EntryView)]
 
     def _mark_older(self) -> None:
         older = self.query_one("#older", Static)

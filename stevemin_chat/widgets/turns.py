@@ -13,7 +13,7 @@ from textual.widgets import Markdown, Static
 from stevemin_chat.entries import Entry
 from stevemin_chat.phrases import reply_note
 
-__all__ = ["ReplyView", "UserView", "view_of"]
+__all__ = ["EntryView", "ForgottenView", "ReplyView", "UserView", "view_of"]
 
 _PAUSE = 0.1  # seconds between two looks at a growing reply; each costs about 10 ms of layout
 
@@ -96,6 +96,19 @@ class ReplyView(Vertical):
         self.say(reply_note(self.entry))
 
 
-def view_of(entry: Entry) -> UserView | ReplyView:
+class ForgottenView(Static):
+    """Where something was said."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__("(forgotten)", markup=False, classes="forgotten")
+        self.entry = entry
+
+
+EntryView = UserView | ReplyView | ForgottenView
+
+
+def view_of(entry: Entry) -> EntryView:
     """The widget for an entry."""
+    if entry.forgotten:
+        return ForgottenView(entry)
     return UserView(entry) if entry.role == "user" else ReplyView(entry)

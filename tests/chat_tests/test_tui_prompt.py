@@ -94,7 +94,7 @@ async def test_completions_open_complete_and_close(tmp_path: Path) -> None:
         await pilot.press("down", "tab")
         assert screen.prompt.text == "/context"
         await pilot.press("space")
-        await until(pilot, lambda: [option.id for option in offered.options][:1] == ["/context sliding"])
+        await until(pilot, lambda: [option.id for option in offered.options][:1] == ["/context hierarchical"])
         await pilot.press("escape")
         assert not offered.display
         assert screen.prompt.text == "/context "
