@@ -18,8 +18,10 @@ from memory.errors import (
     StoreError,
     StoreUnavailable,
     SummaryCancelled,
+    TextRefused,
     UnknownStrategy,
 )
+from memory.index_status import IndexState, IndexStatus
 from memory.inventory import MemoryStats
 from memory.long_term import LongTermMemory
 from memory.ports import Embedder, Summarizer, TokenCounter
@@ -47,7 +49,6 @@ from memory.types import (
     Summary,
     Turn,
 )
-from memory.vectors import IndexState, IndexStatus
 
 __all__ = [
     "HEAD",
@@ -92,6 +93,7 @@ __all__ = [
     "Summarizer",
     "Summary",
     "SummaryCancelled",
+    "TextRefused",
     "TokenCounter",
     "Turn",
     "UnknownStrategy",

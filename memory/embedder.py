@@ -27,7 +27,8 @@ class WorkerEmbedder:
     """all-MiniLM-L6-v2 by sentence-transformers, in a worker process. May be used from any thread.
 
     Nothing runs before `start` or the first `embed`. A worker that dies or hangs is replaced, and what
-    it was asked is asked once more. After several failures `embed` fails at once for some minutes.
+    it was asked is asked once more, a text at a time. After several failures `embed` fails at once for
+    some minutes; then the next worker is started.
 
     Args:
         model: what to load; by default the installed package's.
@@ -99,6 +100,7 @@ class WorkerEmbedder:
 
         Raises:
             EmbedderUnavailable: the worker failed twice, keeps failing, takes too long or was closed.
+            TextRefused: it failed on one of the texts, and again on that text alone.
         """
         job = Job([storable(text[:_MAX_CHARACTERS]) for text in texts], self.dimension)
         if not job.texts:

@@ -11,6 +11,7 @@
     ├── InvalidFact          a fact without a visible character
     ├── SummaryCancelled     the making of a summary was broken off
     ├── EmbedderUnavailable  texts cannot be turned into vectors now
+    │   └── TextRefused      one of them ends the embedding model
     ├── IndexUnavailable     the vector index cannot be read or written
     └── ContextError         a prompt cannot be put together
         ├── CounterMissing   no model is loaded, so tokens cannot be counted
@@ -42,6 +43,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "SummaryCancelled",
+    "TextRefused",
     "UnknownStrategy",
 ]
 
@@ -127,6 +129,18 @@ class SummaryCancelled(StoreError):
 
 class EmbedderUnavailable(StoreError):
     """Texts cannot be turned into vectors now; search goes on by keywords."""
+
+
+class TextRefused(EmbedderUnavailable):
+    """One text of a list ended the embedding model twice; the others may be fine.
+
+    Attributes:
+        row: its place in the list.
+    """
+
+    def __init__(self, row: int, reason: str) -> None:
+        self.row = row
+        super().__init__(f"The embedding model failed twice on one text: {reason}.")
 
 
 class IndexUnavailable(StoreError):

@@ -9,8 +9,8 @@ from typing import Any
 
 from memory.database import Database
 from memory.facts import Facts
+from memory.index_status import IndexStatus
 from memory.summaries import Summaries
-from memory.vectors import IndexStatus
 
 __all__ = ["Inventory", "MemoryStats"]
 

@@ -65,7 +65,7 @@ def open_parts(path: Path, embedder: Embedder | None, chroma_url: str | None) ->
     transcript = Transcript(database, sessions)
     summaries, facts, passages = Summaries(database), Facts(database), Passages(database)
     settings, scopes = Settings(database), Scopes(database)
-    vectors = PassageVectors(database, passages, embedder=embedder, open_index=open_vectors)
+    vectors = PassageVectors(database, passages, embedder=embedder, folder=folder, open_index=open_vectors)
     return Parts(
         database=database,
         sessions=sessions,

@@ -51,7 +51,12 @@ class Embedder(Protocol):
         ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """One row of length 1 per text: (len(texts), dimension). Raises `EmbedderUnavailable`."""
+        """One row of length 1 per text: (len(texts), dimension).
+
+        Raises:
+            EmbedderUnavailable: not now.
+            TextRefused: not with this one text among them.
+        """
         ...
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from memory.contexts import ContextBuilder, as_recall
 from memory.counting import CachedCounter
+from memory.index_status import IndexStatus
 from memory.long_term import LongTermMemory
 from memory.migrations import migrate
 from memory.parts import open_parts
@@ -30,7 +31,6 @@ from memory.types import (
     SessionRecord,
     Summary,
 )
-from memory.vectors import IndexStatus
 
 __all__ = ["Memory"]
 

@@ -1,51 +1,29 @@
-"""Keeps the vector index in step with the passages, from a thread of its own."""
+"""The search by meaning: keeps the vector index filled from a thread of its own, and asks it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import suppress
+from pathlib import Path
 from threading import Event, Lock, Thread
 
 from memory.database import Database
 from memory.errors import EmbedderUnavailable, IndexUnavailable, StoreError
+from memory.filling import Filling
+from memory.held_index import HeldIndex
+from memory.index_status import IndexState, IndexStatus
 from memory.passages import Passages
+from memory.patience import Patience
 from memory.ports import Embedder, VectorIndex
-from memory.types import Passage
 
-__all__ = ["IndexState", "IndexStatus", "PassageVectors"]
+__all__ = ["PassageVectors"]
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 64  # passages embedded and entered at a time: what a search may have to wait for
-_BACKFILL = 200  # older messages split into passages at a time
-_RETRY_S = 30.0  # after the embedder or the index failed
-
-
-class IndexState(StrEnum):
-    """What a search by meaning can do now."""
-
-    OFF = "off"  # nothing embeds here
-    STARTING = "starting"
-    INDEXING = "indexing"  # serves what it has
-    READY = "ready"
-    UNAVAILABLE = "unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStatus:
-    """How far the index is.
-
-    Args:
-        embedded, passages: how many passages have a vector, of how many.
-        reason: a sentence, when it is unavailable.
-    """
-
-    state: IndexState
-    embedded: int = 0
-    passages: int = 0
-    reason: str | None = None
+_LOOK_S = 30.0  # another process may have noted vectors that must go, or what failed may work again
+_PATIENCE_S = 0.5  # a search does not wait longer for its meanings: keywords have to do
+_SEARCHES = 4  # at once
 
 
 class PassageVectors:
@@ -57,7 +35,8 @@ class PassageVectors:
 
     Args:
         embedder: None switches the search by meaning off.
-        open_index: opens the index of the embedder; runs on the thread.
+        folder: of the index; need not be there.
+        open_index: opens the index of the embedder.
     """
 
     def __init__(
@@ -66,34 +45,33 @@ class PassageVectors:
         passages: Passages,
         *,
         embedder: Embedder | None,
+        folder: Path,
         open_index: Callable[[Embedder], VectorIndex],
     ) -> None:
         self._database = database
         self._passages = passages
         self._embedder = embedder
-        self._open_index = open_index
-        self._index: VectorIndex | None = None
-        self._lock = Lock()  # adding and removing; a search does not wait for either
-        self._trusted = False  # what the index has is what the store says
-        self._backfilled: int | None = 0  # messages up to this number have passages; None: all have
+        self._index = HeldIndex(folder, lambda: open_index(self._required_embedder()))
+        self._filling = Filling(database, passages, embedder, self._index, lambda: self._stopping)
+        self._patience = Patience(_PATIENCE_S, _SEARCHES)
         self._news = Event()
+        self._starting = Lock()
         self._stopping = False
         self._thread: Thread | None = None
-        self._status = IndexStatus(IndexState.OFF)
 
     @property
     def status(self) -> IndexStatus:
         """How far it is; never blocks."""
-        return self._status
+        return self._filling.status
 
     def start(self) -> None:
         """Split what has no passages yet, then open the index and fill it; all in the background, once."""
-        if self._thread is not None:
-            return
-        if self._embedder is not None:
-            self._status = IndexStatus(IndexState.STARTING)
-        self._thread = Thread(target=self._run, name="memory-vectors", daemon=True)
-        self._thread.start()
+        with self._starting:
+            if self._thread is None and not self._stopping:
+                if self._embedder is not None:
+                    self._filling.status = IndexStatus(IndexState.STARTING)
+                self._thread = Thread(target=self._run, name="memory-vectors", daemon=True)
+                self._thread.start()
 
     def wake(self) -> None:
         """There are new passages."""
@@ -101,17 +79,21 @@ class PassageVectors:
 
     def search(self, text: str, count: int) -> list[tuple[int, float]] | None:
         """Passage ids and cosine similarities, the most similar first; None: not now."""
-        embedder, index = self._embedder, self._index
+        embedder, index = self._embedder, self._index.current
         if embedder is None or index is None or not embedder.ready:
             return None
         try:
-            return index.search(embedder.embed([text])[0], count)
+            return self._patience.wait_for(lambda: index.search(embedder.embed([text])[0], count))
+        except TimeoutError:
+            _log.warning("Search by meaning takes too long; searching by keywords only.")
         except (EmbedderUnavailable, IndexUnavailable) as error:
             _log.warning("Search by meaning failed: %s", error)
-            return None
+        return None
 
     def remove(self, ids: Sequence[int]) -> bool:
-        """Take vectors out of every file; what cannot be done now is done when the index is next opened.
+        """Take vectors out of every file, also if nothing has opened the index yet.
+
+        What cannot be done now is noted: whichever process has the index does it within a minute.
 
         Returns:
             Whether it is done.
@@ -119,107 +101,41 @@ class PassageVectors:
         if not ids:
             return True
         self._database.call(self._passages.note_removed, ids)
+        if not self._index.exists:
+            return True
         self._news.set()
-        if (index := self._index) is None:
+        if self._embedder is None:
             return False
         try:
-            with self._lock:
-                index.remove(ids)
-            self._database.call(self._passages.forget_removed, ids)
+            with self._index.writing(keep=self._thread is not None) as index:
+                self._filling.take_out(index)
         except IndexUnavailable as error:
-            self._trusted = False
+            self._index.in_step = False
             _log.warning("Vectors could not be removed: %s", error)
             return False
         return True
 
     def close(self) -> None:
         """End the thread, then close index and embedder. Calling it twice is fine."""
-        self._stopping = True
+        with self._starting:
+            self._stopping = True
         self._news.set()
         if self._embedder is not None:
             self._embedder.close()  # first: the thread may be waiting for it to load its model
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        index, self._index = self._index, None
-        if index is not None:
-            with self._lock:
-                index.close()
-
-    # The rest runs on the thread.
+        self._index.close()
+        self._patience.close()
 
     def _run(self) -> None:
         while not self._stopping:
             self._news.clear()
-            patience = None
-            try:
-                self._keep_up()
-            except StoreError as error:
-                patience = _RETRY_S
-                if not self._stopping:
-                    self._give_up(error)
+            with suppress(StoreError):  # the status says so; a while later it is tried again
+                self._filling.keep_up()
             if not self._stopping:  # looked at after `clear`: `close` sets it before it wakes us
-                self._news.wait(patience)
+                self._news.wait(_LOOK_S)
 
-    def _give_up(self, error: StoreError) -> None:
-        self._trusted = False
-        _log.warning("Search by meaning is off: %s", error)
-        self._status = IndexStatus(IndexState.UNAVAILABLE, reason=str(error))
-
-    def _keep_up(self) -> None:
-        while not self._stopping and self._backfilled is not None:
-            self._backfilled = self._database.call(self._passages.add_missing, self._backfilled, _BACKFILL)
-        if self._embedder is not None and not self._stopping:
-            self._fill()
-
-    def _fill(self) -> None:
-        self._open()
-        while not self._stopping and (batch := self._next_batch()):
-            self._enter(batch)
-        self._report(IndexState.READY)
-
-    def _open(self) -> None:
+    def _required_embedder(self) -> Embedder:
         assert self._embedder is not None
-        self._embedder.start()
-        index = self._index = self._index or self._open_index(self._embedder)
-        if not self._trusted:
-            self._take_stock(index)
-            self._trusted = True
-        if gone := self._database.call(self._passages.removed):
-            with self._lock:
-                self._index.remove(gone)
-            self._database.call(self._passages.forget_removed, gone)
-
-    def _take_stock(self, index: VectorIndex) -> None:
-        """Believe the index about what it has: it may have been lost, or written without us."""
-        assert self._embedder is not None
-        there = index.ids()
-        self._database.call(self._passages.disown, self._embedder.name)
-        known = set(self._database.call(self._passages.embedded, self._embedder.name))
-        self._database.call(self._passages.note_embedded, sorted(known - there), None)
-        if strangers := there - known:
-            index.remove(sorted(strangers))
-
-    def _next_batch(self) -> list[Passage]:
-        assert self._embedder is not None
-        self._report(IndexState.INDEXING)
-        return self._database.call(self._passages.to_embed, _BATCH)
-
-    def _enter(self, batch: Sequence[Passage]) -> None:
-        assert self._embedder is not None
-        assert self._index is not None
-        # Words alone: with date and speaker recall was worse, and both have signals of their own.
-        vectors = self._embedder.embed([passage.text for passage in batch])
-        ids = [passage.id for passage in batch]
-        with self._lock:
-            self._index.add(ids, vectors)
-            # What was forgotten while it was being embedded must not come back.
-            there = self._database.call(self._passages.get, ids)
-            if gone := [number for number in ids if number not in there]:
-                self._index.remove(gone)
-        self._database.call(self._passages.note_embedded, ids, self._embedder.name)
-
-    def _report(self, state: IndexState) -> None:
-        assert self._embedder is not None
-        everything, embedded = self._database.call(self._passages.counts)
-        self._status = IndexStatus(state, embedded, everything)
+        return self._embedder

@@ -23,7 +23,8 @@ class Job:
     """One call for vectors: its texts, and the rows that have come so far.
 
     Attributes:
-        failures: how often a worker failed on it since its last row came.
+        failures: how often no worker could be started since its last row came.
+        suspects: rows that a worker failed on. They go alone, so that it shows which one it is.
         abandoned: nobody waits for it any more.
         result: (texts, dimension), or the error.
     """
@@ -31,6 +32,7 @@ class Job:
     def __init__(self, texts: Sequence[str], dimension: int) -> None:
         self.texts = texts
         self.failures = 0
+        self.suspects: set[int] = set()
         self.abandoned = False
         self.result: Future[Vectors] = Future()
         self._vectors = np.empty((len(texts), dimension), np.float32)
@@ -71,6 +73,12 @@ class Batch:
         """The jobs that have a text in it."""
         return {job for job, _ in self.pieces}
 
+    @property
+    def culprit(self) -> tuple[Job, int] | None:
+        """The text that a worker has failed on before, when this batch is that text alone."""
+        (job, row), *others = self.pieces
+        return (job, row) if not others and row in job.suspects else None
+
     def deliver(self, vectors: Vectors) -> None:
         """Give each job its rows."""
         for (job, row), vector in zip(self.pieces, vectors, strict=True):
@@ -102,7 +110,9 @@ class Lanes:
         return None
 
     def put_back(self, batch: Batch) -> None:
-        """Queue a batch again, before everything else of its lane."""
+        """Queue a batch that a worker failed on again, before everything else of its lane."""
+        for job, row in batch.pieces:
+            job.suspects.add(row)
         (self._urgent if batch.urgent else self._bulk).extendleft(reversed(batch.pieces))
 
     def jobs(self) -> set[Job]:
@@ -115,10 +125,13 @@ def _fill_batch(lane: deque[tuple[Job, int]]) -> list[tuple[Job, int]]:
     longest = 0
     while lane and len(pieces) < _BATCH_TEXTS:
         job, row = lane[0]
+        suspect = row in job.suspects
         if not job.over:
             longest = max(longest, len(job.texts[row]))
-            if pieces and longest * (len(pieces) + 1) > _BATCH_CHARACTERS:
+            if pieces and (suspect or longest * (len(pieces) + 1) > _BATCH_CHARACTERS):
                 break
             pieces.append((job, row))
         lane.popleft()
+        if pieces and suspect:
+            break
     return pieces

@@ -9,7 +9,7 @@ from threading import Condition, Thread
 from memory.embedding.jobs import Batch, Job, Lanes
 from memory.embedding.process import EmbeddingProcess, WorkerFailed
 from memory.embedding.restarts import Restarts
-from memory.errors import EmbedderUnavailable
+from memory.errors import EmbedderUnavailable, TextRefused
 
 __all__ = ["EmbeddingThread"]
 
@@ -56,7 +56,7 @@ class EmbeddingThread:
         return self._process
 
     def start(self) -> None:
-        """Want a worker from now on: one that dies is replaced, until a pause begins. Free to repeat."""
+        """Want a worker from now on: one that dies is replaced, after a pause if need be. Free to repeat."""
         with self._work:
             self._want_worker()
 
@@ -141,6 +141,7 @@ class EmbeddingThread:
     def _recover(self, batch: Batch | None, failure: Exception) -> None:
         self._drop_process()
         with self._work:
+            culprit = batch.culprit if batch is not None else None
             if batch is not None:
                 self._lanes.put_back(batch)
             if self._closed:
@@ -150,12 +151,18 @@ class EmbeddingThread:
             self._reason = str(failure) or type(failure).__name__
             delay_s = self._restarts.record_failure()
             # What only waited in the queue is not to blame for what the worker died of.
-            self._count_failure(batch.jobs if batch is not None else self._lanes.jobs())
+            if culprit is not None:
+                self._refuse(*culprit)
+            elif batch is None:
+                self._count_failure(self._lanes.jobs())
             if pause_s := self._restarts.pause_left_s:
-                self._wanted = False
                 _fail(self._lanes.jobs(), self._pause_sentence(pause_s))
             else:
                 self._work.wait_for(lambda: self._closed, delay_s)
+
+    def _refuse(self, job: Job, row: int) -> None:
+        if not job.over:
+            job.result.set_exception(TextRefused(row, self._reason))
 
     def _count_failure(self, jobs: Collection[Job]) -> None:
         for job in jobs:

@@ -1,22 +1,20 @@
-"""Search of what was said: by keywords on real SQLite, and by meaning where a test brings the vectors."""
+"""Search of what was said, by keywords on real SQLite; by meaning: test_vectors.py."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_tests.letters import until
 
-from memory import IndexState, Memory
+from memory import Memory
 from memory.dates import asks_when, days_of, says_when
 from memory.keywords import Keyword
 from memory.passages import PASSAGE_WORDS, split_text
-from memory.ports import Vectors
 from memory.recall import rank
 from memory.types import Passage
 from memory.words import content_words
@@ -116,93 +114,6 @@ def test_small_talk_and_tasks_get_no_memories(memory: Memory) -> None:
     for prompt in ("Hi there!", "Thanks, that was great.", "Write a haiku about autumn rain."):
         assert found(memory, prompt, gated=True) == []
     assert found(memory, "What did I plant on the balcony?", gated=True)
-
-
-class Letters:
-    """An embedder and an index of it: texts that share letters are alike."""
-
-    name, dimension, ready = "letters", 26, True
-
-    def __init__(self) -> None:
-        self.vectors: dict[int, Vectors] = {}
-
-    def start(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def embed(self, texts: list[str]) -> Vectors:
-        counts = np.array([[text.count(chr(97 + i)) for i in range(26)] for text in texts], np.float32)
-        unit: Vectors = counts / np.linalg.norm(counts, axis=1, keepdims=True).clip(1e-9)
-        return unit
-
-    def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
-        alike = sorted(((float(v @ vector), n) for n, v in self.vectors.items()), reverse=True)
-        return [(number, score) for score, number in alike[:count]]
-
-    def add(self, ids: list[int], vectors: Vectors) -> None:
-        self.vectors |= dict(zip(ids, vectors, strict=True))
-
-    def remove(self, ids: list[int]) -> None:
-        for number in ids:
-            self.vectors.pop(number, None)
-
-    def ids(self) -> set[int]:
-        return set(self.vectors)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come to that")
-
-
-@pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> Letters:
-    letters = Letters()
-    monkeypatch.setattr("memory.index.open_index", lambda folder, **about: letters)
-    return letters
-
-
-def test_passages_get_their_vectors_in_the_background(tmp_path: Path, letters: Letters) -> None:
-    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
-        tell(memory, "zzz zz", "qqq")
-        memory.start_indexing()
-        until(lambda: len(letters.vectors) == 2)
-        tell(memory, "www")
-        until(lambda: len(letters.vectors) == 3)
-        assert memory.search("zzzz")[0].text == "zzz zz"  # no word in common
-        session = memory.sessions()[-1]
-        memory.delete_session(session.id)
-        assert len(letters.vectors) == 1
-
-
-def test_an_index_that_lost_vectors_is_filled_and_strangers_leave_it(
-    tmp_path: Path, letters: Letters
-) -> None:
-    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
-        tell(memory, "aaa", "bbb")
-        memory.start_indexing()
-        until(lambda: memory.index_status().state is IndexState.READY)
-    lost = letters.vectors.pop(1)
-    letters.vectors[77] = lost
-    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
-        memory.start_indexing()
-        until(lambda: set(letters.vectors) == {1, 2})
-
-
-def test_what_could_not_be_taken_out_is_taken_out_later(tmp_path: Path, letters: Letters) -> None:
-    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
-        tell(memory, "aaa")
-        memory.start_indexing()
-        until(lambda: memory.index_status().state is IndexState.READY)
-    with Memory(tmp_path / "chats.db") as memory:  # the index is somebody else's
-        memory.delete_session(memory.sessions()[0].id)
-        assert letters.vectors
-    with Memory(tmp_path / "chats.db", embedder=letters) as memory:  # type: ignore[arg-type]
-        memory.start_indexing()
-        until(lambda: not letters.vectors)
 
 
 @given(st.text(alphabet=" \n.ab", max_size=3000))
