@@ -9,7 +9,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineClosed
-from memory import STRATEGIES, CounterMissing, SessionRecord
+from memory import STRATEGIES, CounterMissing, SessionNotFound, SessionRecord
 from stevemin_chat.errors import NoModelLoaded
 from stevemin_chat.wiring import Overrides, Runtime
 
@@ -148,7 +148,7 @@ class Consolidating:
                 budget=budget,
                 cancelled=given_up.is_set,
             )
-        except CounterMissing:  # the model is being changed
+        except (CounterMissing, SessionNotFound):  # the model is being changed; the chat was deleted
             return False
         finally:
             given_up.set()  # also when this task was cancelled

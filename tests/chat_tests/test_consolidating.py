@@ -14,7 +14,7 @@ import pytest
 from chat_tests.session_kit import until
 
 from engine import EngineStats
-from memory import Budget, SessionRecord
+from memory import Budget, SessionNotFound, SessionRecord
 from stevemin_chat.consolidating import Consolidating
 from stevemin_chat.errors import NoModelLoaded
 from stevemin_chat.session import SessionSettings
@@ -186,6 +186,15 @@ async def test_what_a_change_of_model_ended_is_tried_again(place: Place) -> None
     place.consolidating.start()
     await until(lambda: "c" in place.memory.asked)
     assert place.memory.asked == ["a", "a", "b", "c"]
+
+
+async def test_a_chat_that_is_deleted_meanwhile_is_no_error(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.memory.error = SessionNotFound("a")
+    place.consolidating.start()
+    await until(lambda: "c" in place.memory.asked)
+    assert caplog.text == ""
 
 
 async def test_an_error_is_logged_without_its_words_and_met_only_once(

@@ -13,6 +13,7 @@ from chat_tests.tui_kit import FakeStream, engine_of, make_runtime, running, unt
 
 from engine import Priority
 from memory import Memory, SessionRecord
+from memory.strategies.quoting import quoted
 from stevemin_chat.app import SteveminApp
 from stevemin_chat.config import Config, EngineSection, MemorySection, SamplingSection
 from stevemin_chat.consolidating import Consolidating
@@ -20,7 +21,7 @@ from stevemin_chat.paths import Paths
 from stevemin_chat.screens.chat import ChatScreen
 from stevemin_chat.wiring import Runtime
 
-PATIENCE = 120.0  # seconds; a busy machine is no failure
+PATIENCE = 60.0  # seconds; a busy machine is no failure
 
 TALK = (
     ("I want to sail from Kiel to Gotland in June with my sister Anna.", "That is about 250 sea miles."),
@@ -120,38 +121,38 @@ async def test_the_settings_can_turn_it_off(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("starter_model")
 async def test_the_starter_model_sums_up_what_will_leave_the_prompt() -> None:
     config = Config(
-        engine=EngineSection(context_tokens=1024, batch_tokens=256, max_sessions=2),
+        engine=EngineSection(context_tokens=768, batch_tokens=256, max_sessions=2),
         sampling=SamplingSection(temperature=0.0, max_tokens=4),
     )
     runtime = await Runtime.open(Paths.resolve(), config)
     try:
         await runtime.load_model(config.model)
-        record = await asyncio.to_thread(long_chat, runtime.memory, 3)
+        record = await asyncio.to_thread(long_chat, runtime.memory, 2)
         chats: Any = SimpleNamespace(all=[], visible=SimpleNamespace(record=record), busy=[])
         consolidating = Consolidating(runtime, chats)
         consolidating.pause_s = 0.01
         consolidating.start()
-        (summary,) = await _summaries(runtime)
+        made = await _summaries(runtime)
         await consolidating.stop()
 
         chat = runtime.chat_session(record)
-        await read(chat.send("Write down what we still have to buy." + SENTENCE * 20))
+        await read(chat.send("Write down what we still have to buy." + SENTENCE * 15))
         report = chat.last_context
         assert report is not None
-        assert report.summaries == (summary["id"],)
-        assert {"Anna", "Gotland"} & set(chat.last_prompt[0].content.replace(".", " ").split())
         assert report.strategy == "hierarchical"
+        assert report.summaries
+        for summary_id in report.summaries:
+            assert quoted(made[summary_id]) in chat.last_prompt[0].content
     finally:
         await runtime.close()
 
 
-async def _summaries(runtime: Runtime) -> list[dict[str, Any]]:
-    """Those that are there as soon as there are any."""
+async def _summaries(runtime: Runtime) -> dict[int, str]:
+    """The texts of all summaries, as soon as there are any."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while True:
         document = await asyncio.to_thread(runtime.memory.long_term.export)
-        summaries: list[dict[str, Any]] = document["summaries"]
-        if summaries:
-            return summaries
+        if document["summaries"]:
+            return {summary["id"]: summary["text"] for summary in document["summaries"]}
         assert asyncio.get_running_loop().time() < end, "no summary was made"
         await asyncio.sleep(0.05)
