@@ -12,7 +12,7 @@ import typer
 from engine.models import ModelSpec
 from stevemin_chat.commands import COMMANDS
 from stevemin_chat.commands_root import build
-from stevemin_chat.config import Config, EngineSection, SamplingSection, load_config
+from stevemin_chat.config import Config, EngineSection, MemorySection, SamplingSection, load_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,9 +61,10 @@ def test_every_subcommand_and_option_of_ask_is_described() -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *(name for name in Config.model_fields if name not in ("engine", "sampling")),
+        *(name for name in Config.model_fields if name not in ("engine", "sampling", "memory")),
         *EngineSection.model_fields,
         *SamplingSection.model_fields,
+        *MemorySection.model_fields,
         *(name for name in ModelSpec.model_fields if name != "name"),
     ],
 )
@@ -71,13 +72,17 @@ def test_every_setting_is_described(key: str) -> None:
     assert f"`{key}`" in SETTINGS
 
 
-@pytest.mark.parametrize("section", [EngineSection, SamplingSection])
-def test_defaults_are_told_as_they_are(section: type[EngineSection] | type[SamplingSection]) -> None:
+@pytest.mark.parametrize("section", [EngineSection, SamplingSection, MemorySection])
+def test_defaults_are_told_as_they_are(
+    section: type[EngineSection] | type[SamplingSection] | type[MemorySection],
+) -> None:
     for name, field in section.model_fields.items():
         (told,) = re.findall(rf"^\| `{name}` \| ([^|]+) \|", SETTINGS, re.MULTILINE)
         value = field.default
         expected = (
-            f'`"{value}"`' if isinstance(value, str) else {None: "none", (): "`[]`"}.get(value, str(value))
+            f'`"{value}"`'
+            if isinstance(value, str)
+            else {None: "none", (): "`[]`"}.get(value, str(value).lower())
         )
         assert told == expected, name
 
