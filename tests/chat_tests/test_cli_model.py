@@ -21,6 +21,7 @@ from chat_tests.cli_kit import Cli, Ran, command, environment, run_process
 from memory import Memory
 from stevemin_chat.instance import SingleInstance
 from stevemin_chat.paths import Paths
+from stevemin_chat.project import project_folder
 
 PATIENCE_S = 60
 
@@ -141,6 +142,8 @@ def test_a_session_grows_with_each_question(cli: Cli) -> None:
     contents = [(message.role, message.content) for message in _messages("fruits")]
     assert [role for role, _ in contents] == ["user", "assistant"] * 2
     assert [contents[0][1], contents[2][1]] == ["Name a fruit.", "Another."]
+    with Memory(Paths.resolve().database) as memory:
+        assert memory.session("fruits").project == project_folder()
     shown = cli("sessions", "show", "fruits").out
     assert "## System\n\nBe brief." in shown
     assert first["text"].strip() in shown

@@ -12,6 +12,7 @@ from textual.widgets import Input, Markdown, OptionList
 
 from memory import DiskFull, SessionRecord
 from stevemin_chat.chat import ChatState
+from stevemin_chat.config import MemorySection
 from stevemin_chat.screens.chat import ChatScreen
 
 
@@ -75,6 +76,18 @@ async def test_the_engine_is_told_which_chat_is_on_the_screen(tmp_path: Path) ->
         await until(pilot, lambda: engine.focused[-1] == first)
         await screen.chats.delete(screen.chats.all[1])
         assert engine.focused[-1] is None
+
+
+async def test_a_chat_belongs_to_the_project_that_it_was_begun_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "boat"
+    (project / ".git").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    async with running(make_runtime(tmp_path, memory=MemorySection(scope="project"))) as (pilot, screen):
+        await ask(pilot, screen, "Hello")
+        (record,) = screen.runtime.memory.sessions()
+        assert (record.project, record.scope) == (str(project), "project")
 
 
 async def test_a_chat_that_was_left_does_not_take_the_focus(tmp_path: Path) -> None:
