@@ -40,7 +40,9 @@ def signals_of(hits: Hits) -> dict[int, dict[str, float]]:
 def shortlist(
     hits: Hits, signals: Mapping[int, Mapping[str, float]], weights: Mapping[str, float], count: int
 ) -> list[int]:
-    """The passages worth reading: those that score best by these signals alone."""
+    """The passages worth reading: those that score best by these signals alone, or all if they are few."""
+    if len(hits.previous) <= count:
+        return list(hits.previous)
 
     def score(number: int) -> tuple[float, int]:
         return sum(weights[name] * value for name, value in signals.get(number, {}).items()), number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import log1p
@@ -66,8 +66,18 @@ def rank(
         passages: by id.
         nearby: the signals of the search's hits by passage id, see `memory.nearby`.
     """
-    signals = _Signals(question, keywords, passages, nearby, today)
-    ranked = [signals.rank(passage) for passage in passages.values()]
+    signals = [dict(nearby.get(number, {})) for number in passages]
+    of_text = _Signals(question, keywords, passages, nearby, today)
+    # A signal at a time for all passages takes a third less time than a passage at a time.
+    for columns in (of_text.of_words(), of_text.of_surroundings()):
+        for name, values in columns.items():
+            for mine, value in zip(signals, values, strict=True):
+                if value:
+                    mine[name] = value
+    ranked = [
+        Ranked(passage, sum([WEIGHTS[name] * value for name, value in mine.items()]), mine)
+        for passage, mine in zip(passages.values(), signals, strict=True)
+    ]
     return sorted(ranked, key=lambda item: (-item.score, -item.passage.id))
 
 
@@ -78,7 +88,7 @@ def contributions(signals: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 class _Signals:
-    """The signals of one question."""
+    """The signals of one question that take the text: each a list in the order of the passages."""
 
     def __init__(
         self,
@@ -88,91 +98,85 @@ class _Signals:
         nearby: Mapping[int, Mapping[str, float]],
         today: date,
     ) -> None:
+        self._question = question
+        self._keywords = keywords
         self._passages = passages
         self._nearby = nearby
-        self._next = {p.previous: p.id for p in passages.values() if p.previous is not None}
-        self._coverage = _Coverage(keywords, passages)
-        self._session_meaning = self._best_of_sessions()
-        self._days = [(first.isoformat(), last.isoformat()) for first, last in days_of(question, today)]
-        self._when = asks_when(question)
-        self._speakers = {number: _speaker(passage) for number, passage in passages.items()}
-        self._named = self._named_in(question)
+        self._today = today
+        self._all = list(passages.values())
+        self._asking = {item.id for item in self._all if item.text.rstrip().endswith("?")}
 
-    def rank(self, passage: Passage) -> Ranked:
-        signals = {**self._nearby.get(passage.id, {})}
-        for name, value in (self._of_text(passage) | self._of_surroundings(passage)).items():
-            if value:
-                signals[name] = value
-        return Ranked(passage, sum([WEIGHTS[name] * value for name, value in signals.items()]), signals)
-
-    def _of_text(self, passage: Passage) -> dict[str, float]:
+    def of_words(self) -> dict[str, list[float]]:
         """Who said it, when, and whether it is something that answers."""
-        day = passage.at[:10]
+        days = [(first.isoformat(), last.isoformat()) for first, last in days_of(self._question, self._today)]
+        when = asks_when(self._question)
+        speakers = [_speaker(item) for item in self._all]
+        named = _named_in(self._question, speakers)
         return {
-            "speaker": float(self._speakers[passage.id] == self._named),
-            "date": float(any(first <= day <= last for first, last in self._days)),
-            "length": log1p(len(passage.text.split())),
-            "question": float(_asks(passage)),
-            "time": float(self._when and says_when(passage.text)),
+            "speaker": [speaker == named for speaker in speakers],
+            "date": [any(first <= item.at[:10] <= last for first, last in days) for item in self._all],
+            "length": [log1p(len(item.text.split())) for item in self._all],
+            "question": [item.id in self._asking for item in self._all],
+            "time": [when and says_when(item.text) for item in self._all],
         }
 
-    def _of_surroundings(self, passage: Passage) -> dict[str, float]:
+    def of_surroundings(self) -> dict[str, list[float]]:
         """What the passages around it and its session have to do with the question."""
-        before = self._passages.get(passage.previous or 0)
-        around = (passage.id, passage.previous or 0, self._next.get(passage.id, 0))
+        coverage = _Coverage(self._keywords, self._all)
+        meaning: dict[str, float] = defaultdict(float)
+        for item in self._all:
+            own = self._nearby.get(item.id, {}).get("meaning", 0.0)
+            meaning[item.session_id] = max(meaning[item.session_id], own)
         return {
-            "coverage around": self._coverage.around(around),
-            "session coverage": self._coverage.of_session(passage.session_id),
-            "session meaning": self._session_meaning[passage.session_id],
-            "answer": float(before is not None and _asks(before)),
-            "first": float(passage.previous is None),
+            "coverage around": [coverage.around(item) for item in self._all],
+            "session coverage": [coverage.of_session(item.session_id) for item in self._all],
+            "session meaning": [meaning[item.session_id] for item in self._all],
+            "answer": [item.previous in self._asking for item in self._all],
+            "first": [item.previous is None for item in self._all],
         }
-
-    def _best_of_sessions(self) -> Mapping[str, float]:
-        best: dict[str, float] = defaultdict(float)
-        for passage in self._passages.values():
-            meaning = self._nearby.get(passage.id, {}).get("meaning", 0.0)
-            best[passage.session_id] = max(best[passage.session_id], meaning)
-        return best
-
-    def _named_in(self, question: str) -> str | None:
-        """The one speaker a question is about: by name, else "I" is the person and "you" the model."""
-        speakers = set(self._speakers.values()) - {"user", "assistant"}
-        named = [name for name in speakers if re.search(rf"\b{re.escape(name)}\b", question)]
-        if not named:
-            named = [role for role, pronoun in _PRONOUNS.items() if pronoun.search(question)]
-        return named[0] if len(named) == 1 else None
 
 
 class _Coverage:
     """How much of a question, by the weight of its words, some passages have between them."""
 
-    def __init__(self, keywords: Sequence[Keyword], passages: Mapping[int, Passage]) -> None:
-        self._weights = {keyword.stem: keyword.weight for keyword in keywords}
-        self._all = sum(self._weights.values()) or 1.0
-        self._sessions: dict[str, set[str]] = defaultdict(set)
-        self._stems: dict[int, set[str]] = {}
-        finder = StemFinder(self._weights)
-        for number, passage in passages.items():
-            self._stems[number] = found = finder.stems_in(passage.text)
-            self._sessions[passage.session_id] |= found
+    def __init__(self, keywords: Sequence[Keyword], passages: Sequence[Passage]) -> None:
+        self._weights = [keyword.weight for keyword in keywords]
+        self._all = sum(self._weights) or 1.0
+        self._next = {item.previous: item.id for item in passages}
+        finder = StemFinder([keyword.stem for keyword in keywords])
+        # Sets of words as bits: most passages have one of a few sets.
+        self._words = {item.id: finder.places_in(item.text) for item in passages}
+        self._shares: dict[int, float] = {}
+        self._sessions: dict[str, int] = defaultdict(int)
+        for item in passages:
+            self._sessions[item.session_id] |= self._words[item.id]
 
-    def around(self, numbers: Sequence[int]) -> float:
-        """Of passages; ids that are not there count for nothing."""
-        return self._share(set().union(*(self._stems.get(number, ()) for number in numbers)))
+    def around(self, passage: Passage) -> float:
+        """Of a passage and the two next to it, as far as they are there."""
+        words, before, after = self._words, passage.previous or 0, self._next.get(passage.id, 0)
+        return self._share(words[passage.id] | words.get(before, 0) | words.get(after, 0))
 
     def of_session(self, session_id: str) -> float:
+        """Of all passages of a session."""
         return self._share(self._sessions[session_id])
 
-    def _share(self, stems: set[str]) -> float:
-        return sum([self._weights[stem] for stem in stems]) / self._all
+    def _share(self, words: int) -> float:
+        if words not in self._shares:
+            having = [weight for place, weight in enumerate(self._weights) if words >> place & 1]
+            self._shares[words] = sum(having) / self._all
+        return self._shares[words]
+
+
+def _named_in(question: str, speakers: Iterable[str]) -> str | None:
+    """The one speaker a question is about: by name, else "I" is the person and "you" the model."""
+    names = set(speakers) - {"user", "assistant"}
+    named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", question)]
+    if not named:
+        named = [role for role, pronoun in _PRONOUNS.items() if pronoun.search(question)]
+    return named[0] if len(named) == 1 else None
 
 
 def _speaker(passage: Passage) -> str:
     """Who said it; imported chats of several people begin with a name and a colon."""
     named = _SPEAKER.match(passage.text)
     return named[1] if named else passage.role
-
-
-def _asks(passage: Passage) -> bool:
-    return passage.text.rstrip().endswith("?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 
 import snowballstemmer
@@ -40,14 +40,18 @@ def content_words(text: str) -> list[str]:
 class StemFinder:
     """Finds which stems a text has, much faster than by stemming it."""
 
-    def __init__(self, stems: Iterable[str]) -> None:
+    def __init__(self, stems: Sequence[str]) -> None:
         # A word that begins with the stem, as stems are made by cutting ends off; "y" may have become "i".
-        self._starts = [(stem[:-1] if stem.endswith("i") else stem, stem) for stem in stems]
+        starts = [stem[:-1] if stem.endswith("i") else stem for stem in stems]
+        self._starts = [(start, 1 << place) for place, start in enumerate(starts)]
 
-    def stems_in(self, text: str) -> set[str]:
-        """Those of the stems that a word of the text begins with."""
-        lower = _bare(text).lower()
-        return {stem for start, stem in self._starts if _begins_a_word(start, lower)}
+    def places_in(self, text: str) -> int:
+        """The stems that words of the text begin with: bit 0 stands for the first."""
+        lower, found = _bare(text).lower(), 0
+        for start, bit in self._starts:
+            if start in lower and _begins_a_word(start, lower):
+                found |= bit
+        return found
 
 
 def _begins_a_word(start: str, text: str) -> bool:

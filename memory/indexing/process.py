@@ -11,14 +11,13 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from memory.errors import IndexUnavailable
 from memory.indexing.protocol import FAILED, OK, IndexSpec
+from memory.indexing.watchdog import Watchdog
 
 __all__ = ["IndexProcess", "WorkerDied"]
 
@@ -76,6 +75,7 @@ class IndexProcess:
             )
         except OSError as exc:
             raise IndexUnavailable(f"The process of the vector index cannot be started: {exc}.") from exc
+        self._watchdog = Watchdog(self.kill)
         try:
             self._send(spec)
             self._receive(_LOADING_S)
@@ -106,6 +106,7 @@ class IndexProcess:
             self.kill()
             self._process.wait()
         self._process.stdout.close()
+        self._watchdog.close()
 
     def kill(self) -> None:
         """End it at once; from any thread."""
@@ -120,7 +121,7 @@ class IndexProcess:
     def _send(self, message: object) -> None:
         assert self._process.stdin is not None
         # A worker that reads nothing would block this for ever, too.
-        with _Watchdog(self._silence_s, self.kill):
+        with self._watchdog.expecting(self._silence_s):
             try:
                 pickle.dump(message, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
                 self._process.stdin.flush()
@@ -130,7 +131,7 @@ class IndexProcess:
     def _receive(self, silence_s: float | None = None) -> Any:
         assert self._process.stdout is not None
         while True:
-            with _Watchdog(silence_s or self._silence_s, self.kill):
+            with self._watchdog.expecting(silence_s or self._silence_s):
                 try:
                     kind, value = pickle.load(self._process.stdout)
                 except (EOFError, OSError, pickle.UnpicklingError):
@@ -139,20 +140,6 @@ class IndexProcess:
                 raise IndexUnavailable(value)
             if kind == OK:
                 return value
-
-
-class _Watchdog:
-    """Calls `bark` unless its block ends in time."""
-
-    def __init__(self, seconds: float, bark: Callable[[], None]) -> None:
-        self._timer = threading.Timer(seconds, bark)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
 
 
 def _environment() -> dict[str, str]:

@@ -57,6 +57,11 @@ def no_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.index, "_RETRY_S", 600.0)
 
 
+@pytest.fixture(autouse=True)
+def quick_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memory.indexing.watchdog._LOOK_S", 0.05)
+
+
 def worker(index: ChromaIndex) -> int:
     assert index._process is not None
     return index._process.pid

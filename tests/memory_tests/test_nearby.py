@@ -30,7 +30,8 @@ def test_the_shortlist_is_what_scores_best() -> None:
     signals = signals_of(hits)
     weights = {"words": 1.0, "words before": 0.4, "words two before": 0.8}
     assert shortlist(hits, signals, weights, 3) == [2, 4, 5]
-    assert shortlist(hits, signals, weights, 100) == [2, 4, 5, 6, 3, 1], "equal ones newest first"
+    assert shortlist(hits, signals, weights, 5) == [2, 4, 5, 6, 3], "equal ones newest first"
+    assert shortlist(hits, signals, weights, 6) == list(CHAT)
 
 
 scores = st.dictionaries(st.integers(1, 30), st.floats(-1, 20), max_size=30)
