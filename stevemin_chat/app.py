@@ -90,6 +90,10 @@ class SteveminApp(App[None]):
             self.consolidating.disturb()
         await super().on_event(event)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No palette over a dialog: its commands are the chat's."""
+        return action != "command_palette" or self.screen is self._chat_screen
+
     async def store(self) -> None:
         """Stop the answers and store them and what is typed."""
         await self._chat_screen.chats.close()

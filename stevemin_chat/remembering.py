@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from memory import IndexState
@@ -30,26 +30,15 @@ class StillAnswering(ChatAppError):
 class Remembering:
     """Lives on the event loop; the memory itself is asked on threads.
 
-    Args:
-        on_forgotten: called when something has been forgotten: summaries may have to be made again.
-
     Attributes:
         on: whether anything is remembered, as it was read last.
     """
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        chats: Chats,
-        listener: ChatsListener,
-        *,
-        on_forgotten: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, runtime: Runtime, chats: Chats, listener: ChatsListener) -> None:
         self.on = True
         self._runtime = runtime
         self._chats = chats
         self._listener = listener
-        self._on_forgotten = on_forgotten
         self._told = False
 
     @property
@@ -110,12 +99,17 @@ class Remembering:
         for chat in self._chats.all:
             self._empty(chat, set(forgotten.messages))
         await self._read_titles(set(forgotten.sessions))
-        self._on_forgotten()
         return forgotten
 
-    def hint(self) -> str:
-        """What long-term memory is doing, in a few words; empty while there is nothing to say."""
-        return index_hint(self.index) if self.on else "not remembering"
+    def hint(self, *, summarising: bool) -> str:
+        """What the memory is doing, in a few words; empty while there is nothing to say.
+
+        Args:
+            summarising: a summary is being made.
+        """
+        if not self.on:
+            return "not remembering"
+        return index_hint(self.index) or ("summarising" if summarising else "")
 
     def news(self) -> str | None:
         """Why the search goes by words only; said once."""

@@ -6,14 +6,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.content import Content
-from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Footer, Markdown, Static
 
@@ -27,8 +25,10 @@ from stevemin_chat.notices import describe
 from stevemin_chat.phrases import model_label, progress
 from stevemin_chat.remembering import Remembering
 from stevemin_chat.screens.answer_commands import AnswerCommands
+from stevemin_chat.screens.arranging import Arranging
 from stevemin_chat.screens.chat_commands import ChatCommands
 from stevemin_chat.screens.figures import Figures
+from stevemin_chat.screens.listening import Listening
 from stevemin_chat.screens.memory_commands import MemoryCommands
 from stevemin_chat.screens.model_commands import ModelCommands
 from stevemin_chat.screens.prompting import Prompting
@@ -45,18 +45,24 @@ from stevemin_chat.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from engine.devices import DeviceMonitor, DeviceReading
+    from stevemin_chat.app import SteveminApp
     from stevemin_chat.wiring import Runtime
 
 __all__ = ["ChatScreen"]
 
 _POLL = 0.5  # seconds
-_LIST_FROM = 96  # columns from which the list of chats is open by itself
-_PANEL_FROM = 132  # columns from which the panel is open by itself
-_ROOMY = 30  # rows from which the footer is shown
 
 
 class ChatScreen(
-    ChatCommands, AnswerCommands, ModelCommands, MemoryCommands, ScreenCommands, Prompting, Screen[None]
+    ChatCommands,
+    AnswerCommands,
+    ModelCommands,
+    MemoryCommands,
+    ScreenCommands,
+    Prompting,
+    Listening,
+    Arranging,
+    Screen[None],
 ):
     """List of chats, transcript and prompt, figures."""
 
@@ -79,8 +85,8 @@ class ChatScreen(
         self._model = model
         self._now = now
         self._reading: DeviceReading | None = None
-        self._folded: dict[str, bool] = {}
-        self._room = (False, False)
+        self.folded: dict[str, bool] = {}
+        self.room = (False, False)
         self._new_text = False
         self._noted = ""
         self.entered_early = False  # enter was pressed before the chats were read
@@ -136,43 +142,6 @@ class ChatScreen(
         if self.entered_early:
             self.prompt.post_message(Prompt.Sent(self.prompt.text))
 
-    # what the chats tell
-
-    def chats_changed(self) -> None:
-        with suppress(NoMatches):  # the screen is being taken down
-            self.query_one(SessionList).show(self.chats.all, self.chat)
-
-    def chat_changed(self, chat: Chat) -> None:
-        with suppress(NoMatches):
-            self.query_one(SessionList).refresh_lines(chat)
-            if chat is self.chat:
-                self.query_one("#title", Static).update(_title(chat))
-                self.query_one(QueueBar).show(chat.queue, self._when(chat))
-
-    def entries_changed(self, chat: Chat) -> None:
-        if chat is self.chat and self.is_running:
-            self._sync()
-
-    def _when(self, chat: Chat) -> str:
-        if not self.chats.ready:
-            return "sent when the model is ready"
-        return "sent next" if chat.busy else "enter sends it"
-
-    def text_returned(self, chat: Chat, text: str) -> None:
-        if chat is self.chat:
-            self.prompt.give_back(text)
-        else:
-            chat.draft = f"{text}\n{chat.draft}".strip()
-
-    def draft_forgotten(self, chat: Chat) -> None:
-        if chat is self.chat:
-            self.prompt.put("")
-
-    def chat_failed(self, chat: Chat, error: Exception) -> None:
-        failed = chat.entries[-1].status == "failed" if chat.entries else False
-        if chat is not self.chat or not failed:  # else the transcript says it
-            self.tell(error)
-
     def note(self, what: str) -> None:
         """Say in the status line what goes on for some seconds; empty when it is over."""
         self._noted = what
@@ -217,7 +186,8 @@ class ChatScreen(
         self.poll()
 
     @work(group="sync")
-    async def _sync(self) -> None:
+    async def sync(self) -> None:
+        """Show what came and went in the visible chat."""
         await self.transcript.sync()
         self._note_end()
 
@@ -288,7 +258,8 @@ class ChatScreen(
             titles = {chat.record.id: chat.title for chat in self.chats.all if chat.record}
             panel.show(now, self._reading, titles)
             self._read_devices()
-        hint = self._noted or self.remembering.hint()
+        summarising = cast("SteveminApp", self.app).consolidating.summarising is not None
+        hint = self._noted or self.remembering.hint(summarising=summarising)
         self.query_one(StatusLine).show(self._model_line(), self.strategy(), now.context, now.stats, hint)
         if (news := self.remembering.news()) is not None:
             self.say(news, "Search by words only")
@@ -322,37 +293,8 @@ class ChatScreen(
             with suppress(OSError):  # the store will tell about a disk that is full
                 await asyncio.to_thread(self._drafts.write, kept)
 
-    # the room there is
-
-    def on_resize(self, event: events.Resize) -> None:
-        self._arrange(event.size.width, event.size.height)
-
-    def fold(self, name: str) -> None:
-        """Show or hide the list of chats (`sessions`) or the panel (`metrics`)."""
-        shown = self.query_one(f"#{name}").display
-        self._folded[name] = shown
-        if not shown and self.size.width < _LIST_FROM:  # room for one of them only
-            self._folded["sessions" if name == "metrics" else "metrics"] = True
-        self._arrange(self.size.width, self.size.height)
-        self.poll()
-
-    def _arrange(self, width: int, height: int) -> None:
-        room = (width >= _LIST_FROM, width >= _PANEL_FROM)
-        if room != self._room:  # what was folded by hand in another width does not count in this one
-            self._room = room
-            self._folded.clear()
-        sessions, metrics = self.query_one("#sessions"), self.query_one("#metrics")
-        sessions.display = not self._folded.get("sessions", not room[0])
-        metrics.display = not self._folded.get("metrics", not room[1])
-        self.set_class(height >= _ROOMY, "-roomy")
-
     def _note_end(self) -> None:
         behind = not self.transcript.at_end
         live = self.transcript.live_view() is not None
         self._new_text = behind and (live or self._new_text)
         self.query_one("#jump").display = self._new_text
-
-
-def _title(chat: Chat) -> Content:
-    mark = " · off the record" if chat.off_record else ""
-    return Content.assemble(chat.title or "New chat", (mark, "$accent"))

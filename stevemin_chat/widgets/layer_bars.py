@@ -1,4 +1,4 @@
-"""The layers of a prompt, each with a bar of its share."""
+"""The layers of a prompt, each with a bar of its share in it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class LayerBars(Static):
 
 
 def _lines(report: ContextReport) -> Content:
-    budget = max(1, report.budget_tokens)
     lines = [
-        _line(layer.name, layer.tokens, layer.tokens / budget, layer_units(layer))
+        _line(layer.name, layer.tokens, layer.tokens / report.tokens, layer_units(layer))
         for layer in report.layers
         if layer.tokens > 0
     ]

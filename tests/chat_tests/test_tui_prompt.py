@@ -129,6 +129,8 @@ async def test_the_palette_and_the_help_come_from_the_table(tmp_path: Path) -> N
         await until(pilot, lambda: isinstance(screen.app.screen, HelpScreen))
         words = {str(widget.visual).split()[0] for widget in screen.app.screen.query(".what")}  # type: ignore[attr-defined]
         assert {f"/{command.name}" for command in COMMANDS} <= words
+        await pilot.press("ctrl+p")
+        assert isinstance(screen.app.screen, HelpScreen), "its commands are the chat's"
         await pilot.press("escape")
         palette = PaletteCommands(screen)
         assert [hit.text async for hit in palette.discover()] == [command.title for command in COMMANDS]

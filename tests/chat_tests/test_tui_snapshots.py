@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from chat_tests.memory_kit import CALM, DOG, TEA, remember
 from chat_tests.tui_kit import (
     NOW,
     FakeDevices,
@@ -24,9 +25,15 @@ from chat_tests.tui_kit import (
 )
 from textual.pilot import Pilot
 
+from memory import ContextReport, Dropped, Fact, LayerReport, Recall
 from stevemin_chat.app import SteveminApp
+from stevemin_chat.memory_lookup import Account
 from stevemin_chat.screens.chat import ChatScreen
+from stevemin_chat.screens.context import ContextScreen
+from stevemin_chat.screens.memory import MemoryScreen
+from stevemin_chat.widgets.memory_list import MemoryList
 from stevemin_chat.widgets.metrics_panel import MetricsPanel
+from stevemin_chat.widgets.recall_view import RecallView
 from stevemin_chat.widgets.session_list import SessionList
 
 SIZES = [(80, 24), (160, 50)]
@@ -88,6 +95,49 @@ async def half_a_command(pilot: Pilot[None], screen: ChatScreen) -> None:
     await pilot.pause()
 
 
+async def what_the_model_saw(pilot: Pilot[None], screen: ChatScreen) -> None:
+    screen.app.push_screen(
+        ContextScreen(
+            an_account(), title="Gardening", strategy="hierarchical", remembering=screen.remembering
+        )
+    )
+    await until(pilot, lambda: isinstance(screen.app.focused, RecallView))
+
+
+async def what_is_remembered(pilot: Pilot[None], screen: ChatScreen) -> None:
+    remember(screen.runtime.memory)
+    await pilot.press("f5")
+    await until(pilot, lambda: isinstance(screen.app.screen, MemoryScreen))
+    await until(pilot, lambda: screen.app.screen.query_one(MemoryList).option_count == 3)
+
+
+def an_account() -> Account:
+    """Of a prompt in which every layer has something."""
+    recalls = (
+        Recall("a", 8.4, 24, "pets", "user", "2026-03-02T09:12:00+00:00", DOG),
+        Recall("b", 7.1, 19, "pets", "assistant", "2026-03-02T09:13:00+00:00", CALM),
+    )
+    sizes = {"system": 14, "profile": 31, "summary": 120, "history": 760, "memories": 64, "question": 22}
+    layers = [LayerReport(name, tokens, 8) for name, tokens in sizes.items()]
+    report = ContextReport(
+        strategy="hierarchical",
+        budget_tokens=1536,
+        reply_tokens=512,
+        tokens=1043,
+        layers=(*layers, LayerReport("template", 32, 0)),
+        sent=(),
+        dropped=(
+            *[Dropped("c", "user", 40, "summarised")] * 8,
+            Dropped("d", "assistant", 95, "does not fit"),
+        ),
+        recalls=recalls,
+        notice="1 older message was left out (95 tokens): the prompt may take 1,536 tokens.",
+        dropped_recalls=(Dropped("e", "user", 31, "no room", 2.5),),
+    )
+    facts = (Fact(1, TEA, "preference", "f", True, False, "2026-04-11T18:40:00+00:00"),)
+    return Account(report, {"pets": "Pets at home"}, facts, ())
+
+
 def still(scene: Scene) -> Callable[[Pilot[None]], Awaitable[None]]:
     """Play a scene, then stop what moves by itself."""
 
@@ -116,7 +166,15 @@ def _report_folder(stevemin_home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TEXTUAL_SNAPSHOT_TEMPDIR", _REPORT)
 
 
-SCENES = [first_start, a_reply, several_chats, help_screen, half_a_command]
+SCENES = [
+    first_start,
+    a_reply,
+    several_chats,
+    help_screen,
+    half_a_command,
+    what_the_model_saw,
+    what_is_remembered,
+]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
