@@ -100,6 +100,14 @@ class Passages:
         values = (json.dumps(sorted(ids)), json.dumps(sorted(sessions)))
         return {row["id"] for row in self._database.query(_VISIBLE, values)}
 
+    def of_messages(self, message_ids: Collection[str]) -> frozenset[int]:
+        """The ids of the passages of these messages."""
+        rows = self._database.query(
+            "SELECT id FROM passages WHERE message_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(message_ids)),),
+        )
+        return frozenset(row["id"] for row in rows)
+
     def of_message(self, message_id: str) -> list[int]:
         """The ids of the passages of a message."""
         rows = self._database.query("SELECT id FROM passages WHERE message_id = ?", (message_id,))

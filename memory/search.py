@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from memory.database import Database
@@ -21,6 +22,16 @@ _BY_WORDS = 120  # hits of each kind; their neighbours come on top
 _BY_MEANING = 80
 _READ = 300  # the most passages that are read and scored
 _OVERFETCH = 4  # the vector index knows no sessions: more hits, of which those in view count
+
+
+@dataclass(frozen=True, slots=True)
+class _WordHits:
+    """What the words of a question found, with neighbours by id (see `Hits.previous`) and texts."""
+
+    keywords: Sequence[Keyword]
+    scores: Mapping[int, float]
+    links: dict[int, int | None]
+    passages: Mapping[int, Passage]
 
 
 class Search:
@@ -49,37 +60,61 @@ class Search:
         """
         return self._find(question, session_id)[0]
 
-    def recall(self, question: str, session_id: str | None = None) -> list[Ranked]:
-        """As `find`, but empty also for a message that wants nothing out of the past."""
-        ranked, closest, keywords = self._find(question, session_id)
+    def recall(
+        self, question: str, session_id: str | None = None, *, known: Collection[str] = ()
+    ) -> list[Ranked]:
+        """As `find`, but empty also for a message that wants nothing out of the past.
+
+        Args:
+            known: ids of messages that the prompt has anyway, the question itself among them. They are not
+                found: nothing is nearer to a question than itself, so it would open the gate for all.
+        """
+        ranked, closest, keywords = self._find(question, session_id, known)
         return ranked if wants_memory(question, closest, ranked, keywords) else []
 
-    def _find(self, question: str, session_id: str | None) -> tuple[list[Ranked], float | None, int]:
-        visible = self._database.call(self._scopes.visible_to, session_id) if session_id is not None else None
+    def _find(
+        self, question: str, session_id: str | None, known: Collection[str] = ()
+    ) -> tuple[list[Ranked], float | None, int]:
+        visible, besides = self._database.call(self._limits, session_id, known)
         # Words on the database's thread while the process of the index looks for meanings.
-        searching = self._database.submit(self._by_words, question, visible)
-        found = self._vectors.search(question, _BY_MEANING * (1 if visible is None else _OVERFETCH))
-        keywords, words = searching.result()
-        meanings, signals, passages = self._database.call(self._read, words, dict(found or ()), visible)
-        ranked = rank(question, keywords, passages, signals, self._today())
+        searching = self._database.submit(self._by_words, question, visible, besides)
+        count = _BY_MEANING * (1 if visible is None else _OVERFETCH) + min(len(besides), _BY_MEANING)
+        found = self._vectors.search(question, count)
+        words = searching.result()
+        near = {number: value for number, value in found or () if number not in besides}
+        meanings, signals, passages = self._database.call(self._read, words, near, visible)
+        ranked = rank(question, words.keywords, passages, signals, self._today())
         closest = None if found is None else max(meanings.values(), default=0.0)
-        return ranked, closest, len(keywords)
+        return [item for item in ranked if item.passage.id not in besides], closest, len(words.keywords)
 
     # The rest runs on the database's thread.
 
+    def _limits(
+        self, session_id: str | None, known: Collection[str]
+    ) -> tuple[frozenset[str] | None, frozenset[int]]:
+        """The sessions that may be searched, None for all, and the passages that must not be found."""
+        visible = self._scopes.visible_to(session_id) if session_id is not None else None
+        return visible, self._passages.of_messages(known) if known else frozenset()
+
     def _by_words(
-        self, question: str, visible: Collection[str] | None
-    ) -> tuple[list[Keyword], Mapping[int, float]]:
+        self, question: str, visible: Collection[str] | None, besides: Collection[int]
+    ) -> _WordHits:
         keywords = self._keywords.of(question)
-        return keywords, dict(self._keywords.search(keywords, _BY_WORDS, visible))
+        found = self._keywords.search(keywords, _BY_WORDS + min(len(besides), _BY_WORDS), visible)
+        scores = {number: score for number, score in found if number not in besides}
+        # Most of them are worth reading: better now than when the meanings are there.
+        return _WordHits(keywords, scores, self._passages.links(scores.keys()), self._passages.get(scores))
 
     def _read(
-        self, words: Mapping[int, float], meanings: Mapping[int, float], visible: Collection[str] | None
+        self, words: _WordHits, meanings: Mapping[int, float], visible: Collection[str] | None
     ) -> tuple[Mapping[int, float], Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
         """The meanings in view, the signals of all hits, and the passages that are worth reading."""
         if visible is not None:
             seen = self._passages.visible(meanings.keys(), visible)
             meanings = {number: value for number, value in meanings.items() if number in seen}
-        hits = Hits(words, meanings, self._passages.links(words.keys() | meanings.keys()))
+        links = words.links | self._passages.links(meanings.keys() - words.scores.keys())
+        hits = Hits(words.scores, meanings, links)
         signals = signals_of(hits)
-        return meanings, signals, self._passages.get(shortlist(hits, signals, WEIGHTS, _READ))
+        chosen = set(shortlist(hits, signals, WEIGHTS, _READ))
+        at_hand = {number: item for number, item in words.passages.items() if number in chosen}
+        return meanings, signals, at_hand | self._passages.get(chosen - at_hand.keys())
