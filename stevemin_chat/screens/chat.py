@@ -179,8 +179,8 @@ class ChatScreen(
         except Exception as error:
             self.tell(error)
         first = len(self.chats.all) == 1 and chat.blank
-        await self.transcript.show(chat, Greeting(self._model_words()) if first else Hint())
-        if message_id is not None and not await self.transcript.reveal(message_id):
+        opening = Greeting(self._model_words()) if first else Hint()
+        if not await self.transcript.show(chat, opening, message_id):
             self.say("That message is in another version of this chat, which is not on the screen.")
         self._note_end()
         self.poll()

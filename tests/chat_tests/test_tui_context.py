@@ -44,6 +44,14 @@ async def look(pilot: Pilot[None], screen: ChatScreen) -> ContextScreen:
     return top
 
 
+def reads_down_to(screen: ChatScreen, text: str) -> bool:
+    """Scroll on by a page, unless the text is there."""
+    if any(text in row for row in rows(screen)):
+        return True
+    screen.transcript.scroll_relative(y=8, animate=False)
+    return False
+
+
 def chosen(screen: ChatScreen) -> RecallView:
     view = screen.app.focused
     assert isinstance(view, RecallView)
@@ -90,18 +98,27 @@ async def test_a_recall_shows_all_of_itself_and_leads_to_its_chat(tmp_path: Path
         assert chosen(screen) is not view
         await pilot.press("up", "enter")
         await until(pilot, lambda: screen.chat and screen.chat.title == "Pets at home")
-        await until(pilot, lambda: screen.query(".-revealed"))
-        assert str(screen.query_one(".-revealed", Static).visual) == DOG
+        await until(pilot, lambda: screen.query(".-marked"))
+        assert str(screen.query_one(".-marked", Static).visual) == DOG
 
 
 async def test_an_old_message_is_brought_onto_the_screen(tmp_path: Path) -> None:
     runtime = make_runtime(tmp_path)
-    session_id = long_chat(runtime.memory, 40)
+    session_id = long_chat(runtime.memory, 30)
     target = runtime.memory.messages(session_id)[4]
     async with running(runtime) as (pilot, screen):
         screen.go_to(Place(session_id, target.id))
         await until(pilot, lambda: any("What grows in bed 2," in row for row in rows(screen)))
-        assert not any("bed 39" in row for row in rows(screen))
+        assert "32 later messages" in shown(screen)
+        for number in (9, 19, 29):
+            await until(pilot, lambda number=number: reads_down_to(screen, f"In bed {number} "))  # type: ignore[misc]
+        assert screen.transcript.at_end
+        assert "later messages" not in shown(screen)
+        assert shown(screen).count("What grows in bed 19,") == 1
+        screen.go_to(Place(session_id, target.id))
+        await until(pilot, lambda: "bed 29" not in shown(screen))
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: any("bed 29" in row for row in rows(screen)))
         screen.go_to(Place(session_id, "0" * 32))
         await until(pilot, lambda: any("another version" in text for text in toasts(screen)))
 

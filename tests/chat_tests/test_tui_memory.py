@@ -123,8 +123,8 @@ async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
         await until(pilot, lambda: isinstance(screen.app.screen, OriginScreen))
         await pilot.press("enter")
         await until(pilot, lambda: screen.chat and screen.chat.title == "Dinner")
-        await until(pilot, lambda: screen.query(".-revealed"))
-        assert screen.query(".-revealed").first().entry.message_id == ids["mint"]  # type: ignore[attr-defined]
+        await until(pilot, lambda: screen.query(".-marked"))
+        assert screen.query(".-marked").first().entry.message_id == ids["mint"]  # type: ignore[attr-defined]
 
 
 async def test_a_forgotten_exchange_leaves_no_trace_on_the_screen(tmp_path: Path) -> None:
