@@ -67,7 +67,10 @@ class MemoryActions(Forgetting):
         except Exception as error:
             self.tell(error)
             return
-        self.say(f"Memory reaches {SCOPE_WORDS[chosen][0]}: {SCOPE_WORDS[chosen][1]}.")
+        name, meaning = SCOPE_WORDS[chosen]
+        if chosen == "project" and chat.record is not None and chat.record.project is None:
+            meaning = "but this chat belongs to no folder, so that is this chat alone"
+        self.say(f"Memory reaches {name}: {meaning}.")
 
     async def switch_remembering(self, remembering: Remembering, on: bool) -> None:
         """Remember everywhere or nowhere; asks before it is switched off."""
