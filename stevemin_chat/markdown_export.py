@@ -27,7 +27,10 @@ def branch_as_markdown(record: SessionRecord, messages: Sequence[Message]) -> st
     if record.system_prompt:
         parts += ["## System", record.system_prompt.strip()]
     for message in messages:
-        parts += [f"## {_heading(message)}", message.content.strip() or "*(empty)*"]
+        parts += [
+            f"## {_heading(message)}",
+            message.content.strip() or ("*(forgotten)*" if message.forgotten else "*(empty)*"),
+        ]
         if message.status in _HOW:
             error = f": {message.error}" if message.error else ""
             parts.append(f"*({_HOW[message.status]}{error})*")
