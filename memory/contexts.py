@@ -118,10 +118,13 @@ class ContextBuilder:
         return replace(given, recalls=recalls, profile=profile)
 
     def _recalls(self, given: ContextInput, session_id: str) -> tuple[Recall, ...]:
-        """What the past has to say to a question; not the question itself."""
-        found = self._parts.search.recall(given.query or "", session_id)[: _RECALLED + 1]
-        asked = given.messages[-1].id if given.messages else None
-        return tuple(as_recall(item, given.counter) for item in found if item.passage.message_id != asked)
+        """What the past has to say to a question, but for what is in the prompt since the last eviction."""
+        cut = max(
+            (place for place, message in enumerate(given.messages) if message.id in given.cuts), default=0
+        )
+        known = [message.id for message in given.messages[cut:]]
+        found = self._parts.search.recall(given.query or "", session_id, known=known)
+        return tuple(as_recall(item, given.counter) for item in found[:_RECALLED])
 
     def _summaries_of(self, messages: Sequence[Message]) -> tuple[Summary, ...]:
         return self._call(self._parts.summaries.on_branch, [message.id for message in messages])

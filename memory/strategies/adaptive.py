@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memory.strategies.base import Assembly, ContextInput
 from memory.strategies.composer import Shares, compose
-from memory.strategies.cues import Focus, focus_of
+from memory.strategies.cues import Focus, focus_of, last_question
 
 __all__ = ["AdaptiveStrategy"]
 
@@ -40,7 +40,7 @@ class AdaptiveStrategy:
 
     def assemble(self, given: ContextInput) -> Assembly:
         """All layers. Raises `BudgetTooSmall` when the newest message alone does not fit."""
-        focus = focus_of(_question(given), given.recalls)
+        focus = focus_of(last_question(given), given.recalls)
         load = min(1.0, given.load) if given.load > 0 else 0.0
         target = int(given.budget.tokens * (1 - _LOAD_OFF_PROMPT * load))
         most = min(int(target * _MOST[focus]), _CAP[focus])
@@ -50,8 +50,3 @@ class AdaptiveStrategy:
             most_memories=int(most * (1 - _LOAD_OFF_MEMORIES * load)),
         )
         return compose(self.name, given, shares, target=target, focus=focus)
-
-
-def _question(given: ContextInput) -> str:
-    asked = (message.content for message in reversed(given.messages) if message.role == "user")
-    return next(asked, given.query or "")

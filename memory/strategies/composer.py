@@ -12,11 +12,12 @@ from memory.strategies.prompt import Draft
 from memory.strategies.report import report_context
 from memory.strategies.sizes import Sizes
 
-__all__ = ["Shares", "compose"]
+__all__ = ["FEW_MEMORIES", "Shares", "compose"]
 
 _KEPT_SHARE = 0.5
 # Text alone is a little more than the prompt only for templates that trim it.
 _SURELY_TOO_MUCH = 1.1
+FEW_MEMORIES = 128  # tokens, about three: a share of a small prompt would hold none
 _JOINT_TOKENS = 4  # at most, for the blank line between the memories and the question
 
 
@@ -28,12 +29,14 @@ class Shares:
         profile, summary: at most this share of the budget.
         memories: what the history must leave to memories when some are found: a share of what the
             system prompt leaves.
+        spare_memories: where more is free than that, memories may take this share of it.
         most_memories: the most tokens that memories may take; None is all that is free.
     """
 
     profile: float = 0.05
     summary: float = 0.0
     memories: float = 0.0
+    spare_memories: float = 1.0
     most_memories: int | None = 0
 
     @property
@@ -86,6 +89,7 @@ class _Composer:
         self._sizes = sizes
         self._shelf = Shelf(given.recalls, given.counter, sizes.branch.order)
         self._most_memories = target if shares.most_memories is None else shares.most_memories
+        self._spare = shares.spare_memories
         free = max(0, target - sizes.system)
         self._reserve = min(int(free * shares.memories), self._most_memories)
 
@@ -130,7 +134,8 @@ class _Composer:
 
     def _with_memories(self, bare: Draft, bare_tokens: int) -> tuple[Draft, int]:
         window = self._sizes.branch.sent(bare.first)
-        limit = min(self._target - bare_tokens - _JOINT_TOKENS, self._most_memories)
+        room = self._target - bare_tokens - _JOINT_TOKENS
+        limit = min(room, max(self._reserve, int(room * self._spare), FEW_MEMORIES), self._most_memories)
         while True:
             memories = self._shelf.pick(window, limit)
             draft = replace(bare, memories=memories)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from memory.strategies.base import ContextInput
 from memory.types import Recall
 
-__all__ = ["Focus", "focus_of"]
+__all__ = ["Focus", "asks", "focus_of", "last_question"]
 
 Focus = Literal["past", "follow-up", "plain"]
 
@@ -33,9 +34,30 @@ _FOLLOW_UP = re.compile(
     r"|go on|go ahead|keep going|what about|how about|how so|how come|what else|which one)\b",
     re.IGNORECASE,
 )
+_SPEAKER = r"(?:[^\W\d_][\w.-]{0,30}:\s+)?"  # of an imported chat
+_ASKS = re.compile(
+    rf"""\? | ^\s*{_SPEAKER}(?:who|whom|whose|what|when|where|why|how|which | is|are|am|was|were|do|does|did
+      | have|has|had|can|could|may|might|will|would|shall|should)\b
+      | (?:^\s*{_SPEAKER}|[.!,;:]\s+) (?:(?:and|so|then|now|please|just)\s+)*
+      (?:ask|compare|continue|correct|describe|draft|explain|find|fix|give|go\s+on|guess|help|list|make|name
+      | plan|prepare|quote|read|recommend|remind|repeat|rewrite|say|search|show|sort|suggest|sum
+      | summari[sz]e|tell|translate|try|use|write)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _SHORT = 8  # words
 _BARE = 2  # words: "the second?" says nothing by itself
 _NAMED = 0.75  # of a question's words, by their weight: found around one passage
+
+
+def last_question(given: ContextInput) -> str:
+    """The newest message of the person; in a branch without one, what is searched for."""
+    asked = (message.content for message in reversed(given.messages) if message.role == "user")
+    return next(asked, given.query or "")
+
+
+def asks(message: str) -> bool:
+    """Whether a message wants something told or done. The words are English ones."""
+    return bool(_ASKS.search(message) or _PAST.search(message))
 
 
 def focus_of(question: str, recalls: Sequence[Recall]) -> Focus:

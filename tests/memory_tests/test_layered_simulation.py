@@ -44,7 +44,7 @@ def prefill_per_turn(prompt_of: Callable[[Chat, random.Random], Sequence[Turn]],
     cache: list[str] = []
     total = summarised = 0
     for _ in range(TURNS):
-        chat.add("user", said(talk, 10, 60))
+        chat.add("user", f"{said(talk, 10, 60)} ?")
         prompt = rendered(prompt_of(chat, search))
         assert len(prompt) <= BUDGET
         total += prefilled(cache, prompt)

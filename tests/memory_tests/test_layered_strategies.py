@@ -10,6 +10,7 @@ from memory_tests.word_counter import MARKS_PER_TURN
 
 from memory import STRATEGIES, AssembledContext, BudgetTooSmall, Recall, Turn
 from memory.strategies import Shares
+from memory.strategies.cues import asks
 from memory.strategies.hierarchical import HierarchicalStrategy
 from memory.strategies.layers import PROFILE_HEADING, SUMMARY_HEADING
 from memory.strategies.memories import MEMORIES_HEADING
@@ -17,6 +18,7 @@ from memory.strategies.quoting import quoted
 
 SEARCHING = [name for name, strategy in STRATEGIES.items() if strategy.searches]
 SUMMARISING = [name for name, strategy in STRATEGIES.items() if strategy.summarises]
+MANY = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
 MONDAY, TUESDAY = "2026-11-02T08:00:00.000000+00:00", "2026-11-03T08:00:00.000000+00:00"
 
 
@@ -196,7 +198,7 @@ def test_what_is_in_the_window_is_not_repeated() -> None:
 
 
 def test_the_best_are_taken_until_there_is_no_room() -> None:
-    chat = Chat(400, strategy="hierarchical")
+    chat = Chat(400, strategy="retrieval")
     chat.say(words(60))
     context = chat.build(
         [recall(words(100, "a"), 0.9), recall(words(250, "b"), 0.8), recall(words(100, "c"), 0.7)]
@@ -262,26 +264,39 @@ def test_who_does_not_search_quotes_nothing(strategy: str) -> None:
 # What memories may take
 
 
-def test_memories_take_what_is_free_up_to_their_limit() -> None:
-    many = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
-    for budget, least, most in ((400, 300, 400), (1200, 950, 1024), (8000, 1000, 1024)):
-        chat = Chat(budget, strategy="hierarchical")
-        chat.say("hello")
-        assert least <= tokens(chat.build(many), "memories") <= most
+@pytest.mark.parametrize(
+    ("said", "budget", "least", "most"),
+    [
+        ("Who?", 100, 60, 100),
+        ("Who?", 400, 100, 128),
+        ("Who?", 2400, 550, 600),
+        ("Who?", 8000, 1000, 1024),
+        ("I see", 400, 100, 128),
+        ("I see", 2400, 125, 150),
+        ("I see", 8000, 475, 500),
+    ],
+)
+def test_in_a_new_chat_memories_take_a_quarter_or_some_and_fewer_where_nothing_is_asked(
+    said: str, budget: int, least: int, most: int
+) -> None:
+    chat = Chat(budget, strategy="hierarchical")
+    chat.say(said)
+    assert least <= tokens(chat.build(MANY), "memories") <= most
 
 
-def test_in_a_full_prompt_memories_have_a_quarter_and_the_history_gives_way_for_no_more() -> None:
-    many = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
+@pytest.mark.parametrize(("mark", "share"), [("?", 0.125), ("", 0.0625)])
+def test_in_a_full_prompt_memories_have_an_eighth_and_the_history_gives_way_for_no_more(
+    mark: str, share: float
+) -> None:
     chat = Chat(2000, strategy="hierarchical")
-    chat.say(words(46, "m0"))
+    chat.say(words(45, "m0") + f" m0{mark}")
     while not chat.evictions:
-        before = chat.build(many)
-        chat.say(words(46, "answer"), words(46, "question"))
-        chat.build(many)
-    assert (
-        0.7 * 2000 <= sum(tokens(before, name) for name in ("history", "question", "template")) <= 0.76 * 2000
-    )
-    assert 0.2 * 2000 <= tokens(before, "memories") <= 0.3 * 2000
+        before = chat.build(MANY)
+        chat.say(words(46, "answer"), words(45, "question") + f" question{mark}")
+        chat.build(MANY)
+    rest = sum(tokens(before, name) for name in ("history", "question", "template"))
+    assert (0.95 - share) * 2000 <= rest <= (1.01 - share) * 2000
+    assert (share - 0.02) * 2000 <= tokens(before, "memories") <= share * 2000
 
 
 def test_without_memories_the_history_takes_all() -> None:
@@ -295,18 +310,16 @@ def test_without_memories_the_history_takes_all() -> None:
 
 
 def test_retrieval_keeps_a_quarter_for_the_newest_exchanges() -> None:
-    many = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
-    context = numbered("retrieval", budget=2000, turns=41).build(many)
+    context = numbered("retrieval", budget=2000, turns=41).build(MANY)
     assert 100 <= tokens(context, "history") + tokens(context, "question") <= 500
     assert tokens(context, "memories") >= 1400
     assert context.report.tokens <= 2000
 
 
 def test_shares_can_be_chosen() -> None:
-    many = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
     chat = Chat(4000, strategy=HierarchicalStrategy(Shares(memories=0.5, most_memories=2048)))
-    chat.say("hello")
-    assert 2000 <= tokens(chat.build(many), "memories") <= 2048
+    chat.say("Who was that?")
+    assert 2000 <= tokens(chat.build(MANY), "memories") <= 2048
 
 
 # Summaries
@@ -390,10 +403,9 @@ def test_a_summary_that_is_too_long_does_not_keep_others_out() -> None:
 
 
 def test_tokens_that_do_not_add_up_are_counted_as_they_are() -> None:
-    many = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
-    chat = Chat(400, strategy="hierarchical", counter=OddCounter())
+    chat = Chat(400, strategy="retrieval", counter=OddCounter())
     chat.say("hello")
-    context = chat.build(many)
+    context = chat.build(MANY)
     assert tokens(context, "memories") >= 300
     assert context.report.tokens == chat.counter.count_prompt(context.messages) <= 400
 
@@ -509,6 +521,24 @@ def test_the_exchange_before_a_long_question_goes_before_memories() -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "asking"),
+    [
+        ("Is it far?", True),
+        ("who told me about the canoe", True),
+        ("Ada: what was its colour", True),
+        ("Tell me more about the canoe.", True),
+        ("I am home. Please remind me of the list", True),
+        ("I told you about it last week.", True),
+        ("I bought a canoe today", False),
+        ("Ada: That is what I love about it!", False),
+        ("Thanks, my sister helped me write it.", False),
+    ],
+)
+def test_what_asks_for_something(message: str, asking: bool) -> None:
+    assert asks(message) is asking
+
+
+@pytest.mark.parametrize(
     ("question", "coverage", "focus"),
     [
         ("Do you remember the name of my dog?", 0.0, "past"),
@@ -538,8 +568,7 @@ def full_chat(question: str, *, load: float = 0.0, length: int = 37) -> tuple[Ch
     """A prompt of 2,000 tokens that is filled to about 50 tokens a turn, and many memories."""
     chat = Chat(2000, strategy="adaptive")
     chat.say(*[words(46, f"m{number}") for number in range(length - 1)], question)
-    many = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
-    return chat, chat.build(many, load)
+    return chat, chat.build(MANY, load)
 
 
 def test_the_question_moves_the_shares() -> None:

@@ -1,0 +1,58 @@
+"""What a prompt recalls while its own chat goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from memory_tests.word_counter import WordCounter
+
+from memory import AssembledContext, Budget, Memory
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    with Memory(tmp_path / "chats.db", counter=WordCounter()) as memory:
+        other = memory.create_session("other")
+        memory.add_message(other.id, "user", "Our canoe is red.")
+        memory.add_message(other.id, "assistant", "A nice colour.")
+        yield memory
+
+
+def build(memory: Memory, session_id: str, budget: int = 400) -> AssembledContext:
+    return memory.build_context(session_id, strategy="hierarchical", budget=Budget(budget))
+
+
+def recalled(context: AssembledContext) -> list[str]:
+    return [recall.text for recall in context.report.recalls]
+
+
+def test_a_question_does_not_find_itself(memory: Memory) -> None:
+    session = memory.create_session("live").id
+    memory.add_message(session, "user", "Which canoe won the regatta in Dublin?")
+    assert recalled(build(memory, session)) == []
+    memory.add_message(session, "user", "Which canoe is red?")
+    assert recalled(build(memory, session))[0] == "Our canoe is red."
+
+
+def test_what_is_in_the_prompt_already_is_not_found_and_calls_up_nothing_else(memory: Memory) -> None:
+    session = memory.create_session("live").id
+    memory.add_message(session, "user", "The regatta in Dublin was won by Wanda.")
+    memory.add_message(session, "assistant", "With which canoe?")
+    memory.add_message(session, "user", "Who won the regatta in Dublin with a canoe?")
+    context = build(memory, session)
+    assert (recalled(context), context.report.dropped_recalls) == ([], ())
+
+
+def test_what_has_left_the_prompt_is_found_again(memory: Memory) -> None:
+    session = memory.create_session("live").id
+    memory.add_message(session, "user", "The regatta in Dublin was won by Wanda.")
+    for number in range(20):
+        memory.add_message(session, "assistant", f"go on {number}")
+        memory.add_message(session, "user", f"{number} " + "and so on " * 10)
+        build(memory, session)
+    memory.add_message(session, "user", "Who won the regatta in Dublin?")
+    context = build(memory, session)
+    assert "The regatta in Dublin was won by Wanda." in recalled(context)
+    assert "recalled" in {item.reason for item in context.report.dropped}
