@@ -36,9 +36,14 @@ WEIGHTS: Mapping[str, float] = {
     "answer": 0.8,
     "time": 1.6,
     "first": 1.3,
+    # Not learned, since all speakers of LoCoMo are people: what a model replied is weaker evidence than what
+    # it was told.
+    "model": -1.0,
 }
+_LONG = 80  # words; a longer turn says no more, and models are wordy
 
 _SPEAKER = re.compile(r"([^\W\d_][\w .'-]{0,30}): ")
+_MODEL = "assistant"
 _LONGEST_NAME = 34  # that the pattern takes, with its colon
 _PRONOUNS = {
     "user": re.compile(r"\b(?:i|me|my|mine|we|our)\b", re.I),
@@ -106,14 +111,15 @@ class _Signals:
         self._today = today
         self._all = list(passages.values())
         self._asking = {item.id for item in self._all if item.text.rstrip().endswith("?")}
+        self._speakers = [_speaker(item) for item in self._all]
 
     def of_words(self) -> Iterator[tuple[str, list[float]]]:
         """Who said it, when, and whether it is something that answers."""
-        yield "length", [log1p(len(item.text.split())) for item in self._all]
+        yield "length", [log1p(min(len(item.text.split()), _LONG)) for item in self._all]
         yield "question", [item.id in self._asking for item in self._all]
-        speakers = [_speaker(item) for item in self._all]
-        if named := _named_in(self._question, speakers):
-            yield "speaker", [speaker == named for speaker in speakers]
+        yield "model", [speaker == _MODEL for speaker in self._speakers]
+        if named := _named_in(self._question, self._speakers):
+            yield "speaker", [speaker == named for speaker in self._speakers]
         if days := days_of(self._question, self._today):
             spans = [(first.isoformat(), last.isoformat()) for first, last in days]
             yield "date", [any(first <= item.at[:10] <= last for first, last in spans) for item in self._all]
@@ -130,7 +136,13 @@ class _Signals:
             own = self._nearby.get(item.id, {}).get("meaning", 0.0)
             meaning[item.session_id] = max(meaning[item.session_id], own)
         yield "session meaning", [meaning[item.session_id] for item in self._all]
-        yield "answer", [item.previous in self._asking for item in self._all]
+        yield (
+            "answer",
+            [
+                item.previous in self._asking and speaker != _MODEL
+                for item, speaker in zip(self._all, self._speakers, strict=True)
+            ],
+        )
         yield "first", [item.previous is None for item in self._all]
 
 
@@ -167,7 +179,7 @@ class _Coverage:
 
 def _named_in(question: str, speakers: Iterable[str]) -> str | None:
     """The one speaker a question is about: by name, else "I" is the person and "you" the model."""
-    names = set(speakers) - {"user", "assistant"}
+    names = set(speakers) - {"user", _MODEL}
     named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", question)]
     if not named:
         named = [role for role, pronoun in _PRONOUNS.items() if pronoun.search(question)]
@@ -177,4 +189,5 @@ def _named_in(question: str, speakers: Iterable[str]) -> str | None:
 def _speaker(passage: Passage) -> str:
     """Who said it; imported chats of several people begin with a name and a colon."""
     named = _SPEAKER.match(passage.text) if ": " in passage.text[:_LONGEST_NAME] else None
-    return named[1] if named else passage.role
+    is_name = named is not None and all(word[0].isupper() for word in named[1].split())
+    return named[1] if named is not None and is_name else passage.role

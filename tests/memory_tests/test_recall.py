@@ -71,6 +71,16 @@ def test_neighbours_come_with_what_was_found(memory: Memory) -> None:
     ]
 
 
+def test_what_a_model_replied_at_length_stands_behind_what_the_person_said(memory: Memory) -> None:
+    guess = "Your sister may live anywhere: in a village, in a town or by the sea. " * 8
+    tell(memory, "Where does my sister live?", guess)
+    tell(memory, "My sister Ines lives in Lisbon.", "A lovely town.")
+    tell(memory, "Which wine goes with fish?", "A white one.")
+    said = [text for text in found(memory, "Where does my sister live?") if not text.endswith("?")]
+    assert said.index("My sister Ines lives in Lisbon.") < said.index(guess.strip())
+    assert found(memory, "What did you say about my sister?"), "but it is found"
+
+
 def test_a_day_in_the_question_is_that_of_the_message(memory: Memory) -> None:
     for month in ("03", "04", "05"):
         tell(memory, "We tasted olive oil at the market.", "Lovely.", at=f"2026-{month}-02T10:00:00Z")
