@@ -128,7 +128,7 @@ def _fill_batch(lane: deque[tuple[Job, int]]) -> list[tuple[Job, int]]:
         suspect = row in job.suspects
         if not job.over:
             longest = max(longest, len(job.texts[row]))
-            if pieces and (suspect or longest * (len(pieces) + 1) > _BATCH_CHARACTERS):
+            if pieces and longest * (len(pieces) + 1) > _BATCH_CHARACTERS:
                 break
             pieces.append((job, row))
         lane.popleft()

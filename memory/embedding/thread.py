@@ -156,9 +156,13 @@ class EmbeddingThread:
             elif batch is None:
                 self._count_failure(self._lanes.jobs())
             if pause_s := self._restarts.pause_left_s:
-                _fail(self._lanes.jobs(), self._pause_sentence(pause_s))
+                self._fail_all(self._pause_sentence(pause_s))
             else:
                 self._work.wait_for(lambda: self._closed, delay_s)
+
+    def _fail_all(self, sentence: str) -> None:
+        _fail(self._lanes.jobs(), sentence)
+        self._lanes = Lanes()  # what is left in there would start a worker in the middle of a pause
 
     def _refuse(self, job: Job, row: int) -> None:
         if not job.over:
@@ -183,7 +187,7 @@ class EmbeddingThread:
         self._drop_process()
         with self._work:
             self._closed = True
-            _fail(self._lanes.jobs(), _CLOSED)
+            self._fail_all(_CLOSED)
 
 
 def _fail(jobs: Collection[Job], sentence: str) -> None:

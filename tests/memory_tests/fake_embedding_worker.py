@@ -26,6 +26,8 @@ def main() -> None:
     starts = note(state / "starts", str(os.getpid()))
     if behaviour == "dies-at-once" or (behaviour == "dies-at-first-start" and starts == 1):
         sys.exit(7)
+    if behaviour == "dies-until-told" and not (state / "go").exists():
+        sys.exit(7)
     if behaviour == "hangs-loading":
         time.sleep(600)
     connection: Connection[Any, Any] = Connection(int(descriptor))
