@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +41,10 @@ class Question:
     text: str
     category: int
     evidence: frozenset[str]
+
+    def share(self, names: Iterable[str]) -> float:
+        """How much of the evidence is among these turns."""
+        return len(self.evidence.intersection(names)) / len(self.evidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,10 +71,10 @@ class Questions:
         return Answer(
             conversation,
             question.category,
-            at={k: _share(names[:k], question) for k in AT},
-            found={n: _share(self._names(_fitting(recalls, n)), question) for n in TOKENS},
-            quoted={n: _share(self._names(self._quoted(asked, shown, n)), question) for n in TOKENS},
-            in_prompt={n: _share(self._names(self._built(n)), question) for n in self._prompts},
+            at={k: question.share(names[:k]) for k in AT},
+            found={n: question.share(self._names(_fitting(recalls, n))) for n in TOKENS},
+            quoted={n: question.share(self._names(self._quoted(asked, shown, n))) for n in TOKENS},
+            in_prompt={n: question.share(self._names(self._built(n))) for n in self._prompts},
             gated=not shown,
             seconds=seconds,
         )
@@ -92,10 +92,6 @@ class Questions:
 
     def _names(self, recalls: Iterable[Recall]) -> list[str]:
         return [self._name_of[recall.message_id] for recall in recalls]
-
-
-def _share(names: Sequence[str], question: Question) -> float:
-    return len(question.evidence.intersection(names)) / len(question.evidence)
 
 
 def _fitting(recalls: Iterable[Recall], tokens: int) -> Iterator[Recall]:

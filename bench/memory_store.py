@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from time import sleep
 
+import numpy as np
+
 from bench.errors import BenchError
 from bench.memory_data import Spoken
 from bench.models import find_model
@@ -34,7 +36,7 @@ def wait_for_index(memory: Memory) -> None:
     """
     memory.start_indexing()
     while not _is_done(memory):
-        sleep(0.01)
+        sleep(0.02)
 
 
 def _is_done(memory: Memory) -> bool:
@@ -66,10 +68,11 @@ class StarterTokens:
 
 
 class SharedEmbedder:
-    """One embedder for several memories, each of which would close it: whoever made it does."""
+    """One embedder for several memories that hear the same. Whoever made it closes it, not the memories."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self._known: dict[str, Vectors] = {}
 
     @property
     def name(self) -> str:
@@ -87,7 +90,10 @@ class SharedEmbedder:
         self._embedder.start()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        return self._embedder.embed(texts)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.stack([self._known[text] for text in texts])
 
     def close(self) -> None:
         """Nothing: another memory may need it."""
