@@ -38,7 +38,7 @@ WEIGHTS: Mapping[str, float] = {
     "first": 1.3,
     # Not learned, since all speakers of LoCoMo are people: what a model replied is weaker evidence than what
     # it was told.
-    "model": -1.0,
+    "model": -0.5,
 }
 _LONG = 80  # words; a longer turn says no more, and models are wordy
 
@@ -115,7 +115,8 @@ class _Signals:
 
     def of_words(self) -> Iterator[tuple[str, list[float]]]:
         """Who said it, when, and whether it is something that answers."""
-        yield "length", [log1p(min(len(item.text.split()), _LONG)) for item in self._all]
+        # Blanks stand for words: to split the texts would take a quarter of the time that ranking takes.
+        yield "length", [log1p(min(item.text.count(" ") + 1, _LONG)) for item in self._all]
         yield "question", [item.id in self._asking for item in self._all]
         yield "model", [speaker == _MODEL for speaker in self._speakers]
         if named := _named_in(self._question, self._speakers):

@@ -148,11 +148,11 @@ def test_search_goes_by_words_and_prints_one_line_each(cli: Cli, stored: Stored)
     assert first.startswith(stored.other[:8])
     assert first.endswith("Garden  How often do I water a pomegranate?")
     found = cli("memory", "search", "night train", "--json").json
-    best = found[0]
-    assert list(best) == ["id", "session", "session_title", "role", "at", "score", "signals", "text"]
-    assert (best["id"], best["session_title"], best["role"]) == (stored.reply, "Trip to Rome", "assistant")
-    assert best["text"] == "The night train\nfrom Milan."
-    assert best["signals"]["words"] > 0
+    (reply,) = [hit for hit in found if hit["id"] == stored.reply]
+    assert list(reply) == ["id", "session", "session_title", "role", "at", "score", "signals", "text"]
+    assert (reply["session_title"], reply["role"]) == ("Trip to Rome", "assistant")
+    assert reply["text"] == "The night train\nfrom Milan."
+    assert reply["signals"]["words"] > 0
     assert "The night train from Milan." in cli("memory", "search", "night train").out
     assert len(cli("memory", "search", "train", "-n", "1", "--json").json) == 1
 
