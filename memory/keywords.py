@@ -16,7 +16,7 @@ _COMMON = 0.25  # share of the passages from which on a word says nothing; a cha
 _FEW = 40  # passages; fewer make no statistics
 # So many passages get a BM25 score, at 1.3 µs each, however many the store holds. At 100,000 passages that
 # keeps 99 of the 100 best of ten questions.
-_POSTINGS = 4_000
+_POSTINGS = 3_000
 
 _SELECT = "SELECT passage_words.rowid AS id, -rank AS score FROM passage_words"
 _SESSION = """

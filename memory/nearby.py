@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,11 +42,12 @@ def shortlist(
     """The passages worth reading: those that score best by these signals alone, or all if they are few."""
     if len(hits.previous) <= count:
         return list(hits.previous)
-
-    def score(number: int) -> tuple[float, int]:
-        return sum(weights[name] * value for name, value in signals.get(number, {}).items()), number
-
-    return heapq.nlargest(count, hits.previous, key=score)
+    scores = {
+        number: sum([weights[name] * value for name, value in mine.items()])
+        for number, mine in signals.items()
+    }
+    best = sorted(hits.previous, key=lambda number: (scores.get(number, 0.0), number), reverse=True)
+    return best[:count]
 
 
 def _spread(hits: Hits, following: Mapping[int, list[int]]) -> Iterator[tuple[int, str, float]]:

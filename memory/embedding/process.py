@@ -124,6 +124,10 @@ class EmbeddingProcess:
             if self._connection.poll(timeout_s):
                 return self._connection.recv_bytes(_MAX_ANSWER_BYTES)
         except (EOFError, OSError) as error:
+            if (
+                isinstance(error, OSError) and error.errno is None
+            ):  # what recv_bytes says of a message too long
+                raise WorkerFailed(f"its answer has more than {_MAX_ANSWER_BYTES:,} bytes") from error
             raise WorkerFailed(self.describe_end()) from error
         raise WorkerFailed(f"it did not answer within {timeout_s:g} s")
 

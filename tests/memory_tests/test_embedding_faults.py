@@ -43,7 +43,7 @@ def test_one_failure_is_not_noticed(fake: Fake, tmp_path: Path, behaviour: str) 
         ("answers-nonsense", "makes no sense"),
         ("answers-nothing", "makes no sense"),
         ("answers-too-little", "makes no sense"),
-        ("answers-too-much", "connection broke"),
+        ("answers-too-much", "more than 1,048,576 bytes"),
         ("answers-nan", "not of length 1"),
         ("answers-an-error", "MemoryError"),
     ],
