@@ -53,14 +53,20 @@ def talk_of(conversation: Conversation, turns: int, ask_every: int) -> Talk:
     past, live = spoken[: len(spoken) - told], spoken[len(spoken) - told :]
     asking = _Asking(conversation, past)
     lines: list[Line] = []
+    at = past[-1].at if past else ""
     for number in range(1, turns + 1):
         question = asking.next() if number % ask_every == 0 else None
         if question is None and live:
             turn = live.pop(0)
+            at = turn.at
             asking.hears(turn)
-            lines.append(Line(turn.text, turn.at, name=turn.name))
+            lines.append(Line(turn.text, at, name=turn.name))
         elif question is not None:
-            lines.append(Line(question.text, lines[-1].at, question=question))
+            lines.append(Line(question.text, at, question=question))
+    if len(lines) < turns:
+        raise BenchError(
+            f"{conversation.name} has turns and questions for {len(lines)} turns, not for {turns}."
+        )
     return Talk(conversation.name, _sessions(past), tuple(lines))
 
 

@@ -9,8 +9,8 @@ from memory.strategies.cues import Focus, focus_of, last_question
 __all__ = ["AdaptiveStrategy"]
 
 # By what the question turns to: what the history must leave to memories, and the most they may take.
-_RESERVED: dict[Focus, float] = {"past": 0.4, "plain": 0.25, "follow-up": 0.0}
-_MOST: dict[Focus, float] = {"past": 0.5, "plain": 0.25, "follow-up": 0.1}
+_RESERVED: dict[Focus, float] = {"past": 0.4, "plain": 0.125, "follow-up": 0.0}
+_MOST: dict[Focus, float] = {"past": 0.5, "plain": 0.125, "follow-up": 0.05}
 _CAP: dict[Focus, int] = {"past": 1536, "plain": 1024, "follow-up": 256}
 # What a saturated engine takes off the prompt, and off the memories once more.
 _LOAD_OFF_PROMPT = 0.4
@@ -21,8 +21,8 @@ class AdaptiveStrategy:
     """Decides anew for each question how much of the prompt goes to memories and how much to the history.
 
     - The question: one that turns to the past reserves 40 % for memories and may fill half of the
-      prompt with them; a short follow-up reserves nothing and takes at most 10 %; any other
-      reserves 25 % as `hierarchical` does. `focus_of` tells them apart.
+      prompt with them; a short follow-up reserves nothing and takes at most 5 %; any other gets an
+      eighth, as with `hierarchical`. `focus_of` tells them apart.
     - The fill: only a full prompt has to be divided. While the chat is small all of it is sent, whatever
       the question; memories then take what is free, up to their limit.
     - The load: a busy engine gets smaller prompts, down to 60 % of the budget, with half as many memories
