@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from memory.database import Database, Row
+from memory.database import Database
 from memory.types import Passage
 
 __all__ = ["PASSAGE_WORDS", "Passages", "split_text"]
@@ -14,9 +14,9 @@ __all__ = ["PASSAGE_WORDS", "Passages", "split_text"]
 PASSAGE_WORDS = 180  # about 240 tokens; the embedding model reads 256
 _BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
 
+# In the order of a passage's fields.
 _SELECT = """
-    SELECT passages.id, passages.text, passages.previous, messages.id AS message_id, messages.session_id,
-        messages.role, messages.created_at AS at
+    SELECT passages.id, message_id, session_id, role, text, created_at, previous
     FROM passages JOIN messages ON messages.id = passages.message_id
 """
 _LISTED = "(SELECT value FROM json_each(?))"  # any number of ids in one statement, parsed once
@@ -88,7 +88,7 @@ class Passages:
     def get(self, ids: Iterable[int]) -> dict[int, Passage]:
         """Those of the passages that are there."""
         rows = self._database.query(f"{_SELECT} WHERE passages.id IN {_LISTED}", (json.dumps(list(ids)),))
-        return {row["id"]: _passage(row) for row in rows}
+        return {row[0]: Passage(*row) for row in rows}
 
     def links(self, ids: Collection[int]) -> dict[int, int | None]:
         """The passages and those right before and after them, each with the one before it."""
@@ -147,7 +147,7 @@ class Passages:
             f"{_SELECT} WHERE passages.embedder IS NULL ORDER BY passages.id DESC LIMIT ?",
             (limit + len(skipped),),
         )
-        return [_passage(row) for row in rows if row["id"] not in skipped][:limit]
+        return [Passage(*row) for row in rows if row[0] not in skipped][:limit]
 
     def disown(self, embedder: str) -> None:
         """Vectors of any other embedder count for nothing."""
@@ -215,15 +215,3 @@ def _split(text: str, level: int) -> Iterator[str]:
         words += count
     if held:
         yield " ".join(held)
-
-
-def _passage(row: Row) -> Passage:
-    return Passage(
-        id=row["id"],
-        message_id=row["message_id"],
-        session_id=row["session_id"],
-        role=row["role"],
-        text=row["text"],
-        at=row["at"],
-        previous=row["previous"],
-    )

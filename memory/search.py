@@ -18,9 +18,9 @@ from memory.vectors import PassageVectors
 
 __all__ = ["Search"]
 
-_BY_WORDS = 120  # hits of each kind; their neighbours come on top
+_BY_WORDS = 90  # hits of each kind; their neighbours come on top
 _BY_MEANING = 80
-_READ = 300  # the most passages that are read and scored
+_READ = 280  # the most passages that are read and scored
 _OVERFETCH = 4  # the vector index knows no sessions: more hits, of which those in view count
 
 
@@ -75,7 +75,10 @@ class Search:
     def _find(
         self, question: str, session_id: str | None, known: Collection[str] = ()
     ) -> tuple[list[Ranked], float | None, int]:
-        visible, besides = self._database.call(self._limits, session_id, known)
+        visible: frozenset[str] | None = None
+        besides: frozenset[int] = frozenset()
+        if session_id is not None or known:
+            visible, besides = self._database.call(self._limits, session_id, known)
         # Words on the database's thread while the process of the index looks for meanings.
         searching = self._database.submit(self._by_words, question, visible, besides)
         count = _BY_MEANING * (1 if visible is None else _OVERFETCH) + min(len(besides), _BY_MEANING)
@@ -93,8 +96,7 @@ class Search:
         self, session_id: str | None, known: Collection[str]
     ) -> tuple[frozenset[str] | None, frozenset[int]]:
         """The sessions that may be searched, None for all, and the passages that must not be found."""
-        visible = self._scopes.visible_to(session_id) if session_id is not None else None
-        return visible, self._passages.of_messages(known) if known else frozenset()
+        return self._scopes.visible_to(session_id), self._passages.of_messages(known)
 
     def _by_words(
         self, question: str, visible: Collection[str] | None, besides: Collection[int]

@@ -65,8 +65,11 @@ class ShardedIndex:
 
     def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
         """The nearest passages of all shards."""
+        shards = list(self._shards.values())
         with self._watched():
-            hits = self._pool.map(lambda shard: shard.search(vector, count), self._shards.values())
+            if len(shards) == 1:
+                return shards[0].search(vector, count)
+            hits = self._pool.map(lambda shard: shard.search(vector, count), shards)
             found = [hit for of_shard in hits for hit in of_shard]
         return heapq.nlargest(count, found, key=lambda hit: hit[1])
 
