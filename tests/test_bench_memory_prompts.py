@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bench import memory_prompts, memory_report
+from bench import memory_chats, memory_report
 from bench.errors import BenchError
 from bench.fake_backend import FakeBackend
+from bench.memory_chats import Settings
 from bench.memory_data import Conversation, Question, Spoken
-from bench.memory_prompts import Settings
 from bench.memory_sides import WindowSide
 from bench.memory_talk import Talk, talk_of
 from bench.memory_turns import Asker, Evidence, Turned
@@ -100,9 +100,7 @@ def talk() -> Talk:
 
 @pytest.fixture(scope="module")
 def result(talk: Talk) -> dict[str, Any]:
-    return asyncio.run(
-        memory_prompts.measure([talk], settings("hierarchical", "sliding", "full"), fake_engine)
-    )
+    return asyncio.run(memory_chats.measure([talk], settings("hierarchical", "sliding", "full"), fake_engine))
 
 
 def test_every_side_goes_through_the_chat_and_pays_for_what_it_changes(result: dict[str, Any]) -> None:
