@@ -26,7 +26,7 @@ from engine import ChatMessage, EngineStats, FinishReason
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results.json"
 SCRIPTS = ["throughput", "server", "latency", "prefixes", "turns", "overhead", "sampling"]
-SCRIPTS += ["memory_prompts", "memory_recall", "run"]
+SCRIPTS += ["memory_prompts", "memory_recall", "memory_scale", "run"]
 
 SAMPLING_KEYS = ("rows", "vocabulary", "ours_ms", "llama_sampler_sample_ms", "ratio")
 TWO_SPEEDS = {
