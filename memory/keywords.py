@@ -16,8 +16,9 @@ _COMMON = 0.25  # share of the passages from which on a word says nothing; a cha
 _FEW = 40  # passages; fewer make no statistics
 # So many passages get a BM25 score, at 1.3 µs each, however many the store holds. At 100,000 passages that
 # keeps 99 of the 100 best of ten questions.
-_POSTINGS = 3_000
+_POSTINGS = 2_000
 
+_HAVING = "SELECT term, doc FROM passage_terms WHERE term IN (SELECT value FROM json_each(?))"
 _SELECT = "SELECT passage_words.rowid AS id, -rank AS score FROM passage_words"
 _SESSION = """
     JOIN passages ON passages.id = passage_words.rowid JOIN messages ON messages.id = passages.message_id
@@ -50,10 +51,12 @@ class Keywords:
         """The words of a question that tell passages apart; those in too many are left out."""
         row = self._database.query_one("SELECT count(*) AS passages FROM passages")
         passages = row["passages"] if row is not None else 0
+        words = content_words(question)
+        rows = self._database.query(_HAVING, (json.dumps([stem(word) for word in words]),))
+        counts = {row["term"]: row["doc"] for row in rows}
         rare: list[Keyword] = []
-        for word in content_words(question):
-            row = self._database.query_one("SELECT doc FROM passage_terms WHERE term = ?", (stem(word),))
-            having = row["doc"] if row is not None else 0
+        for word in words:
+            having = counts.get(stem(word), 0)
             if passages < _FEW or having <= _COMMON * passages:
                 weight = math.log(1 + (passages - having + 0.5) / (having + 0.5))
                 rare.append(Keyword(word, stem(word), weight, having))
