@@ -26,7 +26,7 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
 
 @pytest.mark.parametrize("behaviour", ["dies-at-first-start", "dies-at-first-batch", "hangs-at-first-batch"])
 def test_one_failure_is_not_noticed(fake: Fake, tmp_path: Path, behaviour: str) -> None:
-    patience_s = 1.0 if behaviour == "hangs-at-first-batch" else PATIENCE_S
+    patience_s = 0.5 if behaviour == "hangs-at-first-batch" else PATIENCE_S
     embedder = fake(behaviour, answer_timeout_s=patience_s)
     assert degrees(embedder.embed(["10", "20"])) == [10, 20]
     assert len(lines(tmp_path / "starts")) == 2
@@ -49,7 +49,7 @@ def test_one_failure_is_not_noticed(fake: Fake, tmp_path: Path, behaviour: str) 
     ],
 )
 def test_the_second_failure_is_told(fake: Fake, tmp_path: Path, behaviour: str, reason: str) -> None:
-    embedder = fake(behaviour, load_timeout_s=1.0 if behaviour == "hangs-loading" else PATIENCE_S)
+    embedder = fake(behaviour, load_timeout_s=0.5 if behaviour == "hangs-loading" else PATIENCE_S)
     with pytest.raises(EmbedderUnavailable, match=f"failed twice.*{reason}"):
         embedder.embed(["1"])
     assert len(lines(tmp_path / "starts")) == 2

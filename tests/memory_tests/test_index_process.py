@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -141,12 +142,22 @@ def test_chromadb_that_cannot_be_loaded_costs_no_data(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
-def test_a_second_process_is_refused(folder: Path) -> None:
+def test_a_folder_has_one_owner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memory.indexing.folder._LOCK_PATIENCE_S", 0.05)
     with (
         closing(IndexFolder(folder, "passages-test")),
         pytest.raises(IndexUnavailable, match="used by another stevemin; searching by keywords only"),
     ):
-        open_small(folder)
+        IndexFolder(folder, "passages-test")
+    IndexFolder(folder, "passages-test").close()
+
+
+def test_a_server_that_never_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.index, "_SERVER_SILENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(IndexUnavailable, match="does not answer"):
+            open_small(folder, url=url)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")

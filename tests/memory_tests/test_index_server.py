@@ -1,4 +1,4 @@
-"""The vector index on a Chroma server that is shared, absent or deaf."""
+"""The vector index on a Chroma server that is shared, or absent. A deaf one: test_index_process.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from memory_tests.index_kit import (
     until,
 )
 
-import memory.index
 from memory.errors import IndexUnavailable
 
 CANARY = 17
@@ -110,11 +109,3 @@ def test_a_server_that_is_not_there(folder: Path) -> None:
     with pytest.raises(IndexUnavailable, match="Could not connect to a Chroma server") as caught:
         open_small(folder, url=url)
     assert url in str(caught.value)
-
-
-def test_a_server_that_never_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.index, "_SERVER_SILENCE_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        with pytest.raises(IndexUnavailable, match="does not answer"):
-            open_small(folder, url=url)
