@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=_number, default=2048, help="tokens a prompt may take")
     parser.add_argument("--reply-tokens", type=_number, default=24)
     parser.add_argument(
-        "--window-every", type=_number, default=5, help="turns of which one of the window's counts"
+        "--window-every", type=_number, default=1, help="turns of which one of the window's counts"
     )
     parser.add_argument("--keywords-only", action="store_true", help="as before the embedder is ready")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

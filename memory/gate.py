@@ -14,6 +14,8 @@ __all__ = ["wants_memory"]
 _CLOSE = 0.45
 _CLOSE_WITH_CUE = 0.3
 _COVERED = 0.5  # without vectors: the share of a question's words, by weight, around one passage
+# With vectors: what has nearly all words of a question is meant, however its sentences are built.
+_ALL_COVERED, _SEVERAL = 0.9, 3
 _CUE = re.compile(
     r"\b(?:remember|remind|last time|earlier|before|again|previous(?:ly)?|yesterday|ago"
     r"|did (?:i|we|you)|have (?:i|we|you)|(?:i|we|you) (?:said|told|mentioned|talked|discussed)"
@@ -43,9 +45,10 @@ def wants_memory(question: str, closest: float | None, ranked: Sequence[Ranked],
     if _is_small_talk(question):
         return False
     cue = _CUE.search(question) is not None
-    if closest is not None:
-        return closest >= (_CLOSE_WITH_CUE if cue else _CLOSE)
     covered = max((item.signals.get("coverage around", 0.0) for item in ranked[:10]), default=0.0)
+    if closest is not None:
+        is_close = closest >= (_CLOSE_WITH_CUE if cue else _CLOSE)
+        return is_close or (covered >= _ALL_COVERED and keywords >= _SEVERAL)
     return covered >= _COVERED and (cue or keywords > 1)
 
 

@@ -47,6 +47,15 @@ def test_with_vectors_a_passage_must_be_near_and_less_so_after_a_cue(
 
 
 @pytest.mark.parametrize(
+    ("coverage", "keywords", "wants"), [(0.95, 3, True), (0.85, 3, False), (1.0, 2, False)]
+)
+def test_with_vectors_nearly_all_of_several_words_will_do(
+    coverage: float, keywords: int, wants: bool
+) -> None:
+    assert wants_memory("What did the flood hit?", 0.2, ranked(coverage), keywords) is wants
+
+
+@pytest.mark.parametrize(
     ("text", "coverage", "keywords", "wants"),
     [
         ("Which canoe is red?", 0.6, 2, True),
