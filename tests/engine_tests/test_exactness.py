@@ -161,16 +161,16 @@ async def test_preempted_in_mid_answer(model: Path) -> None:
         model_path=model,
         max_sessions=2,
         cached_sessions=0,
-        context_tokens=512,
-        batch_tokens=256,
+        context_tokens=256,
+        batch_tokens=128,
         kv_layout="unified",
         speculation="off",
     )
     prompts = [f"Count on: {n}, {n + 1}, {n + 2}, {n + 3}, {n + 4}," for n in (1, 70)]
     async with Engine(config, load=Recording) as engine:
-        cold = [await alone(engine, prompt, max_tokens=300, ignore_eos=True) for prompt in prompts]
+        cold = [await alone(engine, prompt, max_tokens=140, ignore_eos=True) for prompt in prompts]
         both = await asyncio.gather(
-            *(ask(engine, prompt, max_tokens=300, ignore_eos=True) for prompt in prompts)
+            *(ask(engine, prompt, max_tokens=140, ignore_eos=True) for prompt in prompts)
         )
         stats = engine.stats()
         assert (stats.preempted > 0, stats.restored > 0, stats.requests_failed) == (True, True, 0)
