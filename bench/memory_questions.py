@@ -8,8 +8,7 @@ from time import perf_counter
 
 from bench.memory_data import Question
 from memory import Budget, Memory, Message, Recall, TokenCounter
-from memory.strategies import ContextInput, Shares
-from memory.strategies.hierarchical import HierarchicalStrategy
+from memory.context.strategies import ContextInput, HierarchicalStrategy, Shares
 
 __all__ = ["AT", "PROMPTS", "TOKENS", "Answer", "Questions"]
 

@@ -33,8 +33,8 @@ from bench.indexing_stall import measure_stall, wait_until_ready
 from bench.synthetic_talk import SyntheticTalk
 from bench.word_vectors import WordVectors
 from memory import Memory
-from memory.keywords import Keywords
-from memory.parts import open_parts
+from memory.components import open_parts
+from memory.search.keywords import Keywords
 
 _WARM_UP = 20  # questions
 _HITS = 100
@@ -105,7 +105,7 @@ def timed(work: Callable[[str], object], questions: Sequence[str]) -> dict[str, 
 
 def stall_of(turns: int) -> dict[str, Any]:
     """With the real embedder."""
-    from memory.embedder import WorkerEmbedder
+    from memory.vectors.embedder import WorkerEmbedder
 
     return asyncio.run(measure_stall(turns, WorkerEmbedder()))
 

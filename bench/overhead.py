@@ -25,8 +25,7 @@ from bench.fake_backend import FakeBackend
 from bench.prompts import question
 from bench.sides import Ours, ask_all, config
 from engine import Engine
-from engine.backend import Backend
-from engine.step import StepPlan, StepResult
+from engine.step import Backend, StepPlan, StepResult
 
 _FORWARD_S = 0.002  # of the fake; a GPU takes about as long
 
@@ -70,7 +69,7 @@ async def measure(setup: Setup, settings: Settings) -> Result:
 
 
 async def _real(setup: Setup, settings: Settings, number: int) -> tuple[float, float, float]:
-    from engine.llama import LlamaBackend  # loads llama.cpp's libraries
+    from engine.llama.backend import LlamaBackend  # loads llama.cpp's libraries
 
     forwards: list[Forward] = []
     ours = config(

@@ -23,10 +23,9 @@ from typing import Any
 import gguf
 import numpy as np
 
-from engine.candidates import Rows
-from engine.chains import build_chain
-from engine.llamacpp import init_backend, lib
-from engine.row_sampler import RowSampler
+from engine.llama.lib import init_backend, lib
+from engine.llama.sampler import RowSampler, build_chain
+from engine.llama.topk import Rows
 from engine.sampling import chain_stages
 from engine.step import Work
 from engine.types import SamplingParams

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from engine.backend import ModelInfo
-from engine.client import Engine
 from engine.config import EngineConfig
+from engine.engine import Engine
 from engine.errors import (
     ConfigError,
     EngineClosed,
@@ -24,6 +23,7 @@ from engine.errors import (
     RequestError,
     TemplateError,
 )
+from engine.step import ModelInfo
 from engine.stream import TokenStream
 from engine.types import (
     ChatMessage,

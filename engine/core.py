@@ -1,36 +1,46 @@
 """One step of the engine: drain commands, schedule, execute, update, emit.
 
 No loop and no thread: `worker` adds those, tests call `step` directly.
+
+What other threads ask of the engine thread.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from time import perf_counter
+from typing import TypeAlias
 
-from engine.backend import Backend, ModelInfo
-from engine.commands import Cancel, Command, Focus, Forget, Resume, Submit
 from engine.config import EngineConfig
-from engine.costs import StepCosts
 from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, RequestError
-from engine.metrics import Metrics
-from engine.output import RequestOutput
-from engine.parking import Parking
-from engine.prefix import PrefixCache
-from engine.prompt import PromptEncoder
+from engine.grammar.compiler import Constraint
+from engine.kv.parking import Parking
+from engine.kv.prefix import PrefixCache
+from engine.metrics import Metrics, live_stats, with_totals
 from engine.sampling import resolve_seed
-from engine.scheduler import Scheduler, SchedulerLimits
-from engine.sequence import Sequence
-from engine.snapshot import live_stats, with_totals
-from engine.speculation import Speculator
-from engine.step import Restore, Save, StepPlan, StepResult, StepStatus
+from engine.schedule.costs import StepCosts
+from engine.schedule.scheduler import Scheduler, SchedulerLimits
+from engine.schedule.sequence import Sequence
+from engine.schedule.speculation import Speculator
+from engine.step import Backend, ModelInfo, Restore, Save, StepPlan, StepResult, StepStatus
 from engine.stream import Mailroom, TokenStream
-from engine.types import EngineStats, FinishReason
+from engine.text.output import RequestOutput
+from engine.text.prompt import PromptEncoder
+from engine.types import EngineStats, FinishReason, Priority, SamplingParams
 
-__all__ = ["EngineCore"]
+__all__ = [
+    "Cancel",
+    "Command",
+    "EngineCore",
+    "Focus",
+    "Forget",
+    "Resume",
+    "Submit",
+]
+
 
 _MAX_FAILED_STEPS = 3
 _SNAPSHOT_S = 0.1
@@ -314,3 +324,53 @@ def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> 
         # Without flash attention V lies transposed, and a state is read number by number.
         parks=config.parked_ram_mib > 0 and config.flash_attention != "off",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Generate an answer to a tokenised prompt.
+
+    Args:
+        tokens: the prompt; head_tokens: how many of them are the system prompt.
+        submitted: when, on the engine's clock, in seconds.
+    """
+
+    stream: TokenStream
+    tokens: list[int]
+    sampling: SamplingParams
+    session_id: str | None
+    submitted: float
+    head_tokens: int = 0
+    priority: Priority = Priority.NORMAL
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a stream, wherever its request stands."""
+
+    stream: TokenStream
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The reader of a stream has caught up."""
+
+    stream: TokenStream
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop the KV cache of a session."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """Somebody looks at a session, or at none."""
+
+    session_id: str | None
+
+
+Command: TypeAlias = Submit | Cancel | Resume | Forget | Focus

@@ -1,17 +1,30 @@
-"""Counters and windows, written by the engine thread and read by anyone."""
+"""Counters and windows, written by the engine thread and read by anyone.
+
+What the engine is doing at this moment, as one frozen value.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import replace
 from threading import Lock
 from time import monotonic
 
 import numpy as np
 
+from engine.schedule.scheduler import Scheduler
+from engine.schedule.sequence import Sequence
 from engine.step import StepPlan, StepResult
-from engine.types import EngineStats, FinishReason
+from engine.text.output import RequestOutput
+from engine.types import EngineStats, FinishReason, RequestPhase, RequestStats
 
-__all__ = ["Metrics"]
+__all__ = [
+    "Metrics",
+    "live_stats",
+    "with_totals",
+]
+
 
 _RATE_WINDOW = 3.0  # seconds
 _REQUEST_WINDOW = 60.0
@@ -136,3 +149,75 @@ def _percentiles(values: list[float], ranks: tuple[int, ...]) -> list[float | No
 
 def _share(part: int, rest: int) -> float | None:
     return part / (part + rest) if part + rest else None
+
+
+_LIVE = (
+    "active",
+    "waiting",
+    "parked",
+    "parked_on_disk",
+    "parked_ram_bytes",
+    "parked_disk_bytes",
+    "paused",
+    "batch_tokens",
+    "batch_capacity",
+    "batch_sequences",
+    "max_sessions",
+    "kv_cells_used",
+    "kv_cells_total",
+    "preempted",
+    "restored",
+    "evicted",
+    "kv_layout",
+    "requests",
+)
+
+
+def live_stats(scheduler: Scheduler, outputs: Mapping[int, RequestOutput], plan: StepPlan) -> EngineStats:
+    """Queue, batch and cells as they are; counters and rates are left at their defaults.
+
+    Engine thread only: it reads what the scheduler changes.
+    """
+    running = [_request(s, outputs[s.request_id], None) for s in scheduler.running]
+    waiting = [_request(s, outputs[s.request_id], place) for place, s in enumerate(scheduler.waiting)]
+    return EngineStats(
+        active=len(running),
+        waiting=len(waiting),
+        batch_tokens=plan.tokens,
+        batch_capacity=scheduler.limits.batch_tokens,
+        batch_sequences=len(plan.work),
+        max_sessions=scheduler.limits.max_sessions,
+        kv_cells_used=scheduler.cache.used,
+        kv_cells_total=scheduler.cache.cells,
+        preempted=scheduler.preempted,
+        restored=scheduler.restored,
+        evicted=scheduler.cache.evicted,
+        parked=scheduler.parking.count,
+        parked_on_disk=scheduler.parking.on_disk,
+        parked_ram_bytes=scheduler.parking.ram_bytes_used,
+        parked_disk_bytes=scheduler.parking.disk_bytes_used,
+        paused=sum(1 for s in [*scheduler.running, *scheduler.waiting] if s.paused),
+        kv_layout="split" if scheduler.cache.split else "unified",
+        requests=(*running, *waiting),
+    )
+
+
+def with_totals(live: EngineStats, totals: EngineStats) -> EngineStats:
+    """The live fields of one value and the counters and rates of the other."""
+    return replace(totals, **{name: getattr(live, name) for name in _LIVE})
+
+
+def _request(sequence: Sequence, output: RequestOutput, place: int | None) -> RequestStats:
+    phase = RequestPhase.PREFILL if output.ttft_s is None else RequestPhase.DECODE
+    return RequestStats(
+        request_id=sequence.request_id,
+        session_id=sequence.session_id,
+        phase=phase if place is None else RequestPhase.WAITING,
+        prompt_tokens=sequence.prompt_tokens,
+        computed_tokens=sequence.computed,
+        cached_tokens=sequence.cached_tokens,
+        completion_tokens=sequence.completion_tokens,
+        tokens_per_second=output.tokens_per_second,
+        ttft_s=output.ttft_s,
+        queue_position=place,
+    )

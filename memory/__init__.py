@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memory.context.strategies import STRATEGIES
 from memory.errors import (
     BudgetTooSmall,
     ContextError,
@@ -21,12 +22,9 @@ from memory.errors import (
     TextRefused,
     UnknownStrategy,
 )
-from memory.index_status import IndexState, IndexStatus
-from memory.inventory import MemoryStats
-from memory.long_term import LongTermMemory
+from memory.long_term import LongTermMemory, MemoryStats
+from memory.memory import Memory
 from memory.ports import Embedder, Summarizer, TokenCounter
-from memory.store import Memory
-from memory.strategies import STRATEGIES
 from memory.types import (
     HEAD,
     KEEP,
@@ -37,6 +35,8 @@ from memory.types import (
     Fact,
     FactKind,
     Forgotten,
+    IndexState,
+    IndexStatus,
     LayerReport,
     Message,
     Origin,

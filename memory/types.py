@@ -1,10 +1,13 @@
-"""Frozen values that cross the memory's border. Sizes are in tokens, times are UTC in ISO 8601."""
+"""Frozen values that cross the memory's border. Sizes are in tokens, times are UTC in ISO 8601.
+
+How far the search by meaning is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, Final, Literal
 
 __all__ = [
@@ -18,6 +21,8 @@ __all__ = [
     "FactKind",
     "Forgotten",
     "Head",
+    "IndexState",
+    "IndexStatus",
     "Keep",
     "LayerReport",
     "Message",
@@ -32,6 +37,7 @@ __all__ = [
     "Summary",
     "Turn",
 ]
+
 
 Role = Literal["system", "user", "assistant"]
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
@@ -318,3 +324,28 @@ class AssembledContext:
 
     messages: tuple[Turn, ...]
     report: ContextReport
+
+
+class IndexState(StrEnum):
+    """What a search by meaning can do now."""
+
+    OFF = "off"  # nothing embeds here
+    STARTING = "starting"
+    INDEXING = "indexing"  # serves what it has
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """How far the index is.
+
+    Args:
+        embedded, passages: how many passages have a vector, of how many.
+        reason: a sentence, when it is unavailable.
+    """
+
+    state: IndexState
+    embedded: int = 0
+    passages: int = 0
+    reason: str | None = None

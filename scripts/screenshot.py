@@ -14,10 +14,10 @@ from pathlib import Path
 from textual.events import Paste
 from textual.pilot import Pilot
 
-from stevemin_chat.app import SteveminApp
-from stevemin_chat.config import Config
-from stevemin_chat.paths import Paths
-from stevemin_chat.wiring import Runtime
+from stevemin_chat.base.config import Config
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.runtime import Runtime
+from stevemin_chat.tui.app import SteveminApp
 
 TARGET = Path(__file__).parents[1] / "docs/images/chat.svg"
 SIZE = (140, 46)

@@ -2,6 +2,6 @@
 
 import sys
 
-from stevemin_chat.cli import main
+from stevemin_chat.cli.main import main
 
 sys.exit(main())

@@ -14,10 +14,10 @@ from typing import Literal
 
 from engine import errors as engine
 from memory import errors as memory
-from stevemin_chat import errors as app
-from stevemin_chat.logs import log_path
-from stevemin_chat.sanitize import sanitize
-from stevemin_chat.session import ChatError
+from stevemin_chat.base import errors as app
+from stevemin_chat.base.logs import log_path
+from stevemin_chat.chats.session import ChatError
+from stevemin_chat.text.sanitize import sanitize
 
 __all__ = ["EXIT_DONE", "EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "Notice", "Severity", "describe"]
 

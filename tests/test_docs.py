@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from engine.models import ModelSpec
-from stevemin_chat.commands import COMMANDS
-from stevemin_chat.commands_root import build
-from stevemin_chat.config import Config, EngineSection, MemorySection, SamplingSection, load_config
+from stevemin_chat.base.config import Config, EngineSection, MemorySection, SamplingSection, load_config
+from stevemin_chat.cli.root import build
+from stevemin_chat.models.catalogue import ModelSpec
+from stevemin_chat.tui.actions import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

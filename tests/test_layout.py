@@ -75,10 +75,10 @@ def test_engine_and_memory_do_not_load_each_other() -> None:
 @pytest.mark.parametrize(
     ("module", "only"),
     [
-        ("llama_cpp", "engine/llamacpp.py"),
-        ("sqlite3", "memory/database.py"),
+        ("llama_cpp", "engine/llama/lib.py"),
+        ("sqlite3", "memory/storage/database.py"),
         ("pynvml", None),
-        ("chromadb", "memory/indexing/chroma.py"),
+        ("chromadb", "memory/vectors/collections.py"),
     ],
 )
 def test_one_importer_each(module: str, only: str | None) -> None:

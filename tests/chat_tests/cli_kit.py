@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from stevemin_chat.cli import main
+from stevemin_chat.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 

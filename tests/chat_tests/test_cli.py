@@ -12,11 +12,11 @@ from chat_tests.cli_kit import ROOT, Cli, run_process
 from chat_tests.loopback_hub import LoopbackHub
 
 from memory import Memory
-from stevemin_chat import download
-from stevemin_chat.asking import Question
-from stevemin_chat.config import Config
-from stevemin_chat.paths import Paths
-from stevemin_chat.terminal import print_answer
+from stevemin_chat.base.config import Config
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.cli.ask import Question
+from stevemin_chat.cli.output import print_answer
+from stevemin_chat.models import download
 
 REPO = "owner/Model-GGUF"
 CONTENT = b"GGUF" + bytes(range(256)) * 4000
@@ -128,7 +128,7 @@ def test_a_data_folder_that_cannot_be_written_to(
 def test_an_unexpected_error_is_one_line_and_the_log_has_the_rest(
     cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.models.Catalogue.load", lambda *paths: 1 / 0)
+    monkeypatch.setattr("stevemin_chat.models.catalogue.Catalogue.load", lambda *paths: 1 / 0)
     cli("models", "list").failed("ZeroDivisionError", str(paths.log_file))
     assert "Traceback" in paths.log_file.read_text()
 
@@ -388,7 +388,7 @@ def test_the_form_of_the_answer_goes_to_the_engine_as_it_is(
         asked.append(question)
         return 0
 
-    monkeypatch.setattr("stevemin_chat.asking.run_question", answer)
+    monkeypatch.setattr("stevemin_chat.cli.ask.run_question", answer)
     file = tmp_path / "form"
     file.write_text(f"\ufeff{text}", encoding="utf-8")
     assert cli("ask", "hi", option, str(file)).code == 0
@@ -399,7 +399,7 @@ def test_the_form_of_the_answer_goes_to_the_engine_as_it_is(
 
 
 def test_control_sequences_of_a_model_do_not_reach_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    from stevemin_chat.sanitize import Sanitizer
+    from stevemin_chat.text.sanitize import Sanitizer
 
     cleaner = Sanitizer()
     for piece in ("a\x1b", "[31", "mb\x1b]0;x", "\x07c\n"):

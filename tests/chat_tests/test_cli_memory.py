@@ -17,9 +17,9 @@ from chat_tests.fake_source import WordCounter
 
 from memory import Budget, Embedder, EmbedderUnavailable, Forgotten, IndexState, IndexStatus, Memory
 from memory.long_term import LongTermMemory
-from stevemin_chat import memory_access
-from stevemin_chat.memory_access import wait_for_meaning
-from stevemin_chat.paths import Paths
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.recall import access as memory_access
+from stevemin_chat.recall.access import wait_for_meaning
 
 FACT = "I live in Porto."
 PREFERENCE = "I prefer short answers."
@@ -279,7 +279,7 @@ def test_without_the_embedding_packages_only_meaning_fails(
     def missing() -> None:
         raise EmbedderUnavailable("Search by meaning needs sentence-transformers.")
 
-    monkeypatch.setattr("memory.embedder.WorkerEmbedder", missing)
+    monkeypatch.setattr("memory.vectors.embedder.WorkerEmbedder", missing)
     cli("memory", "search", "train", "--meaning").failed("needs sentence-transformers")
     assert cli("memory", "search", "train", "--json").json != []
     assert cli("memory", "forget", stored.told, "--yes", "--json").json["facts"] == 2

@@ -19,9 +19,7 @@ import pytest
 from chat_tests.cli_kit import Cli, Ran, command, environment, run_process
 
 from memory import Memory
-from stevemin_chat.instance import SingleInstance
-from stevemin_chat.paths import Paths
-from stevemin_chat.project import project_folder
+from stevemin_chat.base.paths import Paths, SingleInstance, project_folder
 
 PATIENCE_S = 60
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stevemin_chat.commands import COMMANDS, Message, Run, Unknown, complete, find, parse
+from stevemin_chat.tui.actions import COMMANDS, Message, Run, Unknown, complete, find, parse
 
 
 @pytest.mark.parametrize(

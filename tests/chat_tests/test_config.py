@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine import EngineConfig, InvalidRequest, SamplingParams
-from stevemin_chat.config import Config, EngineSection, MemorySection, SamplingSection, load_config
-from stevemin_chat.errors import ConfigFileError
+from stevemin_chat.base.config import Config, EngineSection, MemorySection, SamplingSection, load_config
+from stevemin_chat.base.errors import ConfigFileError
 
 
 @pytest.fixture

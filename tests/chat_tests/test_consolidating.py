@@ -15,9 +15,9 @@ from chat_tests.session_kit import until
 
 from engine import EngineStats
 from memory import Budget, SessionNotFound, SessionRecord
-from stevemin_chat.consolidating import Consolidating
-from stevemin_chat.errors import NoModelLoaded
-from stevemin_chat.session import SessionSettings
+from stevemin_chat.base.errors import NoModelLoaded
+from stevemin_chat.chats.session import SessionSettings
+from stevemin_chat.recall.consolidating import Consolidating
 
 
 class FakeMemory:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stevemin_chat.download_meter import DownloadMeter
-from stevemin_chat.units import human_bytes, human_seconds
+from stevemin_chat.models.download import DownloadMeter
+from stevemin_chat.text.format import human_bytes, human_seconds
 
 
 def test_speed_and_rest_come_from_the_last_seconds() -> None:

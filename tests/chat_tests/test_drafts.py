@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stevemin_chat.chat import Chat
-from stevemin_chat.drafts import Drafts
+from stevemin_chat.chats.chat import Chat
+from stevemin_chat.chats.drafts import Drafts
 
 
 def test_drafts_and_queues_come_back_as_drafts(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import pytest
 from chat_tests.loopback_hub import COMMIT, LoopbackHub
 
-from stevemin_chat import download, hub
-from stevemin_chat.errors import (
+from stevemin_chat.base.errors import (
     DiskTooSmall,
     HashMismatch,
     HubError,
@@ -21,7 +20,9 @@ from stevemin_chat.errors import (
     HubUnreachable,
     UsageProblem,
 )
-from stevemin_chat.hub_api import RemoteFile
+from stevemin_chat.models import download
+from stevemin_chat.models import pull as hub
+from stevemin_chat.models.hub import RemoteFile
 
 REPO = "owner/Model-GGUF"
 FILE = "model-Q4_K_M.gguf"

@@ -12,15 +12,15 @@ import pytest
 
 import engine.errors
 import memory.errors
-import stevemin_chat.errors
-from stevemin_chat import session
-from stevemin_chat.errors import (
+import stevemin_chat.base.errors
+from stevemin_chat.base.errors import (
     AlreadyRunning,
     ConfigFileError,
     FolderNotWritable,
     ModelSwitchFailed,
     UsageProblem,
 )
+from stevemin_chat.chats import session
 from stevemin_chat.notices import describe
 
 
@@ -32,7 +32,7 @@ def _tree(base: type[BaseException]) -> list[type[BaseException]]:
     "kind",
     _tree(engine.errors.EngineError)
     + _tree(memory.errors.StoreError)
-    + _tree(stevemin_chat.errors.ChatAppError)
+    + _tree(stevemin_chat.base.errors.ChatAppError)
     + _tree(session.ChatError),
     ids=lambda kind: kind.__name__,
 )

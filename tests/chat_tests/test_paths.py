@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from stevemin_chat.errors import AlreadyRunning, FolderNotWritable
-from stevemin_chat.instance import SingleInstance
-from stevemin_chat.logs import log_path, start_logging
-from stevemin_chat.paths import Paths, builtin_catalogue_path
+from stevemin_chat.base.errors import AlreadyRunning, FolderNotWritable
+from stevemin_chat.base.logs import log_path, start_logging
+from stevemin_chat.base.paths import Paths, SingleInstance, builtin_catalogue_path
 
 
 def test_one_folder_holds_everything_when_asked_to(tmp_path: Path) -> None:

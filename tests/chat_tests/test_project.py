@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stevemin_chat.project import project_folder
+from stevemin_chat.base.paths import project_folder
 
 
 @pytest.fixture(autouse=True)

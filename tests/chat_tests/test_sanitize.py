@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stevemin_chat.sanitize import Sanitizer, sanitize
+from stevemin_chat.text.sanitize import Sanitizer, sanitize
 
 _PARTS = (
     *("\x1b", "\x1b[", "\x1b]", "\x1bP", "\x9b", "\x9d", "\x9c", "\x07", "\x1b\\", "\r", "\r\n", "\n"),

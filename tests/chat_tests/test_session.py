@@ -17,7 +17,7 @@ from chat_tests.session_kit import open_chat, read, requests, stored
 
 from engine.types import ChatMessage, FinishReason, SamplingParams
 from memory import Memory
-from stevemin_chat.session import EmptyMessage, NothingToAnswer, SessionBusy, SessionState
+from stevemin_chat.chats.session import EmptyMessage, NothingToAnswer, SessionBusy, SessionState
 
 
 async def test_a_message_and_its_reply(memory: Memory) -> None:

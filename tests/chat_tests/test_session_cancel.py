@@ -14,7 +14,7 @@ from chat_tests.session_kit import open_chat, read, requests, stored, until
 
 from engine.types import FinishReason
 from memory import Memory
-from stevemin_chat.session import SessionState
+from stevemin_chat.chats.session import SessionState
 
 
 async def test_escape_keeps_the_text(memory: Memory) -> None:

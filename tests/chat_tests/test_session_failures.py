@@ -24,7 +24,7 @@ from memory import (
     MessageNotFound,
     StoreUnavailable,
 )
-from stevemin_chat.session import SessionState
+from stevemin_chat.chats.session import SessionState
 
 
 async def test_a_failing_stream_keeps_the_text_and_raises(memory: Memory) -> None:

@@ -12,9 +12,9 @@ from chat_tests.session_kit import until
 from engine import Priority
 from engine.errors import EngineClosed, EngineCrashed, GenerationFailed, QueueFull
 from memory import SummaryCancelled
-from memory.digest import prompt_for_summary
-from stevemin_chat.adapters import CurrentEngine, EngineSummarizer
-from stevemin_chat.ports import TextSource
+from memory.summaries.check import prompt_for_summary
+from stevemin_chat.chats.ports import TextSource
+from stevemin_chat.runtime import CurrentEngine, EngineSummarizer
 
 TEXTS = ("User: I fish for trout.", "Assistant: Where?")
 

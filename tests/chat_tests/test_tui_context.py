@@ -12,14 +12,14 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
 from memory import STRATEGIES, Dropped
-from stevemin_chat.context_words import DropGroup, bar, drop_groups
-from stevemin_chat.memory_lookup import Place
-from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.screens.context import ContextScreen
-from stevemin_chat.screens.dialogs import Choose, Confirm
-from stevemin_chat.screens.origin import OriginScreen
-from stevemin_chat.widgets.recall_view import RecallView
-from stevemin_chat.wiring import Overrides
+from stevemin_chat.recall.lookup import Place
+from stevemin_chat.recall.words import DropGroup, bar, drop_groups
+from stevemin_chat.runtime import Overrides
+from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.screens.context import ContextScreen
+from stevemin_chat.tui.screens.dialogs import Choose, Confirm
+from stevemin_chat.tui.screens.origin import OriginScreen
+from stevemin_chat.tui.widgets.recall_view import RecallView
 
 QUESTION = "Do you remember what my dog Rex is afraid of?"
 

@@ -10,11 +10,11 @@ import pytest
 from chat_tests.tui_kit import FakeDevices, say, shown, until
 
 from engine import EngineStats
-from stevemin_chat.app import SteveminApp
-from stevemin_chat.config import Config, EngineSection, SamplingSection
-from stevemin_chat.paths import Paths
-from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.wiring import Runtime
+from stevemin_chat.base.config import Config, EngineSection, SamplingSection
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.runtime import Runtime
+from stevemin_chat.tui.app import SteveminApp
+from stevemin_chat.tui.chat_screen import ChatScreen
 
 PATIENCE = 120.0  # seconds; a busy machine is no failure
 

@@ -12,13 +12,13 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from memory import DiskFull, Forgotten, IndexState, IndexStatus, SessionRecord
-from stevemin_chat.config import MemorySection
-from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.screens.dialogs import Choose, Confirm, EditLine
-from stevemin_chat.screens.memory import MemoryScreen
-from stevemin_chat.screens.origin import OriginScreen
-from stevemin_chat.widgets.completions import Completions
-from stevemin_chat.widgets.memory_list import MemoryList
+from stevemin_chat.base.config import MemorySection
+from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.screens.dialogs import Choose, Confirm, EditLine
+from stevemin_chat.tui.screens.memory import MemoryScreen
+from stevemin_chat.tui.screens.origin import OriginScreen
+from stevemin_chat.tui.widgets.completions import Completions
+from stevemin_chat.tui.widgets.memory_list import MemoryList
 
 
 def items(screen: ChatScreen) -> list[str]:

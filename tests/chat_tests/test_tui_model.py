@@ -20,8 +20,8 @@ from chat_tests.tui_kit import (
 from textual.widgets import OptionList
 
 from engine import EngineCrashed, ModelCorrupt
-from stevemin_chat.screens.dialogs import Choose
-from stevemin_chat.widgets.load_banner import LoadBanner
+from stevemin_chat.tui.screens.dialogs import Choose
+from stevemin_chat.tui.widgets.load_banner import LoadBanner
 
 
 def slow_engine() -> type[FakeEngine]:

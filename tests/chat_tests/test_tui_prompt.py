@@ -9,11 +9,11 @@ from textual import events
 from textual.command import CommandPalette
 from textual.widgets import OptionList
 
-from stevemin_chat.commands import COMMANDS
-from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.screens.help import HelpScreen
-from stevemin_chat.screens.palette import PaletteCommands
-from stevemin_chat.widgets.completions import Completions
+from stevemin_chat.tui.actions import COMMANDS
+from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.palette import PaletteCommands
+from stevemin_chat.tui.screens.help import HelpScreen
+from stevemin_chat.tui.widgets.completions import Completions
 
 
 def sent(screen: ChatScreen) -> list[str]:

@@ -11,9 +11,9 @@ from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, runnin
 from textual.widgets import Input, Markdown, OptionList
 
 from memory import DiskFull, SessionRecord
-from stevemin_chat.chat import ChatState
-from stevemin_chat.config import MemorySection
-from stevemin_chat.screens.chat import ChatScreen
+from stevemin_chat.base.config import MemorySection
+from stevemin_chat.chats.chat import ChatState
+from stevemin_chat.tui.chat_screen import ChatScreen
 
 
 def listing(screen: ChatScreen) -> list[str]:

@@ -26,15 +26,15 @@ from chat_tests.tui_kit import (
 from textual.pilot import Pilot
 
 from memory import ContextReport, Dropped, Fact, LayerReport, Recall
-from stevemin_chat.app import SteveminApp
-from stevemin_chat.memory_lookup import Account
-from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.screens.context import ContextScreen
-from stevemin_chat.screens.memory import MemoryScreen
-from stevemin_chat.widgets.memory_list import MemoryList
-from stevemin_chat.widgets.metrics_panel import MetricsPanel
-from stevemin_chat.widgets.recall_view import RecallView
-from stevemin_chat.widgets.session_list import SessionList
+from stevemin_chat.recall.lookup import Account
+from stevemin_chat.tui.app import SteveminApp
+from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.screens.context import ContextScreen
+from stevemin_chat.tui.screens.memory import MemoryScreen
+from stevemin_chat.tui.widgets.memory_list import MemoryList
+from stevemin_chat.tui.widgets.metrics_panel import MetricsPanel
+from stevemin_chat.tui.widgets.recall_view import RecallView
+from stevemin_chat.tui.widgets.session_list import SessionList
 
 SIZES = [(80, 24), (160, 50)]
 REPLY = """\

@@ -13,13 +13,13 @@ from chat_tests.tui_kit import FakeStream, engine_of, make_runtime, running, unt
 
 from engine import Priority
 from memory import Memory, SessionRecord
-from memory.strategies.quoting import quoted
-from stevemin_chat.app import SteveminApp
-from stevemin_chat.config import Config, EngineSection, MemorySection, SamplingSection
-from stevemin_chat.consolidating import Consolidating
-from stevemin_chat.paths import Paths
-from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.wiring import Runtime
+from memory.text.quoting import quoted
+from stevemin_chat.base.config import Config, EngineSection, MemorySection, SamplingSection
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.recall.consolidating import Consolidating
+from stevemin_chat.runtime import Runtime
+from stevemin_chat.tui.app import SteveminApp
+from stevemin_chat.tui.chat_screen import ChatScreen
 
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from memory import Memory, Message
-from stevemin_chat.paths import Paths
+from stevemin_chat.base.paths import Paths
 
 pytestmark = pytest.mark.usefixtures("starter_model")
 

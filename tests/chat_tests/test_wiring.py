@@ -12,13 +12,12 @@ import pytest
 
 from engine import ChatMessage, Engine, EngineConfig, EngineStats, GenerationRequest, InvalidRequest
 from engine.errors import ConfigError, EngineCrashed, ModelCorrupt, ModelNotFound
-from engine.models import Catalogue
 from memory import Memory, Turn
-from stevemin_chat.adapters import EngineCounter
-from stevemin_chat.config import Config, MemorySection
-from stevemin_chat.errors import FolderNotWritable, ModelSwitchFailed, NoModelLoaded
-from stevemin_chat.paths import Paths
-from stevemin_chat.wiring import Overrides, Runtime
+from stevemin_chat.base.config import Config, MemorySection
+from stevemin_chat.base.errors import FolderNotWritable, ModelSwitchFailed, NoModelLoaded
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.models.catalogue import Catalogue
+from stevemin_chat.runtime import EngineCounter, Overrides, Runtime
 
 
 class FakeEngine:
@@ -264,7 +263,7 @@ async def test_long_term_memory_can_be_off_for_one_run(
     def no_embedder() -> None:
         raise AssertionError("it would load a model")
 
-    monkeypatch.setattr("stevemin_chat.wiring._embedder", no_embedder)
+    monkeypatch.setattr("stevemin_chat.runtime._embedder", no_embedder)
     paths = Paths.resolve()
     runtime = await Runtime.open(paths, Config(memory=MemorySection(enabled=False)), meaning=True)
     assert not runtime.memory.long_term.remembering

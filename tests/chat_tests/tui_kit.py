@@ -25,13 +25,13 @@ from engine import (
     TokenChunk,
 )
 from engine.devices import DeviceReading, GpuReading
-from engine.models import Catalogue
 from memory import Memory
-from stevemin_chat.app import SteveminApp
-from stevemin_chat.config import Config, MemorySection
-from stevemin_chat.paths import Paths
-from stevemin_chat.screens.chat import ChatScreen
-from stevemin_chat.wiring import Runtime
+from stevemin_chat.base.config import Config, MemorySection
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.models.catalogue import Catalogue
+from stevemin_chat.runtime import Runtime
+from stevemin_chat.tui.app import SteveminApp
+from stevemin_chat.tui.chat_screen import ChatScreen
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)  # before anything was stored: every age is "now"
 MODEL = "tiny"

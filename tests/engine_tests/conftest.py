@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from engine_tests.parking_kit import BLOCK, Lot, SlowDisk
 
-from engine import parked_disk, parked_io
+from engine.kv import spill as parked_disk
+from engine.kv import spill as parked_io
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.fake_backend import fake_info
-from engine.commands import Cancel, Resume, Submit
 from engine.config import EngineConfig
-from engine.core import EngineCore
+from engine.core import Cancel, EngineCore, Resume, Submit
 from engine.errors import TemplateError
 from engine.step import Copy, Move, Restore, Save, State, StepPlan, StepResult, StepStatus, Trim, Work
 from engine.stream import TokenStream

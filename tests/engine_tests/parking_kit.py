@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import parked_io
-from engine.parking import Parking
+from engine.kv import spill as parked_io
+from engine.kv.parking import Parking
 
 BLOCK = 1024
 RAM = 40 * BLOCK

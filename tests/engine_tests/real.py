@@ -20,7 +20,7 @@ from engine import (
     Timings,
     TokenStream,
 )
-from engine.llama import LlamaBackend
+from engine.llama.backend import LlamaBackend
 from engine.step import Work
 
 # Kernels round differently for other batch shapes and other places in the KV cache. Log-probabilities of the

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.candidates import Rows
-from engine.llamacpp import init_backend, lib
+from engine.llama.lib import init_backend, lib
+from engine.llama.topk import Rows
 
 __all__ = ["StarterLogits"]
 

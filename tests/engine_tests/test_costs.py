@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.costs import StepCosts
+from engine.schedule.costs import StepCosts
 
 TARGET = 0.1
 

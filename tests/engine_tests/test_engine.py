@@ -26,8 +26,8 @@ from engine import (
     SamplingParams,
     TemplateError,
 )
+from engine.engine import EngineWorker
 from engine.step import StepPlan, StepResult
-from engine.worker import EngineWorker
 
 CONFIG = EngineConfig(model_path=Path("fake.gguf"))
 

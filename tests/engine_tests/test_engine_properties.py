@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Priority, RequestError
-from engine.commands import Focus, Forget
+from engine.core import Focus, Forget
 from engine.step import StepStatus
 from engine.stream import TokenStream
 

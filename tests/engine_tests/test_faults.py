@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from engine_tests.real import Recording, ask, backend_of, compare, settle
 
-import engine.llama
-import engine.llama_memory
+import engine.llama.backend
+import engine.llama.memory
 from engine import Engine, EngineConfig, GenerationFailed
-from engine.llamacpp import lib
+from engine.llama.lib import lib
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,8 +51,8 @@ async def served(starter_model: Path) -> AsyncIterator[tuple[Engine, FailingLibr
     """An engine and the library it calls."""
     library = FailingLibrary(lib)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.llama, "lib", library)
-        patch.setattr(engine.llama_memory, "lib", library)
+        patch.setattr(engine.llama.backend, "lib", library)
+        patch.setattr(engine.llama.memory, "lib", library)
         config = EngineConfig(
             model_path=starter_model,
             max_sessions=4,

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from engine_tests.starter_logits import StarterLogits
 
-from engine import grammar_check
 from engine.errors import InvalidRequest
-from engine.gbnf import gbnf_to_lark
-from engine.grammar import Constraint, GrammarCompiler
-from engine.grammar_check import check_grammar
-from engine.row_sampler import RowSampler
+from engine.grammar import compiler as grammar_check
+from engine.grammar.compiler import Constraint, GrammarCompiler, check_grammar
+from engine.grammar.gbnf import gbnf_to_lark
+from engine.llama.sampler import RowSampler
 from engine.step import Work
 from engine.types import SamplingParams
 

@@ -21,9 +21,9 @@ from engine import (
     ModelNotFound,
     ModelTooLarge,
 )
-from engine.fit import check_memory
-from engine.llama import LlamaBackend
-from engine.llamacpp import supports_gpu_offload, system_info
+from engine.llama.backend import LlamaBackend
+from engine.llama.lib import supports_gpu_offload, system_info
+from engine.llama.loading import check_memory
 
 
 def load(path: Path, **settings: object) -> None:

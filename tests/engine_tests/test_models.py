@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.errors import ConfigError, ModelNotFound
-from engine.models import Catalogue, ModelSpec, hub_file, is_installed, model_file
+from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, is_installed, model_file
 
 SHIPPED = Path(__file__).parents[2] / "models.toml"
 STARTER = "smollm2-135m"

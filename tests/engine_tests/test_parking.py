@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_tests.parking_kit import BLOCK, DISK, RAM, Lot, content, descriptors, threads
 
-from engine.parking import Parking
+from engine.kv.parking import Parking
 
 if TYPE_CHECKING:
     pass

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_tests.parking_kit import BLOCK, RAM, Lot, SlowDisk, content, threads, warnings
 
-from engine import parked_io
+from engine.kv import spill as parked_io
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.prefix import Lease, PrefixCache
+from engine.kv.prefix import Lease, PrefixCache
 from engine.step import Copy, Move, Restore, Save, Trim
 
 HEAD = [*range(100, 140)]  # a system prompt

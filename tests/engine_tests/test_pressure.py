@@ -6,7 +6,7 @@ import pytest
 from engine_tests.fakes import Bench, read
 
 from engine import FinishReason, Priority
-from engine.commands import Focus, Forget
+from engine.core import Focus, Forget
 from engine.step import Copy, Restore, Save, StepPlan
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.radix import RadixTree, common_prefix
+from engine.kv.radix import RadixTree, common_prefix
 
 
 @pytest.mark.parametrize(

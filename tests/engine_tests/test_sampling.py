@@ -13,11 +13,10 @@ from engine_tests.starter_logits import StarterLogits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import row_sampler
-from engine.candidates import CandidateArray, Rows, top_pays, top_tokens
-from engine.chains import build_chain
-from engine.llamacpp import lib
-from engine.row_sampler import RowSampler
+from engine.llama import sampler as row_sampler
+from engine.llama.lib import lib
+from engine.llama.sampler import RowSampler, build_chain
+from engine.llama.topk import CandidateArray, Rows, top_pays, top_tokens
 from engine.sampling import chain_stages, preselected, uses_penalties
 from engine.step import Work
 from engine.types import SamplingParams

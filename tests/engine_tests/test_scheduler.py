@@ -6,7 +6,7 @@ import pytest
 from engine_tests.fakes import Bench, read
 
 from engine import FinishReason, Priority, PromptTooLong, QueueFull
-from engine.commands import Focus
+from engine.core import Focus
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
 
@@ -216,7 +216,7 @@ async def test_a_model_that_cannot_cut_its_memory_starts_again() -> None:
 
 
 async def test_forget_frees_the_cells_of_a_session() -> None:
-    from engine.commands import Forget
+    from engine.core import Forget
 
     bench = Bench()
     bench.submit("hello", session_id="s")

@@ -9,7 +9,7 @@ import pytest
 from engine_tests.real import ask
 
 from engine import Engine, EngineConfig
-from engine.llama import LlamaBackend
+from engine.llama.backend import LlamaBackend
 
 
 @pytest.fixture

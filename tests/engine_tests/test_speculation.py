@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import speculation
-from engine.costs import StepCosts
-from engine.sequence import Sequence
-from engine.speculation import NgramIndex, Speculator
+from engine.schedule import speculation
+from engine.schedule.costs import StepCosts
+from engine.schedule.sequence import Sequence
+from engine.schedule.speculation import NgramIndex, Speculator
 from engine.types import SamplingParams
 
 PHRASE = [5, 6, 7, 8, 9, 10, 11, 12]

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import ChatMessage, TemplateError
-from engine.chat_template import ChatTemplate, choose_template
-from engine.detokenizer import Detokenizer
-from engine.prompt import PromptEncoder
+from engine.text.output import Detokenizer
+from engine.text.prompt import ChatTemplate, PromptEncoder, choose_template
 
 
 @given(text=st.text(), cuts=st.lists(st.integers(0, 400)))

@@ -10,7 +10,7 @@ import pytest
 
 import engine
 from engine import ChatMessage, ConfigError, EngineConfig, GenerationRequest, InvalidRequest, SamplingParams
-from engine.batch import BatchArrays
+from engine.llama.loading import BatchArrays
 from engine.sampling import chain_stages, is_greedy, resolve_seed
 from engine.step import Work
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.fairness import TokenCounters, service_order
-from engine.sequence import Sequence
+from engine.schedule.queue import TokenCounters, WaitingQueue, service_order
+from engine.schedule.sequence import Sequence
 from engine.types import Priority, SamplingParams
-from engine.waiting import WaitingQueue
 
 _ids = count(1)
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from memory_tests.word_counter import WordCounter
 
 from memory import AssembledContext, Budget, Message, Recall, Role, TokenCounter, Turn
-from memory.strategies import Assembly, ContextInput, Strategy, find_strategy
-from memory.strategies.memories import MEMORIES_HEADING
+from memory.context.layers import MEMORIES_HEADING
+from memory.context.strategies import Assembly, ContextInput, Strategy, find_strategy
 from memory.types import Fact, Summary
 
 __all__ = [

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from memory.embedder import WorkerEmbedder
-from memory.embedding.model import EmbeddingModel
-from memory.embedding.restarts import Restarts
 from memory.ports import Vectors
+from memory.vectors.embedder import WorkerEmbedder
+from memory.vectors.embedding_process import EmbeddingModel
+from memory.vectors.embedding_thread import Restarts
 
 __all__ = ["PATIENCE_S", "Fake", "Vectors", "batches", "degrees", "fakes", "lines", "until"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from memory.index import ChromaIndex, open_index
-from memory.indexing.shards import ShardedIndex
 from memory.ports import VectorIndex, Vectors
+from memory.vectors.chroma import ChromaIndex, open_index
+from memory.vectors.shards import ShardedIndex
 
 __all__ = [
     "DIMENSION",

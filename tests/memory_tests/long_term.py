@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from memory.database import Database
-from memory.facts import Facts
-from memory.migrations import migrate
-from memory.sessions import Sessions
-from memory.summaries import Summaries
-from memory.transcript import Transcript
+from memory.storage.database import Database
+from memory.storage.facts import Facts
+from memory.storage.messages import Transcript
+from memory.storage.schema import migrate
+from memory.storage.sessions import Sessions
+from memory.storage.summaries import Summaries
 from memory.types import HEAD, Head, Message, Role
 
 __all__ = ["Kept", "kept_at"]

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from memory_tests.long_term import Kept, kept_at
 from memory_tests.word_counter import WordCounter
 
-from memory.consolidate import Consolidator
-from memory.coverage import cover, says_something
-from memory.digest import MIN_OVERLAP, accepted, excerpt, prompt_for_summary
 from memory.errors import SessionNotFound, SummaryCancelled
-from memory.pieces import Limits, Piece, plan
-from memory.prose import content_words
+from memory.storage.summaries import cover, says_something
+from memory.summaries.check import MIN_OVERLAP, accepted, excerpt, prompt_for_summary
+from memory.summaries.make import Consolidator
+from memory.summaries.plan import Limits, Piece, plan
+from memory.text.sentences import content_words
 from memory.types import Message, Status, Summary
 
 LIMITS = Limits(chunk_tokens=80, least_tokens=10, summary_tokens=16, fan_in=3)

@@ -17,7 +17,7 @@ import pytest
 from memory_tests.word_counter import full_disk
 
 from memory import DiskFull, Memory, StoreError, StoreUnavailable
-from memory.database import Database
+from memory.storage.database import Database
 
 
 @pytest.fixture

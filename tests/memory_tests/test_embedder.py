@@ -10,9 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
-from memory.embedder import WorkerEmbedder
-from memory.embedding.worker import NICENESS
 from memory.ports import Embedder
+from memory.vectors.embedder import WorkerEmbedder
+from memory.vectors.workers.embedding import NICENESS
 
 
 def sentences(count: int) -> list[str]:

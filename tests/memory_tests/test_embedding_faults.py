@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from memory_tests.embedding_kit import PATIENCE_S, Fake, batches, degrees, fakes, lines, until
 
-from memory.embedder import WorkerEmbedder
-from memory.embedding.model import EmbeddingModel
-from memory.embedding.restarts import Restarts
 from memory.errors import EmbedderUnavailable, TextRefused
+from memory.vectors.embedder import WorkerEmbedder
+from memory.vectors.embedding_process import EmbeddingModel
+from memory.vectors.embedding_thread import Restarts
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_who_only_waited_does_not_pay_for_anothers_text(fake: Fake, tmp_path: Pa
 
 
 def test_a_worker_that_dies_in_its_sleep_is_replaced(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.embedding.thread._LOOK_S", 0.01)
+    monkeypatch.setattr("memory.vectors.embedding_thread._LOOK_S", 0.01)
     embedder = fake("works")
     embedder.start()
     until(lambda: embedder.ready)
@@ -119,7 +119,7 @@ def test_a_bug_on_our_side_leaves_nobody_waiting(fake: Fake, monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("memory.embedding.jobs.Batch.deliver", broken)
+    monkeypatch.setattr("memory.vectors.embedding_queue.Batch.deliver", broken)
     with pytest.raises(EmbedderUnavailable, match="a bug"):
         embedder.embed(["1"])
 
@@ -155,7 +155,7 @@ def test_a_worker_killed_in_mid_work_is_replaced(fake: Fake, tmp_path: Path) -> 
 def test_after_a_pause_it_comes_back_by_itself(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.embedding.thread._LOOK_S", 0.01)
+    monkeypatch.setattr("memory.vectors.embedding_thread._LOOK_S", 0.01)
     now = [0.0]
     restarts = Restarts(delay_s=0.0, clock=lambda: now[0])
     embedder = fake("dies-until-told", restarts=restarts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memory.embedding.restarts import Restarts
+from memory.vectors.embedding_thread import Restarts
 
 
 def test_delays_grow_and_the_third_failure_begins_a_pause() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory.extraction import STATEMENT_CHARACTERS, extract_statements, statements_in
+from memory.ingest.facts import STATEMENT_CHARACTERS, extract_statements, statements_in
 from memory.types import FactKind, Message, Role
 
 F: FactKind = "fact"

@@ -11,8 +11,8 @@ import pytest
 from memory_tests.word_counter import WordCounter
 
 from memory import Budget, IndexState, Memory
-from memory.embedder import WorkerEmbedder
 from memory.ports import Embedder, Vectors
+from memory.vectors.embedder import WorkerEmbedder
 
 CANARY = "zanzibarcanary"
 SECRET = f"I live in {CANARY} with my cat."

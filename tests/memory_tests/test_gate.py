@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memory.gate import wants_memory
-from memory.recall import Ranked
+from memory.search.gate import wants_memory
+from memory.search.rank import Ranked
 from memory.types import Passage
 
 

@@ -26,11 +26,11 @@ from memory_tests.index_kit import (
 )
 
 from memory.errors import IndexUnavailable
-from memory.index import ChromaIndex
-from memory.indexing.folder import IndexFolder
-from memory.indexing.protocol import IndexSpec
-from memory.indexing.shards import LAYOUT, ShardedIndex
 from memory.ports import Vectors
+from memory.vectors.chroma import ChromaIndex
+from memory.vectors.folder import IndexFolder
+from memory.vectors.index_process import IndexSpec
+from memory.vectors.shards import LAYOUT, ShardedIndex
 
 CANARY = 17
 PATTERN = trace(planted(0xA5C3))
@@ -204,7 +204,7 @@ def test_files_are_for_their_owner_only(index: ChromaIndex, shared_folder: Path)
 def test_a_search_does_not_wait_for_what_takes_long(
     index: ChromaIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.index._PATIENCE_S", 0.01)
+    monkeypatch.setattr("memory.vectors.chroma._PATIENCE_S", 0.01)
     fill(index, 20, canary=CANARY)
     with index._turn, pytest.raises(IndexUnavailable, match="busy; searching by keywords only"):
         index.search(planted(0xA5C3), 1)

@@ -29,13 +29,12 @@ from memory_tests.index_kit import (
     until,
 )
 
-import memory.index
+import memory.vectors.chroma
 from memory.errors import IndexUnavailable
-from memory.index import ChromaIndex
-from memory.indexing.folder import IndexFolder
-from memory.indexing.process import IndexProcess
-from memory.indexing.protocol import IndexSpec
-from memory.indexing.shards import LAYOUT, ShardedIndex
+from memory.vectors.chroma import ChromaIndex
+from memory.vectors.folder import IndexFolder
+from memory.vectors.index_process import IndexProcess, IndexSpec
+from memory.vectors.shards import LAYOUT, ShardedIndex
 
 ROOT = Path(__file__).parents[2]
 CANARY = 17
@@ -72,7 +71,7 @@ def index(opened: ChromaIndex) -> ChromaIndex:
 @pytest.fixture(autouse=True)
 def no_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is served again was restarted at once, not after a while."""
-    monkeypatch.setattr(memory.index, "_RETRY_S", 600.0)
+    monkeypatch.setattr(memory.vectors.chroma, "_RETRY_S", 600.0)
 
 
 def worker(index: ChromaIndex) -> int:

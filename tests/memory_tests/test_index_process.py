@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from memory_tests.index_kit import fill, open_small, planted, random_vectors, until
 
-import memory.index
+import memory.vectors.chroma
 from memory.errors import IndexUnavailable
-from memory.index import ChromaIndex
-from memory.indexing.folder import IndexFolder
+from memory.vectors.chroma import ChromaIndex
+from memory.vectors.folder import IndexFolder
 
 FAKE_CHROMA = Path(__file__).with_name("fake_chroma")
 CANARY = 17
@@ -45,12 +45,12 @@ def index(folder: Path) -> Iterator[ChromaIndex]:
 @pytest.fixture(autouse=True)
 def no_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is served again was restarted at once, not after a while."""
-    monkeypatch.setattr(memory.index, "_RETRY_S", 600.0)
+    monkeypatch.setattr(memory.vectors.chroma, "_RETRY_S", 600.0)
 
 
 @pytest.fixture(autouse=True)
 def quick_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.indexing.watchdog._LOOK_S", 0.05)
+    monkeypatch.setattr("memory.vectors.index_process._LOOK_S", 0.05)
 
 
 def worker(index: ChromaIndex) -> int:
@@ -81,7 +81,7 @@ def test_one_that_dies_again_and_again_starts_empty_and_then_stays_off(
     index: ChromaIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(index, 20, canary=CANARY)
-    monkeypatch.setattr(memory.index, "_MAX_DEATHS", 2)
+    monkeypatch.setattr(memory.vectors.chroma, "_MAX_DEATHS", 2)
     for _ in range(2):
         kill_worker(index)
         with pytest.raises(IndexUnavailable, match="stopped answering"):
@@ -90,7 +90,7 @@ def test_one_that_dies_again_and_again_starts_empty_and_then_stays_off(
             index.ids()
     with pytest.raises(IndexUnavailable, match="stopped 2 times"):
         index.add([1], random_vectors(1))
-    monkeypatch.setattr(memory.index, "_MAX_DEATHS", 5)
+    monkeypatch.setattr(memory.vectors.chroma, "_MAX_DEATHS", 5)
     assert index.ids() == set()
     assert index.rebuilt
 
@@ -99,7 +99,7 @@ def test_one_that_dies_again_and_again_starts_empty_and_then_stays_off(
 def test_searches_alone_bring_it_back_when_what_stopped_it_is_mended(
     index: ChromaIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory.index, "_RETRY_S", 0.0)
+    monkeypatch.setattr(memory.vectors.chroma, "_RETRY_S", 0.0)
     fill(index, 20, canary=CANARY)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "chromadb.py").write_text("import a_module_that_nobody_has\n")
@@ -143,7 +143,7 @@ def test_chromadb_that_cannot_be_loaded_costs_no_data(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
 def test_a_folder_has_one_owner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.indexing.folder._LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr("memory.vectors.folder._LOCK_PATIENCE_S", 0.05)
     with (
         closing(IndexFolder(folder, "passages-test")),
         pytest.raises(IndexUnavailable, match="used by another stevemin; searching by keywords only"),
@@ -153,7 +153,7 @@ def test_a_folder_has_one_owner(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_server_that_never_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.index, "_SERVER_SILENCE_S", 0.2)
+    monkeypatch.setattr(memory.vectors.chroma, "_SERVER_SILENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         with pytest.raises(IndexUnavailable, match="does not answer"):

@@ -15,9 +15,9 @@ import pytest
 from memory_tests.index_kit import files_with, fill, generations, planted, random_vectors, trace
 
 from memory.errors import IndexUnavailable
-from memory.indexing.chroma import PassageCollection
-from memory.indexing.folder import IndexFolder
-from memory.indexing.shards import SHARD_SIZE, ShardedIndex
+from memory.vectors.collections import PassageCollection
+from memory.vectors.folder import IndexFolder
+from memory.vectors.shards import SHARD_SIZE, ShardedIndex
 
 CANARY = 17
 PATTERN = trace(planted(0xA5C3))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from memory_tests.long_term import Kept, kept_at
 
-import memory.keywords
-from memory.keywords import Keywords
-from memory.passages import Passages
-from memory.words import StemFinder
+import memory.search.keywords
+from memory.search.keywords import Keywords
+from memory.storage.passages import Passages
+from memory.text.analyser import StemFinder
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from memory_tests.context_kit import Chat, OddCounter, bare, is_prefix, memories
 from memory_tests.word_counter import WordCounter
 
 from memory import STRATEGIES, AssembledContext, BudgetTooSmall, Recall, Turn
-from memory.strategies import find_strategy
-from memory.strategies.memories import MEMORIES_HEADING, Shelf
-from memory.strategies.quoting import quoted
+from memory.context.layers import MEMORIES_HEADING, Shelf
+from memory.context.strategies import find_strategy
+from memory.text.quoting import quoted
 
 texts = st.integers(1, 60).map(lambda count: " ".join(["w"] * count))
 # What a turn may look like: a question, and a reply that may be missing, empty or doubled.

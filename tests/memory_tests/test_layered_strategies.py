@@ -9,12 +9,10 @@ from memory_tests.context_kit import Chat, OddCounter, bare, memories_of, recall
 from memory_tests.word_counter import MARKS_PER_TURN
 
 from memory import STRATEGIES, AssembledContext, BudgetTooSmall, Recall, Turn
-from memory.strategies import Shares
-from memory.strategies.cues import asks
-from memory.strategies.hierarchical import HierarchicalStrategy
-from memory.strategies.layers import PROFILE_HEADING, SUMMARY_HEADING
-from memory.strategies.memories import MEMORIES_HEADING
-from memory.strategies.quoting import quoted
+from memory.context.cues import asks
+from memory.context.layers import MEMORIES_HEADING, PROFILE_HEADING, SUMMARY_HEADING
+from memory.context.strategies import HierarchicalStrategy, Shares
+from memory.text.quoting import quoted
 
 SEARCHING = [name for name, strategy in STRATEGIES.items() if strategy.searches]
 SUMMARISING = [name for name, strategy in STRATEGIES.items() if strategy.summarises]

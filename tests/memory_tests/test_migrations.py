@@ -11,8 +11,8 @@ import pytest
 from memory_tests.word_counter import WordCounter
 
 from memory import Budget, Memory, StoreError, StoreUnavailable
-from memory.database import Database
-from memory.migrations import MIGRATIONS, Migration, applied_migrations, migrate
+from memory.storage.database import Database
+from memory.storage.schema import MIGRATIONS, Migration, applied_migrations, migrate
 
 # A file of the first version, as SQL: what is in the field must open for ever.
 _VERSION_1 = Path(__file__).with_name("version_1.sql")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory.nearby import Hits, shortlist, signals_of
-from memory.recall import WEIGHTS
+from memory.search.rank import WEIGHTS, Hits, shortlist, signals_of
 
 # A chat of five passages, with another reply (6) to the second.
 CHAT = {1: None, 2: 1, 3: 2, 4: 3, 5: 4, 6: 2}

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from memory_tests.letters import until
 
 from memory import Memory
-from memory.dates import asks_when, days_of, says_when
-from memory.keywords import Keyword
-from memory.passages import PASSAGE_WORDS, split_text
-from memory.recall import rank
+from memory.search.keywords import Keyword
+from memory.search.rank import rank
+from memory.storage.passages import PASSAGE_WORDS, split_text
+from memory.text.analyser import content_words
+from memory.text.dates import asks_when, days_of, says_when
 from memory.types import Passage
-from memory.words import content_words
 
 TODAY = date(2026, 11, 23)  # a Monday
 

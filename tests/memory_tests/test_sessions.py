@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memory import Budget, InvalidTitle, Memory, SessionNotFound, UnknownStrategy
-from memory.text import TITLE_CHARACTERS, storable, title_from
+from memory.text.analyser import TITLE_CHARACTERS, storable, title_from
 
 
 def test_a_new_session(memory: Memory) -> None:

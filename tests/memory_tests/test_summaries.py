@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_tests.long_term import Kept, kept_at
 
-from memory.coverage import cover, says_something
 from memory.errors import MessageNotFound
-from memory.summaries import Gap
+from memory.storage.summaries import Gap, cover, says_something
 from memory.types import Message, Summary
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from memory import Memory, MessageNotFound
-from memory.writers import is_alive
+from memory.storage.messages import is_alive
 
 
 def contents(memory: Memory, session_id: str) -> list[str]:

@@ -9,13 +9,13 @@ import pytest
 from memory_tests.letters import LetterIndexes, Letters, until
 
 from memory import IndexState, Memory
-from memory.passages import Passages
+from memory.storage.passages import Passages
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> LetterIndexes:
     disk = LetterIndexes()
-    monkeypatch.setattr("memory.index.open_index", disk)
+    monkeypatch.setattr("memory.vectors.chroma.open_index", disk)
     return disk
 
 
@@ -104,8 +104,8 @@ def test_progress_is_told_without_counting_at_every_batch(
         return counted[-1]
 
     monkeypatch.setattr(Passages, "counts", counting)
-    monkeypatch.setattr("memory.filling._BATCH", 1)
-    monkeypatch.setattr("memory.filling._COUNT_S", 1e9)
+    monkeypatch.setattr("memory.vectors.sync._BATCH", 1)
+    monkeypatch.setattr("memory.vectors.sync._COUNT_S", 1e9)
     embedder = Letters()
     seen = []
     with Memory(path, embedder=embedder) as memory:
@@ -123,7 +123,7 @@ def test_progress_is_told_without_counting_at_every_batch(
 def test_a_search_does_not_wait_for_a_slow_embedder(
     path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.vectors._PATIENCE_S", 0.05)
+    monkeypatch.setattr("memory.vectors.sync._PATIENCE_S", 0.05)
     embedder, go_on = Letters(), threading.Event()
     with Memory(path, embedder=embedder) as memory:
         tell(memory, "zzz zz", "a boat")
@@ -141,7 +141,7 @@ def test_a_search_does_not_wait_for_a_slow_embedder(
 def test_only_sessions_in_view_are_found_by_meaning(
     path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.search._BY_MEANING", 2)
+    monkeypatch.setattr("memory.search.search._BY_MEANING", 2)
     with Memory(path, embedder=Letters()) as memory:
         other = tell(memory, *["zzzz"] * 5)
         mine = tell(memory, "zzzq", "qqq")
@@ -189,7 +189,7 @@ def test_an_index_that_nothing_has_opened_is_opened_to_forget_and_closed_again(
 def test_forgetting_says_when_vectors_wait_for_another_process(
     path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.vectors._LOOK_S", 0.01)
+    monkeypatch.setattr("memory.vectors.sync._LOOK_S", 0.01)
     with Memory(path, embedder=Letters()) as owner:
         session = tell(owner, "aaa", "bbb", "ccc")
         index(owner)

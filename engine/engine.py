@@ -1,0 +1,280 @@
+"""The engine as the rest of the program sees it.
+
+The one thread that touches llama.cpp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from threading import Event, Thread
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from engine.config import EngineConfig
+from engine.core import Cancel, EngineCore, Focus, Forget, Resume, Submit
+from engine.errors import EngineClosed, EngineCrashed, EngineError, GenerationFailed
+from engine.sampling import SEEDS, resolve_seed
+from engine.step import Backend, ModelInfo
+from engine.stream import TokenStream
+from engine.types import ChatMessage, EngineStats, GenerationRequest
+
+__all__ = [
+    "Engine",
+    "EngineWorker",
+]
+
+
+_log = logging.getLogger(__name__)
+
+Loader = Callable[[EngineConfig, Callable[[float], bool]], Backend]
+
+
+def _load_llama(config: EngineConfig, on_progress: Callable[[float], bool]) -> Backend:
+    from engine.llama.backend import LlamaBackend  # loads llama.cpp's libraries: not before a model is wanted
+
+    return LlamaBackend(config, on_progress)
+
+
+class Engine:
+    """Serves many requests at once from one model, in this process.
+
+    Use it as an async context manager, or call `start` and `close`.
+
+    Args:
+        config: which model, and how.
+        load: makes the backend; tests pass a fake one.
+    """
+
+    def __init__(self, config: EngineConfig, *, load: Loader = _load_llama) -> None:
+        self.config = config
+        self._load = load
+        self._worker: EngineWorker | None = None
+        self._core: EngineCore | None = None
+        self._backend: Backend | None = None
+        self._prepare = ThreadPoolExecutor(1, thread_name_prefix="engine-prepare")  # one keeps the order
+        self._compile = ThreadPoolExecutor(1, thread_name_prefix="engine-compile")  # which takes longer
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model.
+
+        Raises:
+            EngineClosed: not started, or closed.
+        """
+        return self._running()[1].info
+
+    async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
+        """Load the model.
+
+        Args:
+            on_progress: called on the event loop with the fraction loaded, 0 to 1. Cancelling the task
+                stops the load.
+
+        Raises:
+            ModelError, LoadCancelled, ConfigError
+        """
+        loop = asyncio.get_running_loop()
+        stop = Event()
+
+        def report(fraction: float) -> bool:
+            if on_progress is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(on_progress, fraction)
+            return not stop.is_set()
+
+        self._worker = EngineWorker(self.config, lambda: self._load(self.config, report))
+        try:
+            core, backend = await asyncio.wrap_future(self._worker.start())
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.to_thread(self._worker.stop)
+            raise
+        self._core, self._backend = core, backend
+
+    def submit(self, request: GenerationRequest) -> TokenStream:
+        """Queue a request; never blocks. Call it on the loop that reads the stream.
+
+        Whatever keeps the request from being served is raised by the stream's first read:
+        `PromptTooLong`, `QueueFull`, `TemplateError`, `EngineClosed`.
+        """
+        self._running()
+        stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
+        threads = self._compile if request.sampling.is_constrained else self._prepare
+        threads.submit(self._encode, request, stream, perf_counter())
+        return stream
+
+    def candidates(self, request: GenerationRequest, count: int) -> list[TokenStream]:
+        """Queue several answers to one prompt, which is read once.
+
+        They differ by their seeds: the request's (or a drawn one) and those that follow it. The first one
+        belongs to the request's session, the others keep nothing.
+
+        Raises:
+            ValueError: `count` is less than 1.
+        """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, not {count}")
+        first = resolve_seed(request.sampling)
+        return [
+            self.submit(
+                replace(
+                    request,
+                    sampling=replace(request.sampling, seed=(first + number) % SEEDS),
+                    session_id=None if number else request.session_id,
+                )
+            )
+            for number in range(count)
+        ]
+
+    def cancel(self, stream: TokenStream) -> None:
+        """End a stream with `FinishReason.CANCELLED`, within one step."""
+        stream.cancel_requested = True
+        if self._core is not None:
+            self._core.post(Cancel(stream))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text; thread-safe, and too slow for an event loop."""
+        return len(self._running()[1].tokenize(text))
+
+    def count_prompt(self, messages: SequenceOf[ChatMessage]) -> int:
+        """Tokens of the prompt these messages become, up to where the answer begins; thread-safe,
+        and too slow for an event loop.
+
+        Raises:
+            TemplateError: the chat template refuses the messages.
+        """
+        return len(self._running()[0].encoder.encode(messages))
+
+    def forget(self, session_id: str) -> None:
+        """Drop what the KV cache holds of a session."""
+        if self._core is not None:
+            self._core.post(Forget(session_id))
+
+    def focus(self, session_id: str | None) -> None:
+        """Serve a session before the others from now on, because somebody looks at it; None: no one's."""
+        if self._core is not None:
+            self._core.post(Focus(session_id))
+
+    def stats(self) -> EngineStats:
+        """A frozen snapshot, free to poll."""
+        return EngineStats() if self._core is None else self._core.stats()
+
+    async def close(self) -> None:
+        """Stop: open streams end with `EngineClosed`, the model is freed. May be called twice."""
+        worker, self._worker = self._worker, None
+        self._core = self._backend = None
+        if worker is not None:
+            await asyncio.to_thread(worker.stop)
+        for threads in (self._prepare, self._compile):
+            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+
+    def _resume(self, stream: TokenStream) -> None:
+        if self._core is not None:
+            self._core.post(Resume(stream))
+
+    def _running(self) -> tuple[EngineCore, Backend]:
+        if self._worker is not None and self._worker.crash is not None:
+            raise self._worker.crash
+        if self._core is None or self._backend is None:
+            raise EngineClosed("The engine is not running: no model is loaded.")
+        return self._core, self._backend
+
+    def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
+        try:
+            core, backend = self._running()
+            tokens, head_tokens = core.encoder.encode_with_head(request.messages, request.session_id)
+            command = Submit(
+                stream=stream,
+                tokens=tokens,
+                head_tokens=head_tokens,
+                sampling=replace(request.sampling, stop=request.sampling.stop + backend.info.stop),
+                session_id=request.session_id,
+                priority=request.priority,
+                constraint=backend.constrain(request.sampling),
+                submitted=submitted,
+            )
+            core.post(command)
+        except Exception as error:  # whatever it is: a reader must not wait for ever
+            if not isinstance(error, EngineError):
+                _log.exception("a prompt could not be prepared")
+                error = GenerationFailed(f"The prompt could not be prepared: {error}.")
+            stream.fail(error)
+            stream.loop.call_soon_threadsafe(stream.wake)
+
+
+# After each call into llama.cpp this thread wants the GIL back; by default a busy screen may keep it 5 ms.
+_SWITCH_S = 0.0005
+
+
+class EngineWorker:
+    """Loads the backend, then steps the core until it is stopped.
+
+    Args:
+        config: settings of the engine.
+        load: makes the backend; runs on this worker's thread.
+    """
+
+    def __init__(self, config: EngineConfig, load: Callable[[], Backend]) -> None:
+        self._config = config
+        self._load = load
+        self._stopping = False
+        self._ready: Future[tuple[EngineCore, Backend]] = Future()
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self.core: EngineCore | None = None
+        self.crash: EngineCrashed | None = None
+
+    def start(self) -> Future[tuple[EngineCore, Backend]]:
+        """Start the thread; the future holds core and backend, or what went wrong while loading."""
+        self._ready.set_running_or_notify_cancel()  # a waiter that is cancelled must not cancel it
+        self._thread.start()
+        return self._ready
+
+    def stop(self) -> None:
+        """End the thread after the step it is in; blocks until it has freed the model."""
+        self._stopping = True
+        if self.core is not None:
+            self.core.post(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        sys.setswitchinterval(_SWITCH_S)
+        try:
+            backend = self._load()
+        except BaseException as error:
+            self._ready.set_exception(error)
+            return
+        self.core = core = EngineCore(self._config, backend)
+        core.mail.start()
+        self._ready.set_result((core, backend))
+        try:
+            self._loop(core)
+            core.close()
+        except BaseException as error:
+            _log.exception("the engine thread died")
+            self.crash = EngineCrashed(f"The engine stopped working: {error}. Load the model again.")
+            self.crash.__cause__ = error
+            core.fail_all(self.crash)
+        finally:
+            core.mail.stop()
+            core.parking.close()
+            backend.close()
+
+    def _loop(self, core: EngineCore) -> None:
+        while not self._stopping:
+            if not core.step() and not self._stopping:  # the step may have drained the wake-up of `stop`
+                core.wait()

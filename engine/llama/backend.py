@@ -1,0 +1,249 @@
+"""The backend on llama.cpp: a loaded model with one context, on the low-level API.
+
+llama.cpp aborts the process on bad input, so everything is checked here before a call. Handles are freed
+by `close`, in order, and never by the garbage collector.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from contextlib import ExitStack
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.config import EngineConfig
+from engine.grammar.compiler import Constraint, GrammarCompiler
+from engine.llama.lib import init_backend, lib, logits_address
+from engine.llama.loading import (
+    BatchArrays,
+    cell_bytes,
+    check_kind,
+    check_memory,
+    description,
+    load_model,
+    make_context,
+    metadata,
+    offloaded_layers,
+    raw_batch,
+    rolls_back,
+)
+from engine.llama.memory import LlamaMemory
+from engine.llama.sampler import RowSampler
+from engine.llama.vocab import LlamaVocab
+from engine.step import ModelInfo, StepPlan, StepResult, StepStatus, Work
+from engine.text.prompt import ChosenTemplate, choose_template
+from engine.types import ChatMessage, SamplingParams
+
+__all__ = ["LlamaBackend"]
+
+_log = logging.getLogger(__name__)
+_DEFAULT_CELLS = 16_384
+_STATUS = {0: StepStatus.OK, 1: StepStatus.NO_KV, -1: StepStatus.INVALID}
+
+
+class LlamaBackend:
+    """A model and its context; see `engine.backend.Backend`."""
+
+    info: ModelInfo
+
+    def __init__(
+        self, config: EngineConfig, on_progress: Callable[[float], bool] = lambda fraction: True
+    ) -> None:
+        """Load the model and make its context.
+
+        Args:
+            config: what to load and how.
+            on_progress: called with 0..1 on this thread; returning False stops the load.
+
+        Raises:
+            ModelNotFound, ModelCorrupt, ModelTooLarge, ConfigError, LoadCancelled
+        """
+        init_backend()
+        self._config = config
+        self._logits_at: int | None = None
+        self._logits: npt.NDArray[np.float32]
+        with ExitStack() as opened:  # freed in reverse: samplers, context, vocabulary, model
+            self._model = load_model(config, on_progress)
+            opened.callback(lib.llama_model_free, self._model)
+            self._offloaded = offloaded_layers()
+            self._open(config, opened)
+            self._opened = opened.pop_all()
+
+    def _open(self, config: EngineConfig, opened: ExitStack) -> None:
+        self._vocab = LlamaVocab(self._model)
+        opened.callback(self._vocab.close)
+        chosen = self._choose_template()
+        self._template = chosen.template
+        trained = int(lib.llama_model_n_ctx_train(self._model))
+        token_bytes = cell_bytes(self._model, config)
+        cells = config.context_tokens or min(_DEFAULT_CELLS, 4 * trained)
+        if config.gpu_layers == 0 or not lib.llama_supports_gpu_offload():
+            weights = int(lib.llama_model_size(self._model))
+            check_memory(config.model_path.name, weights=weights, kv_cache=cells * token_bytes)
+        self._context = make_context(self._model, config, cells)
+        opened.callback(lib.llama_free, self._context)
+        check_kind(self._model, lib.llama_get_memory(self._context), config.model_path.name)
+        self._memory = LlamaMemory(self._context, slots=config.sequences, split=config.split_cache)
+        self._sampler = RowSampler(
+            vocab_size=self._vocab.size,
+            threads=config.sampling_thread_count,
+            is_eog=self._vocab.is_eog,
+            eog_tokens=self._vocab.eog_tokens,
+            context=self._context,
+        )
+        opened.callback(self._sampler.close_all)
+        self._batch = BatchArrays(config.batch_tokens)
+        self._raw = raw_batch(self._batch)
+        self.info = self._describe(chosen, trained, token_bytes)
+        self._warm_up()
+
+    def _describe(self, chosen: ChosenTemplate, trained: int, token_bytes: int) -> ModelInfo:
+        each = int(lib.llama_n_ctx_seq(self._context))
+        path = self._config.model_path
+        return ModelInfo(
+            name=metadata(self._model, "general.name") or path.stem,
+            description=description(self._model),
+            path=path,
+            context_tokens=min(trained, each),
+            kv_cells=each * self._config.sequences if self._config.split_cache else each,
+            trained_context=trained,
+            vocab_size=self._vocab.size,
+            size_bytes=int(lib.llama_model_size(self._model)),
+            parameters=int(lib.llama_model_n_params(self._model)),
+            kv_bytes_per_token=token_bytes,
+            layer_count=int(lib.llama_model_n_layer(self._model)),
+            offloaded_layers=self._offloaded,
+            template_name=chosen.name,
+            stop=chosen.stop,
+            partial_removal=rolls_back(self._model),
+            split_cache=self._config.split_cache,
+            warnings=(chosen.warning,) if chosen.warning else (),
+        )
+
+    # Text
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+        """Text to token ids."""
+        return self._vocab.tokenize(text, add_special=add_special, parse_special=parse_special)
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """A token's bytes."""
+        return self._vocab.piece(token, special=special)
+
+    def is_eog(self, token: int) -> bool:
+        """Whether a token ends the model's turn."""
+        return self._vocab.is_eog(token)
+
+    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+        """Messages to prompt text; lone surrogates, which no tokeniser knows, are replaced."""
+        return self._template.render(messages).encode("utf-8", "replace").decode()
+
+    # Sampling
+
+    def constrain(self, params: SamplingParams) -> Constraint | None:
+        """Compile a request's grammar or JSON schema; the first one reads the whole vocabulary."""
+        return self._grammars.compile(params) if params.is_constrained else None
+
+    @cached_property
+    def _grammars(self) -> GrammarCompiler:
+        return GrammarCompiler(
+            vocab_size=self._vocab.size,
+            pieces=self._vocab.piece,
+            tokenize=self._vocab.tokenize,
+            eog_tokens=self._vocab.eog_tokens(),
+        )
+
+    def open_sampler(
+        self,
+        request_id: int,
+        params: SamplingParams,
+        prompt: SequenceOf[int],
+        constraint: Constraint | None = None,
+    ) -> None:
+        """Make the sampler of a request; `params.seed` must be set."""
+        self._sampler.open(request_id, params, prompt, constraint)
+
+    def close_sampler(self, request_id: int) -> None:
+        """Free the sampler of a request."""
+        self._sampler.close(request_id)
+
+    def logits(self, rows: int) -> npt.NDArray[np.float32]:
+        """A view of a forward's logits, shape (rows, vocabulary); it dies at the next step."""
+        address = logits_address(self._context)
+        if address is None:
+            raise RuntimeError("llama.cpp has no logits")
+        if address != self._logits_at:
+            size = self._config.sequences + self._config.draft_rows
+            pointer = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+            self._logits = np.ctypeslib.as_array(pointer, (size, self._vocab.size))
+            self._logits_at = address
+        return self._logits[:rows]
+
+    # Steps
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        """Make the moves, run one forward, sample every row that asks for it."""
+        moved = self._memory.make(plan.moves)
+        if moved.failed:
+            return StepResult(StepStatus.PARTIAL, saved=moved.saved, swap_s=moved.swap_s)
+        if not plan.work:
+            return StepResult(saved=moved.saved, swap_s=moved.swap_s)
+        start = time.perf_counter()
+        self._raw.n_tokens, sampling = self._batch.fill(plan.work)
+        code = int(lib.llama_decode(self._context, self._raw))
+        self._memory.forwarded()
+        if code != 0:
+            _log.warning("llama_decode returned %d for %d tokens", code, self._raw.n_tokens)
+            spent = time.perf_counter() - start
+            return StepResult(_STATUS.get(code, StepStatus.PARTIAL), {}, moved.saved, spent)
+        # A GPU is done only when the logits are there.
+        logits = self.logits(sum(item.rows for item in sampling)) if sampling else None
+        decoded = time.perf_counter()
+        sampled = {} if logits is None else self._sampler.sample(logits, sampling)
+        self._drop_wrong(sampling, sampled)
+        spent = time.perf_counter() - decoded
+        return StepResult(StepStatus.OK, sampled, moved.saved, decoded - start, spent, moved.swap_s)
+
+    def _drop_wrong(self, work: SequenceOf[Work], sampled: dict[int, tuple[int, ...]]) -> None:
+        """Take the cells of wrong guesses out of the KV cache."""
+        for item in work:
+            if wrong := len(item.drafts) + 1 - len(sampled[item.request_id]):
+                self._memory.trim(item.slot, item.start + len(item.tokens) - wrong)
+
+    def resident(self, slot: int) -> int:
+        """Tokens of a slot in the KV cache."""
+        return self._memory.resident(slot)
+
+    def state_bytes(self) -> int:
+        """Size of the context's state, which counts the occupied KV cells: the leak oracle."""
+        return int(lib.llama_state_get_size(self._context))
+
+    def close(self) -> None:
+        """Free samplers, context and model, in this order."""
+        self._opened.close()
+
+    # Loading
+
+    def _choose_template(self) -> ChosenTemplate:
+        source = lib.llama_model_chat_template(self._model, None)
+        return choose_template(
+            configured=self._config.chat_template,
+            from_gguf=source.decode(errors="replace") if source else None,
+            knows_chatml=len(self.tokenize("<|im_start|>", parse_special=True)) == 1,
+            bos=self._vocab.bos,
+            eos=self._vocab.eos,
+        )
+
+    def _warm_up(self) -> None:
+        """One forward, so that the first request does not pay for pages and buffers never touched."""
+        self._batch.token[0], self._batch.pos[0], self._batch.seq_id[0] = 0, 0, 0
+        self._batch.logits[0] = 1
+        self._raw.n_tokens = 1
+        lib.llama_decode(self._context, self._raw)
+        lib.llama_memory_clear(lib.llama_get_memory(self._context), True)

@@ -1,0 +1,286 @@
+"""From a file to a model and its context.
+
+What llama.cpp knows of a loaded model.
+
+Whether a model file can be loaded here at all, before llama.cpp is asked.
+
+A step's work as the flat arrays llama_decode reads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from engine.config import EngineConfig
+from engine.errors import ConfigError, LoadCancelled, ModelCorrupt, ModelError, ModelNotFound, ModelTooLarge
+from engine.llama.lib import lib, recent_log
+from engine.step import Work
+
+__all__ = [
+    "BatchArrays",
+    "cell_bytes",
+    "check_file",
+    "check_kind",
+    "check_memory",
+    "description",
+    "load_model",
+    "make_context",
+    "metadata",
+    "offloaded_layers",
+    "raw_batch",
+    "rolls_back",
+]
+
+
+_FLASH = {"auto": -1, "off": 0, "on": 1}
+_KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
+
+
+def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
+    """Load a model file.
+
+    Args:
+        on_progress: called with 0..1 on this thread; returning False stops the load.
+
+    Raises:
+        ModelNotFound, ModelCorrupt, LoadCancelled
+    """
+    check_file(config.model_path)
+    stopped = False
+
+    def report(fraction: float, _: ctypes.c_void_p) -> bool:
+        nonlocal stopped
+        stopped = stopped or not on_progress(fraction)
+        return not stopped
+
+    params = lib.llama_model_default_params()
+    params.n_gpu_layers = config.gpu_layers
+    callback = lib.llama_progress_callback(report)
+    params.progress_callback = callback
+    recent_log.clear()
+    model = lib.llama_model_load_from_file(str(config.model_path).encode(), params)
+    if model:
+        return model
+    if stopped:
+        raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
+    reason = _reason()
+    advice = "" if "unknown" in reason else " The file is damaged or incomplete: get it again."
+    raise ModelCorrupt(f"{config.model_path} cannot be loaded: {reason}.{advice}")
+
+
+def check_kind(model: Any, memory: Any, name: str) -> None:
+    """Refuse models that generate no text token by token: embedders, encoder-decoders, diffusion."""
+    if (
+        not memory
+        or lib.llama_model_has_encoder(model)
+        or not lib.llama_model_has_decoder(model)
+        or lib.llama_model_is_diffusion(model)
+    ):
+        raise ModelError(f"{name} is not a model to chat with: it does not write text token by token.")
+
+
+def _reason() -> str:
+    """The most telling of llama.cpp's last log lines."""
+    said = [line for line in recent_log if "error loading model" in line or line.startswith("gguf_init")]
+    specific = [line for line in said if "failed to load model from" not in line] or said
+    if not specific:
+        return "llama.cpp gave no reason"
+    text = specific[0].split("error loading model: ")[-1]
+    return re.sub(r"^\w+: ", "", text).rstrip(".")
+
+
+def make_context(model: Any, config: EngineConfig, cells: int) -> Any:
+    """A context of so many KV cells over the model.
+
+    Raises:
+        ModelTooLarge: there is no memory for it.
+    """
+    params = lib.llama_context_default_params()
+    params.n_ctx = max(cells, config.batch_tokens)
+    # One ubatch per llama_decode: a failed step changes nothing, a cancel waits for one forward.
+    params.n_batch = params.n_ubatch = config.batch_tokens
+    params.n_seq_max = config.sequences
+    params.n_outputs_max = config.sequences + config.draft_rows  # fewer than n_seq_max aborts the process
+    params.n_threads = params.n_threads_batch = config.thread_count
+    # llama.cpp refuses a quantised cache unless flash attention is certain.
+    params.flash_attn_type = _FLASH["on" if config.kv_type != "f16" else config.flash_attention]
+    params.type_k = params.type_v = _KV_TYPES[config.kv_type]
+    params.kv_unified = not config.split_cache
+    params.swa_full = True
+    params.no_perf = True
+    recent_log.clear()
+    context = lib.llama_init_from_model(model, params)
+    if not context:
+        raise ModelTooLarge(
+            f"llama.cpp could not make a context of {cells:,} tokens: {_last_error()}."
+            " Lower context_tokens, or gpu_layers if the GPU is full."
+        )
+    return context
+
+
+def _last_error() -> str:
+    failed = [line for line in recent_log if "fail" in line or "error" in line]
+    return re.sub(r"^\w+: ", "", failed[0]).rstrip(".") if failed else "no reason given"
+
+
+def offloaded_layers() -> int:
+    """Layers of the model loaded last that are on a GPU, as llama.cpp said."""
+    for line in reversed(recent_log):
+        if match := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
+            return int(match[1])
+    return 0
+
+
+def raw_batch(arrays: BatchArrays) -> Any:
+    """A llama_batch over the arrays' memory; the arrays must outlive it."""
+    raw: Any = lib.llama_batch()
+    raw.token = arrays.token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
+    raw.pos = arrays.pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
+    raw.n_seq_id = arrays.n_seq_id.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+    raw.seq_id = ctypes.cast(
+        arrays.seq_id_pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id))
+    )
+    raw.logits = arrays.logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+    return raw
+
+
+_TYPE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+_BLOCK = 32  # numbers of a quantised type that share a scale
+
+
+def metadata(model: Any, key: str) -> str:
+    """A value of the GGUF's header as text; empty when there is none."""
+    buffer = ctypes.create_string_buffer(512)
+    length = lib.llama_model_meta_val_str(model, key.encode(), buffer, 512)
+    return buffer.value.decode(errors="replace") if length > 0 else ""
+
+
+def description(model: Any) -> str:
+    """Architecture, size and quantisation."""
+    buffer = ctypes.create_string_buffer(256)
+    lib.llama_model_desc(model, buffer, 256)
+    return buffer.value.decode(errors="replace")
+
+
+def rolls_back(model: Any) -> bool:
+    """Whether a sequence's memory can be cut in its middle: recurrent and hybrid models cannot."""
+    return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
+
+
+def cell_bytes(model: Any, config: EngineConfig) -> int:
+    """Bytes of one KV cell.
+
+    Raises:
+        ConfigError: the heads of this model cannot be quantised.
+    """
+    layers = int(lib.llama_model_n_layer(model))
+    heads = max(1, int(lib.llama_model_n_head(model)))
+    head_size = int(lib.llama_model_n_embd(model)) // heads
+    arch = metadata(model, "general.architecture")
+    sizes = [
+        int(metadata(model, f"{arch}.attention.{part}_length") or head_size) for part in ("key", "value")
+    ]
+    if config.kv_type != "f16" and any(size % _BLOCK for size in sizes):
+        raise ConfigError(
+            f"{config.model_path.name} cannot have a {config.kv_type} KV cache: its heads are {sizes[0]}"
+            f" numbers wide, not a multiple of {_BLOCK}. Set kv_type to f16."
+        )
+    return int(layers * int(lib.llama_model_n_head_kv(model)) * sum(sizes) * _TYPE_BYTES[config.kv_type])
+
+
+def check_file(path: Path) -> None:
+    """Look at a model file from outside.
+
+    Raises:
+        ModelNotFound: it is not there or cannot be read.
+        ModelCorrupt: it is not a GGUF file.
+    """
+    if not path.exists():
+        raise ModelNotFound(f"There is no file {path}.")
+    if path.is_dir():
+        raise ModelNotFound(f"{path} is a folder, not a .gguf file.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
+    if magic != b"GGUF":
+        raise ModelCorrupt(f"{path} is not a GGUF file (it does not begin with the letters GGUF).")
+
+
+def check_memory(name: str, *, weights: int, kv_cache: int) -> None:
+    """Refuse what this machine's RAM cannot hold.
+
+    Weights are mapped from the file, so they only have to fit the machine; the KV cache is allocated, so it
+    has to fit what is free.
+
+    Args:
+        name: of the model, for the message.
+        weights, kv_cache: bytes.
+
+    Raises:
+        ModelTooLarge: with the numbers.
+    """
+    memory = psutil.virtual_memory()
+    if kv_cache <= memory.available and weights + kv_cache <= memory.total:
+        return
+    raise ModelTooLarge(
+        f"{name} needs {weights / 2**30:.1f} GiB for its weights and {kv_cache / 2**30:.1f} GiB for the"
+        f" context; of {memory.total / 2**30:.1f} GiB RAM, {memory.available / 2**30:.1f} are free."
+        " Choose a smaller model or lower context_tokens."
+    )
+
+
+class BatchArrays:
+    """Arrays of fixed capacity, filled by slices: one pass per sequence, not per token.
+
+    Args:
+        capacity: the most tokens a step may have.
+
+    Attributes:
+        token, pos, n_seq_id, seq_id: int32, logits: int8; all of shape (capacity,).
+        seq_id_pointers: addresses of the elements of `seq_id`, uint64, shape (capacity,).
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.token: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.pos: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.n_seq_id: npt.NDArray[np.int32] = np.ones(capacity, np.int32)
+        self.seq_id: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.logits: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
+        step = self.seq_id.itemsize
+        self.seq_id_pointers = (self.seq_id.ctypes.data + step * np.arange(capacity)).astype(np.uint64)
+
+    def fill(self, work: SequenceOf[Work]) -> tuple[int, list[Work]]:
+        """Write a step's work, ordered by slot: a split KV cache computes adjacent slots together.
+
+        Returns:
+            The number of tokens, and the work that gets logits, in the order of its rows.
+
+        Raises:
+            ValueError: more tokens than the capacity; llama.cpp would abort the process.
+        """
+        total = sum(len(item.tokens) for item in work)
+        if total > self.capacity:
+            raise ValueError(f"{total} tokens do not fit a batch of {self.capacity}")
+        self.logits[:total] = 0
+        ordered = sorted(work, key=lambda item: item.slot)
+        at = 0
+        for item in ordered:
+            end = at + len(item.tokens)
+            self.token[at:end] = item.tokens
+            self.pos[at:end] = range(item.start, item.start + len(item.tokens))
+            self.seq_id[at:end] = item.slot
+            self.logits[end - item.rows : end] = 1
+            at = end
+        return total, [item for item in ordered if item.rows]

@@ -1,0 +1,304 @@
+"""Chooses the next tokens of all sequences from the logits of one forward.
+
+Sampler chains of llama.cpp, cloned from templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.grammar.compiler import Constraint
+from engine.llama.lib import lib
+from engine.llama.topk import CandidateArray, Rows, is_samplable, top_pays
+from engine.sampling import SamplerStage, chain_stages, is_greedy, preselected, resolve_seed, uses_penalties
+from engine.step import Work
+from engine.types import SamplingParams
+
+__all__ = [
+    "ChainTemplates",
+    "RowSampler",
+    "build_chain",
+]
+
+
+# Only rows that need the whole vocabulary go to other threads: llama.cpp then works for milliseconds without
+# the GIL. All other rows are a few short numpy calls, and passing the GIL around costs more than it gains,
+# measured with 2 threads at up to 64 rows of 262,144.
+_PARALLEL_LOGITS = 16_384  # about 1 ms of such work
+
+# Up to here llama_sampler_sample, one call, is faster than the dozen numpy calls of a preselection: between
+# two forwards, which stream all weights through the caches, each of those starts cold (0.12 ms instead of
+# 0.25 for one row of 49,152; even at about three).
+_FEW_LOGITS = 100_000
+
+
+@dataclass(slots=True)
+class _Sampler:
+    """The state of one request's sampling.
+
+    `chain` is None when it is greedy; `count` is how many of the likeliest tokens the chain gets, 0 for the
+    whole vocabulary; `penalties` says that the chain must be told of each token.
+    """
+
+    params: SamplingParams
+    constraint: Constraint | None
+    chain: Any
+    count: int
+    penalties: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a chain decides alone."""
+        return self.chain is not None and self.constraint is None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the chain gets the whole vocabulary."""
+        return self.chain is not None and not self.count
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One sequence's rows, shape (1 + drafts, vocabulary)."""
+
+    request_id: int
+    sampler: _Sampler
+    rows: Rows
+    drafts: tuple[int, ...]
+
+
+class RowSampler:
+    """The samplers of all requests; for one thread at a time, it shares work with threads of its own.
+
+    The token chosen is the one that `llama_sampler_sample` would choose with the same chain and seed, ties
+    between equal logits aside.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        threads: int,
+        is_eog: Callable[[int], bool],
+        eog_tokens: Callable[[], list[int]] = list,
+        context: Any = None,
+    ) -> None:
+        """
+        Args:
+            vocab_size: logits in a row.
+            eog_tokens: all of them, for requests that never end their turn; asked for when there is one.
+            context: the llama_context the logits come from, to let it sample few rows itself.
+            threads: the most threads to use, the calling one included; they start when they are needed.
+            is_eog: whether a token ends the model's turn; thread-safe.
+        """
+        self._vocab_size = vocab_size
+        self._threads = max(1, threads)
+        self._is_eog = is_eog
+        self._eog_tokens = eog_tokens
+        self._banned: npt.NDArray[np.intp] | None = None
+        self._context = context
+        self._templates = ChainTemplates(vocab_size)
+        self._samplers: dict[int, _Sampler] = {}
+        self._arrays: list[CandidateArray] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    def open(
+        self,
+        request_id: int,
+        params: SamplingParams,
+        prompt: SequenceOf[int],
+        constraint: Constraint | None = None,
+    ) -> None:
+        """Make the sampler of a request; penalties have seen the end of the prompt.
+
+        `params.seed` should be set: with None another one is drawn at each call.
+        """
+        self.close(request_id)
+        if params.ignore_eos and self._banned is None:
+            self._banned = np.array(self._eog_tokens(), np.intp)
+        chain = None if is_greedy(params) else self._templates.make(params, prompt)
+        count = preselected(params)
+        if not top_pays(self._vocab_size, count):
+            count = 0
+        self._samplers[request_id] = _Sampler(params, constraint, chain, count, uses_penalties(params))
+
+    def close(self, request_id: int) -> None:
+        """Free the sampler of a request; nothing happens when it has none."""
+        sampler = self._samplers.pop(request_id, None)
+        if sampler is not None and sampler.chain is not None:
+            lib.llama_sampler_free(sampler.chain)
+
+    def close_all(self) -> None:
+        """Free all samplers and end the threads."""
+        for request_id in [*self._samplers]:
+            self.close(request_id)
+        self._templates.close()
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def sample(self, logits: Rows, work: SequenceOf[Work]) -> dict[int, tuple[int, ...]]:
+        """Choose tokens for each sequence with rows.
+
+        With drafts the first row chooses, and as long as the choice is the draft, the next row goes on. So
+        the tokens are those that sampling one at a time would have given, and random numbers, penalties and
+        constraints advance once for each token returned; a choice that a constraint rejects costs one more
+        random number, with drafts and without.
+
+        Args:
+            logits: shape (rows of all work, vocabulary); where a constraint or `ignore_eos` forbids
+                tokens, -inf is written.
+            work: those with rows, in the order of their rows.
+
+        Returns:
+            Request id -> accepted drafts and the token after them. An end-of-turn token is the last one,
+            unless the request ignores it.
+        """
+        jobs = self._jobs(logits, work)
+        for job in jobs:
+            if job.sampler.params.ignore_eos and self._banned is not None:
+                job.rows[:, self._banned] = -np.inf
+        if self._context is not None and logits.size <= _FEW_LOGITS and self._are_plain(jobs):
+            return self._sample_few(jobs, logits)
+        slow = [job for job in jobs if job.sampler.is_slow]
+        threads = min(self._threads, len(slow))
+        if threads < 2 or len(slow) * self._vocab_size < _PARALLEL_LOGITS:
+            return self._run(jobs, self._array(0))
+        others = self._start([slow[part::threads] for part in range(1, threads)])
+        try:
+            mine = slow[::threads] + [job for job in jobs if not job.sampler.is_slow]
+            sampled = self._run(mine, self._array(0))
+        finally:
+            wait(others)  # the logits must outlive them
+        for other in others:
+            sampled |= other.result()
+        return sampled
+
+    def _jobs(self, logits: Rows, work: SequenceOf[Work]) -> list[_Job]:
+        if logits.shape != (rows := sum(item.rows for item in work), self._vocab_size):
+            raise ValueError(f"{rows} rows of {self._vocab_size} logits expected, not {logits.shape}")
+        jobs, start = [], 0
+        for item in work:
+            end = start + item.rows
+            jobs.append(
+                _Job(item.request_id, self._samplers[item.request_id], logits[start:end], item.drafts)
+            )
+            start = end
+        return jobs
+
+    @staticmethod
+    def _are_plain(jobs: list[_Job]) -> bool:
+        return all(job.sampler.is_plain and not job.drafts for job in jobs)
+
+    def _sample_few(self, jobs: list[_Job], logits: Rows) -> dict[int, tuple[int, ...]]:
+        """Let llama.cpp read its own logits; a row without finite ones, which would crash it, by argmax."""
+        sampled: dict[int, tuple[int, ...]] = {}
+        for row, (job, best) in enumerate(zip(jobs, logits.argmax(axis=1).tolist(), strict=True)):
+            if is_samplable(logits.item(row, best)):
+                best = lib.llama_sampler_sample(job.sampler.chain, self._context, row - len(jobs))
+            sampled[job.request_id] = (best,)
+        return sampled
+
+    def _start(self, parts: list[list[_Job]]) -> list[Future[dict[int, tuple[int, ...]]]]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads - 1, thread_name_prefix="sample")
+        return [
+            self._pool.submit(self._run, jobs, self._array(number)) for number, jobs in enumerate(parts, 1)
+        ]
+
+    def _array(self, number: int) -> CandidateArray:
+        while len(self._arrays) <= number:
+            self._arrays.append(CandidateArray(self._vocab_size))
+        return self._arrays[number]
+
+    def _run(self, jobs: list[_Job], array: CandidateArray) -> dict[int, tuple[int, ...]]:
+        return {job.request_id: self._verify(job, array) for job in jobs}
+
+    def _verify(self, job: _Job, array: CandidateArray) -> tuple[int, ...]:
+        sampler, tokens = job.sampler, []
+        for row, draft in zip(job.rows, (*job.drafts, -1), strict=True):
+            token = self._next(sampler, row, array)
+            tokens.append(token)
+            if token != draft or (not sampler.params.ignore_eos and self._is_eog(token)):
+                break
+        return tuple(tokens)
+
+    def _next(self, sampler: _Sampler, row: Rows, array: CandidateArray) -> int:
+        token = self._choose(sampler, row, array)
+        if sampler.constraint is not None:
+            if not sampler.constraint.allows(token):
+                token = self._choose_allowed(sampler, sampler.constraint, row, array)
+            sampler.constraint.accept(token)
+        if sampler.penalties:
+            lib.llama_sampler_accept(sampler.chain, token)
+        return token
+
+    def _choose(self, sampler: _Sampler, row: Rows, array: CandidateArray) -> int:
+        if sampler.chain is None:
+            return int(row.argmax())
+        return array.draw(sampler.chain, row, sampler.count)
+
+    def _choose_allowed(
+        self, sampler: _Sampler, constraint: Constraint, row: Rows, array: CandidateArray
+    ) -> int:
+        mask = constraint.mask()
+        row[~mask] = -np.inf
+        token = self._choose(sampler, row, array)
+        return token if mask[token] else int(mask.argmax())  # all that is allowed was at -inf before
+
+
+_MOST_TEMPLATES = 64
+
+
+def build_chain(stages: SequenceOf[SamplerStage]) -> Any:
+    """A chain of these stages, to be freed by `llama_sampler_free`."""
+    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    for stage in stages:
+        _add(chain, stage)
+    return chain
+
+
+class ChainTemplates:
+    """One chain for each set of parameters, without its last stage.
+
+    Cloning takes a third of the time of building. A clone of `dist` keeps its random numbers, and nothing can
+    seed them anew, so the last stage is made for each request.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        self._vocab_size = vocab_size
+        self._templates: dict[tuple[SamplerStage, ...], Any] = {}
+
+    def make(self, params: SamplingParams, prompt: SequenceOf[int]) -> Any:
+        """The chain of a request; its penalties have seen the end of the prompt. The caller frees it."""
+        *common, last = chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
+        chain = lib.llama_sampler_clone(self._template(tuple(common)))
+        _add(chain, last)
+        if uses_penalties(params):
+            for token in prompt[-params.penalty_last_n :]:
+                lib.llama_sampler_accept(chain, token)
+        return chain
+
+    def close(self) -> None:
+        """Free the templates; chains made from them live on."""
+        while self._templates:
+            lib.llama_sampler_free(self._templates.popitem()[1])
+
+    def _template(self, stages: tuple[SamplerStage, ...]) -> Any:
+        if stages not in self._templates:
+            if len(self._templates) >= _MOST_TEMPLATES:
+                self.close()
+            self._templates[stages] = build_chain(stages)
+        return self._templates[stages]
+
+
+def _add(chain: Any, stage: SamplerStage) -> None:
+    make = getattr(lib, f"llama_sampler_init_{stage.name}")
+    lib.llama_sampler_chain_add(chain, make(*stage.args))

@@ -1,0 +1,140 @@
+"""Sampled tokens to text, finish reasons and timings, for one request.
+
+Token bytes to text, piece by piece.
+"""
+
+from __future__ import annotations
+
+import codecs
+from array import array
+from statistics import median
+
+from engine.schedule.sequence import Sequence
+from engine.stream import TokenStream
+from engine.types import FinishReason, Timings
+
+__all__ = [
+    "Detokenizer",
+    "RequestOutput",
+]
+
+
+class RequestOutput:
+    """Turns a sequence's tokens into its reader's chunks and keeps its clock.
+
+    All times are readings of the same monotonic clock, in seconds.
+    """
+
+    def __init__(self, sequence: Sequence, stream: TokenStream, *, submitted: float, seed: int) -> None:
+        self.sequence = sequence
+        self.stream = stream
+        self.seed = seed
+        self._detokenizer = Detokenizer(sequence.sampling.stop)
+        self.submitted = submitted
+        self._admitted: float | None = None
+        self._first: float | None = None
+        self._last: float | None = None
+        self.gaps = array("d")  # seconds between tokens
+        stream.seed = seed
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Seconds from submit to the first token; None before it."""
+        return None if self._first is None else self._first - self.submitted
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Decode rate so far; 0 before the second token."""
+        if self._first is None or self._last is None or self._last <= self._first:
+            return 0.0
+        return len(self.gaps) / (self._last - self._first)
+
+    def admitted(self, now: float) -> None:
+        """Note that the request left the queue; only the first time counts."""
+        if self._admitted is None:
+            self._admitted = now
+
+    def token(self, data: bytes, now: float, *, ends_turn: bool) -> float:
+        """Take one sampled token's bytes; returns the seconds since the one before."""
+        gap = 0.0
+        if self._first is None or self._last is None:
+            self._first = now
+        else:
+            gap = now - self._last
+            self.gaps.append(gap)
+        self._last = now
+        self.stream.put("" if ends_turn else self._detokenizer.feed(data), 1)
+        return gap
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was found."""
+        return self._detokenizer.stopped
+
+    def finish(self, reason: FinishReason, now: float) -> None:
+        """End the stream, handing out what was held back."""
+        if rest := self._detokenizer.flush():
+            self.stream.put(rest, 0)
+        self.stream.finish(reason, self.timings(now))
+
+    def timings(self, now: float) -> Timings:
+        """What the request has cost up to now."""
+        sequence = self.sequence
+        return Timings(
+            prompt_tokens=sequence.prompt_tokens,
+            cached_tokens=sequence.cached_tokens,
+            completion_tokens=sequence.completion_tokens,
+            queue_s=(now if self._admitted is None else self._admitted) - self.submitted,
+            ttft_s=self.ttft_s or 0.0,
+            decode_s=(self._last or 0.0) - (self._first or 0.0),
+            tokens_per_second=self.tokens_per_second,
+            itl_p50_s=median(self.gaps) if self.gaps else 0.0,
+            itl_max_s=max(self.gaps, default=0.0),
+        )
+
+
+class Detokenizer:
+    """Decodes UTF-8 that is split across tokens and holds back what may become a stop string.
+
+    Args:
+        stop: strings that end the text; they and what follows are not part of it.
+    """
+
+    def __init__(self, stop: tuple[str, ...] = ()) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stop = stop
+        self._hold = max((len(text) for text in stop), default=1) - 1
+        self._tail = ""
+        self.stopped = False
+
+    def feed(self, data: bytes) -> str:
+        """Text that is certain after these bytes; sets `stopped` once a stop string is complete."""
+        if self.stopped:
+            return ""
+        self._tail += self._decoder.decode(data)
+        if (cut := self._find_stop()) is not None:
+            self.stopped = True
+            text, self._tail = self._tail[:cut], ""
+            return text
+        held = self._held()
+        text = self._tail[: len(self._tail) - held]
+        self._tail = self._tail[len(self._tail) - held :]
+        return text
+
+    def flush(self) -> str:
+        """What was held back, when the answer ends."""
+        text = self._tail + ("" if self.stopped else self._decoder.decode(b"", final=True))
+        self._tail = ""
+        return text
+
+    def _find_stop(self) -> int | None:
+        found = [at for text in self._stop if (at := self._tail.find(text)) >= 0]
+        return min(found, default=None)
+
+    def _held(self) -> int:
+        """Length of the longest end of the text that begins a stop string."""
+        for length in range(min(self._hold, len(self._tail)), 0, -1):
+            end = self._tail[-length:]
+            if any(text.startswith(end) for text in self._stop):
+                return length
+        return 0

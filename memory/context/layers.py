@@ -1,0 +1,248 @@
+"""The parts of the system turn that the memory adds: the profile and the summary of what was evicted.
+
+Passages of older messages, quoted before the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from memory.ports import TokenCounter
+from memory.text.quoting import quoted
+from memory.types import Dropped, Fact, Recall, Summary
+
+__all__ = [
+    "EMPTY",
+    "MEMORIES_HEADING",
+    "NO_MEMORIES",
+    "PROFILE_HEADING",
+    "SUMMARY_HEADING",
+    "Layer",
+    "Memories",
+    "Shelf",
+    "profile_layer",
+    "summary_layer",
+]
+
+
+PROFILE_HEADING = "What is known about the user:"
+SUMMARY_HEADING = "What was said earlier in this conversation, in short:"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One part of the system turn.
+
+    Args:
+        tokens: of `text`.
+        shown, dropped: ids of the facts or summaries that are in it, and of those that did not fit.
+        messages: the messages that it stands for.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    shown: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
+    messages: frozenset[str] = frozenset()
+
+    def given_up(self) -> Layer:
+        """The same with nothing shown."""
+        return Layer(dropped=tuple(sorted((*self.shown, *self.dropped))))
+
+
+EMPTY = Layer()
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One line of a layer; the lines stand in the order of their places."""
+
+    place: int
+    id: int
+    text: str
+    messages: tuple[str, ...]
+
+
+def profile_layer(facts: Sequence[Fact], limit: int, counter: TokenCounter) -> Layer:
+    """The facts that fit into `limit` tokens: the pinned ones first, then the oldest."""
+    ordered = sorted(facts, key=lambda fact: (not fact.pinned, fact.id))
+    items = [
+        _Item(place, fact.id, quoted(fact.text), () if fact.message_id is None else (fact.message_id,))
+        for place, fact in enumerate(ordered)
+    ]
+    return _fill(PROFILE_HEADING, items, limit, counter)
+
+
+def summary_layer(summaries: Sequence[Summary], limit: int, counter: TokenCounter) -> Layer:
+    """The summaries that fit into `limit` tokens, the latest first.
+
+    Args:
+        summaries: oldest first, no message in two of them.
+    """
+    items = [
+        _Item(place, summary.id, quoted(summary.text), summary.sources)
+        for place, summary in enumerate(summaries)
+    ]
+    return _fill(SUMMARY_HEADING, items[::-1], limit, counter)
+
+
+def _fill(heading: str, items: Sequence[_Item], limit: int, counter: TokenCounter) -> Layer:
+    """As many items as fit, the most important first."""
+    used = counter.count_text(heading + "\n")
+    chosen: list[_Item] = []
+    for item in items:
+        tokens = counter.count_text(f"- {item.text}\n")
+        if item.text and used + tokens <= limit:
+            used += tokens
+            chosen.append(item)
+    text = _text(heading, chosen)
+    # Tokens do not add up exactly, because some reach over a line's end.
+    while chosen and counter.count_text(text) > limit:
+        chosen.pop()
+        text = _text(heading, chosen)
+    lines = sorted(chosen, key=lambda item: item.place)
+    shown = tuple(item.id for item in lines)
+    return Layer(
+        text,
+        counter.count_text(text) if text else 0,
+        shown,
+        tuple(sorted({item.id for item in items}.difference(shown))),
+        frozenset(message for item in lines for message in item.messages),
+    )
+
+
+def _text(heading: str, items: Sequence[_Item]) -> str:
+    lines = [f"- {item.text}" for item in sorted(items, key=lambda item: item.place)]
+    return "\n".join((heading, *lines)) if lines else ""
+
+
+MEMORIES_HEADING = "From earlier conversations (for reference):"
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """The quotation and its account.
+
+    Args:
+        text: the heading, and below each date what was said on that day; no blank line in it.
+        tokens: of `text`.
+        used: what is quoted, in the text's order; passages of one message are one recall.
+        dropped: the other recalls, best first.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    used: tuple[Recall, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+
+
+NO_MEMORIES = Memories()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    rank: int
+    recall: Recall
+    text: str
+    tokens: int
+
+    @property
+    def day(self) -> str:
+        return quoted(self.recall.at[:10])
+
+
+class Shelf:
+    """The recalls that may be quoted, best first.
+
+    Args:
+        order: places of the messages of the branch, by id: they order what has the same time.
+    """
+
+    def __init__(self, recalls: Sequence[Recall], counter: TokenCounter, order: Mapping[str, int]) -> None:
+        self._recalls = recalls
+        self._counter = counter
+        self._order = order
+        self._pieces: dict[tuple[str, int, str], _Piece] = {}
+        for rank, recall in enumerate(recalls):
+            text = quoted(recall.text)
+            if text:
+                tokens = counter.count_text(f"{recall.role}: {text}\n")
+                piece = _Piece(rank, recall, text, tokens)
+                self._pieces.setdefault((recall.message_id, recall.part, text), piece)
+
+    def pick(self, window: Set[str], limit: int) -> Memories:
+        """Quote the best recalls that fit into `limit` tokens and are not in the window."""
+        room = limit - self._counter.count_text(MEMORIES_HEADING + "\n")
+        chosen: list[_Piece] = []
+        days = {""}
+        for piece in self._pieces.values():
+            if piece.recall.message_id in window:
+                continue
+            tokens = piece.tokens
+            if piece.day not in days:
+                tokens += self._counter.count_text(f"[{piece.day}]\n")
+            if tokens <= room:
+                room -= tokens
+                days.add(piece.day)
+                chosen.append(piece)
+        return self._settle(chosen, window, limit)
+
+    def _settle(self, chosen: list[_Piece], window: Set[str], limit: int) -> Memories:
+        """Tokens do not add up exactly, because some reach over a line's end: give up the weakest."""
+        while chosen:
+            text, used = self._quote(chosen)
+            tokens = self._counter.count_text(text)
+            if tokens <= limit:
+                return Memories(text, tokens, used, self._account(chosen, window))
+            chosen.pop()
+        return Memories(dropped=self._account([], window))
+
+    def _quote(self, chosen: Sequence[_Piece]) -> tuple[str, tuple[Recall, ...]]:
+        messages: dict[str, list[_Piece]] = {}
+        for piece in chosen:
+            messages.setdefault(piece.recall.message_id, []).append(piece)
+        lines, used, day = [MEMORIES_HEADING], [], ""
+        for pieces in sorted(messages.values(), key=self._when):
+            if pieces[0].day != day:
+                day = pieces[0].day
+                lines.append(f"[{day}]")
+            text = _joined(sorted(pieces, key=lambda piece: piece.recall.part))
+            lines.append(f"{pieces[0].recall.role}: {text}")
+            used.append(self._merged(pieces, text))
+        return "\n".join(lines), tuple(used)
+
+    def _when(self, pieces: Sequence[_Piece]) -> tuple[str, int]:
+        recall = pieces[0].recall
+        return recall.at, self._order.get(recall.message_id, -1)
+
+    def _merged(self, pieces: Sequence[_Piece], text: str) -> Recall:
+        best = pieces[0].recall
+        if len(pieces) == 1:
+            return best
+        return replace(best, text=text, tokens=self._counter.count_text(text))
+
+    def _account(self, chosen: Sequence[_Piece], window: Set[str]) -> tuple[Dropped, ...]:
+        ranks = {piece.rank for piece in chosen}
+        return tuple(
+            Dropped(item.message_id, item.role, item.tokens, self._reason(rank, item, window), item.score)
+            for rank, item in enumerate(self._recalls)
+            if rank not in ranks
+        )
+
+    def _reason(self, rank: int, recall: Recall, window: Set[str]) -> str:
+        if recall.message_id in window:
+            return "in the window already"
+        piece = self._pieces.get((recall.message_id, recall.part, quoted(recall.text)))
+        if piece is None:
+            return "nothing to quote"
+        return "no room" if piece.rank == rank else "found twice"
+
+
+def _joined(pieces: Sequence[_Piece]) -> str:
+    text = pieces[0].text
+    for before, piece in pairwise(pieces):
+        text += " " if piece.recall.part == before.recall.part + 1 else " … "
+        text += piece.text
+    return text

@@ -1,1 +1,0 @@
-"""The parts of the vector index: its process, its folder, its shards, Chroma."""

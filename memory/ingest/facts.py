@@ -1,0 +1,170 @@
+"""Facts and preferences out of what the person wrote, without a model.
+
+A small model that is asked for facts invents them, and then remembers its own inventions. So this only
+finds sentences in which the person says something of themselves in plain words, and keeps these words.
+It would rather miss one than enter a wrong one: nothing is taken from questions, quotations, code, pasted
+text, role play or hypotheses. English only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from memory.ingest.facts_en import Match, match_statement, one_of
+from memory.text.analyser import clean_title, title_key
+from memory.text.sentences import clip, sentence_spans
+from memory.types import FactKind, Message
+
+__all__ = ["STATEMENT_CHARACTERS", "Statement", "extract_statements", "statements_in"]
+
+STATEMENT_CHARACTERS = 160
+_PASTED_CHARACTERS = 2000  # nobody types that much about themselves at once
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Something the person said of themselves, in their own words."""
+
+    text: str
+    kind: FactKind
+
+
+def extract_statements(message: Message) -> tuple[Statement, ...]:
+    """What a message says of the person who wrote it; nothing if a model or a program wrote it.
+
+    Takes messages as they are stored, never a prompt: memories that were put into a prompt must not be
+    learned again.
+    """
+    return statements_in(message.content) if message.role == "user" else ()
+
+
+def statements_in(text: str) -> tuple[Statement, ...]:
+    """What a text says of its author, each statement once, in order."""
+    if len(text) > _PASTED_CHARACTERS:
+        return ()
+    masked = _mask(text)
+    spans = list(sentence_spans(masked))
+    if any(_MATERIAL.match(masked, start, end) for start, end in spans):
+        return ()
+    found: dict[str, Statement] = {}
+    for start, end in spans:
+        match = _statement(masked[start:end])
+        if match is not None:
+            words = clean_title(text[start + match.start : start + match.end]).rstrip(" ,;:-\u2013—")
+            found.setdefault(title_key(words), Statement(clip(words, STATEMENT_CHARACTERS), match.kind))
+    return tuple(found.values())
+
+
+def _statement(sentence: str) -> Match | None:
+    """The first clause that states something, up to where the sentence turns to asking."""
+    clauses = [(0, 0), *(mark.span() for mark in _CLAUSE.finditer(sentence))]
+    asks = [before for before, start in clauses if _ASK.match(sentence, start)]
+    is_question = sentence.rstrip(" \"')_*").endswith("?")
+    if (is_question and clauses[-1][0] not in asks) or _NOT_MEANT.search(sentence):
+        return None
+    not_own = _NOT_OWN.search(sentence)
+    for before, start in clauses:
+        if before in asks or (not_own is not None and not_own.end() <= start):
+            continue
+        end = next((ask for ask in asks if ask > start), len(sentence))
+        lead = _LEAD.match(sentence, start, end)
+        match = match_statement(sentence, lead.end() if lead else start, end)
+        if match is not None:
+            return match
+    return None
+
+
+def _mask(text: str) -> str:
+    """The text with all that is not the person's own speech blotted out; every position stays."""
+    for pattern in (_FENCED, *_LINES, *_QUOTED):
+        text = pattern.sub(_blot, text)
+    return text.replace("\u2019", "'").replace("\r", "\n").replace("\t", " ")
+
+
+def _blot(match: re.Match[str]) -> str:
+    # A quoted word may be a name, which a mark can stand for; lines and blocks are no part of any sentence.
+    return re.sub(r"[^\n]", "_" if match.re in _QUOTED else " ", match.group())
+
+
+_FENCED = re.compile(r"(?s)(```|~~~).*?(?:\1|\Z)")
+_SPEAKER = one_of("user assistant human me you bot system")
+_NO_SPEAKER = one_of(
+    "note fyi ps btw remember reminder context background about me info important also hi hello hey ok"
+)
+_LINES = (
+    re.compile(r"(?m)^(?: {4}|\t|[ ]*[>|\[]).*$"),  # code, quotations, tables, dated lines of a transcript
+    # "Ana: I live in Porto"
+    re.compile(
+        rf"(?m)^[ ]*(?!(?i:{_NO_SPEAKER}))"
+        rf"(?:[A-Z][\w.-]*(?: [\w.-]+){{0,2}}|(?i:{_SPEAKER}))\s?:\s.*$"
+    ),
+)
+_QUOTED = (
+    re.compile(r"`[^`\n]*`"),
+    re.compile(r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”"\n]*[“”"]'),
+    re.compile(r"(?<!\w)['\u2018](?:[^'\u2018\u2019\n]|(?<=\w)['\u2019](?=\w))+['\u2019](?!\w)"),
+)
+# Tasks on a text that is not about the person, and role play.
+_POLITE = one_of(
+    "please kindly now ok okay hi hello (?:can|could|would|will)_you help_me to let's let_us "
+    "i_(?:need|want)_(?:you_)?to i'd_like_(?:you_)?to"
+)
+_TEXT_TASK = one_of(
+    "translate summari[sz]e re-?write rephrase paraphrase proof-?read spell-?check classify continue "
+    "how_(?:do|would|can)_(?:you|i|we)_(?:say|spell|write|pronounce) role-?play play_the_role pretend "
+    "imagine suppose dear how_(?:many|old) who_is_\\w+er act_as you(?:_are|'re)_(?:now_)?an?"
+)
+_CORRECTED = one_of(
+    "grammar spelling sentences? text e?-?mail paragraph essay letter translation dialogue story poem bio"
+)
+_INVENTED = one_of("story stories poems? songs? lyrics dialogues? novel scripts? scenes? monologues? raps?")
+_MATERIAL = re.compile(
+    rf"(?i)(?:{_POLITE}[\s,]+)*?(?:{_TEXT_TASK}"
+    rf"|{one_of('correct fix edit improve check polish complete finish')}\s+"
+    rf"(?:{one_of('the this these my following a grammar of')}\s+)*{_CORRECTED}"
+    rf"|{one_of('write make_up compose create invent')}\s+(?:[\w-]+\s+){{0,6}}?{_INVENTED})"
+)
+_QUESTION = (
+    "what how who where when why which can could do does did is are am was were would should shall "
+    "will may any"
+)
+_STANDING = one_of("always never do_always remember call keep_in bear_in don't do_not make_a_note note")
+_REQUEST = "give tell show help explain suggest recommend find list write make_me"
+_CLAUSE = re.compile(
+    r"(?i)(?<!now on)(?<!future)(?<!forward)[,;:\u2013—]+\s+(?:(?:and|but|so|then)\s+)?|\s-+\s"
+    r"|\s+(?:and|but|because|since|as|so|although|though|while)\s+"
+    rf"(?={one_of(f'i i.m im i.ve my please call always never remember {_QUESTION}')})"
+)
+_ASK = re.compile(
+    rf"(?i)(?:(?:so|and|but|then|now|anyway)\s+)?(?:(?!do(?:n't|\s+not)\b){one_of(f'{_QUESTION} {_REQUEST}')}"
+    rf"|please\b(?!\s+{_STANDING}))"
+)
+# Before a statement these make it someone else's, or none.
+_NOT_OWN = re.compile(
+    r"(?i)\b"
+    + one_of(
+        "if unless whether imagine suppos(?:e|ing) pretend assum(?:e|ing) let's_say says? said saying "
+        "tells told telling thinks? thought claim(?:s|ed|ing)? writes wrote reads heard believes? "
+        "believed asks asked wish wonder dream(?:t|ed|s)? hypothetically would could might examples? "
+        "character story poem song lyrics novel sentence phrase quote e\\.g translate means like titled "
+        "called joke"
+    )
+)
+_NOT_MEANT = re.compile(
+    r"(?i)\b"
+    + one_of(
+        "in_(?:this|that|the|my)_(?:scenario|story|game|role-?play|example|hypothetical|dream|novel) "
+        "hypothetically just_kidding jk lol haha for_(?:example|instance) lorem_ipsum"
+    )
+)
+_LEAD = re.compile(
+    r"(?i)(?:\s|[-*•]\s|"
+    + one_of(
+        "hi hello hey there ok okay well so yes yeah yep no nope oh and but also plus because since as "
+        "btw fyi ps actually anyway honestly although though while thanks thank_you please_note(?:_that)? "
+        "note(?:_that)? by_the_way just_so_you_know for_(?:context|the_record|your_information) about_me "
+        "context background i_should_(?:mention|say|add)(?:_that)?"
+    )
+    + r"[\s,:!\u2013—-]*)*"
+)

@@ -1,0 +1,274 @@
+"""Finds what was said before: keywords and meaning, fused, aware of neighbours, sessions and dates.
+
+What the hits of a search say of passages by their place in the chat, before any text is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import chain
+from math import log1p
+
+from memory.search.keywords import Keyword
+from memory.text.analyser import StemFinder
+from memory.text.dates import asks_when, days_of, says_when
+from memory.types import Passage
+
+__all__ = [
+    "WEIGHTS",
+    "Hits",
+    "Ranked",
+    "contributions",
+    "rank",
+    "shortlist",
+    "signals_of",
+]
+
+
+# Learned by softmax regression on the development set of LoCoMo (three conversations), cross-validated by
+# conversation; see docs/memory.md. What a question and a passage have in common counts by these.
+WEIGHTS: Mapping[str, float] = {
+    "words": 2.3,
+    "words before": 0.9,
+    "words two before": 1.5,
+    "meaning": 1.3,
+    "meaning before": 1.3,
+    "meaning after": 0.8,
+    "session meaning": 0.9,
+    "session coverage": 2.5,
+    "coverage around": 2.3,
+    "speaker": 1.2,
+    "date": 2.4,
+    "length": 0.8,
+    "question": -0.7,
+    "answer": 0.8,
+    "time": 1.6,
+    "first": 1.3,
+    # Not learned, since all speakers of LoCoMo are people: what a model replied is weaker evidence than what
+    # it was told.
+    "model": -0.5,
+}
+_LONG = 80  # words; a longer turn says no more, and models are wordy
+
+_SPEAKER = re.compile(r"([^\W\d_][\w .'-]{0,30}): ")
+_MODEL = "assistant"
+_LONGEST_NAME = 34  # that the pattern takes, with its colon
+_PRONOUNS = {
+    "user": re.compile(r"\b(?:i|me|my|mine|we|our)\b", re.I),
+    "assistant": re.compile(r"\b(?:you|your|yours)\b", re.I),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A passage with its score and the signals it is the weighted sum of; zeros are left out."""
+
+    passage: Passage
+    score: float
+    signals: Mapping[str, float]
+
+
+def rank(
+    question: str,
+    keywords: Sequence[Keyword],
+    passages: Mapping[int, Passage],
+    nearby: Mapping[int, Mapping[str, float]],
+    today: date,
+) -> list[Ranked]:
+    """All passages, the best first; equal ones newest first.
+
+    Args:
+        passages: by id.
+        nearby: the signals of the search's hits by passage id, see `memory.nearby`.
+    """
+    signals = [dict(nearby.get(number, {})) for number in passages]
+    scores = [sum([WEIGHTS[name] * value for name, value in mine.items()]) for mine in signals]
+    found = _Signals(question, keywords, passages, nearby, today)
+    # A signal at a time for all passages takes half the time of a passage at a time.
+    for name, values in chain(found.of_words(), found.of_surroundings()):
+        weight = WEIGHTS[name]
+        for place, value in enumerate(values):
+            if value:
+                signals[place][name] = value
+                scores[place] += weight * value
+    ranked = [Ranked(*each) for each in zip(passages.values(), scores, signals, strict=True)]
+    return sorted(ranked, key=lambda item: (-item.score, -item.passage.id))
+
+
+def contributions(signals: Mapping[str, float]) -> list[tuple[str, float]]:
+    """What each signal of a passage adds to its score, the largest part first."""
+    parts = [(name, WEIGHTS[name] * value) for name, value in signals.items()]
+    return sorted(parts, key=lambda part: -abs(part[1]))
+
+
+class _Signals:
+    """The signals of one question that take the text: each a list in the order of the passages."""
+
+    def __init__(
+        self,
+        question: str,
+        keywords: Sequence[Keyword],
+        passages: Mapping[int, Passage],
+        nearby: Mapping[int, Mapping[str, float]],
+        today: date,
+    ) -> None:
+        self._question = question
+        self._keywords = keywords
+        self._passages = passages
+        self._nearby = nearby
+        self._today = today
+        self._all = list(passages.values())
+        self._asking = {item.id for item in self._all if item.text.rstrip().endswith("?")}
+        self._speakers = [_speaker(item) for item in self._all]
+
+    def of_words(self) -> Iterator[tuple[str, list[float]]]:
+        """Who said it, when, and whether it is something that answers."""
+        # Blanks stand for words: to split the texts would take a quarter of the time that ranking takes.
+        yield "length", [log1p(min(item.text.count(" ") + 1, _LONG)) for item in self._all]
+        yield "question", [item.id in self._asking for item in self._all]
+        yield "model", [speaker == _MODEL for speaker in self._speakers]
+        if named := _named_in(self._question, self._speakers):
+            yield "speaker", [speaker == named for speaker in self._speakers]
+        if days := days_of(self._question, self._today):
+            spans = [(first.isoformat(), last.isoformat()) for first, last in days]
+            yield "date", [any(first <= item.at[:10] <= last for first, last in spans) for item in self._all]
+        if asks_when(self._question):
+            yield "time", [says_when(item.text) for item in self._all]
+
+    def of_surroundings(self) -> Iterator[tuple[str, list[float]]]:
+        """What the passages around it and its session have to do with the question."""
+        coverage = _Coverage(self._keywords, self._all)
+        yield "coverage around", [coverage.around(item) for item in self._all]
+        yield "session coverage", [coverage.of_session(item.session_id) for item in self._all]
+        meaning: dict[str, float] = defaultdict(float)
+        for item in self._all:
+            own = self._nearby.get(item.id, {}).get("meaning", 0.0)
+            meaning[item.session_id] = max(meaning[item.session_id], own)
+        yield "session meaning", [meaning[item.session_id] for item in self._all]
+        yield (
+            "answer",
+            [
+                item.previous in self._asking and speaker != _MODEL
+                for item, speaker in zip(self._all, self._speakers, strict=True)
+            ],
+        )
+        yield "first", [item.previous is None for item in self._all]
+
+
+class _Coverage:
+    """How much of a question, by the weight of its words, some passages have between them."""
+
+    def __init__(self, keywords: Sequence[Keyword], passages: Sequence[Passage]) -> None:
+        self._weights = [keyword.weight for keyword in keywords]
+        self._all = sum(self._weights) or 1.0
+        self._next = {item.previous: item.id for item in passages}
+        finder = StemFinder([keyword.stem for keyword in keywords])
+        # Sets of words as bits: most passages have one of a few sets.
+        self._words = {item.id: finder.places_in(item.text) for item in passages}
+        self._shares: dict[int, float] = {}
+        self._sessions: dict[str, int] = defaultdict(int)
+        for item in passages:
+            self._sessions[item.session_id] |= self._words[item.id]
+
+    def around(self, passage: Passage) -> float:
+        """Of a passage and the two next to it, as far as they are there."""
+        words, before, after = self._words, passage.previous or 0, self._next.get(passage.id, 0)
+        return self._share(words[passage.id] | words.get(before, 0) | words.get(after, 0))
+
+    def of_session(self, session_id: str) -> float:
+        """Of all passages of a session."""
+        return self._share(self._sessions[session_id])
+
+    def _share(self, words: int) -> float:
+        if words not in self._shares:
+            having = [weight for place, weight in enumerate(self._weights) if words >> place & 1]
+            self._shares[words] = sum(having) / self._all
+        return self._shares[words]
+
+
+def _named_in(question: str, speakers: Iterable[str]) -> str | None:
+    """The one speaker a question is about: by name, else "I" is the person and "you" the model."""
+    names = set(speakers) - {"user", _MODEL}
+    named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", question)]
+    if not named:
+        named = [role for role, pronoun in _PRONOUNS.items() if pronoun.search(question)]
+    return named[0] if len(named) == 1 else None
+
+
+def _speaker(passage: Passage) -> str:
+    """Who said it; imported chats of several people begin with a name and a colon."""
+    named = _SPEAKER.match(passage.text) if ": " in passage.text[:_LONGEST_NAME] else None
+    is_name = named is not None and all(word[0].isupper() for word in named[1].split())
+    return named[1] if named is not None and is_name else passage.role
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found.
+
+    Args:
+        words, meanings: BM25 scores and cosine similarities by passage id, of those that were found.
+        previous: by id, the passage before: of those that were found and of those right before and after.
+    """
+
+    words: Mapping[int, float]
+    meanings: Mapping[int, float]
+    previous: Mapping[int, int | None]
+
+
+def signals_of(hits: Hits) -> dict[int, dict[str, float]]:
+    """Signals by passage id, without those that are zero: its own hits and those of its neighbours."""
+    following: dict[int, list[int]] = defaultdict(list)
+    for number, before in hits.previous.items():
+        if before is not None:
+            following[before].append(number)
+    signals: dict[int, dict[str, float]] = defaultdict(dict)
+    for number, name, value in _spread(hits, following):
+        if value > signals[number].get(name, 0.0):  # a passage may have several right after it
+            signals[number][name] = value
+    return signals
+
+
+def shortlist(
+    hits: Hits, signals: Mapping[int, Mapping[str, float]], weights: Mapping[str, float], count: int
+) -> list[int]:
+    """The passages worth reading: those that score best by these signals alone, or all if they are few."""
+    if len(hits.previous) <= count:
+        return list(hits.previous)
+    scores = {
+        number: sum([weights[name] * value for name, value in mine.items()])
+        for number, mine in signals.items()
+    }
+    best = sorted(hits.previous, key=lambda number: (scores.get(number, 0.0), number), reverse=True)
+    return best[:count]
+
+
+def _spread(hits: Hits, following: Mapping[int, list[int]]) -> Iterator[tuple[int, str, float]]:
+    for number, value in _scaled_by_best(hits.words).items():
+        yield number, "words", value
+        for after in following.get(number, ()):
+            yield after, "words before", value
+            for second in following.get(after, ()):
+                yield second, "words two before", value
+    for number, value in _between_worst_and_best(hits.meanings).items():
+        yield number, "meaning", value
+        for after in following.get(number, ()):
+            yield after, "meaning before", value
+        if (before := hits.previous.get(number)) is not None:
+            yield before, "meaning after", value
+
+
+def _scaled_by_best(scores: Mapping[int, float]) -> dict[int, float]:
+    best = max(scores.values(), default=0.0)
+    return {number: score / best for number, score in scores.items()} if best > 0 else {}
+
+
+def _between_worst_and_best(scores: Mapping[int, float]) -> dict[int, float]:
+    if not scores:
+        return {}
+    worst, best = min(scores.values()), max(scores.values())
+    return {number: (score - worst) / ((best - worst) or 1.0) for number, score in scores.items()}

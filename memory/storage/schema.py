@@ -1,0 +1,208 @@
+"""The schema, as ordered, named steps; each is recorded in the transaction that makes it.
+
+A released migration never changes: files in the field have run it. Append a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memory.errors import StoreUnavailable
+from memory.storage.database import APPLICATION_ID, Database, now
+
+__all__ = ["MIGRATIONS", "Migration", "applied_migrations", "migrate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        "001-sessions-and-messages",
+        (
+            """
+            CREATE TABLE sessions (
+                number INTEGER PRIMARY KEY AUTOINCREMENT,
+                id TEXT NOT NULL UNIQUE,
+                title TEXT NOT NULL,
+                title_key TEXT NOT NULL,
+                titled INTEGER NOT NULL,
+                created_at TEXT NOT NULL,
+                updated_at TEXT NOT NULL,
+                model TEXT,
+                strategy TEXT,
+                system_prompt TEXT,
+                head_id TEXT REFERENCES messages (id)
+            ) STRICT
+            """,
+            "CREATE INDEX sessions_by_title ON sessions (title_key)",
+            "CREATE INDEX sessions_by_activity ON sessions (updated_at)",
+            "CREATE INDEX sessions_by_head ON sessions (head_id)",
+            """
+            CREATE TABLE messages (
+                number INTEGER PRIMARY KEY AUTOINCREMENT,
+                id TEXT NOT NULL UNIQUE,
+                session_id TEXT NOT NULL REFERENCES sessions (id),
+                parent_id TEXT REFERENCES messages (id),
+                role TEXT NOT NULL CHECK (role IN ('system', 'user', 'assistant')),
+                content TEXT NOT NULL,
+                status TEXT NOT NULL
+                    CHECK (status IN ('complete', 'streaming', 'cancelled', 'interrupted', 'failed')),
+                created_at TEXT NOT NULL,
+                model TEXT,
+                finish_reason TEXT,
+                timings TEXT,
+                error TEXT,
+                writer_pid INTEGER
+            ) STRICT
+            """,
+            "CREATE INDEX messages_by_session ON messages (session_id)",
+            "CREATE INDEX messages_by_parent ON messages (parent_id)",
+            "CREATE INDEX messages_streaming ON messages (status) WHERE status = 'streaming'",
+        ),
+    ),
+    Migration(
+        "002-context-cuts",
+        (
+            """
+            CREATE TABLE context_cuts (
+                session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+                strategy TEXT NOT NULL,
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                budget_tokens INTEGER NOT NULL,
+                PRIMARY KEY (session_id, strategy, message_id)
+            ) STRICT, WITHOUT ROWID
+            """,
+            "CREATE INDEX context_cuts_by_message ON context_cuts (message_id)",
+        ),
+    ),
+    Migration(
+        "003-long-term-memory",
+        (
+            "ALTER TABLE sessions ADD COLUMN off_record INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE sessions ADD COLUMN project TEXT",
+            "ALTER TABLE messages ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE context_cuts ADD COLUMN summary_id INTEGER NOT NULL DEFAULT 0",
+            """
+            CREATE TABLE passages (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                part INTEGER NOT NULL,
+                text TEXT NOT NULL,
+                previous INTEGER,
+                embedder TEXT,
+                UNIQUE (message_id, part)
+            ) STRICT
+            """,
+            "CREATE INDEX passages_by_previous ON passages (previous)",
+            "CREATE INDEX passages_by_embedder ON passages (embedder, id)",
+            "CREATE TABLE removed_vectors (passage_id INTEGER PRIMARY KEY) STRICT",
+            """
+            CREATE VIRTUAL TABLE passage_words
+            USING fts5(text, content='passages', content_rowid='id', tokenize='porter unicode61')
+            """,
+            "CREATE VIRTUAL TABLE passage_terms USING fts5vocab('passage_words', 'row')",
+            """
+            CREATE TRIGGER passage_added AFTER INSERT ON passages BEGIN
+                INSERT INTO passage_words (rowid, text) VALUES (new.id, new.text);
+            END
+            """,
+            """
+            CREATE TRIGGER passage_removed AFTER DELETE ON passages BEGIN
+                INSERT INTO passage_words (passage_words, rowid, text) VALUES ('delete', old.id, old.text);
+            END
+            """,
+            """
+            CREATE TABLE summaries (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                session_id TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+                level INTEGER NOT NULL,
+                text TEXT NOT NULL,
+                created_at TEXT NOT NULL
+            ) STRICT
+            """,
+            "CREATE INDEX summaries_by_session ON summaries (session_id)",
+            """
+            CREATE TABLE summary_sources (
+                summary_id INTEGER NOT NULL REFERENCES summaries (id) ON DELETE CASCADE,
+                position INTEGER NOT NULL,
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                PRIMARY KEY (summary_id, position)
+            ) STRICT, WITHOUT ROWID
+            """,
+            "CREATE INDEX summary_sources_by_message ON summary_sources (message_id)",
+            """
+            CREATE TRIGGER summary_source_removed AFTER DELETE ON summary_sources BEGIN
+                DELETE FROM summaries WHERE id = old.summary_id;
+            END
+            """,
+            """
+            CREATE TABLE facts (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                text TEXT NOT NULL,
+                kind TEXT NOT NULL CHECK (kind IN ('fact', 'preference')),
+                message_id TEXT REFERENCES messages (id) ON DELETE CASCADE,
+                pinned INTEGER NOT NULL DEFAULT 0,
+                edited INTEGER NOT NULL DEFAULT 0,
+                created_at TEXT NOT NULL
+            ) STRICT
+            """,
+            "CREATE INDEX facts_by_message ON facts (message_id)",
+        ),
+    ),
+    Migration(
+        "004-memory-controls",
+        (
+            "ALTER TABLE messages ADD COLUMN unrecorded INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE sessions ADD COLUMN scope TEXT NOT NULL DEFAULT 'everywhere'"
+            " CHECK (scope IN ('session', 'project', 'everywhere'))",
+            "CREATE INDEX sessions_by_scope ON sessions (scope) WHERE scope <> 'everywhere'",
+            "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        ),
+    ),
+)
+
+
+def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Bring the schema up to date. Runs on the database's thread.
+
+    Raises:
+        StoreUnavailable: a newer version of the program wrote this file, or it cannot be written.
+    """
+    known = [migration.name for migration in migrations]
+    while True:
+        with database.atomic():  # takes the write lock: a second process waits here, then finds it done
+            done = applied_migrations(database)
+            if done != known[: len(done)]:
+                newest = next((name for name in reversed(done) if name not in known), done[-1])
+                raise StoreUnavailable(
+                    f"The database {database.path} was written by a newer version of stevemin "
+                    f"({newest!r} is not known here). Update stevemin."
+                )
+            if len(done) == len(known):
+                return
+            _apply(database, migrations[len(done)])
+
+
+def applied_migrations(database: Database) -> list[str]:
+    """Names of the steps this file has, in order."""
+    if not database.query("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'"):
+        return []
+    return [row["name"] for row in database.query("SELECT name FROM migrations ORDER BY position")]
+
+
+def _apply(database: Database, migration: Migration) -> None:
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS migrations "
+        "(position INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, applied_at TEXT NOT NULL) STRICT"
+    )
+    for statement in migration.statements:
+        database.execute(statement)
+    database.execute("INSERT INTO migrations (name, applied_at) VALUES (?, ?)", (migration.name, now()))

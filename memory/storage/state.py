@@ -1,0 +1,119 @@
+"""What the store remembers about itself. Every method runs on the database's thread.
+
+Which chats hear of each other. Every method runs on the database's thread.
+
+Where the prompts of a session begin since the last eviction. Runs on the database's thread.
+
+A cut that stays where it is lets the prompt grow at its end only, so that the model's KV cache
+survives from turn to turn. It names a message, so each branch finds its own.
+"""
+
+from __future__ import annotations
+
+from memory.storage.database import Database
+
+__all__ = [
+    "ContextCuts",
+    "Scopes",
+    "Settings",
+]
+
+
+_REMEMBERING = "remembering"
+_PURGE = "purge"
+
+
+class Settings:
+    """Switches that outlive the process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def remembering(self) -> bool:
+        """Whether what is said enters long-term memory, and whether prompts draw on it."""
+        return not self._is_set(_REMEMBERING, "off")
+
+    @remembering.setter
+    def remembering(self, on: bool) -> None:
+        self._set(_REMEMBERING, None if on else "off")
+
+    @property
+    def purge_due(self) -> bool:
+        """Whether deleted words may still be in the keyword index."""
+        return self._is_set(_PURGE, "due")
+
+    @purge_due.setter
+    def purge_due(self, due: bool) -> None:
+        self._set(_PURGE, "due" if due else None)
+
+    def _is_set(self, name: str, value: str) -> bool:
+        row = self._database.query_one("SELECT value FROM settings WHERE name = ?", (name,))
+        return row is not None and row["value"] == value
+
+    def _set(self, name: str, value: str | None) -> None:
+        if value is None:
+            self._database.execute("DELETE FROM settings WHERE name = ?", (name,))
+        else:
+            self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+
+# Two chats hear of each other if the scopes of both reach the other one.
+_VISIBLE = """
+    SELECT other.id FROM sessions AS other JOIN sessions AS mine ON mine.id = ?
+    WHERE other.id = mine.id
+        OR (other.scope = 'everywhere' AND mine.scope = 'everywhere')
+        OR (other.scope <> 'session' AND mine.scope <> 'session' AND other.project = mine.project)
+"""
+
+
+class Scopes:
+    """How far the memory of each session reaches."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def visible_to(self, session_id: str | None) -> frozenset[str] | None:
+        """The sessions that one may hear of, itself included; None is no limit: the usual case.
+
+        Args:
+            session_id: None stands for the person, who sees everything.
+        """
+        if session_id is None or not self._any_limited():
+            return None
+        return frozenset(row["id"] for row in self._database.query(_VISIBLE, (session_id,)))
+
+    def _any_limited(self) -> bool:
+        return bool(self._database.query("SELECT 1 FROM sessions WHERE scope <> 'everywhere' LIMIT 1"))
+
+
+class ContextCuts:
+    """Remembers the first message that was still sent, per session and strategy."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def made_for(self, session_id: str, strategy: str, budget_tokens: int) -> dict[str, int]:
+        """The cuts that hold for this budget: a larger one than they were made for starts afresh.
+
+        Returns:
+            The newest summary there was when a cut was made, by the cut's message.
+        """
+        rows = self._database.query(
+            "SELECT message_id, summary_id FROM context_cuts"
+            " WHERE session_id = ? AND strategy = ? AND budget_tokens >= ?",
+            (session_id, strategy, budget_tokens),
+        )
+        return {row["message_id"]: row["summary_id"] for row in rows}
+
+    def remember(
+        self, session_id: str, strategy: str, message_id: str, budget_tokens: int, summary_id: int = 0
+    ) -> None:
+        """Keep a cut. The session may have been deleted meanwhile; then there is nothing to keep."""
+        self._database.execute(
+            "INSERT INTO context_cuts (session_id, strategy, message_id, budget_tokens, summary_id)"
+            " SELECT session_id, ?, id, ?, ? FROM messages WHERE id = ? AND session_id = ?"
+            " ON CONFLICT DO UPDATE SET budget_tokens = excluded.budget_tokens,"
+            " summary_id = excluded.summary_id",
+            (strategy, budget_tokens, summary_id, message_id, session_id),
+        )

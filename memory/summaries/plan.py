@@ -1,0 +1,214 @@
+"""What there is to summarise. Pure: branch, cuts and summaries in, work out.
+
+Messages are summarised in chunks of whole exchanges as they leave the prompt, and once the history is
+nearly full, those that will leave next. About eight summaries in a row become one of the next level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise, takewhile
+
+from memory.ports import TokenCounter
+from memory.storage.summaries import cover, says_something
+from memory.text.sentences import clip
+from memory.types import Message, Summary
+
+__all__ = ["Limits", "Piece", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes, in tokens, and shares of the history's budget.
+
+    Args:
+        chunk_tokens: what one summary of level 0 is made of, at most.
+        least_tokens: less than this is not worth a summary yet.
+        summary_tokens: the length of a summary, at most.
+        fan_in: so many summaries become one of the next level.
+        prepare_share: from here on the messages that will be left out next are summarised ahead.
+        evicted_share: so much of the history is left out at once, oldest first.
+    """
+
+    chunk_tokens: int = 800
+    least_tokens: int = 64
+    summary_tokens: int = 96
+    fan_in: int = 8
+    prepare_share: float = 0.7
+    evicted_share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One summary to make.
+
+    Args:
+        sources: ids of the messages it will stand for, oldest first.
+        texts: what to summarise: messages with their speakers, or summaries.
+        own_words: what to quote from if no model helps: the person's messages, or the summaries.
+        max_tokens: how long the summary may be.
+    """
+
+    session_id: str
+    level: int
+    sources: tuple[str, ...]
+    texts: tuple[str, ...]
+    own_words: tuple[str, ...]
+    max_tokens: int
+
+
+def plan(
+    branch: Sequence[Message],
+    summaries: Sequence[Summary],
+    *,
+    cuts: Collection[str],
+    history_tokens: int,
+    counter: TokenCounter,
+    limits: Limits,
+) -> tuple[Piece, ...]:
+    """All work that can be done now: what has been left out, what will be next, what to roll up.
+
+    Args:
+        branch: from the root, oldest first.
+        summaries: those that hold for this branch.
+        cuts: ids of messages where prompts began; the last of them on the branch counts.
+        history_tokens: the part of the budget that is for the messages themselves.
+    """
+    due = _Due(branch, cuts, history_tokens, counter, limits)
+    everything = [*due.left_out, *due.ahead]
+    # What was prepared may reach past the cut that came: it does not stand for what has left the prompt.
+    shown = cover(summaries, [message.id for message in due.left_out])
+    prepared = cover(summaries, [message.id for message in everything])
+    chunks = [
+        _chunk(messages, due.sizes, limits)
+        for run in (*_uncovered(due.left_out, shown), *_uncovered(due.ahead, prepared))
+        for messages in _split(run, due.sizes, limits)
+    ]
+    rolls = [_roll(run, counter, limits) for run in _runs(prepared, everything, limits.fan_in)]
+    return (*chunks, *rolls)
+
+
+class _Due:
+    """The messages that have left the prompt, and those that will next, with their sizes in tokens."""
+
+    def __init__(
+        self,
+        branch: Sequence[Message],
+        cuts: Collection[str],
+        history_tokens: int,
+        counter: TokenCounter,
+        limits: Limits,
+    ) -> None:
+        start = max((place for place, message in enumerate(branch) if message.id in cuts), default=0)
+        kept = branch[start:]
+        self.sizes = {
+            message.id: counter.count_text(message.content)
+            for message in branch
+            if says_something(message.role, message.content)
+        }
+        fill = sum(self.sizes.get(message.id, 0) for message in kept)
+        is_nearly_full = fill >= limits.prepare_share * history_tokens
+        end = start + self._next_cut(kept, limits.evicted_share * history_tokens) if is_nearly_full else start
+        # A reply that is being written will say more than it says now.
+        ready = list(takewhile(lambda message: message.status != "streaming", branch[:end]))
+        self.left_out = [message for message in ready[:start] if message.id in self.sizes]
+        self.ahead = [message for message in ready[start:] if message.id in self.sizes]
+
+    def _next_cut(self, kept: Sequence[Message], tokens: float) -> int:
+        """Where the exchanges begin that stay, counted from the start of `kept`: at least the newest does."""
+        starts = [place for place, message in enumerate(kept) if message.role == "user" and place]
+        before = list(accumulate((self.sizes.get(message.id, 0) for message in kept), initial=0))
+        return max((start for start in starts if before[start] <= tokens), default=min(starts, default=0))
+
+
+def _uncovered(messages: Sequence[Message], summaries: Sequence[Summary]) -> Iterator[list[Message]]:
+    covered = {source for item in summaries for source in item.sources}
+    for is_covered, run in groupby(messages, key=lambda message: message.id in covered):
+        if not is_covered:
+            yield list(run)
+
+
+def _split(run: Sequence[Message], sizes: dict[str, int], limits: Limits) -> list[list[Message]]:
+    """Chunks of whole exchanges, or of single messages where an exchange is too long for one.
+
+    What is too little for a chunk goes into its neighbour, or waits if it has none.
+    """
+    chunks: list[list[Message]] = []
+    for unit in _units(run, sizes, limits.chunk_tokens):
+        held = _tokens(chunks[-1], sizes) if chunks else 0
+        if chunks and (held < limits.least_tokens or held + _tokens(unit, sizes) <= limits.chunk_tokens):
+            chunks[-1] += unit
+        else:
+            chunks.append(unit)
+    if len(chunks) > 1 and _tokens(chunks[-1], sizes) < limits.least_tokens:
+        rest = chunks.pop()
+        chunks[-1] += rest
+    return chunks if chunks and _tokens(chunks[0], sizes) >= limits.least_tokens else []
+
+
+def _units(run: Sequence[Message], sizes: dict[str, int], chunk_tokens: int) -> Iterator[list[Message]]:
+    exchange: list[Message] = []
+    for message in (*run, None):
+        if exchange and (message is None or message.role == "user"):
+            if _tokens(exchange, sizes) <= chunk_tokens:
+                yield exchange
+            else:
+                yield from ([single] for single in exchange)
+            exchange = []
+        if message is not None:
+            exchange.append(message)
+
+
+def _tokens(messages: Sequence[Message], sizes: dict[str, int]) -> int:
+    return sum(sizes[message.id] for message in messages)
+
+
+def _chunk(messages: Sequence[Message], sizes: dict[str, int], limits: Limits) -> Piece:
+    return Piece(
+        session_id=messages[0].session_id,
+        level=0,
+        sources=tuple(message.id for message in messages),
+        texts=tuple(
+            f"{message.role.capitalize()}: {_shortened(message.content, sizes[message.id], limits)}"
+            for message in messages
+        ),
+        own_words=tuple(message.content for message in messages if message.role == "user"),
+        max_tokens=_summary_tokens(_tokens(messages, sizes), limits),
+    )
+
+
+def _shortened(text: str, tokens: int, limits: Limits) -> str:
+    """A text longer than a chunk without its middle: the summariser's own context is small."""
+    if tokens <= limits.chunk_tokens:
+        return text
+    room = len(text) * limits.chunk_tokens // tokens
+    return f"{clip(text, room * 2 // 3)} {text[len(text) - room // 3 :]}"
+
+
+def _summary_tokens(tokens: int, limits: Limits) -> int:
+    return min(limits.summary_tokens, max(tokens // 4, limits.least_tokens // 2))
+
+
+def _runs(shown: Sequence[Summary], due: Sequence[Message], fan_in: int) -> Iterator[tuple[Summary, ...]]:
+    """So many summaries of one level, each beginning where the one before ends; the oldest first."""
+    following = {one.id: other.id for one, other in pairwise(due)}
+    run: list[Summary] = []
+    for item in shown:
+        joined = run and run[-1].level == item.level and following.get(run[-1].sources[-1]) == item.sources[0]
+        run = [*run, item] if joined else [item]
+        if len(run) == fan_in:
+            yield tuple(run)
+            run = []
+
+
+def _roll(parts: Sequence[Summary], counter: TokenCounter, limits: Limits) -> Piece:
+    texts = tuple(part.text for part in parts)
+    return Piece(
+        session_id=parts[0].session_id,
+        level=parts[0].level + 1,
+        sources=tuple(source for part in parts for source in part.sources),
+        texts=texts,
+        own_words=texts,
+        max_tokens=_summary_tokens(sum(map(counter.count_text, texts)), limits),
+    )

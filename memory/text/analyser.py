@@ -1,0 +1,118 @@
+"""Words of a question as the keyword index knows them.
+
+Text as the store keeps and compares it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+import snowballstemmer
+
+__all__ = [
+    "TITLE_CHARACTERS",
+    "StemFinder",
+    "clean_title",
+    "content_words",
+    "stem",
+    "storable",
+    "title_from",
+    "title_key",
+]
+
+
+_WORD = re.compile(r"[^\W_]+")
+_STOP = frozenset(
+    """
+    a about after again against all also am an and any are as at be because been before being below between
+    both but by can could d did do does doing don down during each else few for from further had has have
+    having he her here hers him his how i if in into is it its just ll m me more most my no nor not now of off
+    on once only or other our out over own re s same shall she should so some such t than that the their them
+    then there these they this those through to too under until up us ve very was we were what when where
+    which while who whom why will with would you your yours tell know remember said say
+    """.split()  # noqa: SIM905
+)
+_porter = snowballstemmer.stemmer("porter")  # the one SQLite's FTS5 has
+
+
+@lru_cache(maxsize=20_000)
+def stem(word: str) -> str:
+    """The stem of a lower-case word."""
+    return str(_porter.stemWord(word))
+
+
+def content_words(text: str) -> list[str]:
+    """The words that say what a question is about, lower case, in order, each once."""
+    words = (word.lower() for word in _WORD.findall(_bare(text)))
+    return list(dict.fromkeys(word for word in words if word not in _STOP))
+
+
+class StemFinder:
+    """Finds which stems a text has, much faster than by stemming it."""
+
+    def __init__(self, stems: Sequence[str]) -> None:
+        # A word that begins with the stem, as stems are made by cutting ends off; "y" may have become "i".
+        starts = [stem[:-1] if stem.endswith("i") else stem for stem in stems]
+        self._starts = [(start, 1 << place) for place, start in enumerate(starts)]
+
+    def places_in(self, text: str) -> int:
+        """The stems that words of the text begin with: bit 0 stands for the first."""
+        lower, found = _bare(text).lower(), 0
+        for start, bit in self._starts:
+            if start in lower and _begins_a_word(start, lower):
+                found |= bit
+        return found
+
+
+def _begins_a_word(start: str, text: str) -> bool:
+    place = text.find(start)
+    while place > 0 and (text[place - 1].isalnum() or text[place - 1] == "_"):
+        place = text.find(start, place + 1)
+    return place >= 0
+
+
+def _bare(text: str) -> str:
+    """Without accents, as the index has it."""
+    if text.isascii():
+        return text
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+TITLE_CHARACTERS = 40
+
+
+def storable(text: str) -> str:
+    """The same text with lone surrogates, which UTF-8 cannot hold, replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def clean_title(text: str) -> str:
+    """One line without control characters; empty when nothing visible is left."""
+    visible = (" " if unicodedata.category(char) in _INVISIBLE else char for char in storable(text))
+    return " ".join("".join(visible).split())
+
+
+def title_from(text: str) -> str:
+    """The first words of a message, at most 40 characters; empty when nothing is visible in it."""
+    title = clean_title(text)
+    if len(title) <= TITLE_CHARACTERS:
+        return title
+    room = TITLE_CHARACTERS - 1
+    words = title[: room + 1].rsplit(" ", 1)[0]
+    # A single long word, an address for instance, is cut in the middle.
+    return (words if len(words) <= room else title[:room]).rstrip(" ,;:.-") + "…"
+
+
+def title_key(title: str) -> str:
+    """What two titles that a person takes for the same have in common."""
+    return unicodedata.normalize("NFKC", clean_title(title)).casefold()
+
+
+_INVISIBLE = {"Cc", "Zl", "Zp", "Cn", "Cs", "Co"}

@@ -1,0 +1,267 @@
+"""The vector index: passages found by meaning, in Chroma. Derived data, rebuilt from SQLite at any time.
+
+The vector index of one process: opened when it is first written, held until the end.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock, RLock, Thread
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from memory.errors import IndexUnavailable
+from memory.ports import VectorIndex, Vectors
+from memory.vectors.index_process import IndexProcess, IndexSpec, WorkerDied
+
+__all__ = [
+    "ChromaIndex",
+    "HeldIndex",
+    "open_index",
+]
+
+
+_BATCH = 1000  # vectors in one request
+_PATIENCE_S = 0.5  # a search does not wait longer for other calls: keywords have to do
+_SILENCE_S = 30.0  # without a sign of life the process is ended
+_SERVER_SILENCE_S = 10.0
+_RETRY_S = 30.0
+_MAX_DEATHS = 5  # then it stays off until stevemin starts again
+_CLOSE_PATIENCE_S = 10.0
+
+
+def open_index(folder: Path, *, embedder: str, dimension: int, url: str | None = None) -> ChromaIndex:
+    """Open or make the index of one embedder; takes a second or two.
+
+    Args:
+        folder: of the embedded index, made with mode 0700; one process owns it. With a `url` it only
+            keeps whose collection it is.
+        embedder: names the embedding model. Vectors of another name are deleted, never mixed in.
+        dimension: length of a vector.
+        url: of a Chroma server (http://host:port) to use instead. Chroma reads its credentials from
+            `CHROMA_CLIENT_AUTH_PROVIDER` and `CHROMA_CLIENT_AUTH_CREDENTIALS`.
+
+    Raises:
+        IndexUnavailable: another stevemin has it, chromadb is missing, the disk or the server refuses,
+            `url` is no address.
+    """
+    if url is not None and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
+        raise IndexUnavailable(
+            f"{url!r} is no address of a Chroma server; it looks like http://127.0.0.1:8000."
+        )
+    return ChromaIndex(IndexSpec(Path(os.path.abspath(folder)), embedder, dimension, url))
+
+
+class ChromaIndex(VectorIndex):
+    """A `VectorIndex` on chromadb, in a process of its own that is restarted when it dies. Thread-safe.
+
+    Embedded, `remove` and `clear` return when no file holds the vectors any more. On a server they are
+    Chroma's delete: hidden at once, while the server keeps the bytes for as long as it likes.
+
+    Whenever something got lost a call raises `IndexUnavailable`; afterwards `ids` tells what is left.
+
+    Attributes:
+        rebuilt: when it was last opened it was new, damaged or of another embedder: it lacks passages.
+
+    Raises (every method):
+        IndexUnavailable: it cannot serve now; the next call tries again.
+    """
+
+    def __init__(self, spec: IndexSpec) -> None:
+        self.rebuilt = False
+        self._spec = spec
+        self._turn = Lock()
+        self._process: IndexProcess | None = None
+        self._failure = IndexUnavailable("The vector index is closed.")
+        self._deaths = 0
+        self._retry_at = 0.0
+        self._closed = False
+        with self._turn:
+            self._start()
+
+    def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
+        """Does not wait long: raises while passages are removed or the process restarts."""
+        if count < 1:
+            return []
+        self._check(vector.reshape(1, -1), 1)
+        if not self._turn.acquire(timeout=_PATIENCE_S):
+            raise IndexUnavailable("The vector index is busy; searching by keywords only.")
+        try:
+            if self._process is None:
+                if not self._closed and time.monotonic() >= self._retry_at:
+                    self._restart_in_background()
+                raise self._failure
+            return cast(list[tuple[int, float]], self._ask("search", vector, count))
+        finally:
+            self._turn.release()
+
+    def add(self, ids: Sequence[int], vectors: Vectors) -> None:
+        """Enter or replace vectors, 1,000 at a time, between which searches come through."""
+        self._check(vectors, len(ids))
+        last = {number: row for row, number in enumerate(ids)}  # Chroma refuses an id twice
+        numbers, rows = list(last), list(last.values())
+        for start in range(0, len(numbers), _BATCH):
+            piece = slice(start, start + _BATCH)
+            with self._turn:
+                self._ask("add", numbers[piece], vectors[rows[piece]])
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Take passages out with every byte of their vectors; takes seconds, since what stays is copied."""
+        if not ids:
+            return
+        with self._turn:
+            self._ask("remove", list(ids))
+
+    def ids(self) -> set[int]:
+        """Every passage it has."""
+        with self._turn:
+            return cast(set[int], self._ask("ids"))
+
+    def clear(self) -> None:
+        """Take everything out."""
+        with self._turn:
+            self._ask("clear")
+
+    def close(self) -> None:
+        """End the process properly; calling it twice is fine."""
+        self._closed = True
+        has_turn = self._turn.acquire(timeout=_CLOSE_PATIENCE_S)
+        process, self._process = self._process, None
+        self._failure = IndexUnavailable("The vector index is closed.")
+        if process is not None:
+            if not has_turn:
+                process.kill()
+            process.stop()
+        if has_turn:
+            self._turn.release()
+
+    # The rest runs with the turn taken.
+
+    def _ask(self, name: str, *args: object) -> Any:
+        if self._closed:
+            raise self._failure
+        process = self._process or self._start()
+        try:
+            return process.ask(name, *args)
+        except WorkerDied as exc:
+            self._process = None
+            process.stop()
+            self._deaths += 1
+            self._failure = IndexUnavailable(
+                f"The vector index at {self._spec.where} stopped answering; searching by keywords only."
+            )
+            self._restart_in_background()
+            raise self._failure from exc
+
+    def _start(self) -> IndexProcess:
+        if self._deaths >= _MAX_DEATHS and not self._spec.url:
+            raise IndexUnavailable(
+                f"The vector index at {self._spec.where} stopped {self._deaths} times; "
+                "searching by keywords only until stevemin starts again."
+            )
+        self._retry_at = time.monotonic() + _RETRY_S
+        try:
+            process = self._open()
+        except IndexUnavailable as exc:
+            self._failure = exc
+            raise
+        if self._closed:
+            process.stop()
+            raise self._failure
+        self._process = process
+        self.rebuilt = process.rebuilt
+        return process
+
+    def _open(self) -> IndexProcess:
+        silence_s = _SERVER_SILENCE_S if self._spec.url else _SILENCE_S
+        # What it died of twice is in its files.
+        spec = replace(self._spec, fresh=self._deaths > 1)
+        try:
+            try:
+                return IndexProcess(spec, silence_s=silence_s)
+            except WorkerDied as exc:
+                if not exc.opening or spec.url:
+                    raise
+                return IndexProcess(replace(spec, fresh=True), silence_s=silence_s)
+        except WorkerDied as exc:
+            problem = "does not answer" if spec.url else "does not start"
+            raise IndexUnavailable(f"The vector index at {self._spec.where} {problem}.") from exc
+
+    def _restart_in_background(self) -> None:
+        Thread(target=self._restart, name="memory-index-restart", daemon=True).start()
+
+    def _restart(self) -> None:
+        with self._turn, suppress(IndexUnavailable):
+            if self._process is None and not self._closed:
+                self._start()
+
+    def _check(self, vectors: Vectors, rows: int) -> None:
+        wanted = (rows, self._spec.dimension)
+        if vectors.shape != wanted:
+            raise IndexUnavailable(
+                f"The vector index takes vectors of shape {wanted}, but the embedder gave {vectors.shape}."
+            )
+        if not np.isfinite(vectors).all():
+            raise IndexUnavailable("The embedder gave a vector with a number that is not finite.")
+
+
+class HeldIndex:
+    """Hands the index to one writer at a time; searches do not wait for writers. Thread-safe.
+
+    Args:
+        folder: where it lies, once it has been made.
+        open_index: opens or makes it; raises `IndexUnavailable`.
+
+    Attributes:
+        in_step: it has the vectors that the store says it has. Writers set this.
+    """
+
+    def __init__(self, folder: Path, open_index: Callable[[], VectorIndex]) -> None:
+        self.in_step = False
+        self._folder = folder
+        self._open_index = open_index
+        self._index: VectorIndex | None = None
+        self._turn = RLock()
+
+    @property
+    def current(self) -> VectorIndex | None:
+        """The index, if it is open; never blocks."""
+        return self._index
+
+    @property
+    def exists(self) -> bool:
+        """Whether there are vectors, in this process or on disk."""
+        return self._index is not None or self._folder.exists()
+
+    @contextmanager
+    def writing(self, *, keep: bool = True) -> Iterator[VectorIndex]:
+        """The index, for this thread alone. Opening it takes a second or two.
+
+        Args:
+            keep: leave it open. Otherwise it is closed again if it was not open before.
+
+        Raises:
+            IndexUnavailable: it cannot be opened; another process has it, for example.
+        """
+        with self._turn:
+            was_open = self._index is not None
+            index = self._index = self._index or self._open_index()
+            try:
+                yield index
+            finally:
+                if not (keep or was_open):
+                    self.close()
+
+    def close(self) -> None:
+        """Wait for whoever writes, then let go of the files. Calling it twice is fine."""
+        with self._turn:
+            index, self._index = self._index, None
+            if index is not None:
+                index.close()

@@ -1,0 +1,301 @@
+"""The settings file: TOML, validated, with errors that name file, line and key.
+
+```toml
+model = "smollm2-135m"
+strategy = "hierarchical"
+system_prompt = "Answer briefly."
+
+[engine]
+max_sessions = 8
+
+[sampling]
+temperature = 0.7
+
+[memory]
+scope = "project"
+```
+
+What is wrong with a settings file, and in which line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from engine.config import EngineConfig
+from engine.errors import ConfigError, InvalidRequest
+from engine.types import SamplingParams
+from stevemin_chat.base.errors import ConfigFileError
+
+__all__ = [
+    "STARTER_MODEL",
+    "Config",
+    "ConfigFileError",
+    "EngineSection",
+    "MemorySection",
+    "SamplingSection",
+    "load_config",
+    "setting_error",
+    "syntax_error",
+]
+
+
+STARTER_MODEL = "smollm2-135m"
+
+_ENGINE = EngineConfig(model_path=Path("model.gguf"))  # the engine's defaults are ours
+_SAMPLING = SamplingParams()
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class EngineSection(_Section):
+    """`[engine]`: the settings of `engine.EngineConfig` that a person may want to change."""
+
+    max_sessions: int = _ENGINE.max_sessions
+    cached_sessions: int = _ENGINE.cached_sessions
+    context_tokens: int = _ENGINE.context_tokens
+    max_queue: int = _ENGINE.max_queue
+    batch_tokens: int = _ENGINE.batch_tokens
+    step_target_ms: int = _ENGINE.step_target_ms
+    gpu_layers: int = _ENGINE.gpu_layers
+    threads: int = _ENGINE.threads
+    flash_attention: Literal["auto", "on", "off"] = _ENGINE.flash_attention
+    kv_type: Literal["f16", "q8_0", "q4_0"] = _ENGINE.kv_type
+    kv_layout: Literal["auto", "unified", "split"] = _ENGINE.kv_layout
+    parked_ram_mib: int = _ENGINE.parked_ram_mib
+    parked_disk_mib: int = _ENGINE.parked_disk_mib
+    speculation: Literal["auto", "on", "off"] = _ENGINE.speculation
+    draft_tokens: int = _ENGINE.draft_tokens
+    sampling_threads: int = _ENGINE.sampling_threads
+
+    @model_validator(mode="after")
+    def _accepted_by_the_engine(self) -> Self:
+        try:
+            self.for_model(Path("model.gguf"))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def for_model(self, model_path: Path, *, parked_folder: Path | None = None) -> EngineConfig:
+        """These settings as the engine takes them; `parked_disk_mib` is about `parked_folder`."""
+        return EngineConfig(model_path=model_path, parked_folder=parked_folder, **self.model_dump())
+
+
+class SamplingSection(_Section):
+    """`[sampling]`: defaults of `engine.SamplingParams`."""
+
+    temperature: float = _SAMPLING.temperature
+    top_k: int = _SAMPLING.top_k
+    top_p: float = _SAMPLING.top_p
+    min_p: float = _SAMPLING.min_p
+    repetition_penalty: float = _SAMPLING.repetition_penalty
+    presence_penalty: float = _SAMPLING.presence_penalty
+    frequency_penalty: float = _SAMPLING.frequency_penalty
+    penalty_last_n: int = _SAMPLING.penalty_last_n
+    seed: int | None = _SAMPLING.seed
+    max_tokens: int | None = _SAMPLING.max_tokens
+    stop: tuple[str, ...] = _SAMPLING.stop
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _list_to_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _accepted_by_the_engine(self) -> Self:
+        try:
+            self.params()
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def params(self, **changes: Any) -> SamplingParams:
+        """These settings as the engine takes them, with some replaced.
+
+        Raises:
+            engine.InvalidRequest: a replaced value is out of range.
+        """
+        return dataclasses.replace(SamplingParams(**self.model_dump()), **changes)
+
+
+class MemorySection(_Section):
+    """`[memory]`: what is kept of the chats besides their messages.
+
+    Args:
+        enabled: use long-term memory; False neither recalls nor learns anything, in this run only.
+        summaries: have older messages summarised while nobody waits for an answer.
+        scope: how far the memory of new chats reaches.
+        chroma_url: a Chroma server for the vectors; None keeps them in the data folder.
+    """
+
+    enabled: bool = True
+    summaries: bool = True
+    scope: Literal["session", "project", "everywhere"] = "everywhere"
+    chroma_url: str | None = None
+
+    @field_validator("chroma_url")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and not _is_web_address(value):
+            raise ValueError(f"It must be an address such as http://localhost:8000, not {value!r}.")
+        return value
+
+
+class Config(_Section):
+    """All settings; every one has a default that works.
+
+    Args:
+        model: catalogue name, path to a `.gguf`, or `OWNER/REPO:FILE`.
+        strategy: what of the past goes into the prompt.
+        system_prompt: given to new chats; None gives none.
+        theme: a theme of the interface; None is its default.
+    """
+
+    model: str = STARTER_MODEL
+    strategy: str = "hierarchical"
+    system_prompt: str | None = None
+    theme: str | None = None
+    engine: EngineSection = EngineSection()
+    sampling: SamplingSection = SamplingSection()
+    memory: MemorySection = MemorySection()
+
+    @field_validator("model", "strategy")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("It must not be empty.")
+        return value
+
+
+def load_config(path: Path) -> Config:
+    """Read the settings; a file that does not exist means the defaults.
+
+    Raises:
+        ConfigFileError: unreadable, not TOML, an unknown setting, or a value out of range.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return Config()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigFileError(path, None, line, "The file is not UTF-8 text.") from error
+    except OSError as error:
+        what = f"The settings cannot be read ({error.strerror or error})."
+        raise ConfigFileError(path, None, None, what) from error
+    text = text.replace("\r\n", "\n")
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise syntax_error(path, text, error) from error
+    except ValidationError as error:
+        raise setting_error(path, text, error, Config) from error
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises where it is no port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))
+
+
+_REPLACED = {  # settings of earlier versions, and what took their place
+    "engine.prefill_tokens": (
+        "step_target_ms, the milliseconds that a step may take while somebody's answer is written"
+    ),
+}
+
+
+def syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigFileError:
+    """Where the file stops being TOML."""
+    message = str(error)
+    found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    if found:
+        line, column = int(found[1]), int(found[2])
+        what = f"{message[: found.start()]} (column {column})"
+    else:
+        line = text.rstrip().count("\n") + 1
+        what = re.sub(r" \(at end of document\)$", " before the end of the file", message)
+    return ConfigFileError(path, None, line, f"This is not valid TOML: {what}.")
+
+
+def setting_error(path: Path, text: str, error: ValidationError, model: type[BaseModel]) -> ConfigFileError:
+    """The first setting that `model` refuses, and the line it stands in."""
+    first = error.errors(include_url=False)[0]
+    keys = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    what = _sentence(first, keys, model)
+    if first["type"] == "value_error" and len(keys) < 2:
+        keys = _blamed(text, keys, what)
+    more = error.error_count() - 1
+    if more:
+        what += f" ({more} more after this one.)"
+    return ConfigFileError(path, ".".join(keys) or None, _line_of(text, keys), what)
+
+
+def _sentence(problem: ErrorDetails, keys: Sequence[str], model: type[BaseModel]) -> str:
+    message, kind, given = problem["msg"], problem["type"], problem["input"]
+    if kind == "extra_forbidden" and (instead := _REPLACED.get(".".join(keys))):
+        return f"There is no such setting any more. Use {instead}."
+    if kind == "extra_forbidden":
+        known = _known(keys[:-1], model)
+        near = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
+        return f"There is no such setting. {hint}"
+    if kind == "model_type":
+        return f"It must be a section: [{'.'.join(keys)}]."
+    if kind == "value_error":
+        return f"{message.removeprefix('Value error, ').rstrip('.')}."
+    shown = f", not {given!r}" if isinstance(given, str | int | float) else ""
+    return f"{message.replace('Input should', 'It must', 1)}{shown}."
+
+
+def _known(section: Sequence[str], model: type[BaseModel]) -> list[str]:
+    for name in section:
+        annotation = model.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)
+
+
+def _blamed(text: str, section: list[str], what: str) -> list[str]:
+    """Which setting of the section a check of the whole section complains about."""
+    values: Any = tomllib.loads(text)
+    for name in section:
+        values = values[name]
+    named = [name for name in re.findall(r"[a-z_]+", what) if name in values]
+    return [*section, *named[:1]]
+
+
+def _line_of(text: str, keys: Sequence[str]) -> int | None:
+    """Line where a setting starts: after the last readable head of the file that does not have it yet.
+
+    Lets tomllib itself judge, so that every way to write a key is understood.
+    """
+    lines = text.split("\n")
+    start = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            values: Any = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        for key in keys:
+            values = values.get(key) if isinstance(values, dict) else None
+        if values is not None:
+            return start + 1
+        start = end
+    return None

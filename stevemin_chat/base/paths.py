@@ -1,0 +1,206 @@
+"""Where stevemin keeps its files on this machine.
+
+Files that only the person may read.
+
+The project of a chat: the folder that stevemin was started in, or the repository around it.
+
+One chat per data folder, kept by a lock that the kernel drops when the process dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stevemin_chat.base.errors import AlreadyRunning, FolderNotWritable
+
+__all__ = [
+    "AlreadyRunning",
+    "Paths",
+    "SingleInstance",
+    "builtin_catalogue_path",
+    "prepare_folder",
+    "project_folder",
+    "write_private",
+]
+
+
+_APP = "stevemin"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The four folders of stevemin and the files in them.
+
+    Args:
+        config: settings and the user's catalogue; read only.
+        data: the database and pulled models.
+        cache: what can be deleted at any time.
+        logs: rotating log files.
+    """
+
+    config: Path
+    data: Path
+    cache: Path
+    logs: Path
+
+    @classmethod
+    def resolve(cls, environment: Mapping[str, str] = os.environ) -> Paths:
+        """The folders for this user; `STEVEMIN_HOME` puts all four under one folder."""
+        home = environment.get("STEVEMIN_HOME", "").strip()
+        if home:
+            root = Path(home).expanduser().absolute()
+            return cls(root / "config", root / "data", root / "cache", root / "logs")
+        import platformdirs
+
+        folders = platformdirs.PlatformDirs(_APP, appauthor=False)
+        return cls(
+            folders.user_config_path, folders.user_data_path, folders.user_cache_path, folders.user_log_path
+        )
+
+    @property
+    def config_file(self) -> Path:
+        return self.config / "config.toml"
+
+    @property
+    def user_catalogue(self) -> Path:
+        return self.config / "models.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.data / "stevemin.db"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def parked_dir(self) -> Path:
+        """For the KV caches of chats that had to leave the engine's memory."""
+        return self.cache / "parked"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.data / "stevemin.lock"
+
+    @property
+    def log_file(self) -> Path:
+        return self.logs / "stevemin.log"
+
+    def prepare(self) -> None:
+        """Create the data folder and prove that it can be written to.
+
+        Raises:
+            FolderNotWritable: the folder cannot be created, or files cannot be created in it.
+        """
+        prepare_folder(self.data)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Create `folder` and write a file in it once; permission bits alone lie on network and read-only mounts.
+
+    Raises:
+        FolderNotWritable: the folder cannot be created, or files cannot be created in it.
+    """
+    probe = folder / f".write-test-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # chats are private
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise FolderNotWritable(folder, error) from error
+
+
+def builtin_catalogue_path() -> Path:
+    """The shipped `models.toml`: beside this package in a wheel, at the root in a checkout."""
+    packaged = Path(__file__).parents[1] / "models.toml"
+    return packaged if packaged.is_file() else Path(__file__).parents[2] / "models.toml"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write or replace a file with mode 0600. Whoever looks sees the old text or the new, never a part.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def project_folder() -> str | None:
+    """The nearest folder with a `.git`, from the current one upwards; else the current one.
+
+    None where there is no project: in the home folder, at the root, or in a folder that is gone. A
+    repository that is the whole home folder makes no project of what lies in it.
+    """
+    try:
+        current, home = Path.cwd(), Path.home().resolve()
+    except (OSError, RuntimeError):
+        return None
+    roots = {home, Path(current.anchor)}
+    if current in roots:
+        return None
+    for folder in (current, *current.parents):
+        if folder in roots:
+            break
+        if os.path.exists(folder / ".git"):  # Path.exists raises where a folder may not be entered
+            return _storable(folder)
+    return _storable(current)
+
+
+def _storable(folder: Path) -> str:
+    """A name may be bytes that are no UTF-8."""
+    return os.fsencode(folder).decode("utf-8", "replace")
+
+
+class SingleInstance:
+    """Holds `path` locked while in its `with` block.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+        FolderNotWritable: the folder of the lock cannot be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def __enter__(self) -> Self:
+        prepare_folder(self._path.parent)
+        # The file is never deleted: a newcomer that locks a deleted file would not see the next one's lock.
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(file, 32).decode("ascii", "ignore").strip()
+            os.close(file)
+            raise AlreadyRunning(int(pid) if pid.isdigit() else None, self._path.parent) from None
+        except OSError:
+            os.close(file)
+            raise
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        self._file = file
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None

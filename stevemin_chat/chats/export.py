@@ -1,0 +1,47 @@
+"""A chat as Markdown that can be read on a terminal and pasted elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stevemin_chat.text.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from memory import Message, SessionRecord
+
+__all__ = ["branch_as_markdown"]
+
+_WHO = {"user": "You", "assistant": "Assistant", "system": "System"}
+_HOW = {
+    "cancelled": "stopped",
+    "interrupted": "interrupted: the program ended while this was written",
+    "failed": "failed",
+    "streaming": "still being written",
+}
+
+
+def branch_as_markdown(record: SessionRecord, messages: Sequence[Message]) -> str:
+    """The messages of one branch, oldest first; free of terminal control sequences."""
+    parts = [f"# {record.title}", f"{record.id}, {_minute(record.created_at)} UTC"]
+    if record.system_prompt:
+        parts += ["## System", record.system_prompt.strip()]
+    for message in messages:
+        parts += [
+            f"## {_heading(message)}",
+            message.content.strip() or ("*(forgotten)*" if message.forgotten else "*(empty)*"),
+        ]
+        if message.status in _HOW:
+            error = f": {message.error}" if message.error else ""
+            parts.append(f"*({_HOW[message.status]}{error})*")
+    return sanitize("\n\n".join(parts) + "\n")
+
+
+def _heading(message: Message) -> str:
+    who = _WHO.get(message.role, message.role)
+    model = f" ({message.model})" if message.model else ""
+    return f"{who}{model}, {_minute(message.created_at)}"
+
+
+def _minute(iso: str) -> str:
+    return iso[:16].replace("T", " ")

@@ -1,0 +1,298 @@
+"""One chat: the path from a typed message to a stored reply. Knows no screen.
+
+send → message stored → context assembled → reply begun → engine → chunks out, text kept → reply ended
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+
+from engine.types import (
+    ChatMessage,
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+    Timings,
+    TokenChunk,
+)
+from memory import AssembledContext, Budget, ContextReport, Memory, ReplyStatus, StoreError, Turn
+from stevemin_chat.base.errors import ChatAppError
+from stevemin_chat.chats.ports import TextSource, TextStream
+from stevemin_chat.chats.reply_writer import ReplyWriter, undisturbed
+
+__all__ = [
+    "ChatError",
+    "ChatSession",
+    "EmptyMessage",
+    "NothingToAnswer",
+    "SessionBusy",
+    "SessionSettings",
+    "SessionState",
+    "TextSource",
+    "TextStream",
+]
+
+_log = logging.getLogger(__name__)
+
+_FLUSH_INTERVAL_S = 0.4  # with the write itself that is at least twice a second
+_DEFAULT_REPLY_TOKENS = 1024
+
+
+class ChatError(ChatAppError):
+    """Base of what `ChatSession` refuses by itself."""
+
+
+class SessionBusy(ChatError):
+    """A reply is still being written in this session."""
+
+
+class EmptyMessage(ChatError):
+    """A message without text."""
+
+
+class NothingToAnswer(ChatError):
+    """There is no user message to answer again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """How a session asks.
+
+    Args:
+        context_tokens: the most one sequence may hold, prompt and reply together.
+        model: the name to store with each reply.
+        strategy: a context strategy's name.
+        sampling: max_tokens None lets a reply take what the prompt leaves of the context.
+        system_prompt: for sessions without one of their own.
+        reply_tokens: context kept free for the reply; None is max_tokens, else a quarter of the
+            context up to 1,024. It never takes more than half of the context.
+    """
+
+    context_tokens: int
+    model: str
+    strategy: str = "hierarchical"
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    system_prompt: str | None = None
+    reply_tokens: int | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """What the prompt may take."""
+        wanted = self.reply_tokens or self.sampling.max_tokens
+        reserve = wanted or min(_DEFAULT_REPLY_TOKENS, self.context_tokens // 4)
+        reserve = min(reserve, self.context_tokens // 2)
+        return Budget(self.context_tokens - reserve, reserve)
+
+
+class SessionState(StrEnum):
+    """Where a session stands."""
+
+    IDLE = "idle"
+    WAITING = "waiting"  # sent, no token yet
+    GENERATING = "generating"
+
+
+class ChatSession:
+    """Sends messages and keeps the replies.
+
+    Lives on one event loop. `source` and `settings` may be replaced between two messages.
+
+    Attributes:
+        state: IDLE unless a reply is on its way.
+        last_context, last_prompt: what the latest reply was made from.
+        last_timings, finish_reason: how it ended; None before.
+        user_message_id, reply_id: the messages of the latest exchange.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        memory: Memory,
+        source: TextSource,
+        settings: SessionSettings,
+        flush_interval_s: float = _FLUSH_INTERVAL_S,
+    ) -> None:
+        self.session_id = session_id
+        self.source = source
+        self.settings = settings
+        self.state = SessionState.IDLE
+        self.last_context: ContextReport | None = None
+        self.last_prompt: tuple[Turn, ...] = ()
+        self.last_timings: Timings | None = None
+        self.finish_reason: FinishReason | None = None
+        self.user_message_id: str | None = None
+        self.reply_id: str | None = None
+        self._memory = memory
+        self._flush_interval_s = flush_interval_s
+        self._stream: TextStream | None = None
+        self._writer: ReplyWriter | None = None
+        self._cancelled = False
+
+    @property
+    def text(self) -> str:
+        """The latest reply's text so far, as the model wrote it."""
+        return self._writer.text if self._writer is not None else ""
+
+    def cancel(self) -> None:
+        """Stop the reply soon and keep its text; does nothing while idle."""
+        if self.state is SessionState.IDLE:
+            return
+        self._cancelled = True
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def send(self, text: str) -> AsyncGenerator[TokenChunk, None]:
+        """Store a message, then stream the reply and store it as it grows.
+
+        Close the generator, or cancel the task that reads it, to stop: the text so far is kept.
+
+        Raises:
+            SessionBusy: a reply is still on its way here.
+            EmptyMessage: there is nothing to send.
+            StoreError: nothing was sent, or the reply's end could not be stored (`text` still has it).
+            EngineError: the reply failed; what there is of it is stored with status "failed".
+        """
+        if not text.strip():
+            raise EmptyMessage("There is nothing to send: the message is empty.")
+        with self._working():
+            await undisturbed(lambda: self._add_message(text))
+            async with aclosing(self._reply()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def regenerate(self) -> AsyncGenerator[TokenChunk, None]:
+        """Stream another reply to the last user message, beside the replies it has.
+
+        Raises:
+            NothingToAnswer: the branch has no user message; otherwise as `send`.
+        """
+        with self._working():
+            branch = await asyncio.to_thread(self._memory.messages, self.session_id)
+            question = next((item for item in reversed(branch) if item.role == "user"), None)
+            if question is None or question.forgotten:
+                raise NothingToAnswer("There is no message to answer yet.")
+            self.user_message_id = question.id
+            async with aclosing(self._reply()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        if self.state is not SessionState.IDLE:
+            raise SessionBusy("This chat is still answering. Wait for it, or stop it first.")
+        self.state = SessionState.WAITING
+        self.last_timings = self.finish_reason = self._writer = None
+        self.user_message_id = self.reply_id = None
+        self._cancelled = False
+        try:
+            yield
+        finally:
+            self._stream = None
+            self.state = SessionState.IDLE
+
+    async def _reply(self) -> AsyncGenerator[TokenChunk, None]:
+        settings = self.settings
+        context = await asyncio.to_thread(self._build_context, settings)
+        self.last_context, self.last_prompt = context.report, context.messages
+        if self._cancelled:
+            self.finish_reason = FinishReason.CANCELLED
+            return
+        try:
+            await undisturbed(lambda: self._begin_reply(settings.model))
+            writer = self._open_writer()
+            request = _request(self.session_id, context, settings)
+            stream = self._submit(request)
+            async for chunk in stream:
+                self.state = SessionState.GENERATING
+                writer.append(chunk.text)
+                yield chunk
+            self.finish_reason = _reason(stream.finish_reason, request, settings)
+        except BaseException as exc:
+            await self._give_up(exc)
+            raise
+        await self._finish()
+
+    async def _give_up(self, exc: BaseException) -> None:
+        """Keep what there is of a reply that an exception ends; that exception is the one to be raised."""
+        left = isinstance(exc, (asyncio.CancelledError, GeneratorExit))
+        if left:
+            self.finish_reason = FinishReason.CANCELLED
+            if self._stream is not None:
+                self._stream.cancel()
+        try:
+            await self._finish(None if left else str(exc) or type(exc).__name__)
+        except StoreError as store_error:
+            _log.warning("The end of a reply could not be stored: %s", store_error)
+            exc.add_note(str(store_error))
+
+    async def _finish(self, error: str | None = None) -> None:
+        if self.reply_id is None:
+            return
+        writer = self._open_writer()
+        if self._stream is not None and self._stream.finish_reason is not None:
+            self.last_timings = self._stream.timings
+        status: ReplyStatus = "complete" if error is None else "failed"
+        if self.finish_reason is FinishReason.CANCELLED:
+            status = "cancelled"
+        await writer.finish(
+            status,
+            finish_reason=self.finish_reason,
+            timings=asdict(self.last_timings) if self.last_timings is not None else None,
+            error=error,
+        )
+
+    def _submit(self, request: GenerationRequest) -> TextStream:
+        self._stream = self.source.submit(request)
+        if self._cancelled:  # while the reply was begun
+            self._stream.cancel()
+        return self._stream
+
+    def _open_writer(self) -> ReplyWriter:
+        if self._writer is None:
+            assert self.reply_id is not None
+            self._writer = ReplyWriter(self._memory, self.reply_id, interval_s=self._flush_interval_s)
+        return self._writer
+
+    # The rest runs on a thread. It sets the ids itself: a task that is cancelled while it
+    # waits for the thread gets no result, but the message is there all the same.
+
+    def _add_message(self, text: str) -> None:
+        self.user_message_id = self._memory.add_message(self.session_id, "user", text).id
+
+    def _begin_reply(self, model: str) -> None:
+        reply = self._memory.begin_reply(self.session_id, parent_id=self.user_message_id, model=model)
+        self.reply_id = reply.id
+
+    def _build_context(self, settings: SessionSettings) -> AssembledContext:
+        return self._memory.build_context(
+            self.session_id,
+            budget=settings.budget,
+            strategy=settings.strategy,
+            head=self.user_message_id,
+            system_prompt=settings.system_prompt,
+            load=self.source.load,
+        )
+
+
+def _request(session_id: str, context: AssembledContext, settings: SessionSettings) -> GenerationRequest:
+    left = settings.context_tokens - context.report.tokens
+    wanted = settings.sampling.max_tokens
+    return GenerationRequest(
+        messages=[ChatMessage(turn.role, turn.content) for turn in context.messages],
+        sampling=replace(settings.sampling, max_tokens=left if wanted is None else min(wanted, left)),
+        session_id=session_id,
+    )
+
+
+def _reason(
+    reason: FinishReason | None, request: GenerationRequest, settings: SessionSettings
+) -> FinishReason | None:
+    # A limit that is ours, not the person's, is the end of the context: say so.
+    ours = request.sampling.max_tokens != settings.sampling.max_tokens
+    return FinishReason.CONTEXT if reason is FinishReason.LENGTH and ours else reason

@@ -1,0 +1,123 @@
+"""The tree of commands, and `stevemin` itself: the chat."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from stevemin_chat.base.errors import UsageProblem
+from stevemin_chat.cli import (
+    ask as commands_ask,
+)
+from stevemin_chat.cli import (
+    chats as commands_sessions,
+)
+from stevemin_chat.cli import (
+    doctor as commands_doctor,
+)
+from stevemin_chat.cli import (
+    memory as commands_memory,
+)
+from stevemin_chat.cli import (
+    models as commands_models,
+)
+
+__all__ = ["build", "run"]
+
+_PROGRAM = "stevemin"
+_COMPLETION = "_STEVEMIN_COMPLETE"
+
+
+def build() -> typer.Typer:
+    """All commands."""
+    app = typer.Typer(
+        name=_PROGRAM,
+        no_args_is_help=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+    )
+    app.callback(invoke_without_command=True)(chat)
+    app.command("ask")(commands_ask.ask)
+    app.add_typer(commands_models.app, name="models")
+    app.add_typer(commands_sessions.app, name="sessions")
+    app.add_typer(commands_memory.app, name="memory")
+    app.command("doctor")(commands_doctor.doctor)
+    return app
+
+
+def run(app: typer.Typer, arguments: Sequence[str]) -> int:
+    """Parse and run; every error but wrong usage is left to the caller.
+
+    Raises:
+        UsageProblem: the arguments make no sense.
+    """
+    if _COMPLETION in os.environ:
+        app(list(arguments), prog_name=_PROGRAM)
+    command: Any = typer.main.get_command(app)
+    # Not command.main(): it answers a closed pipe with exit code 1 and prints errors over several lines.
+    try:
+        with command.make_context(_PROGRAM, list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        raise UsageProblem(_usage(error)) from error
+    return 0
+
+
+def _usage(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else _PROGRAM
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}. See: {path} --help" if not message.endswith("?") else f"{message} See: {path} --help"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        try:
+            print(f"stevemin {metadata.version('stevemin')}")
+        except metadata.PackageNotFoundError:
+            print("stevemin (not installed)")
+        raise typer.Exit
+
+
+def chat(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A name of the catalogue, a .gguf file, or OWNER/REPO:FILE."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Chat with language models in the terminal. Without a command, the chat opens."""
+    if context.invoked_subcommand is not None:
+        if model:
+            raise UsageProblem("Put -m behind the command it is for.")
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageProblem("The chat needs a terminal. In scripts and pipes, use: stevemin ask")
+    raise typer.Exit(_open_chat(model))
+
+
+def _open_chat(model: str | None) -> int:
+    from stevemin_chat.base.logs import begin
+    from stevemin_chat.base.paths import SingleInstance
+
+    paths, config = begin()
+    with SingleInstance(paths.lock_file):
+        from stevemin_chat.tui.app import run_app
+
+        return run_app(paths, config, model)

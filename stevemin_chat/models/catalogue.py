@@ -1,0 +1,309 @@
+"""The model catalogue: `models.toml` files to validated `ModelSpec`s, and names to GGUF files.
+
+A catalogue is the one that ships, overlaid by the user's own: an entry of the same name replaces field by
+field, so that a user may write only what differs.
+
+One entry of the model catalogue.
+
+Where the files of models are on this machine.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os.path
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.errors import ConfigError, ModelNotFound
+
+__all__ = [
+    "Catalogue",
+    "ModelSpec",
+    "find_file",
+    "hub_file",
+    "installed_file",
+    "is_installed",
+    "model_file",
+    "stays_inside",
+]
+
+
+class Catalogue:
+    """Models by name, in the order of the files."""
+
+    def __init__(self, specs: Mapping[str, ModelSpec]) -> None:
+        self._specs = dict(specs)
+
+    @classmethod
+    def load(cls, builtin: Path, user: Path | None = None) -> Catalogue:
+        """Read the catalogue that ships and, if there is one, the user's.
+
+        Raises:
+            ConfigError: a file cannot be read or is not valid; names the file and the key.
+        """
+        entries: dict[str, dict[str, Any]] = {}
+        specs: dict[str, ModelSpec] = {}
+        for source in (builtin, user):
+            if source is None:
+                continue
+            for name, fields in _read(source, optional=source is user).items():
+                entries[name] = {**entries.get(name, {}), **_absolute(fields, source.parent)}
+                specs[name] = _spec(name, entries[name], source)
+        return cls(specs)
+
+    def __iter__(self) -> Iterator[ModelSpec]:
+        return iter(self._specs.values())
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+    def get(self, name: str) -> ModelSpec:
+        """The entry of that name.
+
+        Raises:
+            ModelNotFound: there is none; suggests the nearest.
+        """
+        spec = self._specs.get(name) or self._specs.get(name.lower())
+        if spec is None:
+            raise self._unknown(name)
+        return spec
+
+    def resolve(self, name: str, models_dir: Path) -> Path:
+        """The GGUF file behind a catalogue name, a path, or a pulled "OWNER/REPO[:FILE]".
+
+        Raises:
+            ModelNotFound: nothing of that name, or its file is not on this machine.
+        """
+        if name in self or name.lower() in self:
+            return installed_file(self.get(name), models_dir)
+        found = find_file(name, models_dir)
+        if found is None:
+            raise self._unknown(name)
+        return found
+
+    def _unknown(self, name: str) -> ModelNotFound:
+        near = difflib.get_close_matches(name.lower(), self._specs, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return ModelNotFound(f"There is no model named {name!r}.{hint} All names: stevemin models list")
+
+
+def _read(source: Path, *, optional: bool) -> dict[str, dict[str, Any]]:
+    try:
+        document = tomllib.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if optional:
+            return {}
+        raise ConfigError(f"There is no model catalogue at {source}.") from None
+    except OSError as error:
+        raise ConfigError(f"Cannot read {source}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source} is not UTF-8 text.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}.") from error
+    if unknown := sorted(set(document) - {"models"}):
+        raise ConfigError(f"{source}: unknown key {unknown[0]}; models are tables named [models.NAME].")
+    models = document.get("models", {})
+    for name, fields in models.items() if isinstance(models, dict) else [("", models)]:
+        if not isinstance(fields, dict):
+            raise ConfigError(f"{source}: models{'.' * bool(name)}{name} must be a table.")
+    return dict(models)
+
+
+def _absolute(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if isinstance(path := fields.get("path"), str):
+        return {**fields, "path": os.path.join(folder, os.path.expanduser(path))}
+    return fields
+
+
+def _spec(name: str, fields: dict[str, Any], source: Path) -> ModelSpec:
+    if "name" in fields:
+        raise ConfigError(f"{source}: models.{name}.name: the table's own name is the model's name.")
+    try:
+        return ModelSpec.model_validate({**fields, "name": name})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(("models", name, *(str(part) for part in first["loc"])))
+        what = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{source}: {key}: {what[:1].lower()}{what[1:]}.") from error
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a relative path with forward slashes cannot leave the folder it is put in."""
+    return not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in path.split("/"))
+
+
+def _checked_file(file: str) -> str:
+    if not file.endswith(".gguf") or not stays_inside(file):
+        raise ValueError("a file is a relative path that ends in .gguf")
+    return file
+
+
+RepoId = Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")]
+FileName = Annotated[str, AfterValidator(_checked_file)]
+
+
+class ModelSpec(BaseModel):
+    """One entry of a catalogue.
+
+    The file comes from `path`, or from inside the installed Python package `package`, or from the Hugging
+    Face Hub (`repo`, `file`): the first one that is given.
+
+    Args:
+        context_length: tokens the model was trained for.
+        parameters: as people write it ("1.7B").
+        size_bytes: of the file; approximate.
+        vram_gib: the weights and the KV cache of 8,192 tokens, in GiB.
+        gated: the Hub asks for an account that accepted the licence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    title: str = ""
+    description: str = ""
+    repo: RepoId | None = None
+    file: FileName | None = None
+    package: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None
+    path: Path | None = Field(default=None, strict=False)
+    context_length: int | None = Field(default=None, ge=1)
+    licence: str | None = None
+    parameters: str | None = None
+    quantization: str | None = None
+    size_bytes: int | None = Field(default=None, ge=1)
+    vram_gib: float | None = Field(default=None, gt=0)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    gated: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.path is None and (self.file is None or (self.repo is None and self.package is None)):
+            raise ValueError("give a path, or a file together with a repo or a package")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The title, or the name where there is none."""
+        return self.title or self.name
+
+
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[\w.+-][\w.+/-]*\.gguf))?", re.ASCII)
+# llama.cpp loads a split model by its first part and finds the others itself.
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+
+
+def hub_file(repo: str, file: str, models_dir: Path) -> Path:
+    """Where a file pulled from the Hub lives."""
+    return models_dir.joinpath(*repo.split("/"), *file.split("/"))
+
+
+def model_file(spec: ModelSpec, models_dir: Path) -> Path | None:
+    """Where the model's file is, or would be once pulled; None when its package is not installed."""
+    if spec.path is not None:
+        return spec.path
+    assert spec.file is not None
+    if spec.package is not None:
+        return _package_file(spec.package, spec.file)
+    assert spec.repo is not None
+    return hub_file(spec.repo, spec.file, models_dir)
+
+
+def is_installed(spec: ModelSpec, models_dir: Path) -> bool:
+    """Whether the model's file is on this machine."""
+    file = model_file(spec, models_dir)
+    return file is not None and _is_file(file)
+
+
+def installed_file(spec: ModelSpec, models_dir: Path) -> Path:
+    """The model's file.
+
+    Raises:
+        ModelNotFound: it is not on this machine; says how to get it.
+    """
+    file = model_file(spec, models_dir)
+    if file is not None and _is_file(file):
+        return file
+    if spec.path is not None:
+        raise ModelNotFound(f"The file of the model {spec.name} is not there: {spec.path}")
+    if spec.package is not None:
+        raise ModelNotFound(
+            f"The model {spec.name} comes with the Python package {spec.package}, which is not installed. "
+            "Install stevemin again."
+        )
+    size = f" ({spec.size_bytes / 1e9:.1f} GB)" if spec.size_bytes else ""
+    raise ModelNotFound(f"{spec.label} is not downloaded{size}. Run: stevemin models pull {spec.name}")
+
+
+def find_file(name: str, models_dir: Path) -> Path | None:
+    """The file behind a path or a pulled "OWNER/REPO[:FILE]"; None when the name is neither.
+
+    Raises:
+        ModelNotFound: the name is one of these, and there is no such file.
+    """
+    hub = _HUB_NAME.fullmatch(name)
+    if hub:
+        pulled = _pulled(hub["repo"], hub["file"], models_dir)
+        if pulled is not None:
+            return pulled
+    if hub and (hub["file"] or not _looks_like_path(name)):
+        raise ModelNotFound(f"{name} is not downloaded. Run: stevemin models pull {name}")
+    return _existing_file(_expanded(name)) if _looks_like_path(name) else None
+
+
+def _package_file(package: str, file: str) -> Path | None:
+    # find_spec does not import a top-level package: the starter model's would load another llama.cpp binding.
+    try:
+        found = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(next(iter(found.submodule_search_locations)), file)
+
+
+def _pulled(repo: str, file: str | None, models_dir: Path) -> Path | None:
+    if not stays_inside(repo) or not stays_inside(file or "any"):
+        return None
+    if file is not None:
+        path = hub_file(repo, file, models_dir)
+        return path if _is_file(path) else None
+    everything = sorted(models_dir.joinpath(*repo.split("/")).rglob("*.gguf"))
+    files = [path for path in everything if not _LATER_PART.search(path.name)]
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise ModelNotFound(f"{repo} has several downloaded files; name one as {repo}:FILE ({names}).")
+    return files[0] if files else None
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.lower().endswith(".gguf") or name.startswith(("/", "~", ".")) or _is_file(Path(name))
+
+
+def _existing_file(path: Path) -> Path:
+    if _is_file(path):
+        return path.resolve()
+    what = "is a folder, not a GGUF file" if path.is_dir() else "does not exist or cannot be read"
+    raise ModelNotFound(f"The model file {path} {what}.")
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # "~someone" with no such user
+        return Path(name)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be searched
+        return False

@@ -1,0 +1,229 @@
+"""What models this machine has and could have: the catalogue and the pulled files as one list.
+
+Where a model would be fetched from, and what would be deleted of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelNotFound
+from stevemin_chat.base.errors import HubError
+from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, model_file
+from stevemin_chat.models.download import partial_files
+from stevemin_chat.models.pull import Pulled, part_names, pulled_models, remove_pulled, split_name
+from stevemin_chat.text.format import human_bytes
+
+__all__ = [
+    "Entry",
+    "HubSource",
+    "Removable",
+    "entries",
+    "find_entry",
+    "hub_source",
+    "in_catalogue",
+    "removable",
+    "remove_model",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One model, as lists show it.
+
+    Args:
+        id: what commands take for it.
+        installed: whether its file is on this machine; path is where it is or would be.
+        vram_gib: the weights and the KV cache of 8,192 tokens.
+    """
+
+    id: str
+    title: str
+    installed: bool
+    path: Path | None
+    size_bytes: int | None
+    description: str = ""
+    parameters: str | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    vram_gib: float | None = None
+    licence: str | None = None
+    gated: bool = False
+    repo: str | None = None
+    file: str | None = None
+    package: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"path": str(self.path) if self.path is not None else None}
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What `stevemin models info` shows, unknown things as empty text."""
+        return [
+            ("title", self.title),
+            ("about", self.description),
+            ("parameters", self.parameters or ""),
+            ("quantization", self.quantization or ""),
+            ("context", f"{self.context_length:,} tokens" if self.context_length else ""),
+            ("size", human_bytes(self.size_bytes) if self.size_bytes else ""),
+            ("VRAM or RAM", f"{self.vram_gib:g} GiB with a context of 8,192 tokens" if self.vram_gib else ""),
+            ("licence", (self.licence or "") + (" (gated on the hub)" if self.gated else "")),
+            ("hub", f"{self.repo}:{self.file}" if self.repo else ""),
+            ("package", self.package or ""),
+            ("file", str(self.path) if self.installed else f"not here; run: stevemin models pull {self.id}"),
+        ]
+
+    def row(self) -> tuple[str, ...]:
+        """The columns of `stevemin models list`."""
+        return (
+            self.id,
+            human_bytes(self.size_bytes) if self.size_bytes else "-",
+            f"{self.vram_gib:g} GiB" if self.vram_gib else "-",
+            f"{self.context_length:,}" if self.context_length else "-",
+            self.licence or "-",
+            "yes" if self.installed else "gated" if self.gated else "",
+        )
+
+
+def entries(catalogue: Catalogue, models_dir: Path) -> list[Entry]:
+    """The catalogue in its order, then what else was pulled."""
+    listed = [_from_spec(spec, models_dir) for spec in catalogue]
+    known = {entry.path for entry in listed}
+    return listed + [_from_pulled(pulled) for pulled in pulled_models(models_dir) if pulled.path not in known]
+
+
+def find_entry(name: str, catalogue: Catalogue, models_dir: Path) -> Entry:
+    """One model of the catalogue, pulled, or a file by its path.
+
+    Raises:
+        engine.ModelNotFound: there is none; suggests the nearest.
+    """
+    if in_catalogue(name, catalogue):
+        return _from_spec(catalogue.get(name), models_dir)
+    path = catalogue.resolve(name, models_dir)
+    for pulled in pulled_models(models_dir):
+        if pulled.path == path:
+            return _from_pulled(pulled)
+    return Entry(id=name, title=path.name, installed=True, path=path, size_bytes=path.stat().st_size)
+
+
+def _from_spec(spec: ModelSpec, models_dir: Path) -> Entry:
+    path = model_file(spec, models_dir)
+    here = path is not None and path.is_file()
+    return Entry(
+        id=spec.name,
+        title=spec.label,
+        installed=here,
+        path=path,
+        size_bytes=spec.size_bytes or (path.stat().st_size if path is not None and here else None),
+        description=spec.description,
+        parameters=spec.parameters,
+        quantization=spec.quantization,
+        context_length=spec.context_length,
+        vram_gib=spec.vram_gib,
+        licence=spec.licence,
+        gated=spec.gated,
+        repo=spec.repo,
+        file=spec.file,
+        package=spec.package,
+    )
+
+
+def _from_pulled(pulled: Pulled) -> Entry:
+    repo, file = split_name(pulled.name)
+    return Entry(
+        id=pulled.name,
+        title=pulled.path.stem,
+        installed=True,
+        path=pulled.path,
+        size_bytes=pulled.size_bytes,
+        repo=repo,
+        file=file,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """Where a model is fetched from.
+
+    Args:
+        spec: "OWNER/REPO[:FILE]".
+        sha256: from the catalogue.
+        path: set when there is nothing to fetch: the file comes with a package, or is the user's own.
+    """
+
+    spec: str
+    sha256: str | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """A pulled model, complete or not."""
+
+    path: Path
+    size_bytes: int
+
+
+def hub_source(name: str, catalogue: Catalogue, models_dir: Path) -> HubSource:
+    """Where to fetch a model from.
+
+    Raises:
+        engine.ModelNotFound: neither in the catalogue nor OWNER/REPO[:FILE], or its package is missing.
+        UsageProblem: not of that form.
+    """
+    if in_catalogue(name, catalogue):
+        spec = catalogue.get(name)
+        if spec.path is not None or spec.package is not None:
+            return HubSource(name, path=catalogue.resolve(name, models_dir))
+        return HubSource(f"{spec.repo}:{spec.file}", spec.sha256)
+    if "/" not in name:
+        catalogue.get(name)
+    split_name(name)
+    return HubSource(name)
+
+
+def removable(name: str, catalogue: Catalogue, models_dir: Path) -> Removable:
+    """What `remove_model` would delete.
+
+    Raises:
+        HubError: stevemin did not download it.
+        engine.ModelNotFound: nothing of that name, or it is not here.
+    """
+    path = _removable_path(name, catalogue, models_dir)
+    parts = [path.with_name(part) for part in part_names(path.name)]
+    files = [file for part in parts for file in (part, *partial_files(part)) if file.is_file()]
+    if not files:
+        raise ModelNotFound(f"{name} is not downloaded; there is nothing to delete.")
+    return Removable(path, sum(file.stat().st_size for file in files))
+
+
+def remove_model(target: Removable, models_dir: Path) -> list[Path]:
+    """Delete it; gives the files."""
+    return remove_pulled(target.path, models_dir)
+
+
+def _removable_path(name: str, catalogue: Catalogue, models_dir: Path) -> Path:
+    if in_catalogue(name, catalogue):
+        spec = catalogue.get(name)
+        if spec.package is not None and spec.path is None:
+            raise HubError(
+                f"{name} comes with the Python package {spec.package}; it cannot be removed alone."
+            )
+        if spec.path is not None:
+            raise HubError(f"{name} is your own file {spec.path}; delete it yourself if you want it gone.")
+        assert spec.repo is not None
+        assert spec.file is not None
+        return hub_file(spec.repo, spec.file, models_dir)
+    if ":" in name:
+        repo, file = split_name(name)
+        if file is not None and ".." not in file.split("/"):
+            return hub_file(repo, file, models_dir)
+    return catalogue.resolve(name, models_dir)
+
+
+def in_catalogue(name: str, catalogue: Catalogue) -> bool:
+    """Whether the catalogue has that name, in any case."""
+    return name in catalogue or name.lower() in catalogue

@@ -1,0 +1,189 @@
+"""Models from the Hugging Face Hub: which file of a repository to fetch, and what was fetched.
+
+The hub is `HF_ENDPOINT`, read at each call. A token is taken from where huggingface_hub keeps it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stevemin_chat.base.errors import DiskTooSmall, HubError, HubRefused, UsageProblem
+from stevemin_chat.base.paths import prepare_folder
+from stevemin_chat.models.catalogue import hub_file
+from stevemin_chat.models.download import Progress, fetch, partial_files, remaining_bytes
+from stevemin_chat.models.hub import RemoteFile, list_files, session
+from stevemin_chat.text.format import human_bytes
+
+__all__ = ["Pulled", "choose_files", "part_names", "pull", "pulled_models", "remove_pulled", "split_name"]
+
+_SPEC = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(?::(?P<file>[^:]+))?", re.ASCII)
+_SPLIT = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+_USUAL_QUANTIZATION = re.compile(r"(?<![a-z0-9])q4_k_m(?![a-z0-9])", re.IGNORECASE)
+_SPARE_BYTES = 64 << 20  # left free on the disk beside a download, for the database and the logs
+_SHOWN_CANDIDATES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A model that is on this machine.
+
+    Args:
+        name: "OWNER/REPO:FILE", as commands take it; of a split model its first part.
+        files: all parts, the first one first.
+        size_bytes: all parts together.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    size_bytes: int
+
+    @property
+    def path(self) -> Path:
+        return self.files[0]
+
+
+def split_name(spec: str) -> tuple[str, str | None]:
+    """ "OWNER/REPO[:FILE]" → repository and file.
+
+    Raises:
+        UsageProblem: it is not of that form.
+    """
+    found = _SPEC.fullmatch(spec)
+    if not found:
+        raise UsageProblem(f"{spec!r} is neither a model of the catalogue nor OWNER/REPO[:FILE].")
+    return found["repo"], found["file"]
+
+
+def pull(
+    spec: str, models_dir: Path, *, sha256: str | None = None, on_progress: Progress | None = None
+) -> Pulled:
+    """Download a model, going on where an earlier try stopped. Blocking.
+
+    Args:
+        spec: "OWNER/REPO[:FILE]".
+        sha256: what a file that is not split must hash to, beside what the hub says.
+
+    Raises:
+        UsageProblem: the name has another form.
+        HubError: see its tree.
+        OSError: a file cannot be written.
+    """
+    repo, wanted = split_name(spec)
+    with session() as endpoint:
+        listing = list_files(repo, endpoint)
+        chosen = choose_files(repo, listing.files, wanted)
+        targets = [hub_file(repo, file.path, models_dir) for file in chosen]
+        prepare_folder(targets[0].parent)
+        _check_space(chosen, targets)
+        for file, target in zip(chosen, targets, strict=True):
+            fetch(listing, file, target, sha256=sha256 if len(chosen) == 1 else None, on_progress=on_progress)
+    return Pulled(f"{repo}:{chosen[0].path}", tuple(targets), sum(file.size for file in chosen))
+
+
+def choose_files(repo: str, files: Sequence[RemoteFile], wanted: str | None) -> list[RemoteFile]:
+    """The files to fetch: the one that was named, the only one, or the one in Q4_K_M; with all its parts.
+
+    Raises:
+        HubRefused: no such file, no GGUF at all, or several and nothing to choose by; lists them.
+    """
+    models = {file.path: file for file in files if file.path.lower().endswith(".gguf")}
+    heads = sorted(path for path in models if _is_head(path))
+    if not heads:
+        raise HubRefused(
+            f"{repo} holds no GGUF file. Look for a repository of the same model with GGUF in its name."
+        )
+    chosen = _only(heads) if wanted is None else _named(wanted, heads)
+    if chosen is None:
+        raise HubRefused(_which(repo, wanted, heads))
+    missing = [path for path in part_names(chosen) if path not in models]
+    if missing:
+        raise HubRefused(f"{repo} lacks a part of {chosen}: {missing[0]}.")
+    return [models[path] for path in part_names(chosen)]
+
+
+def part_names(path: str) -> list[str]:
+    """All parts of a split GGUF by the name of any of them; of a whole one, itself."""
+    found = _SPLIT.fullmatch(path)
+    if not found:
+        return [path]
+    count = int(found["count"])
+    return [f"{found['stem']}-{part:05}-of-{count:05}.gguf" for part in range(1, count + 1)]
+
+
+def pulled_models(models_dir: Path) -> list[Pulled]:
+    """What was pulled completely, by name."""
+    found = []
+    for path in sorted(models_dir.glob("*/*/**/*.gguf")):
+        owner, repo, *rest = path.relative_to(models_dir).parts
+        parts = [path.with_name(name) for name in part_names(path.name)]
+        if path == parts[0] and all(part.is_file() for part in parts):
+            size = sum(part.stat().st_size for part in parts)
+            found.append(Pulled(f"{owner}/{repo}:{'/'.join(rest)}", tuple(parts), size))
+    return found
+
+
+def remove_pulled(path: Path, models_dir: Path) -> list[Path]:
+    """Delete a pulled model with all its parts and unfinished downloads; gives what was deleted.
+
+    Raises:
+        HubError: the file does not lie in `models_dir`.
+        OSError: a file cannot be deleted.
+    """
+    if not path.is_relative_to(models_dir):
+        raise HubError(f"{path} was not pulled by stevemin; delete the file yourself if you want it gone.")
+    removed = []
+    for name in part_names(path.name):
+        part = path.with_name(name)
+        for file in (part, *partial_files(part)):
+            if file.exists():
+                file.unlink()
+                removed.append(file)
+    folder = path.parent
+    while folder != models_dir and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+    return removed
+
+
+def _is_head(path: str) -> bool:
+    return part_names(path)[0].lower() == path.lower() and not Path(path).name.lower().startswith("mmproj")
+
+
+def _only(heads: Sequence[str]) -> str | None:
+    if len(heads) == 1:
+        return heads[0]
+    usual = [path for path in heads if _USUAL_QUANTIZATION.search(path)]
+    return usual[0] if len(usual) == 1 else None
+
+
+def _named(wanted: str, heads: Sequence[str]) -> str | None:
+    first = part_names(wanted)[0].lower()
+    exact = [path for path in heads if path.lower() in (first, f"{first}.gguf")]
+    by_name = [path for path in heads if path.rpartition("/")[2].lower() in (first, f"{first}.gguf")]
+    found = exact or by_name
+    return found[0] if len(found) == 1 else None
+
+
+def _which(repo: str, wanted: str | None, heads: Sequence[str]) -> str:
+    if wanted is None:
+        listed = ", ".join(heads[:_SHOWN_CANDIDATES])
+        more = f" and {len(heads) - _SHOWN_CANDIDATES} more" if len(heads) > _SHOWN_CANDIDATES else ""
+        return f"{repo} holds several models; name one as {repo}:FILE: {listed}{more}."
+    near = difflib.get_close_matches(wanted.lower(), [path.lower() for path in heads], n=1, cutoff=0.3)
+    nearest = next((path for path in heads if near and path.lower() == near[0]), heads[0])
+    return f"{repo} has no file {wanted!r}. Did you mean {nearest}?"
+
+
+def _check_space(files: Sequence[RemoteFile], targets: Sequence[Path]) -> None:
+    missing = sum(remaining_bytes(file, target) for file, target in zip(files, targets, strict=True))
+    folder = targets[0].parent
+    free = shutil.disk_usage(folder).free
+    if missing and missing + _SPARE_BYTES > free:
+        raise DiskTooSmall(
+            f"The download needs {human_bytes(missing)} more, but {folder} has {human_bytes(free)} free."
+        )

@@ -1,0 +1,88 @@
+"""Where something remembered comes from, in words and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from stevemin_chat.recall.lookup import SHORT_ID, WHO
+
+if TYPE_CHECKING:
+    from memory import Fact, Message, Origin
+
+__all__ = ["origin_as_json", "origin_lines"]
+
+_EXCERPT = 600  # characters of a message; --json has all of it
+
+
+def origin_as_json(origin: Origin) -> dict[str, Any]:
+    """All of it as plain values; `type` tells whether `id` is that of a fact or of a message."""
+    kind = "fact" if _is_fact(origin) else "message"
+    return {"id": origin.item.id, "type": kind} | asdict(origin)
+
+
+def origin_lines(origin: Origin) -> Iterator[str]:
+    """Some lines for a person."""
+    fact = _fact_of(origin)
+    if fact is not None:
+        marks = [fact.kind, *(mark for mark in ("pinned", "edited") if getattr(fact, mark))]
+        yield f"{fact.id}  {fact.text} ({', '.join(marks)})"
+        yield ""
+    if origin.message is None:
+        assert fact is not None
+        yield f"You wrote it into your profile on {_minute(fact.created_at)}."
+        return
+    yield _where(origin, origin.message)
+    yield ""
+    words = fact.text if fact is not None else ""
+    text = "(forgotten)" if origin.message.forgotten else _excerpt(origin.message.content, words)
+    yield from (f"    {line}".rstrip() for line in text.splitlines())
+    yield ""
+    yield from _made(origin)
+
+
+def _where(origin: Origin, message: Message) -> str:
+    who = WHO.get(message.role, message.role).capitalize()
+    chat = f' in "{origin.session.title}" ({origin.session.id})' if origin.session is not None else ""
+    return f"{who}, {_minute(message.created_at)},{chat}, message {message.id[:SHORT_ID]}:"
+
+
+def _made(origin: Origin) -> Iterator[str]:
+    """What was made of the message."""
+    if not (origin.facts or origin.summaries or origin.passages):
+        yield "Nothing was made of it."
+        return
+    yield "Made of it:"
+    for fact in origin.facts:
+        yield f"    {fact.kind} {fact.id}: {fact.text}"
+    for summary in origin.summaries:
+        yield f"    summary of {len(summary.sources)} messages: {' '.join(summary.text.split())}"
+    if origin.passages:
+        passages = "1 passage" if origin.passages == 1 else f"{origin.passages} passages"
+        yield f"    {passages} that a search finds, {origin.embedded or 'none'} with a vector"
+
+
+def _excerpt(text: str, words: str) -> str:
+    """The text around some words of it, or its beginning."""
+    text = text.strip()
+    if len(text) <= _EXCERPT:
+        return text
+    start = max(0, text.find(words) - (_EXCERPT - len(words)) // 2)
+    start = min(start, len(text) - _EXCERPT)
+    end = start + _EXCERPT
+    return f"{'…' if start else ''}{text[start:end].strip()}{'…' if end < len(text) else ''}"
+
+
+def _fact_of(origin: Origin) -> Fact | None:
+    from memory import Fact
+
+    return origin.item if isinstance(origin.item, Fact) else None
+
+
+def _is_fact(origin: Origin) -> bool:
+    return _fact_of(origin) is not None
+
+
+def _minute(iso: str) -> str:
+    return f"{iso[:16].replace('T', ' ')} UTC"

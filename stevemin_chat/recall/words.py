@@ -1,0 +1,221 @@
+"""Long-term memory in words: how far the index is, what something was made of, what forgetting takes away.
+
+The account of a prompt in words and figures, as the context view shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memory import Fact, IndexState
+from memory.search.rank import contributions
+from stevemin_chat.text.format import count
+from stevemin_chat.text.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from memory import (
+        ContextReport,
+        Dropped,
+        Forgotten,
+        IndexStatus,
+        LayerReport,
+        Message,
+        Origin,
+        Recall,
+        Scope,
+    )
+    from stevemin_chat.recall.lookup import Explanation
+
+__all__ = [
+    "SCOPE_WORDS",
+    "DropGroup",
+    "bar",
+    "clip",
+    "drop_groups",
+    "forget_question",
+    "forgotten_words",
+    "headline",
+    "index_hint",
+    "index_words",
+    "layer_units",
+    "made_words",
+    "off_record_question",
+    "one_line",
+    "said_by",
+    "score_words",
+]
+
+
+# In the order of menus, each with what it means.
+SCOPE_WORDS: dict[Scope, tuple[str, str]] = {
+    "everywhere": ("everywhere", "it recalls all chats that reach everywhere, and they recall it"),
+    "project": ("this project", "only chats of the same folder recall it, and it recalls them"),
+    "session": ("this chat", "it recalls only itself, and no other chat recalls it"),
+}
+
+_NOTABLE = 64  # passages without a vector: after a message there are always some, for a moment
+_QUOTE = 60  # characters of a message that is to be forgotten
+_SAID_BY = {"user": "you", "assistant": "the model"}
+
+
+def index_words(status: IndexStatus) -> str:
+    """How the search works now, in a line."""
+    if status.state is IndexState.UNAVAILABLE:
+        return f"search by words only: {sanitize(status.reason or 'the index is not available.')}"
+    if status.state is IndexState.INDEXING and status.embedded < status.passages:
+        return f"search by meaning: {status.embedded:,} of {count(status.passages, 'passage')}"
+    if status.state in (IndexState.READY, IndexState.INDEXING):
+        return f"search by meaning: ready, {count(status.passages, 'passage')}"
+    if status.state is IndexState.STARTING:
+        return "search by words; the one by meaning is being started"
+    return "search by words"
+
+
+def index_hint(status: IndexStatus) -> str:
+    """`indexing 12 %` while that takes a while, else nothing."""
+    missing = status.passages - status.embedded
+    if status.state is not IndexState.INDEXING or missing < _NOTABLE:
+        return ""
+    return f"indexing {100 * status.embedded // status.passages} %"
+
+
+def said_by(role: str) -> str:
+    """Who said it."""
+    return _SAID_BY.get(role, role)
+
+
+def made_words(origin: Origin) -> str:
+    """What was made of a message: `2 facts, 1 summary`; empty where nothing was."""
+    parts = [
+        count(len(origin.facts), "fact") if origin.facts else "",
+        _summaries(len(origin.summaries)) if origin.summaries else "",
+    ]
+    return " and ".join(part for part in parts if part)
+
+
+def forget_question(explanation: Explanation) -> str:
+    """Asks before something is forgotten, and says what goes."""
+    origin = explanation.origin
+    if isinstance(origin.item, Fact):
+        kept = " The message it was made from stays." if origin.message is not None else ""
+        return f"Forget “{clip(origin.item.text, _QUOTE)}”?{kept}"
+    message = origin.item
+    answer = " and the answer to it" if _answered(explanation, message) else ""
+    made = made_words(origin)
+    also = f" What was made of it goes, too: {made}." if made else ""
+    what = f"“{clip(message.content, _QUOTE)}” ({said_by(message.role)}, {message.created_at[:10]}){answer}"
+    return f"Forget {what}?{also} Nothing brings it back."
+
+
+def off_record_question(facts: int) -> str:
+    """Asks before a chat is taken off the record, where more goes than can come back.
+
+    Args:
+        facts: how many of the profile were said in this chat.
+    """
+    them = "it" if facts == 1 else "them"
+    return (
+        f"Take this chat out of long-term memory? {count(facts, 'fact')} of your profile came from it and"
+        f" would go, with any changes you made to {them}. The chat itself stays."
+    )
+
+
+def forgotten_words(forgotten: Forgotten) -> str:
+    """What has gone."""
+    if not forgotten.messages:
+        return "It had been forgotten already."
+    parts = [
+        count(len(forgotten.messages), "message"),
+        count(forgotten.facts, "fact") if forgotten.facts else "",
+        _summaries(forgotten.summaries) if forgotten.summaries else "",
+    ]
+    later = " Another stevemin has the vectors and takes them out." if forgotten.pending else ""
+    return f"Forgotten: {', '.join(part for part in parts if part)}.{later}"
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks and control characters."""
+    return sanitize(" ".join(text.split()))
+
+
+def clip(text: str, characters: int) -> str:
+    """The beginning of a text, on one line."""
+    line = one_line(text)
+    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
+
+
+def _answered(explanation: Explanation, message: Message) -> bool:
+    return message.role == "user" and any(
+        item.parent_id == message.id and item.role == "assistant" for item in explanation.around
+    )
+
+
+def _summaries(number: int) -> str:
+    return "1 summary" if number == 1 else f"{number:,} summaries"
+
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_NOUNS = {"profile": "fact", "memories": "recall", "template": ""}
+_FOCUS = {
+    "past": "the question is about the past",
+    "follow-up": "the question follows the last answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DropGroup:
+    """What was left out for one reason.
+
+    Args:
+        tokens: of all its items together.
+    """
+
+    reason: str
+    items: int
+    tokens: int
+
+
+def headline(report: ContextReport) -> str:
+    """Strategy, size, and what the strategy took the question for."""
+    parts = [
+        report.strategy,
+        f"{report.tokens:,} of {report.budget_tokens:,} tokens",
+        f"{report.reply_tokens:,} more for the answer" if report.reply_tokens else "",
+        _FOCUS.get(report.focus or "", ""),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def layer_units(layer: LayerReport) -> str:
+    """What a layer is made of: `12 messages`, `3 facts`; empty for what comes from the template."""
+    noun = _NOUNS.get(layer.name, "message")
+    return count(layer.messages, noun) if noun and layer.messages else ""
+
+
+def bar(share: float, width: int) -> str:
+    """A share of 1 in blocks, to an eighth of a cell; what is more than nothing is seen."""
+    eighths = min(8 * width, max(round(8 * width * share), int(share > 0)))
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def score_words(recall: Recall, most: int | None = None) -> str:
+    """A recall's score as the sum of its signals, the largest first.
+
+    Args:
+        most: signals to name; None names all.
+    """
+    parts = contributions(recall.signals)
+    named = [f" {'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in parts[:most]]
+    rest = " …" if len(named) < len(parts) else ""
+    return f"score {recall.score:.1f}" + "".join(named).replace(" + ", " = ", 1) + rest
+
+
+def drop_groups(dropped: Iterable[Dropped]) -> list[DropGroup]:
+    """By reason, the largest group first."""
+    groups: dict[str, list[int]] = {}
+    for item in dropped:
+        groups.setdefault(item.reason, []).append(item.tokens)
+    found = [DropGroup(reason, len(tokens), sum(tokens)) for reason, tokens in groups.items()]
+    return sorted(found, key=lambda group: -group.items)

@@ -1,0 +1,176 @@
+"""What the model saw: the account of a chat's last prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from stevemin_chat.recall.lookup import Place
+from stevemin_chat.recall.words import drop_groups, headline, one_line
+from stevemin_chat.text.format import count
+from stevemin_chat.tui.screens.forgetting import Forgetting
+from stevemin_chat.tui.widgets.layer_bars import LayerBars
+from stevemin_chat.tui.widgets.recall_view import RecallView
+
+if TYPE_CHECKING:
+    from memory import Dropped
+    from stevemin_chat.recall.lookup import Account
+    from stevemin_chat.recall.remembering import Remembering
+
+__all__ = ["ContextScreen", "Wish"]
+
+Wish = Place | Literal["strategy"]  # to be shown a message in its chat, or the choice of strategies
+
+_NO_PROMPT = "No prompt was made in this chat since stevemin started."
+_STEP = 3  # rows
+_REASON = 24
+
+
+class ContextScreen(Forgetting, ModalScreen[Wish | None]):
+    """Layers, recalls, summaries and facts of a prompt, and what was left out of it; escape is None.
+
+    Args:
+        account: None where no prompt was made yet.
+        strategy: the chat's, which may have changed since that prompt.
+    """
+
+    CSS_PATH = "context.tcss"
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(None)", "Close", show=False),
+        Binding("s", "dismiss('strategy')", "Strategy", show=False),
+        Binding("enter", "go", "Open the chat", show=False),
+        Binding("w", "why", "Why", show=False),
+        Binding("space,right", "unfold", "All of it", show=False),
+        Binding("down", "step(1)", "Next", show=False),
+        Binding("up", "step(-1)", "Previous", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+    ]
+
+    def __init__(
+        self, account: Account | None, *, title: str, strategy: str, remembering: Remembering
+    ) -> None:
+        super().__init__()
+        self._account = account
+        self._title = title
+        self._strategy = strategy
+        self._remembering = remembering
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="account"):
+            yield Static(f"What the model saw in “{self._title}”", classes="title", markup=False)
+            with VerticalScroll(can_focus=False):
+                if self._account is None:
+                    yield Static(f"{_NO_PROMPT} Its strategy is {self._strategy}.", markup=False)
+                else:
+                    yield from _parts(self._account, self._strategy)
+            keys = "enter opens the chat · space shows all · w why · " if self._recalls else ""
+            yield Static(f"{keys}s strategy · esc closes", classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._choose_first)
+
+    @property
+    def _recalls(self) -> bool:
+        return self._account is not None and bool(self._account.report.recalls)
+
+    @property
+    def _chosen(self) -> RecallView | None:
+        return self.focused if isinstance(self.focused, RecallView) else None
+
+    def action_go(self) -> None:
+        """To the source of the recall."""
+        if self._chosen is not None:
+            recall = self._chosen.recall
+            self.dismiss(Place(recall.session_id, recall.message_id))
+
+    def action_unfold(self) -> None:
+        """Show all of the recall, or less again."""
+        if self._chosen is not None:
+            self._chosen.unfold()
+
+    def action_step(self, by: int) -> None:
+        """To the next recall, and past the last one on through the rest."""
+        views = list(self.query(RecallView))
+        place = views.index(self._chosen) + by if self._chosen in views else min(by, 0)
+        if 0 <= place < len(views):
+            views[place].focus()
+        else:
+            self.query_one(VerticalScroll).scroll_relative(y=by * _STEP, animate=False)
+
+    def action_page(self, by: int) -> None:
+        """Scroll by a page, less two rows that stay in view."""
+        view = self.query_one(VerticalScroll)
+        view.scroll_relative(y=by * max(1, view.size.height - 2), animate=False)
+
+    @work
+    async def action_why(self) -> None:
+        """Where the recall comes from, and what else was made of it."""
+        if self._chosen is None:
+            return
+        message_id = self._chosen.recall.message_id
+        wish = await self.show_origin(self._remembering, message_id, self._working)
+        if wish is not None:  # what was forgotten must not be shown here any longer
+            self.dismiss(wish if isinstance(wish, Place) else None)
+
+    def _choose_first(self) -> None:
+        """The first recall, if it is on the screen already: the layers are what comes first."""
+        view, first = self.query_one(VerticalScroll), next(iter(self.query(RecallView)), None)
+        if first is not None and view.region.contains_region(first.region):
+            first.focus()
+
+    def _working(self, what: str) -> None:
+        if what:
+            self.query_one(".keys", Static).update(what)
+
+
+def _parts(account: Account, strategy: str) -> Iterator[Widget]:
+    report = account.report
+    now = f"\nThe next prompt is made by {strategy}." if strategy != report.strategy else ""
+    yield Static(headline(report) + now, classes="headline", markup=False)
+    yield LayerBars(report)
+    if report.notice:
+        yield Static(report.notice, classes="notice", markup=False)
+    if report.recalls:
+        yield _heading("Recalled")
+        for recall in report.recalls:
+            yield RecallView(recall, account.titles.get(recall.session_id, ""))
+    if account.summaries:
+        yield _heading("Summaries")
+        for summary in account.summaries:
+            words = f"{one_line(summary.text)} ({count(len(summary.sources), 'message')})"
+            yield Static(words, classes="item", markup=False)
+    if account.facts:
+        yield _heading("Profile")
+        for fact in account.facts:
+            pinned = " (pinned)" if fact.pinned else ""
+            yield Static(one_line(fact.text) + pinned, classes="item", markup=False)
+    yield from _left_out("Left out of this chat", report.dropped, "message")
+    yield from _left_out("Found, and not quoted", report.dropped_recalls, "recall")
+    if report.dropped_facts:
+        yield _heading("Left out of the profile")
+        yield Static(f"{count(len(report.dropped_facts), 'fact')} did not fit", classes="item", markup=False)
+
+
+def _left_out(title: str, dropped: tuple[Dropped, ...], noun: str) -> Iterator[Widget]:
+    if not dropped:
+        return
+    yield _heading(title)
+    lines = [
+        f"{group.reason:<{_REASON}}{count(group.items, noun):<16}{count(group.tokens, 'token')}"
+        for group in drop_groups(dropped)
+    ]
+    yield Static("\n".join(lines), classes="item", markup=False)
+
+
+def _heading(text: str) -> Static:
+    return Static(text, classes="heading", markup=False)

@@ -1,0 +1,172 @@
+"""What is remembered: to look at, to search, to correct and to forget."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+
+from memory import Fact
+from stevemin_chat.recall.lookup import FactEntry, Place, find
+from stevemin_chat.tui.screens.memory_editing import MemoryEditing
+from stevemin_chat.tui.widgets.memory_list import MemoryList
+from stevemin_chat.tui.widgets.memory_states import MemoryStates
+
+if TYPE_CHECKING:
+    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.recall.remembering import Remembering
+
+__all__ = ["MemoryScreen"]
+
+_POLL = 0.5  # seconds
+_TYPING = 0.2  # seconds without a key before a search begins
+_KEYS = {
+    "": "a adds a fact · / searches · esc closes",
+    "fact": "enter why · e edit · p pin · f forget · a add · / search · esc closes",
+    "hit": "enter why · f forget · a add a fact · / search · esc closes",
+    "query": "enter or ↓ goes to the list · esc closes",
+}
+
+
+class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
+    """Switches, a search, and a list of facts or of what was found; the result is a message to go to."""
+
+    CSS_PATH = "memory.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "Close", show=False),
+        Binding("slash", "search", "Search", show=False),
+        Binding("down", "to_list", "To the list", show=False),
+        Binding("a", "add", "Add a fact", show=False),
+        Binding("e", "edit", "Edit", show=False),
+        Binding("p", "pin", "Pin", show=False),
+        Binding("f,delete", "forget", "Forget", show=False),
+        Binding("o", "record", "Off the record", show=False),
+        Binding("c", "scope", "Scope", show=False),
+        Binding("x", "switch", "Remember or not", show=False),
+    ]
+
+    def __init__(self, remembering: Remembering, chat: Chat, *, query: str = "") -> None:
+        super().__init__()
+        self.remembering = remembering
+        self.chat = chat
+        self._query = query
+        self._busy = ""  # what goes on that may take seconds
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="memory"):
+            yield Static("Memory", classes="title", markup=False)
+            yield MemoryStates(id="states")
+            yield Input(self._query, placeholder="Search all chats", id="query", compact=True)
+            yield MemoryList(id="items")
+            yield Static("", id="keys", classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        self.items.focus()
+        self._poll = self.set_interval(_POLL, self.show_states)
+        self._begin()
+
+    @property
+    def items(self) -> MemoryList:
+        """What is listed."""
+        return self.query_one(MemoryList)
+
+    @property
+    def fact(self) -> Fact | None:
+        """The chosen fact."""
+        chosen = self.items.chosen
+        return chosen.fact if isinstance(chosen, FactEntry) else None
+
+    @work
+    async def _begin(self) -> None:
+        try:
+            await self.remembering.look()
+        except Exception as error:
+            self.tell(error)
+        await self.look()
+
+    # what is shown
+
+    def show_states(self) -> None:
+        """Draw what may have changed besides the list."""
+        self.query_one(MemoryStates).show(self.remembering, self.chat, self._busy)
+        self.query_one("#keys", Static).update(_KEYS[self._kind()])
+
+    def _kind(self) -> str:
+        if isinstance(self.focused, Input):
+            return "query"
+        if self.items.chosen is None:
+            return ""
+        return "hit" if self.fact is None else "fact"
+
+    def working(self, what: str) -> None:
+        """Say what goes on that may take seconds; empty when it is over."""
+        self._busy = what
+        self.show_states()
+
+    async def look(self) -> None:
+        """Find and show again."""
+        question = self.query_one(Input).value.strip()
+        try:
+            found = await asyncio.to_thread(find, self.remembering.memory, question)
+        except Exception as error:
+            self.tell(error)
+            return
+        self.items.show(found, question)
+        self.show_states()
+
+    @work(exclusive=True, group="find")
+    async def _find(self, after: float) -> None:
+        await asyncio.sleep(after)
+        await self.look()
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        self._find(_TYPING)
+
+    @on(Input.Submitted)
+    def _asked(self) -> None:
+        self._find(0)
+        self.items.focus()
+
+    @on(OptionList.OptionHighlighted)
+    def _moved(self) -> None:
+        self.show_states()
+
+    def on_descendant_focus(self) -> None:
+        self.show_states()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Nothing while something is being taken out."""
+        return not self._busy
+
+    # where to go
+
+    def action_close(self) -> None:
+        """Back to the chat."""
+        self.dismiss(None)
+
+    def action_search(self) -> None:
+        """To the question."""
+        self.query_one(Input).focus()
+
+    def action_to_list(self) -> None:
+        """From the question to what was found."""
+        self.items.focus()
+
+    @on(OptionList.OptionSelected)
+    @work
+    async def _why(self) -> None:
+        item = self.items.chosen_id
+        if item is None or self._busy:
+            return
+        wish = await self.show_origin(self.remembering, item, self.working)
+        if isinstance(wish, Place):
+            self.dismiss(wish)
+        elif wish is not None:
+            await self.look()

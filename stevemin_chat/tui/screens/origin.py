@@ -1,0 +1,111 @@
+"""Why something is remembered: the message it comes from, what stands around it, what was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from memory import Fact
+from stevemin_chat.recall.lookup import Place
+from stevemin_chat.recall.words import clip, made_words, one_line, said_by
+from stevemin_chat.text.format import count
+from stevemin_chat.text.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from memory import Message, Origin
+    from stevemin_chat.recall.lookup import Explanation
+
+__all__ = ["OriginScreen"]
+
+_AROUND_CHARACTERS = 400  # of a message beside the source
+
+
+class OriginScreen(ModalScreen[Place | Literal["forget"] | None]):
+    """Read only: what is to be done is the result; escape is None."""
+
+    CSS_PATH = "origin.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss(None)", "Close", show=False),
+        Binding("enter", "go", "Open the chat", show=False),
+        Binding("f,delete", "forget", "Forget the message", show=False),
+    ]
+
+    def __init__(self, explanation: Explanation) -> None:
+        super().__init__()
+        self._explanation = explanation
+
+    def compose(self) -> ComposeResult:
+        origin = self._explanation.origin
+        with Vertical(classes="origin"):
+            yield Static(_title(origin), classes="title", markup=False)
+            with VerticalScroll():
+                yield from _parts(self._explanation)
+            keys = "enter opens the chat · f forgets the message · " if origin.message is not None else ""
+            yield Static(f"{keys}esc closes · ↑ ↓ scroll", classes="keys", markup=False)
+
+    def on_mount(self) -> None:
+        view = self.query_one(VerticalScroll)
+        view.focus()
+        if source := next(iter(self.query(".source")), None):
+            view.scroll_to_widget(source, animate=False, center=True)
+
+    def action_go(self) -> None:
+        """To the message in its chat."""
+        message = self._explanation.origin.message
+        if message is not None:
+            self.dismiss(Place(message.session_id, message.id))
+
+    def action_forget(self) -> None:
+        """The message, not only the fact that was made from it."""
+        if self._explanation.origin.message is not None:
+            self.dismiss("forget")
+
+
+def _title(origin: Origin) -> str:
+    if not isinstance(origin.item, Fact):
+        return f"Said in “{one_line(origin.session.title)}”" if origin.session is not None else "Said"
+    marks = [origin.item.kind, *(mark for mark in ("pinned", "edited") if getattr(origin.item, mark))]
+    return f"{clip(origin.item.text, 200)} ({', '.join(marks)})"
+
+
+def _parts(explanation: Explanation) -> Iterator[Widget]:
+    origin = explanation.origin
+    if origin.message is None:
+        at = origin.item.created_at[:10]
+        yield Static(f"You wrote it into your profile on {at}.", markup=False)
+        return
+    for message in explanation.around:
+        source = message.id == origin.message.id
+        when = f"{message.created_at[:16].replace('T', ' ')} UTC"
+        classes = "said -source source" if source else "said"
+        yield Static(f"{said_by(message.role)} · {when}", classes=f"when {classes}", markup=False)
+        yield Static(_text(message, whole=source), classes=f"text {classes}", markup=False)
+    yield Static("Made of it", classes="heading", markup=False)
+    yield from _made(origin)
+
+
+def _text(message: Message, *, whole: bool) -> str:
+    if message.forgotten:
+        return "(forgotten)"
+    return sanitize(message.content.strip()) if whole else clip(message.content, _AROUND_CHARACTERS)
+
+
+def _made(origin: Origin) -> Iterator[Widget]:
+    for fact in origin.facts:
+        yield Static(f"{fact.kind}: {one_line(fact.text)}", classes="item", markup=False)
+    for summary in origin.summaries:
+        words = f"summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
+        yield Static(words, classes="item", markup=False)
+    if origin.passages:
+        vectors = f"{origin.embedded:,} with a vector" if origin.embedded else "none with a vector yet"
+        words = f"{count(origin.passages, 'passage')} that a search finds, {vectors}"
+        yield Static(words, classes="item", markup=False)
+    elif not made_words(origin):
+        yield Static("nothing", classes="item", markup=False)

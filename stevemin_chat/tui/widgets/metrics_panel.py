@@ -1,0 +1,182 @@
+"""The panel with the figures of the engine and the machine; `n/a` where something cannot be read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Sparkline, Static
+
+from stevemin_chat.text.format import rate, seconds, size
+
+if TYPE_CHECKING:
+    from engine import EngineStats, RequestStats
+    from engine.devices import DeviceReading
+    from stevemin_chat.tui.figures import Figures
+
+__all__ = ["MetricsPanel"]
+
+_HISTORY = 120  # polls kept for the sparkline: a minute
+_WIDTH = 30  # columns of text
+_NO_VALUE = "n/a"
+
+
+class MetricsPanel(VerticalScroll, can_focus=False):
+    """Tokens per second with a sparkline, latency, batch, this chat, all chats, machine."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._rates: deque[float] = deque([0.0] * _HISTORY, maxlen=_HISTORY)
+
+    def compose(self) -> ComposeResult:
+        yield Static("Tokens per second", classes="heading")
+        yield Static("", id="rate", markup=False)
+        yield Sparkline(list(self._rates), id="sparkline")
+        yield Static("", id="figures", markup=False)
+
+    def note(self, stats: EngineStats | None) -> None:
+        """Remember a poll for the sparkline; also while the panel is folded away."""
+        self._rates.append(stats.tokens_per_second if stats else 0.0)
+
+    def show(self, now: Figures, devices: DeviceReading | None, titles: Mapping[str, str]) -> None:
+        """Draw a poll; `titles` of the chats by session id."""
+        self.query_one("#rate", Static).update(_headline(now.stats))
+        self.query_one(Sparkline).data = list(self._rates)
+        blocks = [_this_chat(now), _chats(now.stats, titles), _latency(now.stats), _batch(now.stats)]
+        blocks.append(_machine(devices))
+        self.query_one("#figures", Static).update(Content("\n\n").join(block for block in blocks if block))
+
+
+def _headline(stats: EngineStats | None) -> Content:
+    if stats is None:
+        return Content.styled("no model", "$foreground 50%")
+    reading = f"   reading {rate(stats.prefill_tokens_per_second)}" if stats.prefill_tokens_per_second else ""
+    return Content.assemble((rate(stats.tokens_per_second), "bold $primary"), (reading, "$foreground 50%"))
+
+
+def _latency(stats: EngineStats | None) -> Content:
+    return _block(
+        "Latency",
+        _row("first token", seconds(stats.ttft_p50_s if stats else None)),
+        _row("between tokens", seconds(stats.itl_p50_s if stats else None)),
+        _row("p95 / p99", _pair(stats)),
+    )
+
+
+def _pair(stats: EngineStats | None) -> str:
+    if stats is None or stats.itl_p95_s is None:
+        return _NO_VALUE
+    return f"{seconds(stats.itl_p95_s)} / {seconds(stats.itl_p99_s)}"
+
+
+def _batch(stats: EngineStats | None) -> Content:
+    if stats is None:
+        return _block(
+            "Batch", _row("sequences", _NO_VALUE), _row("KV cells", _NO_VALUE), _row("queue", _NO_VALUE)
+        )
+    share = stats.kv_cells_used / stats.kv_cells_total if stats.kv_cells_total else 0.0
+    hits = _NO_VALUE if stats.prefix_hit_rate is None else f"{stats.prefix_hit_rate:.0%}"
+    return _block(
+        "Batch",
+        _row("sequences", f"{stats.batch_sequences} of {stats.max_sessions}"),
+        _row("tokens in a step", f"{stats.batch_tokens:,} of {stats.batch_capacity:,}"),
+        _row("queue", str(stats.waiting)),
+        _row("requests", f"{stats.requests_per_second:.2f}/s"),
+        _row("prefix hits", hits),
+        *_seldom(stats),
+        _row("KV cells", f"{stats.kv_cells_used:,} of {stats.kv_cells_total:,}"),
+        _bar(share),
+    )
+
+
+def _seldom(stats: EngineStats) -> Iterator[Content]:
+    """Rows that are there only when they say something."""
+    if stats.drafted_tokens:
+        yield _row("guessed right", _percent(100 * stats.accepted_tokens / stats.drafted_tokens))
+    if stats.steps:
+        yield _row("engine overhead", f"{100 * stats.overhead:.1f} %")
+    if stats.paused:
+        yield _row("paused", str(stats.paused))
+    if stats.parked:
+        on_disk = f", {stats.parked_on_disk} on disk" if stats.parked_on_disk else ""
+        yield _row("parked chats", f"{stats.parked}{on_disk}")
+
+
+def _this_chat(now: Figures) -> Content:
+    rows = []
+    if now.request is not None:
+        speed = now.request.tokens_per_second
+        rows.append(_row("tokens per second", rate(speed or None)))
+        rows.append(_row("first token", seconds(now.request.ttft_s)))
+        rows.append(_row("between tokens", seconds(1 / speed if speed else None)))
+    elif now.last:
+        rows.append(_row("tokens per second", rate(now.last.get("tokens_per_second"))))
+        rows.append(_row("first token", seconds(now.last.get("ttft_s"))))
+        rows.append(_row("between tokens", seconds(now.last.get("itl_p50_s"))))
+    if now.context is not None:
+        used, limit = now.context
+        rows.append(_row("context", f"{used:,} of {limit:,}"))
+        rows.append(_bar(used / limit if limit else 0.0))
+    return _block("This chat", *rows) if rows else Content("")
+
+
+def _chats(stats: EngineStats | None, titles: Mapping[str, str]) -> Content:
+    if stats is None or not stats.requests:
+        return Content("")
+    return _block(
+        "Answering", *(_row(titles.get(r.session_id or "", "a request"), _lane(r)) for r in stats.requests)
+    )
+
+
+def _lane(request: RequestStats) -> str:
+    if request.phase == "waiting":
+        return "queued"
+    if request.phase == "prefill":
+        share = request.computed_tokens / request.prompt_tokens if request.prompt_tokens else 0.0
+        return f"reading {share:.0%}"
+    return f"{rate(request.tokens_per_second)}/s"
+
+
+def _machine(devices: DeviceReading | None) -> Content:
+    rows = [
+        _row("RAM", size(devices.ram_used, devices.ram_total) if devices else _NO_VALUE),
+        _row("stevemin", size(devices.process_rss) if devices else _NO_VALUE),
+        _row("CPU", _percent(devices.cpu_percent if devices else None)),
+    ]
+    gpus = devices.gpus if devices else ()
+    if not gpus:
+        rows += [_row("VRAM", _NO_VALUE), _row("GPU", _NO_VALUE), _row("GPU temperature", _NO_VALUE)]
+    for gpu in gpus:
+        degrees = _NO_VALUE if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C"
+        rows.append(Content.styled(set_cell_size(gpu.name or "GPU", _WIDTH), "$foreground 50%"))
+        rows.append(_row("VRAM", size(gpu.vram_used, gpu.vram_total)))
+        rows.append(_row("GPU", _percent(gpu.load_percent)))
+        rows.append(_row("GPU temperature", degrees))
+    return _block("Machine", *rows)
+
+
+def _percent(value: float | None) -> str:
+    return _NO_VALUE if value is None else f"{value:.0f} %"
+
+
+def _block(heading: str, *rows: Content) -> Content:
+    return Content("\n").join([Content.styled(heading, "bold $foreground 60%"), *rows])
+
+
+def _row(label: str, value: str) -> Content:
+    room = _WIDTH - cell_len(value) - 1
+    if cell_len(label) > room:
+        label = set_cell_size(label, room - 1) + "…"
+    shade = "$foreground 35%" if value == _NO_VALUE else "$foreground"
+    return Content.assemble((set_cell_size(label, room) + " ", "$foreground 60%"), (value, shade))
+
+
+def _bar(share: float) -> Content:
+    filled = round(min(1.0, max(0.0, share)) * _WIDTH)
+    colour = "$warning" if share > 0.85 else "$primary"
+    return Content.assemble(("━" * filled, colour), ("━" * (_WIDTH - filled), "$foreground 12%"))

@@ -1,0 +1,66 @@
+"""The line at the bottom: model, strategy, context, speed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+from textual.content import Content
+from textual.widgets import Static
+
+from stevemin_chat.text.format import rate
+
+if TYPE_CHECKING:
+    from engine import EngineStats
+
+__all__ = ["StatusLine"]
+
+
+class StatusLine(Static):
+    """One line; what does not fit goes, the least important first."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__("", id=id, markup=False)
+        self._parts: tuple[str, str, tuple[int, int] | None, float, int, str] = ("", "", None, 0.0, 0, "")
+
+    def show(
+        self,
+        model: str,
+        strategy: str,
+        context: tuple[int, int] | None,
+        stats: EngineStats | None,
+        hint: str = "",
+    ) -> None:
+        """What holds for the visible chat, how fast the engine is, and what goes on besides (`hint`)."""
+        speed, answering = (stats.tokens_per_second, stats.active) if stats else (0.0, 0)
+        parts = (model, strategy, context, speed, answering, hint)
+        if parts != self._parts:
+            self._parts = parts
+            self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        model, strategy, context, speed, answering, hint = self._parts
+        width = self.content_region.width
+        right = f"{rate(speed)} tok/s" if speed or answering else "f1 help"
+        if answering > 1:
+            right = f"{answering} answering · {right}"
+        if hint:
+            right = f"{hint} · {right}"
+        left = [model, strategy]
+        if context is not None:
+            left.append(f"context {context[0]:,} / {context[1]:,}")
+        room = width - cell_len(right) - 2
+        while len(left) > 1 and cell_len(" · ".join(left)) > room:
+            left.pop(1 if len(left) > 2 else -1)
+        text = " · ".join(part for part in left if part)
+        if cell_len(text) > room:
+            text = set_cell_size(text, max(0, room - 1)) + "…"
+        shade = "$warning" if context and context[0] > 0.85 * context[1] else "$foreground 60%"
+        self.update(
+            Content.assemble(
+                (set_cell_size(text, room) + "  ", shade), (right, "$primary" if speed else "$foreground 40%")
+            )
+        )

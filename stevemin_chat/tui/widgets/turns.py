@@ -1,0 +1,114 @@
+"""One message of a transcript: what the person said, or a reply that may still be growing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Markdown, Static
+
+from stevemin_chat.chats.chat import Entry
+from stevemin_chat.text.format import reply_note
+
+__all__ = ["EntryView", "ForgottenView", "ReplyView", "UserView", "view_of"]
+
+_PAUSE = 0.1  # seconds between two looks at a growing reply; each costs about 10 ms of layout
+
+
+def _parser() -> MarkdownIt:
+    # With HTML on, Textual drops every block that looks like a tag, and a part of the answer would be lost.
+    parser = MarkdownIt("gfm-like", {"html": False})
+    parser.core.ruler.push("keep_lines", _keep_lines)
+    return parser
+
+
+def _keep_lines(state: StateCore) -> None:
+    """A line that ends in the text ends on the screen: models write poems and addresses this way."""
+    for token in state.tokens:
+        for child in token.children or ():
+            if child.type == "softbreak":
+                child.type = "hardbreak"
+
+
+class UserView(Static):
+    """What the person said, word for word."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry.text, markup=False, classes="user")
+        self.entry = entry
+
+
+class ReplyView(Vertical):
+    """A reply as Markdown, with a quiet line below; follows its entry while that is being written."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(classes="reply")
+        self.entry = entry
+        self._markdown = Markdown(parser_factory=_parser, open_links=False, classes="text")
+        self._note = Static("", markup=False, classes="note")
+        self._said = ""
+
+    def compose(self) -> ComposeResult:
+        yield self._markdown
+        yield self._note
+
+    async def on_mount(self) -> None:
+        if self.entry.live:
+            self.say("preparing the prompt …")
+            self.run_worker(self._follow())
+            return
+        # Always appended: Markdown.update() forgets where an open code block began.
+        if self.entry.text:
+            await self._markdown.append(self.entry.text)
+        self._settle()
+
+    def say(self, text: str) -> None:
+        """Show why there is no text yet."""
+        if text != self._said:
+            self._said = text
+            self._note.update(text)
+            self._note.display = bool(text)
+
+    async def _follow(self) -> None:
+        entry, shown = self.entry, 0
+        stream = Markdown.get_stream(self._markdown)
+        try:
+            while True:
+                entry.changed.clear()
+                live, text = entry.live, entry.text
+                if len(text) > shown:
+                    self.say("")
+                    await stream.write(text[shown:])
+                    shown = len(text)
+                if not live:
+                    break
+                await entry.changed.wait()
+                await asyncio.sleep(_PAUSE)
+        finally:
+            await stream.stop()
+        self._settle()
+
+    def _settle(self) -> None:
+        self.set_class(self.entry.status in ("failed", "interrupted"), "-trouble")
+        self.say(reply_note(self.entry))
+
+
+class ForgottenView(Static):
+    """Where something was said."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__("(forgotten)", markup=False, classes="forgotten")
+        self.entry = entry
+
+
+EntryView = UserView | ReplyView | ForgottenView
+
+
+def view_of(entry: Entry) -> EntryView:
+    """The widget for an entry."""
+    if entry.forgotten:
+        return ForgottenView(entry)
+    return UserView(entry) if entry.role == "user" else ReplyView(entry)
