@@ -49,7 +49,7 @@ def test_common_words_add_to_what_rare_ones_find(kept: Kept, monkeypatch: pytest
     enter(kept, garden())
     everything = search(kept, "canary tomato basil")
     assert set(everything) == {n for n in range(1, 61) if not n % 5 or not n % 6}
-    monkeypatch.setattr(memory.keywords, "_POSTINGS", 4)
+    monkeypatch.setattr(memory.search.keywords, "_POSTINGS", 4)
     affordable = search(kept, "canary tomato basil")
     assert affordable == {number: pytest.approx(everything[number]) for number in (20, 40, 60)}
     assert affordable[60] > affordable[20], "it has basil, too"
@@ -57,7 +57,7 @@ def test_common_words_add_to_what_rare_ones_find(kept: Kept, monkeypatch: pytest
 
 def test_a_common_word_alone_finds_the_newest(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     enter(kept, garden())
-    monkeypatch.setattr(memory.keywords, "_POSTINGS", 6)
+    monkeypatch.setattr(memory.search.keywords, "_POSTINGS", 6)
     assert set(search(kept, "tomato")) == {30, 35, 40, 45, 50, 55, 60}
 
 
