@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState
-from stevemin_chat.chats.entry import Entry, reply_note
+from stevemin_chat.chats.entry import Entry
 
 if TYPE_CHECKING:
     from stevemin_chat.chats.answering import Answers
@@ -36,7 +36,6 @@ __all__ = [
     "TextSource",
     "TextStream",
     "branch_as_markdown",
-    "reply_note",
     "undisturbed",
 ]
 

@@ -13,7 +13,7 @@ from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState
 from stevemin_chat.chats.entry import Entry
 from stevemin_chat.chats.reply_writer import undisturbed
 from stevemin_chat.chats.session import ChatSession
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
     from memory import SessionRecord

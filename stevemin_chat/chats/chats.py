@@ -15,7 +15,7 @@ from stevemin_chat.chats.answering import Answers
 from stevemin_chat.chats.chat import Chat, ChatsListener
 from stevemin_chat.chats.drafts import Drafts, DraftsUnreadable, KeptDraft
 from stevemin_chat.chats.reply_writer import undisturbed
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
     from memory import SessionRecord

@@ -7,22 +7,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from stevemin_chat.text.format import count, rate, seconds
-from stevemin_chat.text.sanitize import Sanitizer, sanitize
+from stevemin_chat.text import Sanitizer, sanitize
 
 if TYPE_CHECKING:
     from memory import ContextReport, Message
     from stevemin_chat.chats.session import ChatSession
 
-__all__ = ["Entry", "Status", "reply_note"]
+__all__ = ["Entry", "Status"]
 
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 
 _SETTLED = ("complete", "cancelled", "interrupted", "failed")
-_ENDINGS = {
-    "length": "cut off at max_tokens",
-    "context": "cut off: the context is full",
-}
 
 
 @dataclass(eq=False, slots=True)
@@ -91,36 +86,3 @@ class Entry:
     def _note_context(self, report: ContextReport | None) -> None:
         if report is not None:
             self.dropped, self.strategy = len(report.dropped), report.strategy
-
-
-def reply_note(entry: Entry) -> str:
-    """The dim lines under a reply: how it ended, what it cost, what its prompt left out."""
-    parts = [part for part in (_ending(entry), _cost(entry.timings)) if part]
-    lines = [" · ".join(parts)] if parts else []
-    if entry.dropped:
-        verb = "is" if entry.dropped == 1 else "are"
-        lines.append(f"{count(entry.dropped, 'earlier message')} {verb} not in the prompt ({entry.strategy})")
-    return "\n".join(lines)
-
-
-def _ending(entry: Entry) -> str:
-    if entry.status == "failed":
-        return f"failed: {entry.error}" if entry.error else "failed"
-    if entry.status == "cancelled":
-        return "stopped"
-    if entry.status == "interrupted":
-        return "interrupted: stevemin ended while this was being written"
-    return _ENDINGS.get(entry.finish_reason or "", "")
-
-
-def _cost(timings: Mapping[str, Any] | None) -> str:
-    if not timings or not timings.get("completion_tokens"):
-        return ""
-    parts = [count(timings["completion_tokens"], "token")]
-    if timings.get("tokens_per_second"):
-        parts.append(f"{rate(timings['tokens_per_second'])} tok/s")
-    if timings.get("ttft_s"):
-        parts.append(f"first token {seconds(timings['ttft_s'])}")
-    if timings.get("prompt_tokens"):
-        parts.append(f"{timings['prompt_tokens']:,}-token prompt ({timings.get('cached_tokens', 0):,} cached)")
-    return " · ".join(parts)

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
         SCOPE_WORDS,
         DropGroup,
         bar,
-        clip,
         drop_groups,
         forget_question,
         forgotten_words,
@@ -60,8 +59,6 @@ if TYPE_CHECKING:
         layer_units,
         made_words,
         off_record_question,
-        one_line,
-        said_by,
         score_words,
     )
 
@@ -83,7 +80,6 @@ __all__ = [
     "StillAnswering",
     "bar",
     "choose",
-    "clip",
     "counted",
     "drop_groups",
     "explain",
@@ -102,13 +98,11 @@ __all__ = [
     "layer_units",
     "made_words",
     "off_record_question",
-    "one_line",
     "open_memory",
     "open_store",
     "origin_as_json",
     "origin_lines",
     "read_account",
-    "said_by",
     "score_words",
     "stats_rows",
     "switched_in_words",
@@ -128,8 +122,8 @@ _LATER = {
     "remembering": "Remembering StillAnswering",
     "summarizer": "EngineCounter EngineSummarizer",
     "words": (
-        "SCOPE_WORDS DropGroup bar clip drop_groups forget_question forgotten_words headline "
-        "index_words layer_units made_words off_record_question one_line said_by score_words"
+        "SCOPE_WORDS DropGroup bar  drop_groups forget_question forgotten_words headline "
+        "index_words layer_units made_words off_record_question   score_words"
     ),
 }
 
