@@ -1,7 +1,7 @@
 """Alt with another key, in terminals without the kitty protocol.
 
-They send ESC and the key. Textual reads ESC CR as Enter, and ESC c with more keys behind it as text. It has no
-public way to add key sequences, so this adds them to its table; the tests on a real terminal notice if an
+They send ESC and the key. Textual reads ESC CR as Enter, and ESC c with more keys behind it as text. It has
+no public way to add key sequences, so this adds them to its table; the tests on a real terminal notice if an
 update of Textual changes how that table is used.
 """
 

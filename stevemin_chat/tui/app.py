@@ -52,9 +52,7 @@ class SteveminApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, show=True)]
     NOTIFICATION_TIMEOUT = 6
 
-    def __init__(
-        self, opener: Opener, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, opener: Opener, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         teach_alt_keys()
         super().__init__()
         self.failure: Exception | None = None

@@ -20,7 +20,6 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Footer, Markdown, OptionList, Static
 
-from stevemin_chat.text.format import progress
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.clipboard import copy_natively
 from stevemin_chat.tui.screens.help import HelpScreen
@@ -33,9 +32,10 @@ from stevemin_chat.tui.widgets.queue_bar import QueueBar
 from stevemin_chat.tui.widgets.session_list import SessionList
 from stevemin_chat.tui.widgets.status_line import StatusLine
 from stevemin_chat.tui.widgets.transcript import Transcript
+from stevemin_chat.tui.widgets.turns import progress
 
 if TYPE_CHECKING:
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
     from stevemin_chat.tui.controller import Controller
 
 __all__ = ["ChatScreen"]
@@ -70,7 +70,7 @@ class ChatScreen(Screen[None]):
         self._now = now
         self._controller: Controller | None = None
         self._early: list[str] = []  # commands given by key or palette before the controller was attached
-        self._folded: dict[str, bool] = {}  # what was shown or hidden by hand in a terminal as wide as this one
+        self._folded: dict[str, bool] = {}  # by hand, in a terminal as wide as this one
         self._room = (False, False)  # for the list, for the panel
         self._new_text = False
 

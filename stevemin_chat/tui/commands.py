@@ -138,7 +138,9 @@ def parse(text: str, table: Sequence[Command]) -> Message | Run | Wrong:
     name, args = found[1], (found[2] or "").strip()
     command = find(name, table)
     if command is not None:
-        return _below(command, args) if command.below and args else _checked(command, f"/{command.name}", args)
+        return (
+            _below(command, args) if command.below and args else _checked(command, f"/{command.name}", args)
+        )
     near = _nearest(name, [*(command.name for command in table), *_ALIASES])
     if near is None and "\n" in stripped:
         return Message(stripped)

@@ -11,11 +11,6 @@ from typing import TYPE_CHECKING
 
 from engine.devices import DeviceMonitor
 from stevemin_chat.base.config import load_config
-from stevemin_chat.chats.chats import Chats
-from stevemin_chat.chats.drafts import Drafts
-from stevemin_chat.notices import describe
-from stevemin_chat.recall.consolidating import Consolidating
-from stevemin_chat.recall.remembering import Remembering
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.memory_actions import MemoryActions
 from stevemin_chat.tui.model_actions import ModelActions
@@ -24,7 +19,7 @@ from stevemin_chat.tui.status import Status
 if TYPE_CHECKING:
     from engine.devices import DeviceReading
     from stevemin_chat.base.paths import Paths
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
     from stevemin_chat.recall.lookup import Place
     from stevemin_chat.tui.commands import Command, Subcommand
     from stevemin_chat.tui.view import View
@@ -49,16 +44,12 @@ class Controller:
     def __init__(self, runtime: Runtime, view: View, *, model: str, devices: DeviceMonitor) -> None:
         self.runtime = runtime
         self.view = view
-        self.chats = Chats(
-            runtime,
-            self,
-            drafts=Drafts(runtime.paths.data / "drafts.json"),
-            explain=lambda error: describe(error).text,
-        )
-        self.remembering = Remembering(runtime, self.chats, self)
-        self.models = ModelActions(runtime, self.chats, view, first=model, on_change=self._load_changed)
+        workspace = runtime.open_workspace(self)
+        self.chats = workspace.chats
+        self.remembering = workspace.remembering
+        self.consolidating = workspace.consolidating
+        self.models = ModelActions(runtime, self.chats, workspace.loader, view, first=model)
         self.memory = MemoryActions(self.remembering, view, usual_strategy=runtime.config.strategy)
-        self.consolidating = Consolidating(runtime, self.chats)
         self.chat: Chat | None = None
         self.reading: DeviceReading | None = None
         self._devices = devices
@@ -148,7 +139,7 @@ class Controller:
 
     @property
     def marked(self) -> Chat | None:
-        """The chat that a key acts on: the highlighted one while the list has the focus, else the visible one."""
+        """The chat that a key acts on: while the list has the focus, the highlighted one."""
         key = self.view.marked
         return next((chat for chat in self.chats.all if chat.key == key), self.chat)
 
@@ -253,7 +244,7 @@ class Controller:
             self.view.say(news, "Search by words only")
         await self.chats.keep_drafts()
 
-    # a `ChatsListener`
+    # a `WorkspaceListener`
 
     def chats_changed(self) -> None:
         self.view.show_chats(self.chats.all, self.chat)
@@ -283,15 +274,15 @@ class Controller:
     def failed(self, error: Exception) -> None:
         self.view.tell(error)
 
+    def loading_changed(self) -> None:
+        self.view.show_load(self.models.loading, self.models.progress)
+        if self.chat is not None:
+            self.chat_changed(self.chat)
+
     def _queue_hint(self, chat: Chat) -> str:
         if not self.chats.answers.ready:
             return "sent when the model is ready"
         return "sent next" if chat.busy else "enter sends it"
-
-    def _load_changed(self) -> None:
-        self.view.show_load(self.models.loading, self.models.progress)
-        if self.chat is not None:
-            self.chat_changed(self.chat)
 
 
 async def open_controller(paths: Paths, view: View, *, model: str | None) -> Controller:

@@ -13,15 +13,15 @@ from stevemin_chat.recall.words import (
     forget_question,
     forgotten_words,
     off_record_question,
-    one_line,
 )
+from stevemin_chat.text import one_line
 from stevemin_chat.tui.screens.context import ContextScreen
 from stevemin_chat.tui.screens.dialogs import Choice, Choose, Confirm, EditLine
 from stevemin_chat.tui.screens.origin import OriginScreen
 
 if TYPE_CHECKING:
     from memory import Scope
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
     from stevemin_chat.recall.remembering import Remembering
     from stevemin_chat.tui.view import Dialogue
 

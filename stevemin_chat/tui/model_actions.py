@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stevemin_chat.models.catalogue import is_installed
-from stevemin_chat.models.loading import ModelLoader
-from stevemin_chat.text.format import model_label
+from stevemin_chat.text import model_label
 from stevemin_chat.tui.screens.dialogs import Choice, Choose, Confirm
 
 if TYPE_CHECKING:
-    from stevemin_chat.chats.chats import Chats
+    from stevemin_chat.chats import Chats
     from stevemin_chat.models.catalogue import ModelSpec
+    from stevemin_chat.models.loading import ModelLoader
     from stevemin_chat.runtime import Runtime
     from stevemin_chat.tui.view import Dialogue
 
@@ -25,23 +24,22 @@ class ModelActions:
 
     Args:
         first: the model to load at the start.
-        on_change: called when a load starts, advances or ends.
     """
 
     def __init__(
         self,
         runtime: Runtime,
         chats: Chats,
+        loader: ModelLoader,
         dialogue: Dialogue,
         *,
         first: str,
-        on_change: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._chats = chats
         self._dialogue = dialogue
         self._first = first
-        self._loader = ModelLoader(runtime, chats, on_change)
+        self._loader = loader
 
     @property
     def loading(self) -> str | None:
@@ -85,7 +83,7 @@ class ModelActions:
         if not wanted:
             return
         try:  # before anyone is asked to give up an answer for it
-            await asyncio.to_thread(self._runtime.catalogue.resolve, wanted, self._runtime.paths.models_dir)
+            await self._runtime.model.check(wanted)
         except Exception as error:
             self._dialogue.tell(error)
             return
@@ -132,7 +130,7 @@ def model_choices(runtime: Runtime) -> list[Choice]:
     here = {spec.name for spec in specs if is_installed(spec, runtime.paths.models_dir)}
     rows = [_row(spec, installed=True) for spec in specs if spec.name in here]
     known = {row.value for row in rows}
-    for name in (runtime.model_name, runtime.last_model):
+    for name in (runtime.model.name, runtime.model.last_name):
         if name and name not in known and name not in runtime.catalogue:
             known.add(name)
             rows.append(Choice(name, name, "used in this run"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine import Engine, EngineStats, RequestStats
     from engine.devices import DeviceReading
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
 
 __all__ = ["Status"]
 

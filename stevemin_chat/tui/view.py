@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
 
 __all__ = ["Dialogue", "View"]
 

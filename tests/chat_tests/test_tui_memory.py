@@ -310,7 +310,7 @@ async def test_the_status_line_tells_what_memory_does(tmp_path: Path) -> None:
     status = IndexStatus(IndexState.INDEXING, 120, 1000)
     runtime.memory.index_status = lambda: status  # type: ignore[method-assign]
     async with running(runtime, (120, 30)) as (pilot, screen):
-        await until(pilot, lambda: "indexing 12 %" in line(screen, "status"))
+        await until(pilot, lambda: "indexing 12%" in line(screen, "status"))
         status = IndexStatus(IndexState.INDEXING, 999, 1000)
         screen.poll()
         await pilot.pause()

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 from stevemin_chat.tui.commands import Run, Wrong, offers, parse
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Prompt(TextArea):
         self._completions.offer(())
 
     def _take(self, text: str) -> None:
-        """Empty the prompt and hand this text on; a command that cannot be carried out stays in the prompt."""
+        """Empty the prompt and hand this text on; a command that cannot be carried out stays."""
         if self._port is not None:
             self.put("")
             self._hand_on(self._port, text)

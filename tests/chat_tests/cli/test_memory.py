@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from chat_tests.cli_kit import Cli, command, environment
+from chat_tests.cli.cli_kit import Cli, command, environment
 from chat_tests.fake_source import WordCounter
 
 from memory import Budget, Embedder, EmbedderUnavailable, Forgotten, IndexState, IndexStatus, Memory
@@ -39,18 +39,6 @@ class Stored:
     reply: str
     garden: str
     other: str
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return Cli(capsys, monkeypatch)
-
-
-@pytest.fixture
-def paths(stevemin_home: Path) -> Paths:
-    paths = Paths.resolve()
-    paths.config.mkdir(parents=True)
-    return paths
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from chat_tests.loopback_hub import COMMIT, LoopbackHub
+from chat_tests.models.loopback_hub import COMMIT, REPO, LoopbackHub
 
 from stevemin_chat.base.errors import (
     DiskTooSmall,
@@ -24,7 +24,6 @@ from stevemin_chat.models import download
 from stevemin_chat.models import pull as hub
 from stevemin_chat.models.hub import RemoteFile
 
-REPO = "owner/Model-GGUF"
 FILE = "model-Q4_K_M.gguf"
 CONTENT = b"GGUF" + random.Random(1).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_tests.cli_kit import Cli, Ran, command, environment, run_process
+from chat_tests.cli.cli_kit import Cli, Ran, command, environment, run_process
 
 from memory import Memory
 from stevemin_chat.base.paths import Paths, SingleInstance, project_folder
@@ -37,11 +37,6 @@ def settings(stevemin_home: Path) -> None:
         "cached_sessions": 0,
     }
     file.write_text("\n".join(["[engine]", *(f"{name} = {value}" for name, value in small.items())]))
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    return Cli(capsys, monkeypatch)
 
 
 class Running:
@@ -349,7 +344,7 @@ def test_a_killed_process_leaves_the_question_and_what_was_answered(cli: Cli) ->
 
 
 def test_ctrl_c_while_a_model_is_pulled_and_on_it_goes(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from chat_tests.loopback_hub import LoopbackHub
+    from chat_tests.models.loopback_hub import LoopbackHub
 
     content = b"GGUF" + os.urandom(2_000_000)
     with LoopbackHub({"owner/repo": {"m.gguf": content}}) as hub:

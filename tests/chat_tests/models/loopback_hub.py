@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "a" * 40
+REPO = "owner/Model-GGUF"
 
 
 class LoopbackHub:
