@@ -139,7 +139,7 @@ def _item(item: object) -> KeptDraft:
     )
 
 
-def _typed[T](value: object, kind: type[T]) -> T:
+def _typed(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise ValueError(f"{type(value).__name__} in place of {kind.__name__}")
     return value

@@ -6,7 +6,7 @@ Plain objects on the event loop; nothing here imports Textual's screens or widge
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.devices import DeviceMonitor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stevemin_chat.tui.commands import Command, Subcommand
     from stevemin_chat.tui.view import View
 
-__all__ = ["Controller", "open_controller"]
+__all__ = ["Controller", "open_controller", "opener_over"]
 
 
 class Controller:
@@ -285,6 +285,19 @@ class Controller:
         return "sent next" if chat.busy else "enter sends it"
 
 
+def opener_over(
+    runtime: Runtime, *, model: str | None = None, devices: DeviceMonitor | None = None
+) -> Callable[[View], Awaitable[Controller]]:
+    """Makes the controller over a runtime that somebody else opened and closes."""
+
+    async def opener(view: View) -> Controller:
+        return Controller(
+            runtime, view, model=model or runtime.config.model, devices=devices or DeviceMonitor()
+        )
+
+    return opener
+
+
 async def open_controller(paths: Paths, view: View, *, model: str | None) -> Controller:
     """Read the settings and open the store; no model is loaded yet.
 
@@ -294,4 +307,4 @@ async def open_controller(paths: Paths, view: View, *, model: str | None) -> Con
     """
     config = await asyncio.to_thread(load_config, paths.config_file)
     runtime = await Runtime.open(paths, config, meaning=True)
-    return Controller(runtime, view, model=model or config.model, devices=DeviceMonitor())
+    return await opener_over(runtime, model=model)(view)
