@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stevemin_chat.base.errors import ChatAppError
 from stevemin_chat.base.paths import write_private
 from stevemin_chat.chats.chat import Chat
+
+T = TypeVar("T")
 
 __all__ = ["Drafts", "DraftsUnreadable", "KeptDraft"]
 

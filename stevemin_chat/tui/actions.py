@@ -239,10 +239,11 @@ async def cancel_load(controller: Controller, args: str) -> None:
     lines=True,
 )
 async def set_system_prompt(controller: Controller, args: str) -> None:
-    chat, text = controller.chat, args or None
+    chat = controller.chat
     if chat is None:
         return
-    if text is None:
+    text: str | None = args
+    if not text:
         own = chat.system_prompt
         now = own if own is not None else controller.runtime.config.system_prompt or ""
         text = await controller.view.ask(EditText("System prompt of this chat", now))
@@ -271,10 +272,11 @@ def _strategies(controller: Controller) -> list[str]:
     values=_strategies,
 )
 async def show_context(controller: Controller, args: str) -> None:
-    chat, name = controller.chat, args or None
+    chat = controller.chat
     if chat is None:
         return
-    if name is None:
+    name: str | None = args
+    if not name:
         wish = await controller.memory.show_context(chat)
         if wish == "strategy":
             name = await controller.memory.choose_strategy(chat)
@@ -287,11 +289,15 @@ async def show_context(controller: Controller, args: str) -> None:
 
 @memory_word("search", "[text]", "Find what was said, in any chat.")
 async def search_memory(controller: Controller, args: str) -> None:
+    await _memory_screen(controller, args)
+
+
+async def _memory_screen(controller: Controller, query: str) -> None:
     from stevemin_chat.tui.screens.memory import MemoryScreen
 
     if controller.chat is None:
         return
-    place = await controller.view.ask(MemoryScreen(controller.memory, controller.chat, query=args))
+    place = await controller.view.ask(MemoryScreen(controller.memory, controller.chat, query=query))
     if place is not None:
         await controller.go_to(place)
 
@@ -344,7 +350,7 @@ async def add_fact(controller: Controller, args: str) -> None:
     below=_memory_words,
 )
 async def open_memory(controller: Controller, args: str) -> None:
-    await search_memory(controller, "")
+    await _memory_screen(controller, "")
 
 
 # the screen
@@ -383,11 +389,12 @@ def fold_panel(controller: Controller, args: str) -> None:
     values=lambda controller: controller.view.themes,
 )
 async def choose_theme(controller: Controller, args: str) -> None:
-    view, name = controller.view, args or None
-    if name is None:
+    view = controller.view
+    name: str | None = args
+    if not name:
         rows = [Choice(theme, theme) for theme in view.themes]
         name = await view.ask(Choose("Theme", rows, chosen=view.theme))
-    if name in view.themes:
+    if name and name in view.themes:
         view.theme = name
     elif name:
         controller.warn(f"There is no theme {name}. /theme lists them.")

@@ -58,7 +58,7 @@ class SteveminApp(App[None]):
         self.failure: Exception | None = None
         self._chat_screen = ChatScreen(now=now)
         self._opener = opener
-        self._opening: asyncio.Task[Controller] | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._controller: Controller | None = None
         self._leaving = False
 
@@ -69,12 +69,12 @@ class SteveminApp(App[None]):
     def on_mount(self) -> None:
         self.register_theme(STEVEMIN_THEME)
         self.theme = STEVEMIN_THEME.name
-        self.call_after_refresh(self._open)
+        self.call_after_refresh(self._begin)
 
-    def _open(self) -> None:
-        self._opening = asyncio.create_task(self._attach())
+    def _begin(self) -> None:
+        self._opening = asyncio.create_task(self._open_behind())
 
-    async def _attach(self) -> None:
+    async def _open_behind(self) -> None:
         try:
             controller = await self._opener(self._chat_screen)
         except Exception as error:

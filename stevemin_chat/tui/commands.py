@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "Command",
@@ -99,8 +99,7 @@ class Wrong:
     notice: str
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """One row of the completion list.
 
     Args:

@@ -104,8 +104,8 @@ class ModelActions:
         if not busy:
             return True
         what = "The answer being written stops" if busy == 1 else f"The {busy} answers being written stop"
-        question = Confirm(f"{what}; the text so far stays. Continue?", "Switch")
-        return bool(await self._dialogue.ask(question))
+        agreed = await self._dialogue.ask(Confirm(f"{what}; the text so far stays. Continue?", "Switch"))
+        return agreed is True
 
     async def _load(self, name: str) -> None:
         try:
