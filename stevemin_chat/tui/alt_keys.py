@@ -26,9 +26,9 @@ class _Key:
 
 
 def teach_alt_keys() -> None:
-    """Add ESC with Enter, a letter or a digit to the key sequences that Textual knows."""
+    """Add ESC with Enter or a letter to the key sequences that Textual knows."""
     table = cast("dict[str, Any]", ANSI_SEQUENCES_KEYS)
-    for character in string.ascii_letters + string.digits:
+    for character in string.ascii_letters:
         if character not in _LONGER:
             shift = "shift+" if character.isupper() else ""
             table.setdefault(f"\x1b{character}", (_Key(f"alt+{shift}{character.lower()}"),))

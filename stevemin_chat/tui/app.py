@@ -122,6 +122,10 @@ class SteveminApp(App[None]):
         """Store everything, then end with this exit code; a second call ends without waiting."""
         if not self._leaving:
             self._leaving = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
+            if self._opening is not None and self._chat_screen.in_use:
+                await self._opening  # what was typed can only be stored in an open store
             await self.store()
             if self._controller is not None:
                 with suppress(TimeoutError):

@@ -118,6 +118,11 @@ class ChatScreen(Screen[None]):
         return self._controller is not None
 
     @property
+    def in_use(self) -> bool:
+        """Whether something was typed or entered."""
+        return bool(self.prompt.text or self.prompt.early)
+
+    @property
     def prompt(self) -> Prompt:
         """Where the person types."""
         return self.query_one("#prompt", Prompt)

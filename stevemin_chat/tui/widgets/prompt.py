@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -116,6 +117,12 @@ class Prompt(TextArea):
             self.put(text)
         else:
             self._take(text)
+
+    async def caught_up(self) -> None:
+        """Returns when the keys pressed so far are handled; bindings of the application overtake them."""
+        handled = asyncio.Event()
+        self.call_later(handled.set)
+        await handled.wait()
 
     @property
     def completing(self) -> bool:

@@ -136,7 +136,7 @@ async def test_the_palette_and_the_help_come_from_the_table(tmp_path: Path) -> N
         assert [hit.text async for hit in palette.discover()] == [command.title for command in COMMANDS]
         await pilot.press("ctrl+p")
         await until(pilot, lambda: isinstance(screen.app.screen, CommandPalette))
-        await pilot.press(*"figures")
+        await pilot.press(*"the stats")
         await until(pilot, lambda: screen.app.screen.query_one(OptionList).option_count == 1)
         shown_before = screen.query_one("#metrics").display
         await pilot.press("enter")
