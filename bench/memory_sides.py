@@ -12,7 +12,7 @@ from bench.memory_store import enter, wait_for_index
 from bench.memory_talk import Line, Talk
 from bench.memory_turns import Asker, Evidence, Turned, system_prompt
 from memory import STRATEGIES, Budget, BudgetTooSmall, ContextReport, Embedder, Memory, Turn
-from stevemin_chat.runtime import EngineCounter, EngineSummarizer
+from stevemin_chat.recall import EngineCounter, EngineSummarizer
 
 __all__ = ["StrategySide", "WindowSide"]
 

@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stevemin_chat.base.errors import ChatAppError
 from stevemin_chat.base.paths import write_private
 from stevemin_chat.chats.chat import Chat
 
 __all__ = ["Drafts", "DraftsUnreadable", "KeptDraft"]
+
+T = TypeVar("T")
 
 _SETTINGS = {"strategy": str, "system_prompt": str, "off_record": bool, "scope": str}
 
@@ -26,7 +28,9 @@ class DraftsUnreadable(ChatAppError):
 
     def __init__(self, kept: Path) -> None:
         self.kept = kept
-        super().__init__(f"Drafts and queued messages of the last run are unreadable; the file is now {kept}.")
+        super().__init__(
+            f"Drafts and queued messages of the last run are unreadable; the file is now {kept}."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class KeptDraft:
 
 
 class Drafts:
-    """A small file beside the database, for nobody else's eyes. Its methods block unless they say otherwise."""
+    """A small file beside the database that only the person may read. Methods block unless they say otherwise."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -139,7 +143,7 @@ def _item(item: object) -> KeptDraft:
     )
 
 
-def _typed[T](value: object, kind: type[T]) -> T:
+def _typed(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise ValueError(f"{type(value).__name__} in place of {kind.__name__}")
     return value
