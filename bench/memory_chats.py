@@ -61,7 +61,7 @@ async def measure(
     talks: Sequence[Talk], settings: Settings, open_engine: Callable[[EngineConfig], Engine] = Engine
 ) -> dict[str, Any]:
     """All chats, one after the other, each with an engine of its own."""
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     with ExitStack() as opened:
         embedder = None

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from bench.memory_data import Question
 from memory import Budget, Memory, Message, Recall, TokenCounter
-from memory.context.strategies import ContextInput, HierarchicalStrategy, Shares
+from memory.context import ContextInput, HierarchicalStrategy, Shares
 
 __all__ = ["AT", "PROMPTS", "TOKENS", "Answer", "Questions"]
 

@@ -53,7 +53,7 @@ def measure(conversations: Sequence[Conversation], *, meaning: bool) -> dict[str
 
 def _one(conversation: Conversation, counter: TokenCounter, *, meaning: bool) -> tuple[list[Answer], float]:
     """The answers, and the share of unrelated prompts that would get memories."""
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     with tempfile.TemporaryDirectory() as folder:
         embedder = WorkerEmbedder(threads=2) if meaning else None
