@@ -12,7 +12,7 @@ from chat_tests.chats.session_kit import until
 from engine import Priority
 from engine.errors import EngineClosed, EngineCrashed, GenerationFailed, QueueFull
 from memory import SummaryCancelled
-from memory.summaries.check import prompt_for_summary
+from memory.summaries import prompt_for_summary
 from stevemin_chat.chats import TextSource
 from stevemin_chat.models.current import CurrentEngine
 from stevemin_chat.recall import EngineSummarizer
