@@ -12,9 +12,9 @@ from stevemin_chat.base.errors import ChatAppError
 from stevemin_chat.base.paths import write_private
 from stevemin_chat.chats.chat import Chat
 
-T = TypeVar("T")
-
 __all__ = ["Drafts", "DraftsUnreadable", "KeptDraft"]
+
+T = TypeVar("T")
 
 _SETTINGS = {"strategy": str, "system_prompt": str, "off_record": bool, "scope": str}
 
@@ -28,7 +28,9 @@ class DraftsUnreadable(ChatAppError):
 
     def __init__(self, kept: Path) -> None:
         self.kept = kept
-        super().__init__(f"Drafts and queued messages of the last run are unreadable; the file is now {kept}.")
+        super().__init__(
+            f"Drafts and queued messages of the last run are unreadable; the file is now {kept}."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class KeptDraft:
 
 
 class Drafts:
-    """A small file beside the database, for nobody else's eyes. Its methods block unless they say otherwise."""
+    """A small file beside the database, readable by its owner only. Its methods block, except `changes`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

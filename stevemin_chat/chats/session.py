@@ -1,6 +1,6 @@
 """One chat: the path from a typed message to a stored reply. Knows no screen.
 
-send → message stored → context assembled → empty reply stored → engine → chunks out, text stored → reply ended
+send → message stored → context assembled → reply begun in the store → engine → chunks out, text stored → end
 """
 
 from __future__ import annotations

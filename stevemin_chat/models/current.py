@@ -87,7 +87,9 @@ class CurrentModel:
         """
         return await asyncio.to_thread(self._file, name)
 
-    async def load(self, name: str, on_progress: Progress | None = None, *, reload: bool = False) -> ModelInfo:
+    async def load(
+        self, name: str, on_progress: Progress | None = None, *, reload: bool = False
+    ) -> ModelInfo:
         """Load a model in place of the current one; streams of the old engine end with `EngineClosed`.
 
         The old model is given up only after `check`. If the new one cannot be loaded then, the old one is

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from stevemin_chat.base.config import MemorySection
     from stevemin_chat.base.paths import Paths
 
-__all__ = ["installed_embedder", "installed_embedder_or_none", "open_memory", "open_store", "wait_for_meaning"]
+__all__ = [
+    "installed_embedder",
+    "installed_embedder_or_none",
+    "open_memory",
+    "open_store",
+    "wait_for_meaning",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +81,7 @@ def installed_embedder() -> Embedder:
     Raises:
         memory.EmbedderUnavailable: its packages are not installed.
     """
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     return WorkerEmbedder()
 

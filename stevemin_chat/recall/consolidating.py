@@ -96,7 +96,9 @@ class Consolidating:
                 continue  # the model is gone, or has crashed, since `_quiet` looked
             except Exception as error:
                 # An error's words may quote the chat, which must not reach a log.
-                _log.warning("No summaries for %.0f s after an error: %s.", self.after_error_s, type(error).__name__)
+                _log.warning(
+                    "No summaries for %.0f s after an error: %s.", self.after_error_s, type(error).__name__
+                )
                 await asyncio.sleep(self.after_error_s)
                 continue
             if not more:

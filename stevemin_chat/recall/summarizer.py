@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.errors import EngineClosed, EngineCrashed, QueueFull
 from engine.types import ChatMessage, GenerationRequest, Priority, SamplingParams
 from memory import SummaryCancelled, Turn
-from memory.summaries.check import prompt_for_summary
+from memory.summaries import prompt_for_summary
 from stevemin_chat.base.errors import NoModelLoaded
 
 if TYPE_CHECKING:

@@ -68,8 +68,7 @@ def memory_word(
 
 @action("new", "New chat", "Start a new chat.", "[title]", key="ctrl+n", label="New")
 def new_chat(controller: Controller, args: str) -> None:
-    controller.switch(controller.chats.new(args))
-    controller.view.focus_prompt()
+    controller.new_chat(args)
 
 
 @action("rename", "Rename chat", "Give this chat another title.", "[title]", key="f2")

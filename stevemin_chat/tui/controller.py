@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.devices import DeviceReading
     from stevemin_chat.base.paths import Paths
     from stevemin_chat.chats import Chat
-    from stevemin_chat.recall.lookup import Place
+    from stevemin_chat.recall import Place
     from stevemin_chat.tui.commands import Command, Subcommand
     from stevemin_chat.tui.view import View
 
@@ -147,6 +147,12 @@ class Controller:
     def strategy(self) -> str:
         """The context strategy of the visible chat."""
         return (self.chat.strategy if self.chat else None) or self.runtime.config.strategy
+
+    def new_chat(self, title: str = "") -> None:
+        """Show a new chat."""
+        self._keep_draft()  # else the visible chat looks blank and is used again
+        self.switch(self.chats.new(title))
+        self.view.focus_prompt()
 
     def switch(self, chat: Chat, message_id: str | None = None) -> None:
         """Show a chat; what was typed in the other one stays there.
@@ -280,6 +286,8 @@ class Controller:
             self.chat_changed(self.chat)
 
     def _queue_hint(self, chat: Chat) -> str:
+        if chat.on_hold:
+            return "kept from last time; enter sends it"
         if not self.chats.answers.ready:
             return "sent when the model is ready"
         return "sent next" if chat.busy else "enter sends it"

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from memory import STRATEGIES, Fact
-from stevemin_chat.recall.lookup import Explanation, Place, explain, facts_of, last_exchange, read_account
-from stevemin_chat.recall.words import (
+from stevemin_chat.recall import (
     SCOPE_WORDS,
+    Explanation,
+    Place,
+    explain,
+    facts_of,
     forget_question,
     forgotten_words,
+    last_exchange,
     off_record_question,
+    read_account,
 )
 from stevemin_chat.text import one_line
 from stevemin_chat.tui.screens.context import ContextScreen
@@ -22,7 +27,7 @@ from stevemin_chat.tui.screens.origin import OriginScreen
 if TYPE_CHECKING:
     from memory import Scope
     from stevemin_chat.chats import Chat
-    from stevemin_chat.recall.remembering import Remembering
+    from stevemin_chat.recall import Remembering
     from stevemin_chat.tui.view import Dialogue
 
 __all__ = ["MemoryActions", "Working"]

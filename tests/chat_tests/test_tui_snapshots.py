@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from chat_tests.memory_kit import CALM, DOG, TEA, remember
+from chat_tests.recall.memory_kit import CALM, DOG, TEA, remember
 from chat_tests.tui_kit import (
     FakeDevices,
     app_over,

@@ -13,15 +13,14 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.recall.lookup import Place
-from stevemin_chat.recall.words import drop_groups, headline
+from stevemin_chat.recall import Place, drop_groups, headline
 from stevemin_chat.text import count, one_line
 from stevemin_chat.tui.widgets.layer_bars import LayerBars
 from stevemin_chat.tui.widgets.recall_view import RecallView
 
 if TYPE_CHECKING:
     from memory import Dropped
-    from stevemin_chat.recall.lookup import Account
+    from stevemin_chat.recall import Account
 
 __all__ = ["ContextScreen", "ShowOrigin", "Wish"]
 
