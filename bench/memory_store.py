@@ -51,7 +51,7 @@ class StarterTokens:
     """Counts with the starter model's tokenizer; a `memory.TokenCounter`."""
 
     def __init__(self) -> None:
-        from engine.llama.backend import LlamaBackend
+        from engine.llama import LlamaBackend
 
         model = find_model("starter")
         small = EngineConfig(model_path=model, max_sessions=1, cached_sessions=0, context_tokens=512)

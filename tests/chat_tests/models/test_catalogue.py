@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from engine.errors import ConfigError, ModelNotFound
 from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, is_installed, model_file
 
-SHIPPED = Path(__file__).parents[2] / "models.toml"
+SHIPPED = Path(__file__).parents[3] / "models.toml"
 STARTER = "smollm2-135m"
 
 Load = Callable[[str], Catalogue]
