@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import EngineClosed
 from memory import STRATEGIES, StoreError, UnknownStrategy
 from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState, Entry
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
     from memory import SessionRecord

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from stevemin_chat.text.sanitize import Sanitizer, sanitize
+from stevemin_chat.text import Sanitizer, sanitize
 
 if TYPE_CHECKING:
     from memory import ContextReport, Message, Scope, SessionRecord

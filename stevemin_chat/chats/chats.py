@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stevemin_chat.chats.answering import Answering
 from stevemin_chat.chats.chat import Chat, ChatsListener
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
     from stevemin_chat.runtime import Runtime

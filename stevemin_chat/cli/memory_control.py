@@ -83,7 +83,8 @@ def export(
     if as_json:
         print_json({"path": str(output), **counts})
     else:
-        note(f"{counted(**counts) or 'Nothing, but a valid document,'} is in {output}.")
+        told = counted(fact=counts["facts"], summary=counts["summaries"], message=counts["messages"])
+        note(f"Exported to {output}: {told or 'an empty memory'}.")
 
 
 def stats(as_json: Json = False) -> None:

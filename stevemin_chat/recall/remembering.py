@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from memory import IndexState
 from stevemin_chat.base.errors import ChatAppError
 from stevemin_chat.recall.words import index_hint
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
     from memory import ContextReport, Forgotten, IndexStatus, Memory, Scope

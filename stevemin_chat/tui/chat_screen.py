@@ -22,7 +22,7 @@ from stevemin_chat.models.loading import ModelLoader
 from stevemin_chat.notices import describe
 from stevemin_chat.recall.lookup import Place
 from stevemin_chat.recall.remembering import Remembering
-from stevemin_chat.text.format import model_label, progress
+from stevemin_chat.text import model_label
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.answer_commands import AnswerCommands
 from stevemin_chat.tui.arranging import Arranging
@@ -42,6 +42,7 @@ from stevemin_chat.tui.widgets.queue_bar import QueueBar
 from stevemin_chat.tui.widgets.session_list import SessionList
 from stevemin_chat.tui.widgets.status_line import StatusLine
 from stevemin_chat.tui.widgets.transcript import Transcript
+from stevemin_chat.tui.widgets.turns import progress
 
 if TYPE_CHECKING:
     from engine.devices import DeviceMonitor, DeviceReading

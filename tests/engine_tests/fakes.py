@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.fake_backend import fake_info
+from bench.engine.fake_backend import fake_info
 from engine.config import EngineConfig
 from engine.core import Cancel, EngineCore, Resume, Submit
 from engine.errors import TemplateError

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from engine_tests.real import backend_of, read, request, settle
 
-from bench.make_model import SHAPES, write
+from bench.engine.make_model import SHAPES, write
 from engine import Engine, EngineConfig, FinishReason, TokenStream
 
 _REQUESTS = 2_000

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from stevemin_chat.recall.lookup import facts_of
-from stevemin_chat.recall.words import SCOPE_WORDS, off_record_question, one_line
+from stevemin_chat.recall.words import SCOPE_WORDS, off_record_question
+from stevemin_chat.text import one_line
 from stevemin_chat.tui.screens.dialogs import Choice, Choose, Confirm
 from stevemin_chat.tui.screens.forgetting import Forgetting, Working
 
