@@ -162,7 +162,7 @@ class TestNames:
 
 class TestResolve:
     def test_known_but_not_downloaded(self, shipped: Catalogue, tmp_path: Path) -> None:
-        with pytest.raises(ModelNotFound, match=r"\(2\.5 GB\)\. Run: stevemin models pull qwen3-4b$"):
+        with pytest.raises(ModelNotFound, match=r"\(2\.3 GiB\)\. Run: stevemin models pull qwen3-4b$"):
             shipped.resolve("qwen3-4b", tmp_path)
         assert not is_installed(shipped.get("qwen3-4b"), tmp_path)
 
