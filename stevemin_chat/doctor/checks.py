@@ -16,7 +16,7 @@ from pathlib import Path
 from engine.devices import DeviceMonitor, DeviceReading
 from engine.errors import ModelError
 from memory.errors import StoreError
-from memory.storage.database import Database
+from memory.storage import Database
 from stevemin_chat.base.config import STARTER_MODEL, load_config
 from stevemin_chat.base.errors import ConfigFileError
 from stevemin_chat.base.paths import Paths, builtin_catalogue_path
