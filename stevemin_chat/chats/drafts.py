@@ -62,7 +62,7 @@ class KeptDraft:
 
 
 class Drafts:
-    """A small file beside the database, readable by its owner only. Methods block unless they say otherwise."""
+    """A small file beside the database, readable by its owner only. Its methods block, except `changes`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
