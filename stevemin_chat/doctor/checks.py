@@ -87,7 +87,7 @@ def packages(paths: Paths) -> Iterator[Check]:
 def llama(paths: Paths) -> Iterator[Check]:
     """llama.cpp, and whether it can use a GPU."""
     try:
-        from engine.llama.lib import supports_gpu_offload, system_info
+        from engine.llama import supports_gpu_offload, system_info
 
         build, offload = system_info(), supports_gpu_offload()
     except (ImportError, OSError, RuntimeError, AttributeError) as error:

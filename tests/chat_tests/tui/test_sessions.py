@@ -238,7 +238,7 @@ async def test_what_was_typed_survives_leaving(tmp_path: Path) -> None:
         assert not engine_of(screen).streams
         await pilot.press("enter")
         await until(pilot, lambda: engine_of(screen).streams)
-        assert engine_of(screen).streams[0].request.messages[-1].content == "Queued"
+        assert engine_of(screen).streams[0].request.messages[-1].content == "Stored\n\nQueued"
 
 
 async def test_drafts_of_several_new_chats_survive_leaving(tmp_path: Path) -> None:

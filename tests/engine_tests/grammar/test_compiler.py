@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_tests.starter_logits import StarterLogits
+from engine_tests.llama.starter_logits import StarterLogits
 
 from engine.errors import InvalidRequest
 from engine.grammar import compiler as grammar_check
-from engine.grammar.compiler import Constraint, GrammarCompiler, check_grammar
+from engine.grammar.compiler import GrammarCompiler, check_grammar
 from engine.grammar.gbnf import gbnf_to_lark
 from engine.llama.sampler import RowSampler
-from engine.step import Work
+from engine.step import Constraint, Work
 from engine.types import SamplingParams
 
 SCHEMA = json.dumps(

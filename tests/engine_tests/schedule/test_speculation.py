@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.schedule import speculation
 from engine.schedule.costs import StepCosts
-from engine.schedule.sequence import Sequence
+from engine.schedule.sequence import TokenSequence
 from engine.schedule.speculation import NgramIndex, Speculator
 from engine.types import SamplingParams
 
@@ -37,14 +37,14 @@ def costs_of(*, decode_s: float, draft_s: float, decodes: int = 1) -> StepCosts:
 CHEAP = costs_of(decode_s=0.010, draft_s=0.002)  # a guess pays if it is right once in five times
 
 
-def speculator(
+def make_speculator(
     mode: Literal["auto", "on", "off"] = "auto", *, most: int = 6, costs: StepCosts = CHEAP
 ) -> Speculator:
     return Speculator(mode, most=most, costs=costs)
 
 
-def sequence_of(tokens: list[int]) -> Sequence:
-    return Sequence(1, list(tokens), SamplingParams())
+def sequence_of(tokens: list[int]) -> TokenSequence:
+    return TokenSequence(1, list(tokens), SamplingParams())
 
 
 class Run:
@@ -157,39 +157,39 @@ def test_of_a_very_long_prompt_only_the_end_is_indexed(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
 def test_repetitive_text_takes_fewer_steps(mode: Literal["auto", "on"]) -> None:
-    run = Run(speculator(mode), repetitive(20), repetitive(420)[20:]).all()
+    run = Run(make_speculator(mode), repetitive(20), repetitive(420)[20:]).all()
     assert run.steps < 400 / 4
     assert run.accepted == run.drafted
 
 
 def test_off_never_guesses() -> None:
-    run = Run(speculator("off"), repetitive(20), repetitive(100)).all()
+    run = Run(make_speculator("off"), repetitive(20), repetitive(100)).all()
     assert run.drafts == [0] * 100
 
 
 def test_on_guesses_as_much_as_it_may_however_often_it_is_wrong() -> None:
-    run = Run(speculator("on", most=4), misleading(300), misleading(300, seed=2)).all()
+    run = Run(make_speculator("on", most=4), misleading(300), misleading(300, seed=2)).all()
     assert set(run.drafts[:-5]) == {0, 4}
     assert run.accepted < 0.3 * run.drafted
 
 
 def test_room_is_respected() -> None:
     sequence = sequence_of(repetitive(40))
-    assert len(speculator("on").drafts(sequence, room=3, decodes=1)) == 3
-    assert len(speculator().drafts(sequence, room=1, decodes=1)) == 1
-    assert speculator("on").drafts(sequence, room=0, decodes=1) == ()
-    assert speculator("on").drafts(sequence, room=-2, decodes=1) == ()
+    assert len(make_speculator("on").drafts(sequence, room=3, decodes=1)) == 3
+    assert len(make_speculator().drafts(sequence, room=1, decodes=1)) == 1
+    assert make_speculator("on").drafts(sequence, room=0, decodes=1) == ()
+    assert make_speculator("on").drafts(sequence, room=-2, decodes=1) == ()
 
 
 def test_misleading_text_turns_it_off_but_for_a_probe_now_and_then() -> None:
-    run = Run(speculator(), misleading(300), misleading(3000, seed=2)).all()
+    run = Run(make_speculator(), misleading(300), misleading(3000, seed=2)).all()
     assert run.drafted < 0.03 * 3000
     assert sum(run.drafts[1500:]) > 0
 
 
 def test_text_that_becomes_repetitive_turns_it_on_again() -> None:
     answer = [*misleading(900, seed=2), *repetitive(1500)]
-    run = Run(speculator(), misleading(300), answer)
+    run = Run(make_speculator(), misleading(300), answer)
     while run.sequence.completion_tokens < 900:
         run.step()
     steps = run.steps
@@ -203,7 +203,7 @@ def test_a_probe_that_was_right_is_followed_by_the_next_at_once() -> None:
     answer: list[int] = []
     while len(answer) < 3000:
         answer += [1, 2, 3, 4, random.randrange(100, 10**6)]
-    run = Run(speculator(costs=costs), [], [*answer, *repetitive(1500)])
+    run = Run(make_speculator(costs=costs), [], [*answer, *repetitive(1500)])
     while run.sequence.completion_tokens < len(answer):
         run.step()
     before = run.steps
@@ -220,20 +220,20 @@ def test_long_matches_are_trusted_when_short_ones_mislead() -> None:
     answer: list[int] = []
     for number in range(20):
         answer += [*misleading(60, seed=number), *quote]
-    run = Run(speculator(), quote, answer).all()
+    run = Run(make_speculator(), quote, answer).all()
     assert run.steps < len(answer) - 20 * 40 * 0.6
 
 
 @pytest.mark.parametrize(("draft_s", "guesses"), [(0.001, True), (0.0099, False), (0.05, False)])
 def test_the_costs_decide(draft_s: float, guesses: bool) -> None:
     costs = costs_of(decode_s=0.010, draft_s=draft_s)
-    run = Run(speculator(costs=costs), repetitive(20), repetitive(400)).all()
+    run = Run(make_speculator(costs=costs), repetitive(20), repetitive(400)).all()
     assert (run.drafted > 0) == guesses
 
 
 def test_a_change_of_the_costs_flips_it() -> None:
     costs = costs_of(decode_s=0.010, draft_s=0.002)
-    run = Run(speculator(costs=costs), repetitive(20), repetitive(4000))
+    run = Run(make_speculator(costs=costs), repetitive(20), repetitive(4000))
     for _ in range(20):
         run.step()
     assert run.drafts[-1] == 6
@@ -251,12 +251,12 @@ def test_a_change_of_the_costs_flips_it() -> None:
 
 def test_a_wide_batch_on_a_cpu_does_not_guess() -> None:
     costs = costs_of(decode_s=0.008 + 16 * 0.002, draft_s=0.002, decodes=16)  # 2.5 ms per token
-    run = Run(speculator(costs=costs), repetitive(20), repetitive(400)).all(decodes=16)
-    unsure = Run(speculator(costs=costs), misleading(300), misleading(300, seed=2)).all(decodes=16)
+    run = Run(make_speculator(costs=costs), repetitive(20), repetitive(400)).all(decodes=16)
+    unsure = Run(make_speculator(costs=costs), misleading(300), misleading(300, seed=2)).all(decodes=16)
     assert run.drafted > 0
     assert unsure.drafted < 0.1 * 300
     costs.note_step(decodes=64, prefill=0, drafts=0, seconds=64 * 0.002)
-    assert speculator(costs=costs).drafts(sequence_of(repetitive(50)), room=6, decodes=64) == ()
+    assert make_speculator(costs=costs).drafts(sequence_of(repetitive(50)), room=6, decodes=64) == ()
 
 
 def half_right(count: int) -> list[int]:
@@ -270,8 +270,8 @@ def half_right(count: int) -> list[int]:
 
 def test_the_surer_it_is_the_more_it_guesses() -> None:
     costs = costs_of(decode_s=0.010, draft_s=0.005)
-    sure = Run(speculator(costs=costs), repetitive(20), repetitive(800)).all()
-    unsure = Run(speculator(costs=costs), half_right(100), half_right(800)).all()
+    sure = Run(make_speculator(costs=costs), repetitive(20), repetitive(800)).all()
+    unsure = Run(make_speculator(costs=costs), half_right(100), half_right(800)).all()
     sure_mean = sure.drafted / sum(count > 0 for count in sure.drafts)
     unsure_mean = unsure.drafted / sum(count > 0 for count in unsure.drafts)
     assert unsure_mean < 0.8 * sure_mean
@@ -283,25 +283,25 @@ def test_auto_is_never_much_slower_than_not_guessing(
     text: Callable[[int], list[int]], draft_s: float
 ) -> None:
     costs = costs_of(decode_s=0.010, draft_s=draft_s)
-    run = Run(speculator(costs=costs), text(300), text(3000)).all()
+    run = Run(make_speculator(costs=costs), text(300), text(3000)).all()
     assert run.steps * 0.010 + run.drafted * draft_s < 1.02 * 3000 * 0.010
 
 
-def test_a_step_without_guesses_says_nothing() -> None:
-    guesser = speculator(costs=costs_of(decode_s=0.010, draft_s=0.009))
+def test_a_step_without_drafts_teaches_nothing() -> None:
+    speculator = make_speculator(costs=costs_of(decode_s=0.010, draft_s=0.009))
     sequence = sequence_of(repetitive(50))
-    assert guesser.drafts(sequence, room=6, decodes=1) != ()
-    guesser.note(1, 2, 0)
+    assert speculator.drafts(sequence, room=6, decodes=1) != ()
+    speculator.note(1, 2, 0)
     sequence.tokens.append(PHRASE[50 % 8])
-    assert guesser.drafts(sequence, room=6, decodes=1) == ()
-    guesser.note(1, 0, 0)
-    assert guesser.drafts(sequence, room=6, decodes=1) == ()
+    assert speculator.drafts(sequence, room=6, decodes=1) == ()
+    speculator.note(1, 0, 0)
+    assert speculator.drafts(sequence, room=6, decodes=1) == ()
 
 
 def test_a_closed_request_is_forgotten_and_late_news_of_it_are_ignored() -> None:
-    guesser = speculator()
-    Run(guesser, repetitive(20), repetitive(50)).all()
-    guesser.close(1)
-    guesser.note(1, 3, 3)
-    guesser.close(1)
-    assert not guesser._sessions
+    speculator = make_speculator()
+    Run(speculator, repetitive(20), repetitive(50)).all()
+    speculator.close(1)
+    speculator.note(1, 3, 3)
+    speculator.close(1)
+    assert not speculator._requests

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_tests.parking_kit import BLOCK, RAM, Lot, SlowDisk, content, threads, warnings
+from engine_tests.kv.parking_kit import BLOCK, RAM, Lot, SlowDisk, content, threads, warnings
 
 from engine.kv import spill as parked_io
 

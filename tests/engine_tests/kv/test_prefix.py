@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from engine.kv.prefix import Lease, PrefixCache
@@ -15,7 +17,7 @@ def compute(cache: PrefixCache, session_id: str | None, tokens: list[int]) -> tu
     leased = cache.lease(session_id, tokens)
     assert leased is not None
     lease, moves = leased
-    cache.grow(lease.slot, len(tokens))
+    cache.resize(lease.slot, len(tokens))
     return lease, [*moves, *cache.commit(lease.slot, tokens)]
 
 
@@ -64,7 +66,7 @@ def test_what_two_computed_at_once_is_kept_once() -> None:
     leases = [cache.lease(name, [*HEAD, 1, number]) for number, name in enumerate("ab")]
     for leased in leases:
         assert leased is not None
-        cache.grow(leased[0].slot, 42)
+        cache.resize(leased[0].slot, 42)
     assert cache.used == 84
     assert cache.commit(0, [*HEAD, 1, 0]) == []
     assert cache.commit(1, [*HEAD, 1, 1]) == [Copy(0, 1, 0, 41)]
@@ -75,10 +77,10 @@ def test_a_waiting_slot_is_given_what_was_computed_meanwhile() -> None:
     cache = PrefixCache(slots=2, cells=200)
     cache.lease("a", [*HEAD, 1])
     cache.lease("b", [*HEAD, 2])
-    cache.grow(0, 32)
+    cache.resize(0, 32)
     cache.commit(0, HEAD[:32])
     assert cache.attach(1, [*HEAD, 2]) == (32, [Copy(0, 1, 0, 32)])
-    cache.grow(0, 41)
+    cache.resize(0, 41)
     cache.commit(0, [*HEAD, 1])
     assert cache.attach(1, [*HEAD, 2]) == (32, []), "too little to be worth a call"
 
@@ -110,14 +112,13 @@ def test_no_slot_left() -> None:
 def test_a_request_without_a_session_leaves_nothing() -> None:
     cache = PrefixCache(slots=1, cells=100)
     cache.lease(None, [1, 2])
-    cache.grow(0, 2)
+    cache.resize(0, 2)
     assert cache.release(0, None, [1, 2]) == [Trim(0, 0)]
     assert cache.used == 0
 
 
 def test_an_eviction_saves_what_is_worth_it() -> None:
-    cache = PrefixCache(slots=2, cells=100)
-    cache.parks = lambda tokens: tokens > 2
+    cache = PrefixCache(slots=2, cells=100, worth_parking=lambda tokens: tokens > 2)
     chat(cache, "short", [1, 2])
     chat(cache, "long", [3, 4, 5])
     assert cache.evict() == [Trim(0, 0)]
@@ -164,8 +165,7 @@ def test_pins_have_their_limits() -> None:
 
 
 def test_forgetting_saves_nothing() -> None:
-    cache = PrefixCache(slots=1, cells=100)
-    cache.parks = lambda tokens: True
+    cache = PrefixCache(slots=1, cells=100, worth_parking=lambda tokens: True)
     chat(cache, "s", [1, 2])
     assert cache.forget("s") == [Trim(0, 0)]
     assert cache.forget("s") == []
@@ -189,8 +189,10 @@ def test_a_model_that_cannot_cut_its_memory_shares_nothing() -> None:
 
 
 class TestSplit:
-    def cache(self, slots: int = 4) -> PrefixCache:
-        return PrefixCache(slots=slots, cells=1000, split=True)
+    def cache(
+        self, slots: int = 4, worth_parking: Callable[[int], bool] = lambda tokens: False
+    ) -> PrefixCache:
+        return PrefixCache(slots=slots, cells=1000, split=True, worth_parking=worth_parking)
 
     def test_every_slot_has_cells_of_its_own(self) -> None:
         cache, prompt = self.cache(), [*range(100)]
@@ -214,8 +216,7 @@ class TestSplit:
         assert cache.compact() is None
 
     def test_a_resting_session_in_the_gap_is_saved(self) -> None:
-        cache = self.cache()
-        cache.parks = lambda tokens: True
+        cache = self.cache(worth_parking=lambda tokens: True)
         for name in "abc":
             compute(cache, name, [1, 2, 3])
         cache.release(1, "b", [1, 2, 3])
@@ -230,6 +231,6 @@ class TestSplit:
 def test_fewer_tokens_after_a_failed_step(split: bool) -> None:
     cache = PrefixCache(slots=2, cells=200, split=split)
     lease, _ = compute(cache, "a", [*HEAD, 1])
-    cache.grow(lease.slot, 10)
+    cache.resize(lease.slot, 10)
     assert cache.used == 10
     assert cache.match("b", [*HEAD, 1]) in (0, 10)

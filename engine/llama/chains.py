@@ -1,25 +1,26 @@
-"""Sampling parameters to a chain of samplers, without touching llama.cpp."""
+"""From sampling parameters to llama.cpp's sampler chains."""
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from engine.types import SamplingParams
+from engine.llama.lib import lib
+from engine.types import SamplingParams, resolve_seed
 
 __all__ = [
-    "SEEDS",
+    "ChainTemplates",
     "SamplerStage",
+    "build_chain",
     "chain_stages",
     "is_greedy",
     "preselected",
-    "resolve_seed",
     "uses_penalties",
 ]
 
 # Below this the likeliest token is certain anyhow, and dividing by it can overflow, which makes NaNs.
 _COLDEST = 1e-6
-SEEDS = 2**32 - 1  # one more would be LLAMA_DEFAULT_SEED, which means "random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,6 @@ class SamplerStage:
 
     name: str
     args: tuple[float | int, ...] = ()
-
-
-def resolve_seed(params: SamplingParams) -> int:
-    """The seed to use: the given one, or one drawn now."""
-    return secrets.randbelow(SEEDS) if params.seed is None else params.seed
 
 
 def uses_penalties(params: SamplingParams) -> bool:
@@ -78,3 +74,53 @@ def chain_stages(params: SamplingParams, *, seed: int, vocab_size: int) -> tuple
     if params.min_p > 0.0:
         stages.append(SamplerStage("min_p", (params.min_p, 1)))
     return (*stages, SamplerStage("temp", (params.temperature,)), SamplerStage("dist", (seed,)))
+
+
+_MOST_TEMPLATES = 64
+
+
+def build_chain(stages: Sequence[SamplerStage]) -> Any:
+    """A chain of these stages, to be freed by `llama_sampler_free`."""
+    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    for stage in stages:
+        _add(chain, stage)
+    return chain
+
+
+class ChainTemplates:
+    """One chain for each set of parameters, without its last stage.
+
+    Cloning takes a third of the time of building. A clone of `dist` keeps its random numbers, and nothing can
+    seed them anew, so the last stage is made for each request.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        self._vocab_size = vocab_size
+        self._templates: dict[tuple[SamplerStage, ...], Any] = {}
+
+    def make(self, params: SamplingParams, prompt: Sequence[int]) -> Any:
+        """The chain of a request; its penalties have seen the end of the prompt. The caller frees it."""
+        *common, last = chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
+        chain = lib.llama_sampler_clone(self._template(tuple(common)))
+        _add(chain, last)
+        if uses_penalties(params):
+            for token in prompt[-params.penalty_last_n :]:
+                lib.llama_sampler_accept(chain, token)
+        return chain
+
+    def close(self) -> None:
+        """Free the templates; chains made from them live on."""
+        while self._templates:
+            lib.llama_sampler_free(self._templates.popitem()[1])
+
+    def _template(self, stages: tuple[SamplerStage, ...]) -> Any:
+        if stages not in self._templates:
+            if len(self._templates) >= _MOST_TEMPLATES:
+                self.close()
+            self._templates[stages] = build_chain(stages)
+        return self._templates[stages]
+
+
+def _add(chain: Any, stage: SamplerStage) -> None:
+    make = getattr(lib, f"llama_sampler_init_{stage.name}")
+    lib.llama_sampler_chain_add(chain, make(*stage.args))

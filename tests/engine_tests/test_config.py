@@ -1,4 +1,4 @@
-"""Number formats and layouts of the KV cache on the starter model."""
+"""Settings of an engine: their bounds, and what "auto" means."""
 
 from __future__ import annotations
 
@@ -6,30 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_tests.real import ask
 
-from engine import ConfigError, Engine, EngineConfig
-
-QUESTION = "Which city is the capital of France? Answer in one short sentence."
+from engine import ConfigError, EngineConfig
 
 
-@pytest.mark.parametrize(("kv_type", "share"), [("f16", 1.0), ("q8_0", 34 / 64), ("q4_0", 18 / 64)])
-@pytest.mark.parametrize("layout", ["unified", "split"])
-async def test_quantised_caches_answer_and_take_less(
-    starter_model: Path, kv_type: Any, share: float, layout: Any
-) -> None:
-    config = EngineConfig(
-        model_path=starter_model, max_sessions=2, context_tokens=1024, kv_type=kv_type, kv_layout=layout
-    )
-    async with Engine(config) as engine:
-        assert engine.info.kv_bytes_per_token == int(30 * 3 * 64 * 2 * 2 * share)
-        assert engine.info.split_cache == (layout == "split")
-        first = await ask(engine, QUESTION, session_id="s")
-        assert "Paris" in first.text
-        await ask(engine, "Hello.", session_id="t")
-        second = await ask(engine, QUESTION, first.text, "And of Italy?", session_id="s")
-        assert second.timings.cached_tokens > 20
-        assert engine.stats().kv_layout == layout
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"max_sessions": 0}, "max_sessions must be between"),
+        ({"threads": -1}, "threads must be between"),
+        ({"batch_tokens": 32, "max_sessions": 40}, "batch_tokens"),
+        ({"context_tokens": 100}, "context_tokens"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        EngineConfig(model_path=Path("x.gguf"), **wrong)
 
 
 def test_a_quantised_cache_needs_flash_attention() -> None:

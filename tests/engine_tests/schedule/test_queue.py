@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.schedule.queue import TokenCounters, WaitingQueue, service_order
-from engine.schedule.sequence import Sequence
+from engine.schedule.sequence import TokenSequence
 from engine.types import Priority, SamplingParams
 
 _ids = count(1)
@@ -20,9 +20,9 @@ _ids = count(1)
 
 def request(
     session: str | None = None, *, prompt: int = 10, answer: int = 10, priority: Priority = Priority.NORMAL
-) -> Sequence:
+) -> TokenSequence:
     sampling = SamplingParams(max_tokens=answer)
-    return Sequence(next(_ids), [0] * prompt, sampling, session, priority=priority)
+    return TokenSequence(next(_ids), [0] * prompt, sampling, session, priority=priority)
 
 
 class Machine:
@@ -31,11 +31,11 @@ class Machine:
     def __init__(self, *, cells: int = 10**9, seats: int = 10**9) -> None:
         self.cells, self.seats = cells, seats
         self.counters, self.waiting = TokenCounters(), WaitingQueue()
-        self.running: list[Sequence] = []
+        self.running: list[TokenSequence] = []
         self.served: Counter[str | None] = Counter()
-        self.admitted: list[Sequence] = []
+        self.admitted: list[TokenSequence] = []
 
-    def submit(self, sequence: Sequence) -> Sequence:
+    def submit(self, sequence: TokenSequence) -> TokenSequence:
         self.counters.arrive(sequence, [*self.running, *self.waiting])
         self.waiting.add(sequence)
         return sequence
@@ -49,8 +49,8 @@ class Machine:
                 self.running.remove(sequence)
 
     def _admit(self) -> None:
-        blocked: list[Sequence] = []
-        for sequence in self.waiting.candidates(self.counters):
+        blocked: list[TokenSequence] = []
+        for sequence in self.waiting.admissible(self.counters):
             if len(self.running) == self.seats:
                 return
             if size(sequence) > self.cells - sum(size(other) for other in self.running):
@@ -63,21 +63,21 @@ class Machine:
             for other in blocked:
                 self.waiting.overtaken(other)
 
-    def _charge(self, sequence: Sequence, *, prompt: int, generated: int) -> None:
+    def _charge(self, sequence: TokenSequence, *, prompt: int, generated: int) -> None:
         self.counters.charge(sequence, prompt, generated)
         self.served[sequence.session_id] += prompt + 2 * generated
 
 
-def size(sequence: Sequence) -> int:
+def size(sequence: TokenSequence) -> int:
     return sequence.prompt_tokens + (sequence.sampling.max_tokens or 0)
 
 
-def cost(sequence: Sequence) -> int:
+def cost(sequence: TokenSequence) -> int:
     return sequence.prompt_tokens + 2 * (sequence.sampling.max_tokens or 0)
 
 
-def order(queue: WaitingQueue, counters: TokenCounters | None = None) -> list[Sequence]:
-    return list(queue.candidates(counters or TokenCounters()))
+def order(queue: WaitingQueue, counters: TokenCounters | None = None) -> list[TokenSequence]:
+    return list(queue.admissible(counters or TokenCounters()))
 
 
 # --- counters ---
@@ -239,7 +239,7 @@ def test_a_preempted_sequence_goes_before_the_new_ones_of_its_priority() -> None
     assert order(queue, counters) == [seen, back]  # nobody passes it while it does not fit
     assert list(queue) == [seen, back, older, new]
     offered = []
-    for sequence in queue.candidates(counters):
+    for sequence in queue.admissible(counters):
         offered.append(sequence)
         queue.admit(sequence)
     assert offered == [seen, back, older, new]
@@ -296,7 +296,7 @@ def test_those_behind_go_on_in_the_same_step_when_the_patient_one_fits_at_last()
     for _ in range(8):
         queue.overtaken(large)
     seen = []
-    for sequence in queue.candidates(TokenCounters()):
+    for sequence in queue.admissible(TokenCounters()):
         seen.append(sequence)
         queue.admit(sequence)
     assert seen == [large, behind]
@@ -321,7 +321,7 @@ def test_what_is_cancelled_during_the_round_is_not_offered() -> None:
     first, second, third = request(), request(), request()
     for sequence in (first, second, third):
         queue.add(sequence)
-    candidates = queue.candidates(TokenCounters())
+    candidates = queue.admissible(TokenCounters())
     assert next(candidates) is first
     queue.remove(second)
     assert list(candidates) == [third]
@@ -363,7 +363,7 @@ def test_giving_up_ages_nobody() -> None:
     assert order(queue) == [normal, background]
 
 
-def small_requests(seed: int) -> Iterator[Sequence]:
+def small_requests(seed: int) -> Iterator[TokenSequence]:
     random = Random(seed)
     while True:
         yield request(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_tests.parking_kit import BLOCK, DISK, RAM, Lot, SlowDisk, content, threads
+from engine_tests.kv.parking_kit import BLOCK, DISK, RAM, Lot, SlowDisk, content, threads
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (

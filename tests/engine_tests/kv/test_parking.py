@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_tests.parking_kit import BLOCK, DISK, RAM, Lot, content, descriptors, threads
+from engine_tests.kv.parking_kit import BLOCK, DISK, RAM, Lot, content, descriptors, threads
 
 from engine.kv.parking import Parking
 

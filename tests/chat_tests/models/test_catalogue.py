@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from engine.errors import ConfigError, ModelNotFound
 from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, is_installed, model_file
 
-SHIPPED = Path(__file__).parents[2] / "models.toml"
+SHIPPED = Path(__file__).parents[3] / "models.toml"
 STARTER = "smollm2-135m"
 
 Load = Callable[[str], Catalogue]
@@ -162,7 +162,7 @@ class TestNames:
 
 class TestResolve:
     def test_known_but_not_downloaded(self, shipped: Catalogue, tmp_path: Path) -> None:
-        with pytest.raises(ModelNotFound, match=r"\(2\.5 GB\)\. Run: stevemin models pull qwen3-4b$"):
+        with pytest.raises(ModelNotFound, match=r"\(2\.3 GiB\)\. Run: stevemin models pull qwen3-4b$"):
             shipped.resolve("qwen3-4b", tmp_path)
         assert not is_installed(shipped.get("qwen3-4b"), tmp_path)
 

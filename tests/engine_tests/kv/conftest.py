@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_tests.parking_kit import BLOCK, Lot, SlowDisk
+from engine_tests.kv.parking_kit import BLOCK, Lot, SlowDisk
 
 from engine.kv import spill as parked_disk
 from engine.kv import spill as parked_io

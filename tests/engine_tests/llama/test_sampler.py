@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_tests.starter_logits import StarterLogits
+from engine_tests.llama.starter_logits import StarterLogits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.llama import sampler as row_sampler
+from engine.llama.chains import build_chain, chain_stages, preselected, uses_penalties
 from engine.llama.lib import lib
-from engine.llama.sampler import RowSampler, build_chain
+from engine.llama.sampler import RowSampler
 from engine.llama.topk import CandidateArray, Rows, top_pays, top_tokens
-from engine.sampling import chain_stages, preselected, uses_penalties
 from engine.step import Work
 from engine.types import SamplingParams
 
