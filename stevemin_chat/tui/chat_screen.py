@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import events
@@ -35,6 +36,8 @@ from stevemin_chat.tui.widgets.transcript import Transcript
 from stevemin_chat.tui.widgets.turns import progress
 
 if TYPE_CHECKING:
+    from textual.worker import Worker
+
     from stevemin_chat.chats import Chat
     from stevemin_chat.tui.controller import Controller
 
@@ -189,8 +192,8 @@ class ChatScreen(Screen[None]):
     async def ask(self, question: Screen[Result]) -> Result | None:
         return await self.app.push_screen_wait(question)
 
-    def run(self, work: Coroutine[Any, Any, None], *, group: str = "") -> None:
-        self.run_worker(work, group=group or "default", exclusive=bool(group))
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
+        _: Worker[None] = self.run_worker(work, group=group or "default", exclusive=bool(group))
 
     # `View`: the prompt and the list of chats
 
@@ -247,7 +250,7 @@ class ChatScreen(Screen[None]):
 
     def sync(self) -> None:
         if self.is_running:
-            self.run_worker(self._sync(), group="sync")
+            self.run(self._sync)
 
     async def _sync(self) -> None:
         await self.transcript.sync()
@@ -277,7 +280,7 @@ class ChatScreen(Screen[None]):
             self.poll()
 
     def copy(self, text: str) -> None:
-        self.run_worker(self._copy(text))
+        self.run(partial(self._copy, text))
 
     async def _copy(self, text: str) -> None:
         if not await asyncio.to_thread(copy_natively, text):
@@ -288,7 +291,7 @@ class ChatScreen(Screen[None]):
         self.app.push_screen(HelpScreen())
 
     def quit(self) -> None:
-        self.run_worker(self.app.action_quit())
+        self.run(self.app.action_quit)
 
     @property
     def theme(self) -> str:
@@ -315,14 +318,14 @@ class ChatScreen(Screen[None]):
         panel.note(now.stats)
         if panel.display:
             panel.show(now)
-            self.run_worker(controller.read_devices(), group="devices")
+            self.run(controller.read_devices)
         self.query_one(StatusLine).show(now.model, now.strategy, now.context, now.stats, now.hint)
         self._note_end()
-        self.run_worker(self._tidy(controller), group="tidy", exclusive=True)
+        self.run(self._tidy, group="tidy")
 
-    async def _tidy(self, controller: Controller) -> None:
+    async def _tidy(self) -> None:
         await self.transcript.prune()
-        await controller.tidy()
+        await self.controller.tidy()
 
     # what is shown in the room there is
 

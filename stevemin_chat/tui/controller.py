@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from engine.devices import DeviceMonitor
@@ -94,9 +96,10 @@ class Controller:
 
     def run(self, command: Command | Subcommand, args: str = "") -> None:
         """Carry out a command."""
-        work = command.handler(self, args)
-        if work is not None:
-            self.view.run(work)
+        if iscoroutinefunction(command.handler):
+            self.view.run(partial(command.handler, self, args))
+        else:
+            command.handler(self, args)
 
     def values(self, command: Command) -> Sequence[str]:
         """Known arguments of a command."""
@@ -166,7 +169,7 @@ class Controller:
         self.view.put(chat.draft)
         self.chats_changed()
         self.chat_changed(chat)
-        self.view.run(self._open(chat, message_id), group="open")
+        self.view.run(partial(self._open, chat, message_id), group="open")
 
     def switch_to(self, key: str) -> None:
         """Show the chat with this key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stevemin_chat.models.catalogue import is_installed
@@ -71,7 +72,7 @@ class ModelActions:
     def begin(self) -> None:
         """Load the first model, unless one is loaded."""
         if self._runtime.engine is None:
-            self._dialogue.run(self._load(self._first))
+            self._dialogue.run(partial(self._load, self._first))
 
     async def choose(self, name: str = "") -> None:
         """Load a model; without a name, ask which."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Dialogue(Protocol):
         """Show a dialog and wait for its result; None when it is cancelled. Only inside `run`."""
         ...
 
-    def run(self, work: Coroutine[Any, Any, None], *, group: str = "") -> None:
-        """Run in the background; a named group runs only its newest coroutine."""
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
+        """Run in the background; of a named group, only the newest work."""
 
 
 class View(Dialogue, Protocol):

@@ -324,7 +324,7 @@ async def test_the_status_line_tells_what_memory_does(tmp_path: Path) -> None:
         await look(pilot, screen)
         assert "search by words only: Another stevemin has the vector index." in line(screen, "states")
         await pilot.press("x")
-        assert "in any chat?" in await confirm(pilot, screen, "y")
+        assert "in all chats?" in await confirm(pilot, screen, "y")
         await until(pilot, lambda: "remembering off" in line(screen, "states"))
         assert not runtime.memory.long_term.remembering
         screen.poll()
@@ -332,7 +332,7 @@ async def test_the_status_line_tells_what_memory_does(tmp_path: Path) -> None:
         assert "not remembering" in str(screen.query_one("#status", Static).visual)
         await pilot.press("x")
         await until(pilot, lambda: runtime.memory.long_term.remembering)
-        runtime.config = runtime.config.model_copy(update={"memory": MemorySection(enabled=False)})
+        screen.controller.remembering._settings = MemorySection(enabled=False)
         await pilot.press("x")
         await until(pilot, lambda: any("[memory] enabled" in text for text in toasts(screen)))
         assert runtime.memory.long_term.remembering, "the settings are not argued with"
