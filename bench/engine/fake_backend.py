@@ -10,8 +10,7 @@ from pathlib import Path
 from time import sleep
 
 from engine import ChatMessage, ModelInfo, SamplingParams
-from engine.grammar.compiler import Constraint
-from engine.step import Copy, Restore, StepPlan, StepResult, Trim
+from engine.step import Constraint, Copy, Restore, StepPlan, StepResult, Trim
 
 __all__ = ["FakeBackend", "fake_info"]
 

@@ -66,7 +66,7 @@ async def measure(setup: Setup, settings: Settings) -> Result:
 
 
 async def _real(setup: Setup, settings: Settings, number: int) -> tuple[float, float, float]:
-    from engine.llama.backend import LlamaBackend  # loads llama.cpp's libraries
+    from engine.llama import LlamaBackend  # loads llama.cpp's libraries
 
     forwards: list[Forward] = []
     ours = config(

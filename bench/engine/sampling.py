@@ -23,10 +23,10 @@ from typing import Any
 import gguf
 import numpy as np
 
+from engine.llama.chains import build_chain, chain_stages
 from engine.llama.lib import init_backend, lib
-from engine.llama.sampler import RowSampler, build_chain
+from engine.llama.sampler import RowSampler
 from engine.llama.topk import Rows
-from engine.sampling import chain_stages
 from engine.step import Work
 from engine.types import SamplingParams
 

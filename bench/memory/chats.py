@@ -76,7 +76,7 @@ async def measure(
     talks: Sequence[Talk], settings: Settings, open_engine: Callable[[EngineConfig], Engine] = Engine
 ) -> dict[str, Any]:
     """Measure all chats in turn, each with an engine of its own."""
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     with ExitStack() as opened:
         embedder = None

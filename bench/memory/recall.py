@@ -35,7 +35,7 @@ from bench.memory.locomo import Conversation, Question, load
 from bench.memory.store import Fallbacks, StarterTokens, record, wait_for_index
 from bench.rounds import interval, percent
 from memory import Budget, Memory, Message, Recall, TokenCounter
-from memory.context.strategies import ContextInput, HierarchicalStrategy, Shares
+from memory.context import ContextInput, HierarchicalStrategy, Shares
 
 AT = (5, 10, 25, 50)
 TOKENS = (512, 1024, 2048)
@@ -144,7 +144,7 @@ def measure(conversations: Sequence[Conversation], *, meaning: bool) -> dict[str
 
 def _one(conversation: Conversation, counter: TokenCounter, *, meaning: bool) -> tuple[list[Answer], float]:
     """The answers, and the share of unrelated prompts that get memories."""
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     with tempfile.TemporaryDirectory() as folder:
         embedder = WorkerEmbedder(threads=2) if meaning else None

@@ -30,8 +30,8 @@ from bench.cli import BenchError, counts, note
 from bench.memory.stalls import measure_stall, wait_until_ready
 from bench.memory.synthetic import SyntheticTalk, WordVectors
 from memory import Memory
-from memory.components import open_parts
-from memory.search.keywords import Keywords
+from memory.components import open_components
+from memory.search import Keywords
 
 _WARM_UP = 20  # questions
 _HITS = 100
@@ -73,19 +73,19 @@ def build(path: Path, talk: SyntheticTalk, embedder: WordVectors, turns: int) ->
 
 def ask(path: Path, embedder: WordVectors, questions: Sequence[str]) -> dict[str, Any]:
     """Milliseconds of a search and of its parts; the first questions only warm the caches."""
-    parts = open_parts(path, embedder, None)
-    keywords = Keywords(parts.database)
+    components = open_components(path, embedder, None)
+    keywords = Keywords(components.database)
 
     def by_words(question: str) -> None:
-        parts.database.call(lambda: keywords.search(keywords.of(question), _HITS))
+        components.database.call(lambda: keywords.search(keywords.of(question), _HITS))
 
-    with closing(parts.database), closing(parts.vectors):
-        parts.vectors.start()
-        wait_until_ready(lambda: parts.vectors.status)
+    with closing(components.database), closing(components.vectors):
+        components.vectors.start()
+        wait_until_ready(lambda: components.vectors.status)
         return {
-            "search_ms": timed(parts.search.find, questions),
+            "search_ms": timed(components.search.find, questions),
             "keywords_ms": timed(by_words, questions),
-            "vectors_ms": timed(lambda question: parts.vectors.search(question, _HITS), questions),
+            "vectors_ms": timed(lambda question: components.vectors.search(question, _HITS), questions),
         }
 
 
@@ -102,7 +102,7 @@ def timed(work: Callable[[str], object], questions: Sequence[str]) -> dict[str, 
 
 def stall_of(turns: int) -> dict[str, Any]:
     """Measure the event loop's stalls with the real embedder."""
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     return asyncio.run(measure_stall(turns, WorkerEmbedder()))
 

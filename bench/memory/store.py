@@ -72,7 +72,7 @@ class StarterTokens:
     """A `memory.TokenCounter` with the starter model's tokenizer."""
 
     def __init__(self) -> None:
-        from engine.llama.backend import LlamaBackend
+        from engine.llama import LlamaBackend
 
         model = find_model("starter")
         small = EngineConfig(model_path=model, max_sessions=1, cached_sessions=0, context_tokens=512)

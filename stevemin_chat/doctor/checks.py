@@ -16,7 +16,7 @@ from pathlib import Path
 from engine.devices import DeviceMonitor, DeviceReading
 from engine.errors import ModelError
 from memory.errors import StoreError
-from memory.storage.database import Database
+from memory.storage import Database
 from stevemin_chat.base.config import STARTER_MODEL, load_config
 from stevemin_chat.base.errors import ConfigFileError
 from stevemin_chat.base.paths import Paths, builtin_catalogue_path
@@ -87,7 +87,7 @@ def packages(paths: Paths) -> Iterator[Check]:
 def llama(paths: Paths) -> Iterator[Check]:
     """llama.cpp, and whether it can use a GPU."""
     try:
-        from engine.llama.lib import supports_gpu_offload, system_info
+        from engine.llama import supports_gpu_offload, system_info
 
         build, offload = system_info(), supports_gpu_offload()
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
