@@ -6,7 +6,8 @@ unless --upgrade is given. `make lock` runs this script.
 - `build.txt`: what compiles llama.cpp and installs stevemin itself.
 - `llama.txt`: the sources of llama-cpp-python, which the set-up compiles for the machine.
 - `runtime.txt`: everything else that the chat needs.
-- `cuda.txt`: the libraries that torch's Linux wheels need, except its CPU build.
+- `torch-cpu.txt`: PyTorch's CPU build, for a machine whose pip is offered it.
+- `cuda.txt`: the libraries that torch's Linux wheels need otherwise.
 - `dev.txt`: what tests and checks need besides.
 """
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
-import sys
 import tomllib
 import venv
 from collections.abc import Iterable
@@ -27,9 +27,11 @@ SCRATCH = ROOT / "build" / "lock"
 UV = "uv==0.13.9"
 BUILD = ("editables", "hatchling", "scikit-build-core")
 
-# PyTorch's CPU build of 2.13.0 for CPython 3.11 on Linux x86_64 is not on the package index, so no resolver
-# finds its hash. pip prefers it where a mirror or a folder of wheels has it.
-CPU_BUILDS = {"torch==2.13.0": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
+# PyTorch's CPU builds are not on the package index, so no resolver finds their hashes: written down by hand.
+TORCH = "2.13.0"
+CPU_BUILDS = [
+    "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
+]  # CPython 3.11, Linux x86_64
 
 # The marker of a package that all environments of pyproject.toml's [tool.uv] need.
 EVERYWHERE = " ; python_full_version < '3.15' and (sys_platform == 'darwin' or sys_platform == 'linux')"
@@ -45,16 +47,22 @@ def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     chat, dev = project["dependencies"], project["optional-dependencies"]["dev"]
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    before = "" if upgrade else "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.txt"))
+    kept = [] if upgrade else [path for path in FOLDER.glob("*.txt") if path.stem != "torch-cpu"]
+    before = "".join(path.read_text(encoding="utf-8") for path in kept)
     everything, text = resolve([*chat, *dev, *BUILD], before)
     runtime, _ = resolve(chat, text)
     build, _ = resolve(BUILD, text)
     assert runtime.keys() | build.keys() <= everything.keys(), "the parts are not of one resolution"
+    assert f"torch=={TORCH}" in runtime, "write down the version and the hashes of the new torch's CPU builds"
+    cpu_build = f"torch=={TORCH}+cpu"
     llama = {pin for pin in runtime if pin.startswith("llama-cpp-python==")}
     cuda = {pin for pin in runtime if is_cuda(pin)}
     write("build", build)
     write("llama", {pin: runtime[pin] for pin in llama})
     write("runtime", {pin: lines for pin, lines in runtime.items() if pin not in llama | cuda})
+    write(
+        "torch-cpu", {cpu_build: " \\\n    ".join([cpu_build, *(f"--hash=sha256:{it}" for it in CPU_BUILDS)])}
+    )
     write("cuda", {pin: runtime[pin] for pin in cuda})
     write("dev", {pin: lines for pin, lines in everything.items() if pin not in runtime | build})
 
@@ -81,8 +89,6 @@ def entries(text: str) -> Locked:
     for lines in re.split(r"\n(?=\w)", text.strip()):
         lines = lines.replace(EVERYWHERE, "")
         pin = lines.splitlines()[0].removesuffix(" \\")
-        if pin in CPU_BUILDS and CPU_BUILDS[pin] not in lines:
-            lines += f" \\\n    --hash=sha256:{CPU_BUILDS[pin]}"
         found[pin] = lines
     return found
 
@@ -109,4 +115,4 @@ def uv() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

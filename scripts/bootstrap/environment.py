@@ -145,6 +145,9 @@ class Environment:
         return state
 
     def _install_packages(self, extras: tuple[str, ...]) -> None:
+        # PyTorch's CPU build spares gigabytes, but only some indexes and mirrors offer it.
+        if self._is_offered("torch-cpu"):
+            self._pip("Installing torch", self._locked("torch-cpu"), "torch.log")
         self._pip("Installing packages", self._locked("runtime", *extras), "packages.log")
         if not self._torch_is_cpu_build():
             self._pip("Installing CUDA libraries", self._locked("cuda"), "cuda.log")
@@ -155,6 +158,10 @@ class Environment:
         # --no-deps: the files are complete, but for the CUDA libraries, which a CPU build does not need.
         files = [part for name in names for part in ("--requirement", str(self.requirements(name)))]
         return ["--require-hashes", "--no-deps", *files]
+
+    def _is_offered(self, name: str) -> bool:
+        command = [str(self.python), "-m", "pip", "install", "--dry-run", "--quiet", *self._locked(name)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def _torch_is_cpu_build(self) -> bool:
         done = subprocess.run(

@@ -65,7 +65,7 @@ def commands(environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 TOOLS, LLAMA = "Installing build tools", "Installing llama.cpp"
-PACKAGES = ["Installing packages", "Installing stevemin"]
+PACKAGES = ["Installing torch", "Installing packages", "Installing stevemin"]
 ALL = ["Creating .venv", TOOLS, LLAMA, *PACKAGES]
 
 
@@ -96,18 +96,20 @@ def test_pip_checks_the_hash_of_everything_it_fetches(environment: Environment, 
             assert options[:2] == locked
             assert set(options[2::2]) == {"--requirement"}
             fetched |= set(options[3::2])
-    assert fetched == {str(environment.requirements(name)) for name in ("build", "runtime", "dev")}
+    assert fetched == {
+        str(environment.requirements(name)) for name in ("build", "torch-cpu", "runtime", "dev")
+    }
 
 
-def test_torch_that_is_no_cpu_build_brings_its_cuda_libraries(
+def test_without_the_cpu_build_of_torch_its_cuda_libraries_are_installed(
     environment: Environment, commands: Commands
 ) -> None:
     environment.install("none", ())
-    environment.python.write_text("#!/bin/sh\necho False\n")
+    environment.python.write_text("#!/bin/sh\ncase $* in *torch-cpu*) exit 1;; esac\necho False\n")
     change(environment.requirements("runtime"))
     commands.take()
     environment.install("none", ())
-    assert commands.take() == [TOOLS, PACKAGES[0], "Installing CUDA libraries", PACKAGES[1]]
+    assert commands.take() == [TOOLS, PACKAGES[1], "Installing CUDA libraries", PACKAGES[2]]
     command = commands.arguments["Installing CUDA libraries"]
     assert command[-4:] == [
         "--require-hashes",
