@@ -29,9 +29,9 @@ BUILD = ("editables", "hatchling", "scikit-build-core")
 
 # PyTorch's CPU builds are not on the package index, so no resolver finds their hashes: written down by hand.
 TORCH = "2.13.0"
-CPU_BUILDS = [
-    "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"
-]  # CPython 3.11, Linux x86_64
+CPU_BUILDS = (
+    "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",  # CPython 3.11, Linux x86_64
+)
 
 # The marker of a package that all environments of pyproject.toml's [tool.uv] need.
 EVERYWHERE = " ; python_full_version < '3.15' and (sys_platform == 'darwin' or sys_platform == 'linux')"
@@ -60,9 +60,8 @@ def main() -> None:
     write("build", build)
     write("llama", {pin: runtime[pin] for pin in llama})
     write("runtime", {pin: lines for pin, lines in runtime.items() if pin not in llama | cuda})
-    write(
-        "torch-cpu", {cpu_build: " \\\n    ".join([cpu_build, *(f"--hash=sha256:{it}" for it in CPU_BUILDS)])}
-    )
+    hashes = [f"--hash=sha256:{digest}" for digest in CPU_BUILDS]
+    write("torch-cpu", {cpu_build: " \\\n    ".join([cpu_build, *hashes])})
     write("cuda", {pin: runtime[pin] for pin in cuda})
     write("dev", {pin: lines for pin, lines in everything.items() if pin not in runtime | build})
 
