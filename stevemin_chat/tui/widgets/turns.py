@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Markdown, Static
 
-from stevemin_chat.chats.chat import Entry
+from stevemin_chat.chats import Entry
 from stevemin_chat.text import count, duration, percent, rate
 
 if TYPE_CHECKING:
