@@ -17,7 +17,7 @@ from memory import errors as memory
 from stevemin_chat.base import errors as app
 from stevemin_chat.base.logs import log_path
 from stevemin_chat.chats.session import ChatError
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import one_line
 
 __all__ = ["EXIT_DONE", "EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "Notice", "Severity", "describe"]
 
@@ -112,7 +112,7 @@ def describe(error: BaseException) -> Notice:
         return _system(error)
     _log.error("unexpected error", exc_info=error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return Notice("Unexpected error", _one_line(f"Something unexpected went wrong ({what}).{_see_log()}"))
+    return Notice("Unexpected error", one_line(f"Something unexpected went wrong ({what}).{_see_log()}"))
 
 
 def _foreseen(error: BaseException, title: str) -> Notice:
@@ -124,7 +124,7 @@ def _foreseen(error: BaseException, title: str) -> Notice:
         _log.error("engine crashed", exc_info=error)
         text += _see_log()
     usage = isinstance(error, app.UsageProblem)
-    return Notice(title, _one_line(text), "error", EXIT_USAGE if usage else EXIT_FAILED)
+    return Notice(title, one_line(text), "error", EXIT_USAGE if usage else EXIT_FAILED)
 
 
 def _system(error: OSError) -> Notice:
@@ -134,10 +134,10 @@ def _system(error: OSError) -> Notice:
         text = (
             f"The folder {error.folder} cannot be written to ({reason}). Set STEVEMIN_HOME to one that can."
         )
-        return Notice("Folder not writable", _one_line(text))
+        return Notice("Folder not writable", one_line(text))
     title, text = _SYSTEM.get(error.errno or 0, ("File trouble", f"{reason}{{where}}."))
     _log.warning("system error", exc_info=error)
-    return Notice(title, _one_line(text.replace("{where}", where)))
+    return Notice(title, one_line(text.replace("{where}", where)))
 
 
 def _most_specific(table: dict[type[BaseException], str], error: BaseException) -> str | None:
@@ -147,7 +147,3 @@ def _most_specific(table: dict[type[BaseException], str], error: BaseException) 
 def _see_log() -> str:
     path = log_path()
     return f" Details are in {path}." if path else ""
-
-
-def _one_line(text: str) -> str:
-    return sanitize(" ".join(text.split()))

@@ -14,9 +14,19 @@ from pathlib import Path
 
 from bootstrap.errors import SetupError
 
-__all__ = ["cores", "cpu_signature", "python_identity", "require_compilers", "require_venv"]
+__all__ = [
+    "compiler_flags",
+    "cores",
+    "cpu_signature",
+    "python_identity",
+    "require_compilers",
+    "require_venv",
+]
 
 _CMAKE_NEEDED = (3, 21)
+# GCC optimises away the tile configuration of llama.cpp's AMX kernels (ggml-org/llama.cpp#26954), and the
+# first decode ends the process with SIGILL. Without this macro llama.cpp takes its AVX-512 kernels.
+_NO_AMX = "-U__AMX_INT8__"
 
 
 def require_venv() -> None:
@@ -66,7 +76,13 @@ def cpu_signature(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         text = ""
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
     names = sorted(set(flags[1].split())) if flags else [platform.processor()]
+    names = [name for name in names if not name.startswith("amx_")]  # see `compiler_flags`
     return " ".join([platform.system(), platform.machine(), *platform.libc_ver(), *names])
+
+
+def compiler_flags() -> dict[str, str]:
+    """CFLAGS and CXXFLAGS that keep llama.cpp off AMX, appended to the user's own."""
+    return {name: f"{os.environ.get(name, '')} {_NO_AMX}".strip() for name in ("CFLAGS", "CXXFLAGS")}
 
 
 def python_identity() -> str:

@@ -85,7 +85,7 @@ def _compile(environment: Environment, source: Path, target: Path, backend: str)
         *gpu.cmake_flags(backend),
     ]
     compile_ = ["cmake", "--build", str(target), "--parallel", str(machine.cores()), "--target", *TOOLS]
-    extra = gpu.compiler_environment(backend)
+    extra = {**machine.compiler_flags(), **gpu.compiler_environment(backend)}
     logs = environment.logs
     run_logged("Configuring the peers", configure, logs / "peers-configure.log", environment=extra)
     run_logged("Compiling the peers", compile_, logs / "peers-compile.log", environment=extra)

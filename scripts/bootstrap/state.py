@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bootstrap import machine
 from bootstrap.gpu import GpuChoice
 
 __all__ = ["State", "fingerprint"]
@@ -60,4 +61,7 @@ def fingerprint(root: Path, python: str) -> str:
     for name in _INPUTS:
         digest.update((root / name).read_bytes())
     digest.update(os.environ.get("CMAKE_ARGS", "").strip().encode())
+    # A folder that moved to another machine, or flags that changed, need another llama.cpp.
+    digest.update(machine.cpu_signature().encode())
+    digest.update(repr(machine.compiler_flags()).encode())
     return digest.hexdigest()

@@ -113,7 +113,11 @@ def _compile(request: WheelRequest, python: Path, target: Path, log: Path) -> No
     flags = " ".join([*gpu.cmake_flags(request.backend), request.extra_flags]).strip()
     command = [str(python), "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-cache-dir"]
     command += ["--no-binary", PACKAGE, "--wheel-dir", str(target), f"{PACKAGE}=={request.version}"]
-    environment = {"CMAKE_ARGS": flags, **gpu.compiler_environment(request.backend)}
+    environment = {
+        "CMAKE_ARGS": flags,
+        **machine.compiler_flags(),
+        **gpu.compiler_environment(request.backend),
+    }
     run_logged("Compiling llama.cpp", command, log, environment=environment)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import minute, sanitize, speaker
 
 if TYPE_CHECKING:
     from memory import Message, SessionRecord
 
 __all__ = ["branch_as_markdown"]
 
-_WHO = {"user": "You", "assistant": "Assistant", "system": "System"}
 _HOW = {
     "cancelled": "stopped",
     "interrupted": "interrupted: the program ended while this was written",
@@ -23,7 +22,7 @@ _HOW = {
 
 def branch_as_markdown(record: SessionRecord, messages: Sequence[Message]) -> str:
     """The messages of one branch, oldest first; free of terminal control sequences."""
-    parts = [f"# {record.title}", f"{record.id}, {_minute(record.created_at)} UTC"]
+    parts = [f"# {record.title}", f"{record.id}, {minute(record.created_at)} UTC"]
     if record.system_prompt:
         parts += ["## System", record.system_prompt.strip()]
     for message in messages:
@@ -38,10 +37,6 @@ def branch_as_markdown(record: SessionRecord, messages: Sequence[Message]) -> st
 
 
 def _heading(message: Message) -> str:
-    who = _WHO.get(message.role, message.role)
+    who = speaker(message.role).capitalize()
     model = f" ({message.model})" if message.model else ""
-    return f"{who}{model}, {_minute(message.created_at)}"
-
-
-def _minute(iso: str) -> str:
-    return iso[:16].replace("T", " ")
+    return f"{who}{model}, {minute(message.created_at)}"

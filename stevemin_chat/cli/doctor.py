@@ -16,7 +16,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     from stevemin_chat.base.logs import start_logging
     from stevemin_chat.base.paths import Paths
     from stevemin_chat.doctor.report import examine
-    from stevemin_chat.text.sanitize import sanitize
+    from stevemin_chat.text import sanitize
 
     paths = Paths.resolve()
     start_logging(paths.log_file)

@@ -62,7 +62,7 @@ def pull(name: Name, as_json: Json = False) -> None:
     from stevemin_chat.models.download import DownloadMeter
     from stevemin_chat.models.local import hub_source
     from stevemin_chat.models.pull import pull as fetch
-    from stevemin_chat.text.format import human_bytes
+    from stevemin_chat.text import size
 
     paths, catalogue = _catalogue()
     source = hub_source(name, catalogue, paths.models_dir)
@@ -74,7 +74,7 @@ def pull(name: Name, as_json: Json = False) -> None:
     with progress_line(f"Pulling {name}") as line:
         meter = DownloadMeter(line.show)
         pulled = fetch(source.spec, paths.models_dir, sha256=source.sha256, on_progress=meter.update)
-    note(f"{name}: {human_bytes(pulled.size_bytes)} in {pulled.path}")
+    note(f"{name}: {size(pulled.size_bytes)} in {pulled.path}")
     if as_json:
         print_json({"id": pulled.name, "path": pulled.path, "size_bytes": pulled.size_bytes})
 
@@ -83,11 +83,11 @@ def pull(name: Name, as_json: Json = False) -> None:
 def remove(name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a downloaded model."""
     from stevemin_chat.models.local import removable, remove_model
-    from stevemin_chat.text.format import human_bytes
+    from stevemin_chat.text import size
 
     paths, catalogue = _catalogue()
     target = removable(name, catalogue, paths.models_dir)
-    confirm(f"Delete {name} ({human_bytes(target.size_bytes)}, {target.path})?", yes=yes)
+    confirm(f"Delete {name} ({size(target.size_bytes)}, {target.path})?", yes=yes)
     removed = remove_model(target, paths.models_dir)
     if as_json:
         print_json({"id": name, "removed": removed})

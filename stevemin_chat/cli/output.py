@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stevemin_chat.base.errors import Declined, UsageProblem
-from stevemin_chat.text.sanitize import Sanitizer, sanitize
+from stevemin_chat.text import Sanitizer, sanitize
 
 __all__ = [
     "ProgressLine",

@@ -16,14 +16,14 @@ from pathlib import Path
 from engine.devices import DeviceMonitor, DeviceReading
 from engine.errors import ModelError
 from memory.errors import StoreError
-from memory.storage.database import Database
+from memory.storage import Database
 from stevemin_chat.base.config import STARTER_MODEL, load_config
 from stevemin_chat.base.errors import ConfigFileError
 from stevemin_chat.base.paths import Paths, builtin_catalogue_path
 from stevemin_chat.doctor.finding import INSTALL, Check, Status
 from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.models.local import entries
-from stevemin_chat.text.format import human_bytes
+from stevemin_chat.text import size
 
 __all__ = [
     "catalogue",
@@ -87,7 +87,7 @@ def packages(paths: Paths) -> Iterator[Check]:
 def llama(paths: Paths) -> Iterator[Check]:
     """llama.cpp, and whether it can use a GPU."""
     try:
-        from engine.llama.lib import supports_gpu_offload, system_info
+        from engine.llama import supports_gpu_offload, system_info
 
         build, offload = system_info(), supports_gpu_offload()
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
@@ -123,11 +123,10 @@ def devices(paths: Paths) -> Iterator[Check]:
     reading = _read_devices()
     parts = []
     if reading.ram_total is not None and reading.ram_used is not None:
-        free = human_bytes(reading.ram_total - reading.ram_used)
-        parts.append(f"RAM {free} free of {human_bytes(reading.ram_total)}")
+        free = size(reading.ram_total - reading.ram_used, reading.ram_total)
+        parts.append(f"RAM {free} free")
     for gpu in reading.gpus:
-        vram = human_bytes(gpu.vram_total) if gpu.vram_total is not None else "n/a"
-        parts.append(f"{gpu.name or 'GPU'} VRAM {vram}")
+        parts.append(f"{gpu.name or 'GPU'} VRAM {size(gpu.vram_total)}")
     yield Check(id="devices", title="Devices", status="ok", found=", ".join(parts) or "n/a")
 
 
@@ -205,9 +204,7 @@ def disk(paths: Paths) -> Iterator[Check]:
     free = shutil.disk_usage(folder).free
     status: Status = "fail" if free < _NO_DISK else "warn" if free < _LITTLE_DISK else "ok"
     mend = "" if status == "ok" else "Free some space; models are gigabytes."
-    yield Check(
-        id="disk", title="Disk", status=status, found=f"{human_bytes(free)} free in {folder}", mend=mend
-    )
+    yield Check(id="disk", title="Disk", status=status, found=f"{size(free)} free in {folder}", mend=mend)
 
 
 def database(paths: Paths) -> Iterator[Check]:
@@ -220,7 +217,7 @@ def database(paths: Paths) -> Iterator[Check]:
         id="database",
         title="Database",
         status="ok" if verdict is None else "fail",
-        found=verdict or f"{paths.database} ({human_bytes(paths.database.stat().st_size)}), no damage found",
+        found=verdict or f"{paths.database} ({size(paths.database.stat().st_size)}), no damage found",
         mend=f"Move {paths.database} away and start anew, or put a copy of yours back." if verdict else "",
     )
 

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.errors import ConfigError, ModelNotFound
+from stevemin_chat.text import size
 
 __all__ = [
     "Catalogue",
@@ -239,8 +240,8 @@ def installed_file(spec: ModelSpec, models_dir: Path) -> Path:
             f"The model {spec.name} comes with the Python package {spec.package}, which is not installed. "
             "Install stevemin again."
         )
-    size = f" ({spec.size_bytes / 1e9:.1f} GB)" if spec.size_bytes else ""
-    raise ModelNotFound(f"{spec.label} is not downloaded{size}. Run: stevemin models pull {spec.name}")
+    download = f" ({size(spec.size_bytes)})" if spec.size_bytes else ""
+    raise ModelNotFound(f"{spec.label} is not downloaded{download}. Run: stevemin models pull {spec.name}")
 
 
 def find_file(name: str, models_dir: Path) -> Path | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from stevemin_chat.base.errors import DiskTooSmall, HashMismatch, HubError, HubUnreachable
 from stevemin_chat.models.hub import Listing, RemoteFile
-from stevemin_chat.text.format import human_bytes, human_seconds
+from stevemin_chat.text import duration, percent, size
 
 __all__ = [
     "DownloadMeter",
@@ -181,7 +181,7 @@ def _is_whole(path: Path, expected: set[str]) -> bool:
 def _disk_full(error: OSError, file: RemoteFile, stream: io.FileIO) -> Exception:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
-    here = human_bytes(os.fstat(stream.fileno()).st_size)
+    here = size(os.fstat(stream.fileno()).st_size)
     return DiskTooSmall(
         f"The disk is full after {here} of {file.path}. Free some space, then run the same command again: "
         "it goes on where it stopped."
@@ -207,8 +207,8 @@ class DownloadMeter:
         self._file = ""
         self._shown_at = float("-inf")
 
-    def update(self, file: str, done: int, size: int) -> None:
-        """`done` of `size` bytes of `file` are here."""
+    def update(self, file: str, done: int, total: int) -> None:
+        """`done` of `total` bytes of `file` are here."""
         now = self._clock()
         if file != self._file:
             self._file = file
@@ -216,17 +216,17 @@ class DownloadMeter:
         self._points.append((now, done))
         while now - self._points[0][0] > _WINDOW_S:
             self._points.popleft()
-        if now - self._shown_at >= _MIN_INTERVAL_S or done == size:
+        if now - self._shown_at >= _MIN_INTERVAL_S or done == total:
             self._shown_at = now
-            self._show(self._line(done, size))
+            self._show(self._line(done, total))
 
-    def _line(self, done: int, size: int) -> str:
-        share = done / size if size else 1.0
+    def _line(self, done: int, total: int) -> str:
+        share = done / total if total else 1.0
         full = int(share * _BAR_CELLS)
         (start, first), (end, last) = self._points[0], self._points[-1]
         bar = "#" * full + "." * (_BAR_CELLS - full)
-        line = f"[{bar}] {share:4.0%}  {human_bytes(done)} of {human_bytes(size)}"
+        line = f"[{bar}] {percent(share):>4}  {size(done, total)}"
         if end > start and last > first:
             rate = (last - first) / (end - start)
-            line += f"  {human_bytes(rate)}/s  {human_seconds((size - done) / rate)} left"
+            line += f"  {size(rate)}/s  {duration((total - done) / rate)} left"
         return line

@@ -14,7 +14,7 @@ from stevemin_chat.base.errors import HubError
 from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, model_file
 from stevemin_chat.models.download import partial_files
 from stevemin_chat.models.pull import Pulled, part_names, pulled_models, remove_pulled, split_name
-from stevemin_chat.text.format import human_bytes
+from stevemin_chat.text import size
 
 __all__ = [
     "Entry",
@@ -67,8 +67,8 @@ class Entry:
             ("parameters", self.parameters or ""),
             ("quantization", self.quantization or ""),
             ("context", f"{self.context_length:,} tokens" if self.context_length else ""),
-            ("size", human_bytes(self.size_bytes) if self.size_bytes else ""),
-            ("VRAM or RAM", f"{self.vram_gib:g} GiB with a context of 8,192 tokens" if self.vram_gib else ""),
+            ("size", size(self.size_bytes) if self.size_bytes else ""),
+            ("VRAM or RAM", f"{_vram(self)} with a context of 8,192 tokens" if self.vram_gib else ""),
             ("licence", (self.licence or "") + (" (gated on the hub)" if self.gated else "")),
             ("hub", f"{self.repo}:{self.file}" if self.repo else ""),
             ("package", self.package or ""),
@@ -79,12 +79,16 @@ class Entry:
         """The columns of `stevemin models list`."""
         return (
             self.id,
-            human_bytes(self.size_bytes) if self.size_bytes else "-",
-            f"{self.vram_gib:g} GiB" if self.vram_gib else "-",
+            size(self.size_bytes) if self.size_bytes else "-",
+            _vram(self) or "-",
             f"{self.context_length:,}" if self.context_length else "-",
             self.licence or "-",
             "yes" if self.installed else "gated" if self.gated else "",
         )
+
+
+def _vram(entry: Entry) -> str:
+    return size(entry.vram_gib * 2**30) if entry.vram_gib else ""
 
 
 def entries(catalogue: Catalogue, models_dir: Path) -> list[Entry]:

@@ -17,7 +17,7 @@ from stevemin_chat.base.paths import prepare_folder
 from stevemin_chat.models.catalogue import hub_file
 from stevemin_chat.models.download import Progress, fetch, partial_files, remaining_bytes
 from stevemin_chat.models.hub import RemoteFile, list_files, session
-from stevemin_chat.text.format import human_bytes
+from stevemin_chat.text import size
 
 __all__ = ["Pulled", "choose_files", "part_names", "pull", "pulled_models", "remove_pulled", "split_name"]
 
@@ -122,8 +122,8 @@ def pulled_models(models_dir: Path) -> list[Pulled]:
         owner, repo, *rest = path.relative_to(models_dir).parts
         parts = [path.with_name(name) for name in part_names(path.name)]
         if path == parts[0] and all(part.is_file() for part in parts):
-            size = sum(part.stat().st_size for part in parts)
-            found.append(Pulled(f"{owner}/{repo}:{'/'.join(rest)}", tuple(parts), size))
+            total = sum(part.stat().st_size for part in parts)
+            found.append(Pulled(f"{owner}/{repo}:{'/'.join(rest)}", tuple(parts), total))
     return found
 
 
@@ -184,6 +184,4 @@ def _check_space(files: Sequence[RemoteFile], targets: Sequence[Path]) -> None:
     folder = targets[0].parent
     free = shutil.disk_usage(folder).free
     if missing and missing + _SPARE_BYTES > free:
-        raise DiskTooSmall(
-            f"The download needs {human_bytes(missing)} more, but {folder} has {human_bytes(free)} free."
-        )
+        raise DiskTooSmall(f"The download needs {size(missing)} more, but {folder} has {size(free)} free.")

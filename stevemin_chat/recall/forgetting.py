@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from memory import Fact, Forgotten
 from stevemin_chat.base.errors import UsageProblem
-from stevemin_chat.recall.lookup import SHORT_ID, WHO
-from stevemin_chat.text.format import human_bytes
+from stevemin_chat.recall.lookup import SHORT_ID
+from stevemin_chat.text import count, listing, size, speaker
 
 if TYPE_CHECKING:
     from memory import Forgotten, Memory, MemoryStats, Message, SessionRecord
@@ -44,7 +44,7 @@ class Chosen:
     @property
     def question(self) -> str:
         """What to ask before it is done."""
-        what = counted(messages=len(self.messages), facts=len(self.facts))
+        what = counted(message=len(self.messages), fact=len(self.facts))
         if self.messages:
             return f"Forget {what} for good, with replies and what was made of them?"
         return f"Forget {what} for good? What was said in the chat stays (--source forgets it, too)."
@@ -53,8 +53,8 @@ class Chosen:
         """The first few, one line each."""
         lines = [f"  fact {fact.id}: {fact.text}" for fact in self.facts]
         lines += [
-            f"  {message.id[:SHORT_ID]}, {WHO[message.role]}, {message.created_at[:10]}: {message.content}"
-            for message in self.messages
+            f"  {said.id[:SHORT_ID]}, {speaker(said.role)}, {said.created_at[:10]}: {said.content}"
+            for said in self.messages
         ]
         yield from lines[:_SHOWN]
         if len(lines) > _SHOWN:
@@ -114,22 +114,14 @@ def _chat_of(memory: Memory, fact: Fact) -> str | None:
     return memory.message(fact.message_id).session_id if fact.message_id is not None else None
 
 
-_ONE = {"messages": "message", "facts": "fact", "summaries": "summary", "passages": "passage"}
-
-
 def counted(**numbers: int) -> str:
-    """`counted(messages=1, facts=2)` → "1 message and 2 facts"; what is zero is left out."""
-    parts = [
-        f"{number:,} {_ONE[name] if number == 1 else name}" for name, number in numbers.items() if number
-    ]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    """`counted(message=1, fact=2)` → "1 message and 2 facts"; zeros are left out."""
+    return listing([count(number, noun) for noun, number in numbers.items() if number])
 
 
 def gone_in_words(gone: Forgotten) -> str:
     """One line for what was forgotten."""
-    what = counted(
-        messages=len(gone.messages), facts=gone.facts, summaries=gone.summaries, passages=gone.passages
-    )
+    what = counted(message=len(gone.messages), fact=gone.facts, summary=gone.summaries, passage=gone.passages)
     if not what:
         return "There is nothing to forget."
     later = (
@@ -168,7 +160,7 @@ def stats_rows(found: MemoryStats) -> list[tuple[str, str]]:
         ("Passages", f"{found.passages:,}, {found.embedded:,} with a vector"),
         ("Facts", f"{found.facts:,}, {found.pinned:,} pinned"),
         ("Summaries", f"{found.summaries:,}"),
-        ("On disk", f"{human_bytes(found.database_bytes)} chats, {human_bytes(found.index_bytes)} vectors"),
+        ("On disk", f"{size(found.database_bytes)} chats, {size(found.index_bytes)} vectors"),
         ("Search by meaning", _index_in_words(found)),
     ]
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from memory import MemoryNotFound
+from stevemin_chat.text import speaker
 
 if TYPE_CHECKING:
     from memory import ContextReport, Fact, Memory, Message, Origin, Recall, SessionRecord, Summary
@@ -18,7 +19,6 @@ __all__ = [
     "FACT_COLUMNS",
     "HIT_COLUMNS",
     "SHORT_ID",
-    "WHO",
     "Account",
     "Explanation",
     "FactEntry",
@@ -154,7 +154,6 @@ def _around(memory: Memory, source: Message) -> tuple[Message, ...]:
 
 
 SHORT_ID = 8  # hex digits of a message's id, enough to tell it from others
-WHO = {"user": "you", "assistant": "model", "system": "system"}
 FACT_COLUMNS = ("ID", "KIND", "PIN", "TEXT", "SAID", "CHAT")
 HIT_COLUMNS = ("MESSAGE", "DATE", "WHO", "SCORE", "CHAT", "TEXT")
 
@@ -194,9 +193,10 @@ class HitEntry:
     def row(self) -> tuple[str, ...]:
         """Cells for `HIT_COLUMNS`."""
         hit = self.recall
-        who = WHO.get(hit.role, hit.role)
         text = " ".join(hit.text.split())
-        return (hit.message_id[:SHORT_ID], hit.at[:10], who, f"{hit.score:.1f}", self.title, text)
+        return (
+            hit.message_id[:SHORT_ID], hit.at[:10], speaker(hit.role), f"{hit.score:.1f}", self.title, text
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The whole text, with the parts of its score."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from stevemin_chat.recall.lookup import SHORT_ID, WHO
+from stevemin_chat.recall.lookup import SHORT_ID
+from stevemin_chat.text import count, minute, one_line, speaker
 
 if TYPE_CHECKING:
     from memory import Fact, Message, Origin
@@ -31,7 +32,7 @@ def origin_lines(origin: Origin) -> Iterator[str]:
         yield ""
     if origin.message is None:
         assert fact is not None
-        yield f"You wrote it into your profile on {_minute(fact.created_at)}."
+        yield f"You wrote it into your profile on {minute(fact.created_at)} UTC."
         return
     yield _where(origin, origin.message)
     yield ""
@@ -43,9 +44,9 @@ def origin_lines(origin: Origin) -> Iterator[str]:
 
 
 def _where(origin: Origin, message: Message) -> str:
-    who = WHO.get(message.role, message.role).capitalize()
+    who = speaker(message.role).capitalize()
     chat = f' in "{origin.session.title}" ({origin.session.id})' if origin.session is not None else ""
-    return f"{who}, {_minute(message.created_at)},{chat}, message {message.id[:SHORT_ID]}:"
+    return f"{who}, {minute(message.created_at)} UTC,{chat}, message {message.id[:SHORT_ID]}:"
 
 
 def _made(origin: Origin) -> Iterator[str]:
@@ -57,10 +58,10 @@ def _made(origin: Origin) -> Iterator[str]:
     for fact in origin.facts:
         yield f"    {fact.kind} {fact.id}: {fact.text}"
     for summary in origin.summaries:
-        yield f"    summary of {len(summary.sources)} messages: {' '.join(summary.text.split())}"
+        yield f"    summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
     if origin.passages:
-        passages = "1 passage" if origin.passages == 1 else f"{origin.passages} passages"
-        yield f"    {passages} that a search finds, {origin.embedded or 'none'} with a vector"
+        vectors = f"{origin.embedded or 'none'} with a vector"
+        yield f"    {count(origin.passages, 'passage')} that a search finds, {vectors}"
 
 
 def _excerpt(text: str, words: str) -> str:
@@ -82,7 +83,3 @@ def _fact_of(origin: Origin) -> Fact | None:
 
 def _is_fact(origin: Origin) -> bool:
     return _fact_of(origin) is not None
-
-
-def _minute(iso: str) -> str:
-    return f"{iso[:16].replace('T', ' ')} UTC"

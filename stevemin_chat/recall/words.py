@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory import Fact, IndexState
-from memory.search.rank import contributions
-from stevemin_chat.text.format import count
-from stevemin_chat.text.sanitize import sanitize
+from memory.search import contributions
+from stevemin_chat.text import clip, count, listing, percent, sanitize, speaker
 
 if TYPE_CHECKING:
     from memory import (
@@ -32,7 +31,6 @@ __all__ = [
     "SCOPE_WORDS",
     "DropGroup",
     "bar",
-    "clip",
     "drop_groups",
     "forget_question",
     "forgotten_words",
@@ -42,8 +40,6 @@ __all__ = [
     "layer_units",
     "made_words",
     "off_record_question",
-    "one_line",
-    "said_by",
     "score_words",
 ]
 
@@ -56,8 +52,7 @@ SCOPE_WORDS: dict[Scope, tuple[str, str]] = {
 }
 
 _NOTABLE = 64  # passages without a vector: after a message there are always some, for a moment
-_QUOTE = 60  # characters of a message that is to be forgotten
-_SAID_BY = {"user": "you", "assistant": "the model"}
+_QUOTE = 60  # cells of a message that is to be forgotten
 
 
 def index_words(status: IndexStatus) -> str:
@@ -74,25 +69,17 @@ def index_words(status: IndexStatus) -> str:
 
 
 def index_hint(status: IndexStatus) -> str:
-    """`indexing 12 %` while that takes a while, else nothing."""
+    """`indexing 12%` while that takes a while, else nothing."""
     missing = status.passages - status.embedded
     if status.state is not IndexState.INDEXING or missing < _NOTABLE:
         return ""
-    return f"indexing {100 * status.embedded // status.passages} %"
-
-
-def said_by(role: str) -> str:
-    """Who said it."""
-    return _SAID_BY.get(role, role)
+    return f"indexing {percent(status.embedded / status.passages)}"
 
 
 def made_words(origin: Origin) -> str:
-    """What was made of a message: `2 facts, 1 summary`; empty where nothing was."""
-    parts = [
-        count(len(origin.facts), "fact") if origin.facts else "",
-        _summaries(len(origin.summaries)) if origin.summaries else "",
-    ]
-    return " and ".join(part for part in parts if part)
+    """What was derived from a message: `2 facts and 1 summary`; empty where nothing was."""
+    made = {"fact": len(origin.facts), "summary": len(origin.summaries)}
+    return listing([count(number, noun) for noun, number in made.items() if number])
 
 
 def forget_question(explanation: Explanation) -> str:
@@ -105,7 +92,7 @@ def forget_question(explanation: Explanation) -> str:
     answer = " and the answer to it" if _answered(explanation, message) else ""
     made = made_words(origin)
     also = f" What was made of it goes, too: {made}." if made else ""
-    what = f"“{clip(message.content, _QUOTE)}” ({said_by(message.role)}, {message.created_at[:10]}){answer}"
+    what = f"“{clip(message.content, _QUOTE)}” ({speaker(message.role)}, {message.created_at[:10]}){answer}"
     return f"Forget {what}?{also} Nothing brings it back."
 
 
@@ -129,31 +116,16 @@ def forgotten_words(forgotten: Forgotten) -> str:
     parts = [
         count(len(forgotten.messages), "message"),
         count(forgotten.facts, "fact") if forgotten.facts else "",
-        _summaries(forgotten.summaries) if forgotten.summaries else "",
+        count(forgotten.summaries, "summary") if forgotten.summaries else "",
     ]
     later = " Another stevemin has the vectors and takes them out." if forgotten.pending else ""
-    return f"Forgotten: {', '.join(part for part in parts if part)}.{later}"
-
-
-def one_line(text: str) -> str:
-    """A text without line breaks and control characters."""
-    return sanitize(" ".join(text.split()))
-
-
-def clip(text: str, characters: int) -> str:
-    """The beginning of a text, on one line."""
-    line = one_line(text)
-    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
+    return f"Forgotten: {listing(parts)}.{later}"
 
 
 def _answered(explanation: Explanation, message: Message) -> bool:
     return message.role == "user" and any(
         item.parent_id == message.id and item.role == "assistant" for item in explanation.around
     )
-
-
-def _summaries(number: int) -> str:
-    return "1 summary" if number == 1 else f"{number:,} summaries"
 
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"

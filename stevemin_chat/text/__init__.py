@@ -1,1 +1,55 @@
-"""text"""
+"""Plain text for a person: untrusted text made safe for a terminal, numbers and times in one format each,
+and widths counted in terminal cells. Knows no other part of stevemin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stevemin_chat.text.format import (
+    age,
+    count,
+    duration,
+    listing,
+    minute,
+    model_label,
+    percent,
+    rate,
+    size,
+    speaker,
+)
+from stevemin_chat.text.sanitize import Sanitizer, escaped, one_line, sanitize
+
+if TYPE_CHECKING:
+    from stevemin_chat.text.cells import cell_len, clip, set_cell_size, shortened, table_lines
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from stevemin_chat.text import cells  # loads rich, which `stevemin --help` does without
+
+        return getattr(cells, name)
+
+
+__all__ = [
+    "Sanitizer",
+    "age",
+    "cell_len",
+    "clip",
+    "count",
+    "duration",
+    "escaped",
+    "listing",
+    "minute",
+    "model_label",
+    "one_line",
+    "percent",
+    "rate",
+    "sanitize",
+    "set_cell_size",
+    "shortened",
+    "size",
+    "speaker",
+    "table_lines",
+]

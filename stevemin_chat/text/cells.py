@@ -1,4 +1,4 @@
-"""Text in columns of a terminal, where some characters take two cells and some none."""
+"""Widths in terminal cells: a CJK character or an emoji takes two, a combining mark none."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from types import MappingProxyType
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["shortened", "table_lines"]
+from stevemin_chat.text.sanitize import one_line
+
+__all__ = ["cell_len", "clip", "set_cell_size", "shortened", "table_lines"]
 
 _GAP = "  "
 _NARROWEST = 8
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, or as much of its start as fits in `width` cells, with an ellipsis."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + "…" if width > 0 else ""
+
+
+def clip(text: str, width: int) -> str:
+    """The start of an untrusted text, on one line of at most `width` cells."""
+    return shortened(one_line(text), width)
 
 
 def table_lines(
@@ -19,12 +33,11 @@ def table_lines(
     shares: Mapping[int, int] = MappingProxyType({}),
     room: int | None = None,
 ) -> Iterator[str]:
-    """The rows as lines, each column as wide as it needs to be.
+    """The rows as lines, each column as wide as its widest cell.
 
     Args:
-        shares: columns whose cells may be shortened, by number, and in which proportion they share what
-            the others leave.
-        room: width that the lines should fit, as far as these columns allow; None shortens nothing.
+        shares: the columns that may be shortened, each with its share of the room that the others leave.
+        room: cells per line, kept as far as those columns allow; None shortens nothing.
     """
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     if room is not None:
@@ -36,17 +49,12 @@ def table_lines(
         yield _GAP.join(cells).rstrip()
 
 
-def shortened(text: str, width: int) -> str:
-    """The text, or as much of its beginning as fits."""
-    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
-
-
 def _narrowed(widths: Sequence[int], shares: Mapping[int, int], room: int) -> list[int]:
     narrowed = list(widths)
     room -= len(_GAP) * (len(widths) - 1)
     room -= sum(width for column, width in enumerate(widths) if column not in shares)
     sharing = sum(shares.values())
-    # The least demanding first: what one does not need, the others get.
+    # The least demanding column first: what it does not need goes to the others.
     for column in sorted(shares, key=lambda column: widths[column] / shares[column]):
         share = room * shares[column] // sharing
         narrowed[column] = min(widths[column], max(share, _NARROWEST))

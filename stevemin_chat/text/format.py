@@ -1,65 +1,78 @@
-"""Figures → words: what the quiet lines of the screen say.
-
-Numbers as people read them.
-"""
+"""Numbers, times and names as a person reads them: one way for each kind."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from engine import RequestStats
-    from stevemin_chat.chats.chat import Entry
 
 __all__ = [
     "age",
     "count",
-    "human_bytes",
-    "human_seconds",
+    "duration",
+    "listing",
+    "minute",
     "model_label",
-    "progress",
+    "percent",
     "rate",
-    "reply_note",
-    "seconds",
     "size",
+    "speaker",
 ]
 
-
-_ENDINGS = {
-    "length": "finish: length (the answer's limit was reached)",
-    "context": "finish: context (the context is full)",
-}
-_GIB = 2**30
+_NO_VALUE = "n/a"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def count(number: int, noun: str) -> str:
-    """`1,234 tokens`, `1 token`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """A number of things: `1,234 tokens`, `1 token`, `2 summaries`."""
+    if number == 1:
+        return f"1 {noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural}"
 
 
-def seconds(value: float | None) -> str:
-    """A duration: `41 ms`, `0.82 s`, `12 s`; `n/a` when unknown."""
-    if value is None:
-        return "n/a"
-    if value < 0.1:
-        return f"{value * 1000:.0f} ms"
-    return f"{value:.2f} s" if value < 10 else f"{value:,.0f} s"
-
-
-def rate(value: float | None) -> str:
-    """Tokens per second, to three digits."""
-    if value is None:
-        return "n/a"
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+def listing(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`; empty parts are left out."""
+    *first, last = [part for part in parts if part] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def size(used: float | None, total: float | None = None) -> str:
-    """Bytes as GiB, `of` a total where known."""
+    """Bytes: `1.5 KiB`; with a total, both in its unit: `1.2 of 3.4 GiB`. `n/a` when unknown."""
     if used is None:
-        return "n/a"
-    return f"{used / _GIB:.1f} GiB" if total is None else f"{used / _GIB:.1f} of {total / _GIB:.1f} GiB"
+        return _NO_VALUE
+    whole, power = used if total is None else total, 0
+    while whole >= 1024 and power < len(_UNITS) - 1:
+        whole, power = whole / 1024, power + 1
+    digits = 1 if power else 0
+    shown = [f"{part / 1024**power:.{digits}f}" for part in (used, total) if part is not None]
+    return f"{' of '.join(shown)} {_UNITS[power]}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time span: `41 ms`, `0.82 s`, `12 s`, `1 min 15 s`, `2 h 5 min`; `n/a` when unknown."""
+    if seconds is None:
+        return _NO_VALUE
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours:,} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share of 1: `57%`; `n/a` when unknown."""
+    return _NO_VALUE if share is None else f"{share:.{digits}%}"
+
+
+def rate(tokens_per_second: float | None) -> str:
+    """Tokens per second, to three digits and without the unit; `n/a` when unknown."""
+    if tokens_per_second is None:
+        return _NO_VALUE
+    return f"{tokens_per_second:.1f}" if tokens_per_second < 99.95 else f"{tokens_per_second:,.0f}"
 
 
 def age(when: datetime | str | None, now: datetime) -> str:
@@ -74,68 +87,16 @@ def age(when: datetime | str | None, now: datetime) -> str:
     return f"{minutes // 10080}w"
 
 
+def minute(iso: str) -> str:
+    """A stored time to the minute: `2026-03-02 10:15`."""
+    return iso[:16].replace("T", " ")
+
+
+def speaker(role: str) -> str:
+    """Who wrote a message: `you`, or the role itself (`assistant`, `system`)."""
+    return "you" if role == "user" else role
+
+
 def model_label(name: str) -> str:
-    """A model as short as it can be told: of a path, the name of the file."""
+    """A model's short name: of a path, the file's name."""
     return name.rstrip("/").rsplit("/", 1)[-1] if name.endswith(".gguf") else name
-
-
-def progress(request: RequestStats | None) -> str:
-    """Why there is no text yet."""
-    if request is None:
-        return "preparing the prompt …"
-    if request.phase == "waiting":
-        ahead = request.queue_position
-        return "waiting for a free place …" if ahead is None else f"waiting, {ahead} ahead …"
-    if request.phase == "prefill" and request.prompt_tokens:
-        share = min(1.0, request.computed_tokens / request.prompt_tokens)
-        return f"reading {count(request.prompt_tokens, 'token')} … {share:.0%}"
-    return "thinking …"
-
-
-def reply_note(entry: Entry) -> str:
-    """The dim lines under a reply: how it ended, what it cost, what its prompt left out."""
-    parts = [part for part in (_ending(entry), _cost(entry.timings)) if part]
-    lines = [" · ".join(parts)] if parts else []
-    if entry.dropped:
-        verb = "is" if entry.dropped == 1 else "are"
-        lines.append(f"{count(entry.dropped, 'earlier message')} {verb} not in the prompt ({entry.strategy})")
-    return "\n".join(lines)
-
-
-def _ending(entry: Entry) -> str:
-    if entry.status == "failed":
-        return f"failed: {entry.error}" if entry.error else "failed"
-    if entry.status == "cancelled":
-        return "stopped"
-    if entry.status == "interrupted":
-        return "interrupted: stevemin ended while this was being written"
-    return _ENDINGS.get(entry.finish_reason or "", "")
-
-
-def _cost(timings: Mapping[str, Any] | None) -> str:
-    if not timings or not timings.get("completion_tokens"):
-        return ""
-    parts = [count(timings["completion_tokens"], "token")]
-    if timings.get("tokens_per_second"):
-        parts.append(f"{rate(timings['tokens_per_second'])} tok/s")
-    if timings.get("ttft_s"):
-        parts.append(f"first after {seconds(timings['ttft_s'])}")
-    if timings.get("prompt_tokens"):
-        parts.append(f"prompt {timings['prompt_tokens']:,}, {timings.get('cached_tokens', 0):,} cached")
-    return " · ".join(parts)
-
-
-def human_bytes(count: float) -> str:
-    """1536 → "1.5 KiB"."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or (unit == "GiB" and count < 10_240):
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def human_seconds(seconds: float) -> str:
-    """75 → "1:15"; 4000 → "1:06:40"."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,9 +1,9 @@
-"""Text out of a model, a file or a database, made safe to put on a terminal.
+"""Makes untrusted text (of a model, a file, a database, a hub) safe for a terminal.
 
-What is removed: escape sequences (CSI, OSC, DCS, SOS, PM, APC, in their 7-bit and 8-bit forms), every other
-control character except newline and tab, and the characters that reorder text (bidi embeddings, overrides and
-isolates). Lone surrogates, which no encoding can carry, become U+FFFD; the Unicode line and paragraph
-separators become newlines, because Python and the Markdown parser disagree about whether they end a line.
+Removed: escape sequences (CSI, OSC, DCS, SOS, PM, APC, in their 7-bit and 8-bit forms), every other control
+character except newline and tab, C1 included, and the bidi controls, which can reorder what is read. Lone
+surrogates, which no encoding can carry, become U+FFFD; the Unicode line and paragraph separators become
+newlines, because Python and the Markdown parser disagree about whether they end a line.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-__all__ = ["Sanitizer", "sanitize"]
+__all__ = ["Sanitizer", "escaped", "one_line", "sanitize"]
 
-_BIDI = "\u202a-\u202e\u2066-\u2069"
+_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the characters with the property Bidi_Control
 _SPECIAL = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_BIDI}\u2028\u2029\ud800-\udfff]")
 _STRING_END = re.compile("[\x07\n\x18\x1a\x1b\x9c]")
 
@@ -30,13 +30,13 @@ _C1 = {"\x1b": _State.ESCAPE, "\x9b": _State.CSI} | dict.fromkeys("\x90\x98\x9d\
 
 
 class Sanitizer:
-    """Cleans a stream of text; a sequence may be split between two pieces at any place."""
+    """Cleans a stream of text; an escape sequence may be split between two pieces anywhere."""
 
     def __init__(self) -> None:
         self._state = _State.TEXT
 
     def feed(self, text: str) -> str:
-        """The clean part of `text`; the start of a sequence that is not complete is remembered."""
+        """The clean part of `text`; keeps the state of an escape sequence that is still open."""
         if self._state is _State.TEXT and not _SPECIAL.search(text):
             return text
         kept: list[str] = []
@@ -51,7 +51,7 @@ class Sanitizer:
         return "".join(kept)
 
     def flush(self) -> str:
-        """End the stream: a sequence that was never completed is dropped. Always returns ""."""
+        """End the stream and drop an open escape sequence. Always returns ""."""
         self._state = _State.TEXT
         return ""
 
@@ -69,7 +69,7 @@ class Sanitizer:
         return found.end()
 
     def _string(self, text: str, at: int) -> int:
-        # A newline ends the sequence too: one that is never closed must not swallow the rest of an answer.
+        # A newline ends the sequence, too: one that is never closed must not swallow the rest of an answer.
         found = _STRING_END.search(text, at)
         if not found:
             return len(text)
@@ -86,10 +86,23 @@ class Sanitizer:
         if "0" <= char <= "~":
             self._state = _State.TEXT if self._state is _State.CSI else _AFTER_ESCAPE.get(char, _State.TEXT)
             return at + 1
-        self._state = _State.TEXT  # malformed: what comes next is judged by itself
+        self._state = _State.TEXT  # malformed: judge the next character by itself
         return at
 
 
 def sanitize(text: str) -> str:
-    """`text` without anything that could drive the terminal."""
+    """`text` without anything that can drive the terminal; may hold newlines and tabs."""
     return Sanitizer().feed(text)
+
+
+def one_line(text: str) -> str:
+    """`text` sanitized and on one line, its runs of white space made one space."""
+    return " ".join(sanitize(text).split())
+
+
+def escaped(document: str) -> str:
+    """A JSON document with the characters that `sanitize` removes written as `\\uXXXX`.
+
+    Its value stays the same. Line breaks between values stay, too: inside strings JSON escapes them anyway.
+    """
+    return _SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", document)

@@ -190,7 +190,7 @@ async def test_an_answer_cut_off_by_its_limit_says_so(tmp_path: Path) -> None:
         stream = await ask(pilot, screen, "Long please")
         stream.push("cut")
         stream.end(FinishReason.LENGTH)
-        await until(pilot, lambda: "finish: length" in shown(screen))
+        await until(pilot, lambda: "cut off at max_tokens" in shown(screen))
 
 
 async def test_left_out_messages_are_told(tmp_path: Path) -> None:

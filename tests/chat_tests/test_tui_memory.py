@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from chat_tests.memory_kit import DOG, TEA, remember
+from chat_tests.recall.memory_kit import DOG, TEA, remember
 from chat_tests.tui_kit import ask, engine_of, make_runtime, running, say, shown, toasts, until
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
@@ -110,7 +110,7 @@ async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
         assert found[:2] == ["Profile: 1 fact", f"{DOG}\nfact · Pets at home · 2026-03-02"]
         score = runtime.memory.search("thunder")[0].score
         assert f"{DOG}\nyou · Pets at home · 2026-03-02 · score {score:.1f}" in found
-        assert any("\nthe model · Pets at home" in item for item in found)
+        assert any("\nassistant · Pets at home" in item for item in found)
         await pilot.press("slash")
         assert "goes to the list" in line(screen, "keys")
         screen.app.screen.query_one(Input).value = "zebra"
@@ -310,7 +310,7 @@ async def test_the_status_line_tells_what_memory_does(tmp_path: Path) -> None:
     status = IndexStatus(IndexState.INDEXING, 120, 1000)
     runtime.memory.index_status = lambda: status  # type: ignore[method-assign]
     async with running(runtime, (120, 30)) as (pilot, screen):
-        await until(pilot, lambda: "indexing 12 %" in line(screen, "status"))
+        await until(pilot, lambda: "indexing 12%" in line(screen, "status"))
         status = IndexStatus(IndexState.INDEXING, 999, 1000)
         screen.poll()
         await pilot.pause()

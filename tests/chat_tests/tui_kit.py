@@ -254,7 +254,7 @@ async def running(
             screen = app.screen
             assert isinstance(screen, ChatScreen)
             screen.prompt.cursor_blink = False
-            engine = FakeEngine if runtime._engine_factory is FakeEngine else runtime._engine_factory
+            engine = runtime.model._engine_factory
             waits = getattr(engine, "load_gate", None) or getattr(engine, "load_error", None)
             await until(pilot, lambda: screen.chat is not None and (waits or runtime.engine is not None))
             yield pilot, screen

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bootstrap import environment as environment_module
-from bootstrap import main, wheel
+from bootstrap import machine, main, wheel
 from bootstrap.environment import Environment
 from bootstrap.errors import SetupError
 from bootstrap.gpu import GpuChoice
@@ -232,6 +232,10 @@ def test_the_fingerprint_is_of_files_python_place_and_flags(
     assert fingerprint(checkout, "3.12") != first
     monkeypatch.setenv("CMAKE_ARGS", "-DGGML_LTO=on")
     assert fingerprint(checkout, "3.11") != first
+    monkeypatch.setenv("CXXFLAGS", "-O1")
+    other_flags = fingerprint(checkout, "3.11")
+    monkeypatch.setattr(machine, "cpu_signature", lambda: "another CPU")
+    assert len({first, other_flags, fingerprint(checkout, "3.11")}) == 3
 
 
 class TestCommandLine:

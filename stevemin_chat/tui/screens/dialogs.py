@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 
 __all__ = ["Choice", "Choose", "Confirm", "EditLine", "EditText"]
 

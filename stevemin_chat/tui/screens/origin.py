@@ -13,18 +13,16 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from memory import Fact
-from stevemin_chat.recall.lookup import Place
-from stevemin_chat.recall.words import clip, made_words, one_line, said_by
-from stevemin_chat.text.format import count
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.recall import Place, made_words
+from stevemin_chat.text import clip, count, minute, one_line, sanitize, speaker
 
 if TYPE_CHECKING:
     from memory import Message, Origin
-    from stevemin_chat.recall.lookup import Explanation
+    from stevemin_chat.recall import Explanation
 
 __all__ = ["OriginScreen"]
 
-_AROUND_CHARACTERS = 400  # of a message beside the source
+_AROUND_CELLS = 400  # of a message beside the source
 
 
 class OriginScreen(ModalScreen[Place | Literal["forget"] | None]):
@@ -83,9 +81,9 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
         return
     for message in explanation.around:
         source = message.id == origin.message.id
-        when = f"{message.created_at[:16].replace('T', ' ')} UTC"
+        when = f"{minute(message.created_at)} UTC"
         classes = "said -source source" if source else "said"
-        yield Static(f"{said_by(message.role)} · {when}", classes=f"when {classes}", markup=False)
+        yield Static(f"{speaker(message.role)} · {when}", classes=f"when {classes}", markup=False)
         yield Static(_text(message, whole=source), classes=f"text {classes}", markup=False)
     yield Static("Made of it", classes="heading", markup=False)
     yield from _made(origin)
@@ -94,7 +92,7 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
 def _text(message: Message, *, whole: bool) -> str:
     if message.forgotten:
         return "(forgotten)"
-    return sanitize(message.content.strip()) if whole else clip(message.content, _AROUND_CHARACTERS)
+    return sanitize(message.content.strip()) if whole else clip(message.content, _AROUND_CELLS)
 
 
 def _made(origin: Origin) -> Iterator[Widget]:

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import ProgressBar, Static
 
-from stevemin_chat.text.format import model_label
+from stevemin_chat.text import model_label
 
 __all__ = ["LoadBanner"]
 

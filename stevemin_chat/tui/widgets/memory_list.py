@@ -6,9 +6,8 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from stevemin_chat.recall.lookup import FactEntry, Found, HitEntry
-from stevemin_chat.recall.words import clip, one_line, said_by
-from stevemin_chat.text.format import count
+from stevemin_chat.recall import FactEntry, Found, HitEntry
+from stevemin_chat.text import clip, count, one_line, speaker
 
 __all__ = ["MemoryList"]
 
@@ -92,7 +91,7 @@ class MemoryList(OptionList):
 
     def _hit(self, entry: HitEntry) -> Content:
         hit = entry.recall
-        details = [said_by(hit.role), one_line(entry.title), hit.at[:10], f"score {hit.score:.1f}"]
+        details = [speaker(hit.role), one_line(entry.title), hit.at[:10], f"score {hit.score:.1f}"]
         return self._row(hit.text, details)
 
     def _row(self, text: str, details: list[str], *, strong: bool = False) -> Content:

@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
-from stevemin_chat.text.format import rate, seconds, size
+from stevemin_chat.text import cell_len, duration, percent, rate, set_cell_size, shortened, size
 
 if TYPE_CHECKING:
     from engine import EngineStats, RequestStats
@@ -62,8 +61,8 @@ def _headline(stats: EngineStats | None) -> Content:
 def _latency(stats: EngineStats | None) -> Content:
     return _block(
         "Latency",
-        _row("first token", seconds(stats.ttft_p50_s if stats else None)),
-        _row("between tokens", seconds(stats.itl_p50_s if stats else None)),
+        _row("first token", duration(stats.ttft_p50_s if stats else None)),
+        _row("between tokens", duration(stats.itl_p50_s if stats else None)),
         _row("p95 / p99", _pair(stats)),
     )
 
@@ -71,7 +70,7 @@ def _latency(stats: EngineStats | None) -> Content:
 def _pair(stats: EngineStats | None) -> str:
     if stats is None or stats.itl_p95_s is None:
         return _NO_VALUE
-    return f"{seconds(stats.itl_p95_s)} / {seconds(stats.itl_p99_s)}"
+    return f"{duration(stats.itl_p95_s)} / {duration(stats.itl_p99_s)}"
 
 
 def _batch(stats: EngineStats | None) -> Content:
@@ -80,14 +79,13 @@ def _batch(stats: EngineStats | None) -> Content:
             "Batch", _row("sequences", _NO_VALUE), _row("KV cells", _NO_VALUE), _row("queue", _NO_VALUE)
         )
     share = stats.kv_cells_used / stats.kv_cells_total if stats.kv_cells_total else 0.0
-    hits = _NO_VALUE if stats.prefix_hit_rate is None else f"{stats.prefix_hit_rate:.0%}"
     return _block(
         "Batch",
         _row("sequences", f"{stats.batch_sequences} of {stats.max_sessions}"),
         _row("tokens in a step", f"{stats.batch_tokens:,} of {stats.batch_capacity:,}"),
         _row("queue", str(stats.waiting)),
         _row("requests", f"{stats.requests_per_second:.2f}/s"),
-        _row("prefix hits", hits),
+        _row("prefix hits", percent(stats.prefix_hit_rate)),
         *_seldom(stats),
         _row("KV cells", f"{stats.kv_cells_used:,} of {stats.kv_cells_total:,}"),
         _bar(share),
@@ -97,9 +95,9 @@ def _batch(stats: EngineStats | None) -> Content:
 def _seldom(stats: EngineStats) -> Iterator[Content]:
     """Rows that are there only when they say something."""
     if stats.drafted_tokens:
-        yield _row("guessed right", _percent(100 * stats.accepted_tokens / stats.drafted_tokens))
+        yield _row("guessed right", percent(stats.accepted_tokens / stats.drafted_tokens))
     if stats.steps:
-        yield _row("engine overhead", f"{100 * stats.overhead:.1f} %")
+        yield _row("engine overhead", percent(stats.overhead, 1))
     if stats.paused:
         yield _row("paused", str(stats.paused))
     if stats.parked:
@@ -112,12 +110,12 @@ def _this_chat(now: Figures) -> Content:
     if now.request is not None:
         speed = now.request.tokens_per_second
         rows.append(_row("tokens per second", rate(speed or None)))
-        rows.append(_row("first token", seconds(now.request.ttft_s)))
-        rows.append(_row("between tokens", seconds(1 / speed if speed else None)))
+        rows.append(_row("first token", duration(now.request.ttft_s)))
+        rows.append(_row("between tokens", duration(1 / speed if speed else None)))
     elif now.last:
         rows.append(_row("tokens per second", rate(now.last.get("tokens_per_second"))))
-        rows.append(_row("first token", seconds(now.last.get("ttft_s"))))
-        rows.append(_row("between tokens", seconds(now.last.get("itl_p50_s"))))
+        rows.append(_row("first token", duration(now.last.get("ttft_s"))))
+        rows.append(_row("between tokens", duration(now.last.get("itl_p50_s"))))
     if now.context is not None:
         used, limit = now.context
         rows.append(_row("context", f"{used:,} of {limit:,}"))
@@ -138,7 +136,7 @@ def _lane(request: RequestStats) -> str:
         return "queued"
     if request.phase == "prefill":
         share = request.computed_tokens / request.prompt_tokens if request.prompt_tokens else 0.0
-        return f"reading {share:.0%}"
+        return f"reading {percent(share)}"
     return f"{rate(request.tokens_per_second)}/s"
 
 
@@ -146,7 +144,7 @@ def _machine(devices: DeviceReading | None) -> Content:
     rows = [
         _row("RAM", size(devices.ram_used, devices.ram_total) if devices else _NO_VALUE),
         _row("stevemin", size(devices.process_rss) if devices else _NO_VALUE),
-        _row("CPU", _percent(devices.cpu_percent if devices else None)),
+        _row("CPU", _load(devices.cpu_percent if devices else None)),
     ]
     gpus = devices.gpus if devices else ()
     if not gpus:
@@ -155,13 +153,13 @@ def _machine(devices: DeviceReading | None) -> Content:
         degrees = _NO_VALUE if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C"
         rows.append(Content.styled(set_cell_size(gpu.name or "GPU", _WIDTH), "$foreground 50%"))
         rows.append(_row("VRAM", size(gpu.vram_used, gpu.vram_total)))
-        rows.append(_row("GPU", _percent(gpu.load_percent)))
+        rows.append(_row("GPU", _load(gpu.load_percent)))
         rows.append(_row("GPU temperature", degrees))
     return _block("Machine", *rows)
 
 
-def _percent(value: float | None) -> str:
-    return _NO_VALUE if value is None else f"{value:.0f} %"
+def _load(value: float | None) -> str:
+    return percent(None if value is None else value / 100)
 
 
 def _block(heading: str, *rows: Content) -> Content:
@@ -170,10 +168,10 @@ def _block(heading: str, *rows: Content) -> Content:
 
 def _row(label: str, value: str) -> Content:
     room = _WIDTH - cell_len(value) - 1
-    if cell_len(label) > room:
-        label = set_cell_size(label, room - 1) + "…"
     shade = "$foreground 35%" if value == _NO_VALUE else "$foreground"
-    return Content.assemble((set_cell_size(label, room) + " ", "$foreground 60%"), (value, shade))
+    return Content.assemble(
+        (set_cell_size(shortened(label, room), room) + " ", "$foreground 60%"), (value, shade)
+    )
 
 
 def _bar(share: float) -> Content:

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import sanitize
 
 __all__ = ["Prompt"]
 

@@ -8,12 +8,12 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from stevemin_chat.text.sanitize import sanitize
+from stevemin_chat.text import clip
 
 __all__ = ["QueueBar"]
 
 _SHOWN = 3  # messages
-_LONGEST = 300  # characters of each
+_LONGEST = 300  # cells of each
 
 
 class QueueBar(Static):
@@ -34,7 +34,7 @@ class QueueBar(Static):
         hints = (f"queued, {when}", "$foreground 60%"), ("   ↑ takes it back", "$foreground 40%")
         lines = [Content.assemble(*hints)]
         for text in queue[:_SHOWN]:
-            lines.append(Content.assemble(("│ ", "$accent"), sanitize(" ".join(text.split()))[:_LONGEST]))
+            lines.append(Content.assemble(("│ ", "$accent"), clip(text, _LONGEST)))
         if len(queue) > _SHOWN:
             lines.append(Content.styled(f"│ and {len(queue) - _SHOWN} more", "$foreground 40%"))
         self.update(Content("\n").join(lines))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widgets import Static
 
-from stevemin_chat.recall.words import clip, one_line, said_by, score_words
+from stevemin_chat.recall import score_words
+from stevemin_chat.text import clip, one_line, speaker
 
 if TYPE_CHECKING:
     from memory import Recall
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["RecallView"]
 
 _SIGNALS = 3  # shown before someone asks for all
-_CHARACTERS = 220
+_CELLS = 220
 
 
 class RecallView(Static, can_focus=True):
@@ -36,8 +37,8 @@ class RecallView(Static, can_focus=True):
     def _content(self) -> Content:
         recall = self.recall
         chat = one_line(self._title) or "a chat that is gone"
-        where = f"{recall.at[:10]} · {chat} · {said_by(recall.role)}"
-        text = one_line(recall.text) if self._unfolded else clip(recall.text, _CHARACTERS)
+        where = f"{recall.at[:10]} · {chat} · {speaker(recall.role)}"
+        text = one_line(recall.text) if self._unfolded else clip(recall.text, _CELLS)
         score = score_words(recall, None if self._unfolded else _SIGNALS)
         return Content("\n").join(
             [

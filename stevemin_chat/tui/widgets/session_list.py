@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -14,8 +13,8 @@ from textual.timer import Timer
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from stevemin_chat.chats.chat import Chat, ChatState
-from stevemin_chat.text.format import age
+from stevemin_chat.chats import Chat, ChatState
+from stevemin_chat.text import age, set_cell_size, shortened
 
 __all__ = ["SessionList"]
 
@@ -96,9 +95,7 @@ class SessionList(Vertical):
         mark, style = self._mark(chat)
         when = age(chat.record.updated_at, self._now()) if chat.record and not chat.busy else ""
         room = width - 2 - (len(when) + 1 if when else 0)
-        title = chat.title or "New chat"
-        if cell_len(title) > room:
-            title = set_cell_size(title, room - 1) + "…"
+        title = shortened(chat.title or "New chat", room)
         emphasis = "bold" if chat.unread else ("" if chat is self._visible else "$foreground 80%")
         return Content.assemble(
             (mark + " ", style),

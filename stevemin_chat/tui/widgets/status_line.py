@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widgets import Static
 
-from stevemin_chat.text.format import rate
+from stevemin_chat.text import cell_len, rate, set_cell_size, shortened
 
 if TYPE_CHECKING:
     from engine import EngineStats
@@ -55,9 +54,7 @@ class StatusLine(Static):
         room = width - cell_len(right) - 2
         while len(left) > 1 and cell_len(" · ".join(left)) > room:
             left.pop(1 if len(left) > 2 else -1)
-        text = " · ".join(part for part in left if part)
-        if cell_len(text) > room:
-            text = set_cell_size(text, max(0, room - 1)) + "…"
+        text = shortened(" · ".join(part for part in left if part), room)
         shade = "$warning" if context and context[0] > 0.85 * context[1] else "$foreground 60%"
         self.update(
             Content.assemble(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from stevemin_chat.chats.chat import Entry
-from stevemin_chat.text.format import reply_note
+from stevemin_chat.chats import Entry
+from stevemin_chat.text import count, duration, percent, rate
 from stevemin_chat.tui.widgets.reply_text import ReplyText
 
-__all__ = ["EntryView", "ForgottenView", "ReplyView", "UserView", "view_of"]
+if TYPE_CHECKING:
+    from engine import RequestStats
+
+__all__ = ["EntryView", "ForgottenView", "ReplyView", "UserView", "progress", "view_of"]
 
 _PAUSE = 0.1  # seconds between two looks at a growing reply; each costs about 10 ms of layout
 
@@ -72,7 +77,7 @@ class ReplyView(Vertical):
     def _settle(self) -> None:
         self._text.finish()
         self.set_class(self.entry.status in ("failed", "interrupted"), "-trouble")
-        self.say(reply_note(self.entry))
+        self.say(_reply_note(self.entry))
 
 
 class ForgottenView(Static):
@@ -91,3 +96,56 @@ def view_of(entry: Entry) -> EntryView:
     if entry.forgotten:
         return ForgottenView(entry)
     return UserView(entry) if entry.role == "user" else ReplyView(entry)
+
+
+def progress(request: RequestStats | None) -> str:
+    """Why there is no text yet."""
+    if request is None:
+        return "preparing the prompt …"
+    if request.phase == "waiting":
+        ahead = request.queue_position
+        if ahead is None:
+            return "waiting for a free slot …"
+        return f"waiting, {ahead} ahead …" if ahead else "next in line …"
+    if request.phase == "prefill" and request.prompt_tokens:
+        share = min(1.0, request.computed_tokens / request.prompt_tokens)
+        return f"reading {count(request.prompt_tokens, 'token')} … {percent(share)}"
+    return "thinking …"
+
+
+_CUT_OFF = {"length": "cut off at max_tokens", "context": "cut off: the context is full"}
+
+
+def _reply_note(entry: Entry) -> str:
+    """The dim lines under a reply: how it ended, what it cost, what its prompt left out."""
+    parts = [part for part in (_ending(entry), _cost(entry.timings)) if part]
+    lines = [" · ".join(parts)] if parts else []
+    if entry.dropped:
+        verb = "is" if entry.dropped == 1 else "are"
+        lines.append(f"{count(entry.dropped, 'earlier message')} {verb} not in the prompt ({entry.strategy})")
+    return "\n".join(lines)
+
+
+def _ending(entry: Entry) -> str:
+    if entry.status == "failed":
+        return f"failed: {entry.error}" if entry.error else "failed"
+    if entry.status == "cancelled":
+        return "stopped"
+    if entry.status == "interrupted":
+        return "interrupted: stevemin ended before the answer did"
+    return _CUT_OFF.get(entry.finish_reason or "", "")
+
+
+def _cost(timings: Mapping[str, Any] | None) -> str:
+    if not timings or not timings.get("completion_tokens"):
+        return ""
+    parts = [count(timings["completion_tokens"], "token")]
+    if timings.get("tokens_per_second"):
+        parts.append(f"{rate(timings['tokens_per_second'])} tok/s")
+    if timings.get("ttft_s"):
+        parts.append(f"first token {duration(timings['ttft_s'])}")
+    if timings.get("prompt_tokens"):
+        parts.append(
+            f"{timings['prompt_tokens']:,}-token prompt ({timings.get('cached_tokens', 0):,} cached)"
+        )
+    return " · ".join(parts)

@@ -1,0 +1,513 @@
+"""`stevemin memory` on a real store: what it prints, what it refuses, and that what is forgotten is gone."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from chat_tests.chats.fake_source import WordCounter
+from chat_tests.cli.cli_kit import Cli, command, environment
+
+from memory import Budget, Embedder, EmbedderUnavailable, Forgotten, IndexState, IndexStatus, Memory
+from memory.long_term import LongTermMemory
+from stevemin_chat.base.paths import Paths
+from stevemin_chat.recall import access as memory_access
+from stevemin_chat.recall import wait_for_meaning
+
+FACT = "I live in Porto."
+PREFERENCE = "I prefer short answers."
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Two chats.
+
+    Args:
+        told: the message with a fact and a preference; `reply` answers it.
+        other: a message of the second chat, `garden`.
+    """
+
+    rome: str
+    told: str
+    reply: str
+    garden: str
+    other: str
+
+
+@pytest.fixture
+def stored(paths: Paths) -> Stored:
+    with Memory(paths.database) as memory:
+        rome = memory.create_session("Trip to Rome")
+        told = memory.add_message(
+            rome.id,
+            "user",
+            f"{FACT} {PREFERENCE} Which train goes to Rome?\x1b]0;owned\x07",
+            at="2026-03-02T10:15:00Z",
+        )
+        reply = memory.add_message(
+            rome.id, "assistant", "The night train\nfrom Milan.", at="2026-03-02T10:16:00Z"
+        )
+        garden = memory.create_session("Garden")
+        other = memory.add_message(garden.id, "user", "How often do I water a pomegranate?")
+        return Stored(rome.id, told.id, reply.id, garden.id, other.id)
+
+
+def profile(cli: Cli) -> dict[str, int]:
+    """Ids by text."""
+    return {entry["text"]: entry["id"] for entry in cli("memory", "list", "--json").json}
+
+
+def bytes_on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+# The profile
+
+
+def test_an_empty_profile_says_how_it_fills(cli: Cli) -> None:
+    ran = cli("memory", "list")
+    assert (ran.code, ran.out) == (0, "")
+    assert len(ran.err.splitlines()) == 1
+    assert "stevemin memory add" in ran.err
+    assert cli("memory", "list", "--json").json == []
+
+
+def test_the_list_names_the_chat_and_the_day(cli: Cli, stored: Stored) -> None:
+    header, *rows = cli("memory", "list").out.splitlines()
+    assert header.split() == ["ID", "KIND", "PIN", "TEXT", "SAID", "CHAT"]
+    assert sorted(row.split()[1] for row in rows) == ["fact", "preference"]
+    assert all("2026-03-02  Trip to Rome" in row for row in rows)
+    entry = next(entry for entry in cli("memory", "list", "--json").json if entry["text"] == FACT)
+    source = {"message_id": stored.told, "session": stored.rome, "session_title": "Trip to Rome"}
+    assert (
+        entry.items()
+        >= {**source, "kind": "fact", "pinned": False, "said_at": "2026-03-02T10:15:00Z"}.items()
+    )
+
+
+def test_the_list_can_be_of_one_kind_or_of_what_is_pinned(cli: Cli, stored: Stored) -> None:
+    (preference,) = cli("memory", "list", "--kind", "preference", "--json").json
+    assert preference["text"] == PREFERENCE
+    nothing = cli("memory", "list", "--pinned")
+    assert (nothing.out, nothing.err) == ("", "None of the 2 entries of your profile is like that.\n")
+    assert cli("memory", "pin", str(preference["id"])).code == 0
+    assert [entry["id"] for entry in cli("memory", "list", "--pinned", "--json").json] == [preference["id"]]
+    assert cli("memory", "list").out.splitlines()[1].split()[2] == "*"
+    cli("memory", "list", "--kind", "wish").failed("'wish'", code=2)
+
+
+def test_add_edit_pin_unpin(cli: Cli) -> None:
+    added = cli("memory", "add", " I am a baker\n", "--json").json
+    assert added.items() >= {"text": "I am a baker", "kind": "fact", "message_id": None}.items()
+    wish = cli("memory", "add", "Answer in French", "--preference", "--json").json
+    assert wish["kind"] == "preference"
+    assert "Known already" in cli("memory", "add", "i am a baker.").err
+    edited = cli("memory", "edit", str(added["id"]), "I was a baker", "--json").json
+    assert edited.items() >= {"id": added["id"], "text": "I was a baker", "edited": True}.items()
+    both = [str(added["id"]), str(wish["id"])]
+    assert [fact["pinned"] for fact in cli("memory", "pin", *both, "--json").json] == [True, True]
+    assert [fact["pinned"] for fact in cli("memory", "unpin", *both, "--json").json] == [False, False]
+    assert profile(cli) == {"Answer in French": wish["id"], "I was a baker": added["id"]}
+
+
+def test_what_the_profile_refuses(cli: Cli, stored: Stored) -> None:
+    known = profile(cli)[FACT]
+    cli("memory", "add", " \t").failed("at least one visible character")
+    cli("memory", "edit", str(known), "").failed("at least one visible character")
+    cli("memory", "edit", "999", "x").failed("There is no fact 999")
+    cli("memory", "edit", "first", "x").failed("'ID'", code=2)
+    cli("memory", "pin", str(known), "999").failed("There is no fact 999")
+    assert cli("memory", "list", "--pinned", "--json").json == [], "nothing is pinned when one id is wrong"
+
+
+# Search and origins
+
+
+def test_search_goes_by_words_and_prints_one_line_each(cli: Cli, stored: Stored) -> None:
+    header, first, *_ = cli("memory", "search", "water pomegranate").out.splitlines()
+    assert header.split() == ["MESSAGE", "DATE", "WHO", "SCORE", "CHAT", "TEXT"]
+    assert first.startswith(stored.other[:8])
+    assert first.endswith("Garden  How often do I water a pomegranate?")
+    found = cli("memory", "search", "night train", "--json").json
+    (reply,) = [hit for hit in found if hit["id"] == stored.reply]
+    assert list(reply) == ["id", "session", "session_title", "role", "at", "score", "signals", "text"]
+    assert (reply["session_title"], reply["role"]) == ("Trip to Rome", "assistant")
+    assert reply["text"] == "The night train\nfrom Milan."
+    assert reply["signals"]["words"] > 0
+    assert "The night train from Milan." in cli("memory", "search", "night train").out
+    assert len(cli("memory", "search", "train", "-n", "1", "--json").json) == 1
+
+
+def test_search_as_far_as_a_chat_may_recall(cli: Cli, paths: Paths, stored: Stored) -> None:
+    with Memory(paths.database) as memory:
+        memory.set_session(stored.garden, scope="session")
+    for chat in ("garden", stored.garden):
+        assert cli("memory", "search", "night train", "--session", chat, "--json").json == []
+    assert cli("memory", "search", "night train", "--session", "Trip to Rome", "--json").json != []
+    cli("memory", "search", "train", "--session", "Gardn").failed("Did you mean 'Garden'?")
+
+
+def test_a_search_that_finds_nothing_and_one_for_nothing(cli: Cli, stored: Stored) -> None:
+    ran = cli("memory", "search", "zeppelin")
+    assert (ran.code, ran.out, ran.err) == (0, "", "Nothing was found.\n")
+    assert cli("memory", "search", "zeppelin", "--json").json == []
+    cli("memory", "search", "  ").failed("nothing to search for", code=2)
+    cli("memory", "search", "train", "-n", "0").failed("'--limit'", code=2)
+
+
+def test_why_tells_where_a_fact_comes_from(cli: Cli, stored: Stored) -> None:
+    fact_id = profile(cli)[FACT]
+    out = cli("memory", "why", str(fact_id)).out
+    for part in (
+        f"{fact_id}  {FACT} (fact)",
+        "You, 2026-03-02 10:15 UTC",
+        '"Trip to Rome"',
+        stored.told[:8],
+        PREFERENCE,
+    ):
+        assert part in out
+    assert "\x1b" not in out
+    assert "owned" not in out
+    origin = cli("memory", "why", str(fact_id), "--json").json
+    assert (origin["id"], origin["type"], origin["message"]["id"]) == (fact_id, "fact", stored.told)
+    assert origin["session"]["title"] == "Trip to Rome"
+
+
+def test_why_tells_what_was_made_of_a_message(cli: Cli, stored: Stored) -> None:
+    out = cli("memory", "why", stored.told[:8]).out
+    assert f"fact {profile(cli)[FACT]}: {FACT}" in out
+    assert "1 passage that a search finds, none with a vector" in out
+    origin = cli("memory", "why", stored.told, "--json").json
+    assert (origin["id"], origin["type"]) == (stored.told, "message")
+    assert {fact["text"] for fact in origin["facts"]} == {FACT, PREFERENCE}
+    assert (origin["summaries"], origin["passages"], origin["embedded"]) == ([], 1, 0)
+
+
+def test_why_of_what_the_person_wrote_and_of_what_is_not_there(cli: Cli) -> None:
+    added = cli("memory", "add", "I am a baker", "--json").json
+    assert "You wrote it into your profile on 20" in cli("memory", "why", str(added["id"])).out
+    assert cli("memory", "why", str(added["id"]), "--json").json["message"] is None
+    cli("memory", "why", "999").failed("'999'")
+    cli("memory", "why", "abcdef12").failed("'abcdef12'")
+
+
+def test_why_shows_of_a_long_message_the_part_about_the_fact(cli: Cli, paths: Paths) -> None:
+    around = "This sentence is about nothing at all. " * 20
+    with Memory(paths.database) as memory:
+        session = memory.create_session("Long")
+        memory.add_message(session.id, "user", f"Start. {around}{FACT} {around}End.")
+    out = cli("memory", "why", str(profile(cli)[FACT])).out
+    shown = out.split("message ")[1]
+    assert FACT in shown
+    assert "Start." not in shown
+    assert "End." not in shown
+
+
+# Search by meaning
+
+
+class Scripted:
+    """A memory that is indexing: each look at its status finds the next one."""
+
+    def __init__(self, *statuses: IndexStatus) -> None:
+        self._statuses = iter(statuses)
+
+    def start_indexing(self) -> None:
+        pass
+
+    def index_status(self) -> IndexStatus:
+        return next(self._statuses)
+
+
+class Asked:
+    """An embedder that only notes that it was asked."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def embed(self, texts: list[str]) -> None:
+        self.texts += texts
+
+
+def waited(*statuses: IndexStatus) -> tuple[str | None, list[str], bool]:
+    """What waiting says in the end and meanwhile, and whether the model was loaded."""
+    embedder, shown = Asked(), list[str]()
+    said = wait_for_meaning(cast(Memory, Scripted(*statuses)), cast(Embedder, embedder), shown.append)
+    return said, shown, bool(embedder.texts)
+
+
+def test_meaning_waits_until_nearly_all_has_a_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_access, "_POLL_S", 0)
+    starting, ready = IndexStatus(IndexState.STARTING), IndexStatus(IndexState.READY, 2000, 2000)
+    few, most = (IndexStatus(IndexState.INDEXING, done, 2000) for done in (64, 1900))
+    said, shown, loaded = waited(starting, few, few, few, most)
+    assert said == "100 passages have no vector yet: they are found by words only."
+    assert shown[-1] == "64 of 2,000 passages"
+    assert loaded
+    assert waited(starting, few, ready)[0] is None
+    assert waited(IndexStatus(IndexState.READY), IndexStatus(IndexState.READY))[0] is None, "nothing to embed"
+
+
+def test_meaning_does_not_wait_for_an_index_that_another_process_has() -> None:
+    said, _, loaded = waited(IndexStatus(IndexState.UNAVAILABLE, reason="It is used by another stevemin."))
+    assert said == "It is used by another stevemin."
+    assert not loaded
+
+
+def test_without_the_embedding_packages_only_meaning_fails(
+    cli: Cli, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise EmbedderUnavailable("Search by meaning needs sentence-transformers.")
+
+    monkeypatch.setattr("memory.vectors.embedder.WorkerEmbedder", missing)
+    cli("memory", "search", "train", "--meaning").failed("needs sentence-transformers")
+    assert cli("memory", "search", "train", "--json").json != []
+    assert cli("memory", "forget", stored.told, "--yes", "--json").json["facts"] == 2
+
+
+# Forgetting
+
+
+def test_forget_shows_what_it_takes_and_asks_first(cli: Cli, stored: Stored) -> None:
+    fact_id = str(profile(cli)[FACT])
+    cli("memory", "forget", fact_id, stored.told[:8]).failed("1 message and 1 fact", "add --yes", code=2)
+    no = cli("memory", "forget", fact_id, stored.told[:8], stdin="n\n", terminal=True)
+    assert (no.code, no.out) == (1, "")
+    shown = no.err.splitlines()
+    assert shown[0] == f"  fact {fact_id}: {FACT}"
+    assert shown[1].startswith(f"  {stored.told[:8]}, you, 2026-03-02: {FACT}")
+    assert "\x1b" not in no.err
+    assert FACT in profile(cli)
+    yes = cli("memory", "forget", fact_id, stdin="y\n", terminal=True)
+    assert "What was said in the chat stays" in yes.err
+    assert "Gone for good: 1 fact." in yes.err
+    assert set(profile(cli)) == {PREFERENCE}
+
+
+def test_a_forgotten_message_takes_reply_and_facts_with_it(cli: Cli, paths: Paths, stored: Stored) -> None:
+    gone = cli("memory", "forget", stored.told[:8], "--yes", "--json").json
+    assert sorted(gone.pop("messages")) == sorted([stored.told, stored.reply])
+    assert gone == {"facts": 2, "summaries": 0, "passages": 2, "pending": False}
+    assert cli("memory", "list", "--json").json == []
+    assert cli("memory", "search", "night train", "--json").json == []
+    again = cli("memory", "forget", stored.told)
+    assert (again.code, again.out) == (0, "")
+    assert "nothing to forget" in again.err
+
+
+def test_summaries_are_told_and_go_with_their_messages(cli: Cli, paths: Paths, stored: Stored) -> None:
+    budget = Budget(60)
+    with Memory(paths.database, counter=WordCounter()) as memory:
+        for number in range(8):
+            memory.add_message(stored.rome, "user", f"Tell me about hill number {number} of the old town.")
+            memory.add_message(stored.rome, "assistant", f"Hill number {number} has a temple on its top.")
+            memory.build_context(stored.rome, budget=budget, strategy="hierarchical")
+        made = memory.consolidate(
+            stored.rome, strategy="hierarchical", budget=budget, cancelled=lambda: False
+        )
+    assert made is not None
+    assert f"summary of {len(made.sources)} messages: " in cli("memory", "why", made.sources[0]).out
+    gone = cli("memory", "forget", made.sources[0], "--yes")
+    assert "1 summary" in gone.err
+    assert cli("memory", "export").json["summaries"] == []
+
+
+def test_forget_a_fact_with_its_source(cli: Cli, stored: Stored) -> None:
+    gone = cli("memory", "forget", str(profile(cli)[FACT]), "--source", "--yes", "--json").json
+    assert stored.told in gone["messages"]
+    assert gone["facts"] == 2, "the one that was named, and the other one of the same message"
+
+
+def test_forget_by_text_is_gone_from_every_byte(cli: Cli, paths: Paths, stored: Stored) -> None:
+    secret = "Zwetschgenknödel 100%_"
+    with Memory(paths.database) as memory:
+        session = memory.create_session()
+        told = memory.add_message(session.id, "user", f"I love {secret} very much.")
+        reply = memory.add_message(session.id, "assistant", f"Who does not love {secret}?")
+    cli("memory", "add", f"My secret is {secret}")
+    assert "Zwetschgenknödel".encode() in bytes_on_disk(paths.data)
+    gone = cli("memory", "forget", "--containing", secret.upper(), "--yes", "--json").json
+    assert sorted(gone["messages"]) == sorted([told.id, reply.id])
+    assert gone["facts"] == 2
+    left = bytes_on_disk(paths.data.parent).lower()
+    assert b"zwetschgen" not in left
+    assert b"pomegranate" in left
+    assert FACT in profile(cli)
+    assert cli("memory", "forget", "--containing", secret, "--yes", "--json").json["messages"] == []
+
+
+def test_forget_by_text_in_one_chat_only(cli: Cli, paths: Paths, stored: Stored) -> None:
+    with Memory(paths.database) as memory:
+        memory.add_message(stored.garden, "user", FACT)
+        there = memory.add_message(stored.garden, "user", "Do pomegranates grow in Porto?")
+    gone = cli("memory", "forget", "--containing", "in porto", "--session", "Garden", "--yes", "--json").json
+    assert there.id in gone["messages"]
+    assert stored.told not in gone["messages"]
+    assert FACT in profile(cli), "it was said in the other chat first"
+
+
+@pytest.mark.parametrize(("pending", "told"), [(True, True), (False, False)])
+def test_forget_tells_when_vectors_are_left_to_another_process(
+    cli: Cli, stored: Stored, monkeypatch: pytest.MonkeyPatch, pending: bool, told: bool
+) -> None:
+    forget = LongTermMemory.forget
+
+    def left(self: LongTermMemory, ids: Sequence[str]) -> Forgotten:
+        return replace(forget(self, ids), pending=pending)
+
+    monkeypatch.setattr(LongTermMemory, "forget", left)
+    ran = cli("memory", "forget", stored.told, "--yes")
+    assert ran.err.startswith("Gone for good: 2 messages, 2 facts and 2 passages.")
+    assert ("takes the vectors out" in ran.err) == told
+
+
+def test_many_are_counted_and_a_few_are_shown(cli: Cli, paths: Paths, stored: Stored) -> None:
+    with Memory(paths.database) as memory:
+        for number in range(7):
+            memory.add_message(stored.garden, "user", f"Question {number} on roses")
+    ran = cli("memory", "forget", "--containing", "on roses", stdin="\n", terminal=True)
+    assert "  and 2 more\nForget 7 messages for good" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Say what to forget"),
+        (["--containing", " "], "--containing needs a text"),
+        (["1", "--session", "Garden"], "--session goes with --containing"),
+    ],
+)
+def test_forget_needs_something_to_forget(cli: Cli, stored: Stored, arguments: list[str], words: str) -> None:
+    cli("memory", "forget", *arguments, "--yes").failed(words, code=2)
+
+
+def test_nothing_is_forgotten_when_one_id_is_wrong(cli: Cli, stored: Stored) -> None:
+    cli("memory", "forget", str(profile(cli)[FACT]), "fedcba98", "--yes").failed("'fedcba98'")
+    cli("memory", "forget", "--containing", "x", "--session", "Gardn", "--yes").failed(
+        "Did you mean 'Garden'?"
+    )
+    assert FACT in profile(cli)
+
+
+# A copy, figures, on and off
+
+
+def test_export_to_stdout_and_to_a_private_file(cli: Cli, stored: Stored, tmp_path: Path) -> None:
+    document = cli("memory", "export").json
+    assert {fact["text"] for fact in document["facts"]} == {FACT, PREFERENCE}
+    assert {message["id"] for message in document["messages"]} == {stored.told, stored.reply, stored.other}
+    file = tmp_path / "memory.json"
+    ran = cli("memory", "export", "--output", str(file))
+    assert (ran.code, ran.out) == (0, "")
+    assert "2 facts and 3 messages" in ran.err
+    assert json.loads(file.read_text(encoding="utf-8")) == document
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert cli("memory", "export", "-o", str(file), "--yes", "--json").json == {
+        "path": str(file),
+        "facts": 2,
+        "summaries": 0,
+        "messages": 3,
+    }
+
+
+def test_export_overwrites_nothing_without_asking(cli: Cli, stored: Stored, tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    file.write_text("mine")
+    cli("memory", "export", "-o", str(file)).failed("Overwrite", "add --yes", code=2)
+    assert cli("memory", "export", "-o", str(file), stdin="n\n", terminal=True).code == 1
+    assert file.read_text() == "mine"
+    cli("memory", "export", "-o", str(tmp_path), "--yes").failed("not a file that can be overwritten")
+    cli("memory", "export", "-o", str(tmp_path / "no" / "file.json")).failed("No such file")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["memory.json"]
+
+
+def test_stats(cli: Cli, stored: Stored) -> None:
+    cli("memory", "forget", stored.other, "--yes")
+    found = cli("memory", "stats", "--json").json
+    expected = {"remembering": True, "sessions": 2, "off_record": 0, "messages": 2, "forgotten": 1}
+    assert found.items() >= {**expected, "passages": 2, "embedded": 0, "facts": 2, "pinned": 0}.items()
+    assert found["database_bytes"] > 0
+    out = cli("memory", "stats").out
+    for row in ("LONG-TERM MEMORY   on", "2 remembered, 1 forgotten", "2, 0 pinned", "finds 0 passages"):
+        assert row in out
+
+
+def test_off_everywhere_and_on_again(cli: Cli, paths: Paths, stored: Stored) -> None:
+    assert cli("memory", "off", "--json").json == {"id": None, "remembering": False}
+    assert cli("memory", "stats", "--json").json["remembering"] is False
+    with Memory(paths.database) as memory:
+        memory.add_message(stored.garden, "user", "I work as a zookeeper.")
+    assert "Remembering is on." in cli("memory", "on").err
+    assert cli("memory", "search", "zookeeper", "--json").json == []
+    assert set(profile(cli)) == {FACT, PREFERENCE}
+
+
+def test_the_settings_can_keep_it_off(cli: Cli, paths: Paths) -> None:
+    paths.config_file.write_text("[memory]\nenabled = false\n")
+    ran = cli("memory", "on")
+    assert "enabled = false under [memory]" in ran.err
+    assert cli("memory", "on", "--json").json == {"id": None, "remembering": False}
+
+
+def test_one_chat_off_the_record_and_on_again(cli: Cli, stored: Stored) -> None:
+    off = cli("memory", "off", "trip to rome")
+    assert "'Trip to Rome' is off the record" in off.err
+    assert cli("memory", "search", "night train", "--json").json == []
+    assert profile(cli) == {}
+    assert len(cli("sessions", "show", stored.rome, "--json").json["messages"]) == 2, "the chat stays"
+    assert cli("memory", "on", stored.rome, "--json").json == {"id": stored.rome, "remembering": True}
+    assert cli("memory", "search", "night train", "--json").json != []
+    cli("memory", "off", "Rom").failed("There is no session")
+
+
+def test_off_the_record_asks_before_the_person_s_own_work_is_lost(cli: Cli, stored: Stored) -> None:
+    cli("memory", "pin", str(profile(cli)[FACT]))
+    cli("memory", "off", stored.rome).failed("pinned or edited", "add --yes", code=2)
+    assert cli("memory", "off", stored.garden).code == 0
+    assert cli("memory", "off", stored.rome, "--yes", "--json").json == {
+        "id": stored.rome,
+        "remembering": False,
+    }
+    assert profile(cli) == {}
+
+
+# Terminals and pipes
+
+
+def test_a_table_fits_the_terminal_and_is_whole_in_a_pipe(
+    cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "I like 駅 and " + "long walks " * 10
+    with Memory(paths.database) as memory:
+        session = memory.create_session("A title that nobody would call short at all")
+        memory.add_message(session.id, "user", text)
+    monkeypatch.setenv("COLUMNS", "80")
+    whole = cli("memory", "search", "walks").out
+    assert text.strip() in whole
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True)
+    for arguments in (["list"], ["search", "walks"]):
+        lines = cli("memory", *arguments).out.splitlines()
+        assert len(lines) == 2
+        assert "…" in lines[1]
+        assert max(len(line) + line.count("駅") for line in lines) <= 80
+
+
+def test_a_closed_pipe_is_no_error(paths: Paths, stored: Stored) -> None:
+    for arguments in (["list", "--json"], ["search", "train"], ["export"]):
+        process = subprocess.Popen(
+            command("memory", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        process.stderr.close()
+        assert (process.wait(60), said) == (0, b"")
