@@ -9,7 +9,7 @@ import typer
 from stevemin_chat.cli.output import confirm, note, print_json, print_table, progress_line
 
 if TYPE_CHECKING:
-    from stevemin_chat.base.paths import Paths
+    from stevemin_chat.base import Paths
     from stevemin_chat.models.catalogue import Catalogue
 
 __all__ = ["app"]
@@ -22,8 +22,7 @@ Name = Annotated[str, typer.Argument(help="A name of the catalogue, or OWNER/REP
 
 
 def _catalogue() -> tuple[Paths, Catalogue]:
-    from stevemin_chat.base.logs import begin
-    from stevemin_chat.base.paths import builtin_catalogue_path
+    from stevemin_chat.base import begin, builtin_catalogue_path
     from stevemin_chat.models.catalogue import Catalogue
 
     paths, _config = begin()

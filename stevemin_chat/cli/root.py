@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stevemin_chat.base.errors import UsageProblem
+from stevemin_chat.base import UsageProblem
 from stevemin_chat.cli import (
     ask as commands_ask,
 )
@@ -113,8 +113,7 @@ def chat(
 
 
 def _open_chat(model: str | None) -> int:
-    from stevemin_chat.base.logs import begin
-    from stevemin_chat.base.paths import SingleInstance
+    from stevemin_chat.base import SingleInstance, begin
 
     paths, config = begin()
     with SingleInstance(paths.lock_file):

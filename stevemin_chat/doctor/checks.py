@@ -17,9 +17,7 @@ from engine.devices import DeviceMonitor, DeviceReading
 from engine.errors import ModelError
 from memory.errors import StoreError
 from memory.storage.database import Database
-from stevemin_chat.base.config import STARTER_MODEL, load_config
-from stevemin_chat.base.errors import ConfigFileError
-from stevemin_chat.base.paths import Paths, builtin_catalogue_path
+from stevemin_chat.base import STARTER_MODEL, ConfigFileError, Paths, builtin_catalogue_path, load_config
 from stevemin_chat.doctor.finding import INSTALL, Check, Status
 from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.models.local import entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from stevemin_chat.base.paths import Paths
+from stevemin_chat.base import Paths
 from stevemin_chat.doctor import checks as doctor_data
 from stevemin_chat.doctor import checks as doctor_install
 from stevemin_chat.doctor.finding import Check

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stevemin_chat.base.errors import DiskTooSmall, HashMismatch, HubError, HubUnreachable
+from stevemin_chat.base import DiskTooSmall, HashMismatch, HubError, HubUnreachable
 from stevemin_chat.models.hub import Listing, RemoteFile
 from stevemin_chat.text import duration, percent, size
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from stevemin_chat.base.errors import HubRefused, HubUnreachable
+from stevemin_chat.base import HubRefused, HubUnreachable
 
 __all__ = ["Listing", "RemoteFile", "list_files", "session"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelNotFound
-from stevemin_chat.base.errors import HubError
+from stevemin_chat.base import HubError
 from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, model_file
 from stevemin_chat.models.download import partial_files
 from stevemin_chat.models.pull import Pulled, part_names, pulled_models, remove_pulled, split_name

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stevemin_chat.base.errors import DiskTooSmall, HubError, HubRefused, UsageProblem
-from stevemin_chat.base.paths import prepare_folder
+from stevemin_chat.base import DiskTooSmall, HubError, HubRefused, UsageProblem, prepare_folder
 from stevemin_chat.models.catalogue import hub_file
 from stevemin_chat.models.download import Progress, fetch, partial_files, remaining_bytes
 from stevemin_chat.models.hub import RemoteFile, list_files, session
