@@ -3,9 +3,11 @@
 PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup.py
 BIN = .venv/bin
+# Files go to one worker each, so that module fixtures (engines, stores) are made once.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help chat install test lint check format bench peers screenshot clean dev python
+.PHONY: help chat install test campaign coverage lint check format bench peers screenshot clean dev python
 # With -j, lint and tests would write over each other.
 .NOTPARALLEL:
 
@@ -14,7 +16,7 @@ help: ## list the targets
 	@echo
 	@echo "  PYTHON=python3.12           the interpreter to use"
 	@echo "  GPU=cuda|vulkan|metal|none  how llama.cpp is built; remembered, GPU=auto looks again"
-	@echo "  ARGS='...'                  more arguments for chat, test and bench"
+	@echo "  ARGS='...'                  more arguments for chat, test, campaign and bench: make test ARGS='-n 4 -k engine'"
 
 chat: install ## set up if needed, then open the chat
 	@$(BIN)/stevemin $(ARGS)
@@ -23,7 +25,10 @@ install: python ## set up .venv and compile llama.cpp, once
 	@$(SETUP) install
 
 test: dev ## install what the tests need and run them
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+campaign: dev ## long fuzzing and soaks, with larger hypothesis profiles
+	$(PYTEST) -m 'campaign or hypothesis' --hypothesis-profile campaign -o timeout=3600 $(ARGS)
 
 lint: dev ## ruff, mypy and the import linter
 	$(BIN)/ruff check .

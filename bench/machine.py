@@ -1,4 +1,4 @@
-"""What the numbers were taken on, in words; no names of hosts or people."""
+"""What the numbers were measured on, in words; no names of hosts or people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what was measured."""
+    """Versions of Python, the system, stevemin and llama-cpp-python."""
     found = {"python": platform.python_version(), "system": platform.system()}
     for package in ("stevemin", "llama-cpp-python"):
         with suppress(PackageNotFoundError):
@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def vram_mib() -> int | None:
-    """MiB in use on all GPUs, by everybody; None without a GPU that tells."""
+    """MiB in use on all GPUs by all processes; None where no GPU reports it."""
     used = [gpu.vram_used for gpu in DeviceMonitor().read().gpus if gpu.vram_used is not None]
     return sum(used) // 2**20 if used else None
 

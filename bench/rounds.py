@@ -1,30 +1,45 @@
-"""The statistics: sides run in turns, ratios are taken within a round, medians over the rounds."""
+"""The statistics: sides run in turns, ratios are taken within a round, medians over the rounds.
+
+Where values come in groups that resemble each other, such as the questions about one conversation, `interval`
+gives the confidence interval of their mean.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from collections.abc import Sequence as SequenceOf
+import random
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 from typing import TypeVar
 
 from bench.cli import note
 
-__all__ = ["Marks", "gaps_within", "interleave", "overlap_rate", "percentile", "ratio"]
+__all__ = [
+    "Marks",
+    "gaps_within",
+    "interleave",
+    "interval",
+    "overlap_rate",
+    "percent",
+    "percentile",
+    "ratio",
+]
 
 T = TypeVar("T")
 
-Marks = list[tuple[float, int]]  # when something came, in seconds, and how many tokens it was
+Marks = list[tuple[float, int]]  # (arrival time in seconds, number of tokens)
+
+_RESAMPLES = 2000
 
 
 async def interleave(
     rounds: int, runs: Mapping[str, Callable[[int], Awaitable[T]]], *, label: str = ""
 ) -> dict[str, list[T]]:
-    """Run each side once per round, another one first each time: what slows the machine slows all.
+    """Run each side once per round, starting with another one each time: load on the machine hits all alike.
 
     Args:
         runs: name -> a function of the round's number.
-        label: what the progress lines begin with.
+        label: the start of the progress lines.
     """
     names = list(runs)
     results: dict[str, list[T]] = {name: [] for name in names}
@@ -37,16 +52,16 @@ async def interleave(
     return results
 
 
-def ratio(ours: SequenceOf[float], peer: SequenceOf[float]) -> float:
+def ratio(ours: Sequence[float], peer: Sequence[float]) -> float:
     """The median of the rounds' ratios."""
     return median(a / b for a, b in zip(ours, peer, strict=True))
 
 
-def overlap_rate(answers: SequenceOf[Marks]) -> float:
-    """Tokens per second while all answers are being written, from the last first token to the first end.
+def overlap_rate(answers: Sequence[Marks]) -> float:
+    """Tokens per second while all answers stream: from the last first token to the first end.
 
     Raises:
-        ValueError: there is no such time.
+        ValueError: the answers did not overlap.
     """
     begin = max(marks[0][0] for marks in answers)
     end = min(marks[-1][0] for marks in answers)
@@ -56,13 +71,34 @@ def overlap_rate(answers: SequenceOf[Marks]) -> float:
 
 
 def gaps_within(marks: Marks, begin: float, end: float) -> list[float]:
-    """Seconds between one token and the next, of those pairs that reach into the window."""
+    """Seconds between consecutive tokens, for the pairs that reach into the window."""
     return [after - before for (before, _), (after, _) in pairwise(marks) if after > begin and before < end]
 
 
-def percentile(values: SequenceOf[float], rank: int) -> float:
-    """The value that `rank` percent of the others do not exceed."""
+def percentile(values: Sequence[float], rank: int) -> float:
+    """The value that `rank` percent of the values do not exceed."""
     return max(values) if len(values) < 2 else quantiles(values, n=100, method="inclusive")[rank - 1]
+
+
+def percent(values: Iterable[float]) -> float:
+    """Their mean in percent, to one decimal."""
+    return round(100 * mean(values), 1)
+
+
+def interval(groups: Mapping[str, Sequence[float]]) -> list[float]:
+    """The 95 % interval of the mean in percent, resampling groups and then values within them.
+
+    The hierarchical bootstrap (Davison and Hinkley 1997, section 3.8), 2,000 times.
+    """
+    chance = random.Random(0)
+    means = [_mean_of_a_draw(groups.values(), chance) for _ in range(_RESAMPLES)]
+    cuts = quantiles(means, n=40)
+    return [round(100 * cuts[0], 1), round(100 * cuts[-1], 1)]
+
+
+def _mean_of_a_draw(groups: Collection[Sequence[float]], chance: random.Random) -> float:
+    drawn = chance.choices(list(groups), k=len(groups))
+    return mean(value for values in drawn for value in chance.choices(values, k=len(values)))
 
 
 def _short(value: object) -> str:

@@ -1,6 +1,6 @@
-"""Run every benchmark, print a table of ratios and bars, and keep the numbers.
+"""Run the engine benchmarks, print a table of ratios, and record the numbers.
 
-The results go to bench/results.json, and the README's table is written from them. A run with --quick, or on
+Results go to bench/results.json, and docs/benchmarks.md is written from them. A run with --quick, or on
 another model, leaves both alone unless --out names a file.
 
     python bench/run.py
@@ -18,15 +18,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bench.bars import lines
-from bench.cli import PEERS, counts, note
-from bench.errors import BenchError
+# Run as a script, this folder comes first on the path, where bench/engine would shadow the package engine.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.cli import PEERS, BenchError, count, counts, note
 from bench.machine import machine, versions
-from bench.report import replace_block, table
+from bench.report import lines, replace_block, table
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
-README = FOLDER.parent / "README.md"
+PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 
 JOBS = {
     "throughput": ("throughput.py",),
@@ -43,14 +44,14 @@ _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
 
 def rounds(options: argparse.Namespace) -> int:
-    """How often each side runs."""
+    """Runs per side."""
     return 1 if options.quick else int(options.rounds)
 
 
 def arguments(name: str, options: argparse.Namespace) -> list[str]:
     """The command line of one benchmark."""
     script, *rest = JOBS[name]
-    command = [sys.executable, str(FOLDER / script), "--json", *rest]
+    command = [sys.executable, str(FOLDER / "engine" / script), "--json", *rest]
     command += ["--rounds", str(rounds(options))]
     if name == "sampling":
         return command
@@ -63,7 +64,7 @@ def arguments(name: str, options: argparse.Namespace) -> list[str]:
 
 
 def run_one(command: list[str]) -> dict[str, Any] | None:
-    """One benchmark's JSON; None when it failed, which it has said on stderr.
+    """One benchmark's JSON; None if it failed, in which case it has said why on stderr.
 
     Raises:
         KeyboardInterrupt: it was stopped.
@@ -84,7 +85,7 @@ def run_one(command: list[str]) -> dict[str, Any] | None:
 
 
 def run_all(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """Results by name, and the names of those that failed."""
+    """Results by name, and the names of the benchmarks that failed."""
     results: dict[str, Any] = {}
     failed = []
     for name in options.only or JOBS:
@@ -95,53 +96,53 @@ def run_all(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
             failed.append(name)
         else:
             results[name] = result
-            if options.out:  # at once: a later one may be stopped
+            if options.out:  # after each one: the next may be interrupted
                 keep(options.out, document({name: result}, rounds(options)))
         note(f"{name} took {perf_counter() - start:.0f} s")
     return results, failed
 
 
 def document(results: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """What results.json holds."""
+    """The contents of results.json."""
     about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
     return about | {"rounds": rounds, "results": results}
 
 
 def keep(out: Path, fresh: dict[str, Any]) -> None:
-    """Write the results, keeping those of benchmarks that did not run; for the usual file, the README too."""
+    """Write the results beside those of benchmarks that did not run; for results.json, the page too."""
     if out.is_file():
         earlier = json.loads(out.read_text(encoding="utf-8"))["results"]
         fresh = fresh | {"results": earlier | fresh["results"]}
     out.write_text(json.dumps(fresh, indent=1) + "\n", encoding="utf-8")
     if out == RESULTS:
-        README.write_text(replace_block(README.read_text(encoding="utf-8"), fresh), encoding="utf-8")
+        PAGE.write_text(replace_block(PAGE.read_text(encoding="utf-8"), fresh), encoding="utf-8")
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line; `out` is None when nothing is to be kept."""
+    """The command line; `out` is None when nothing is recorded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round, and nothing is kept")
-    parser.add_argument("--rounds", type=int, default=5, help="runs per side (default: 5)")
-    parser.add_argument("--peers", type=Path, default=PEERS, help="folder of the tools `make peers` builds")
+    parser.add_argument("--quick", action="store_true", help="run one round and record nothing")
+    parser.add_argument("--rounds", type=count, default=5, help="runs per side (default: 5)")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="folder with the tools `make peers` builds")
     parser.add_argument("--only", type=lambda text: text.split(","), help=f"some of: {','.join(JOBS)}")
-    parser.add_argument("--model", help="another .gguf instead of the starter model")
+    parser.add_argument("--model", help="a .gguf file instead of the starter model")
     parser.add_argument("--sessions", type=counts, help="for throughput and server")
-    parser.add_argument("--out", type=Path, help="where the results go")
+    parser.add_argument("--out", type=Path, help="the file to record results in")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     args = parser.parse_args(argv)
     if unknown := set(args.only or ()) - set(JOBS):
-        parser.error(f"--only knows no {', '.join(sorted(unknown))}")
+        parser.error(f"--only: unknown benchmark {', '.join(sorted(unknown))}")
     if args.out is None and not (args.quick or args.model or args.sessions):
         args.out = RESULTS
     return args
 
 
 def main() -> int:
-    """Measure, print, keep; 1 when a benchmark failed."""
+    """Measure, print, record; returns 1 if a benchmark failed."""
     options = parse()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if set(options.only or JOBS) - _ALONE and not (options.peers / "llama-server").is_file():
-        print(f"The peers are not in {options.peers}: run `make peers` first.", file=sys.stderr)
+        print(f"No peers in {options.peers}: run `make peers` first.", file=sys.stderr)
         return 1
     try:
         results, failed = run_all(options)
@@ -153,7 +154,7 @@ def main() -> int:
     fresh = document(results, rounds(options))
     print(json.dumps(fresh, indent=1) if options.json else "\n".join(table(results)))
     missed = [line.what for line in lines(results) if line.verdict == "missed"]
-    note(f"{len(missed)} bars missed." if missed else "All bars met.")
+    note(f"{len(missed)} targets missed." if missed else "All targets met.")
     if failed:
         note(f"Failed: {', '.join(failed)}")
     return 1 if failed else 0

@@ -1,11 +1,19 @@
-"""Inference: many chat sessions at once from one llama.cpp model, with continuous batching."""
+"""Inference: one llama.cpp model serves many chats at once, with continuous batching.
+
+The package owns everything between a list of messages and the text of an answer: the async door (`Engine`),
+the step loop behind it (`core`, with the plan and result it exchanges in `step`), the values that cross the
+border (`types`, `errors`, `config`, `stream`) and its measurements (`metrics`, `devices`). Its rooms are
+`text`, `schedule`, `kv`, `grammar` and `llama`. Importing this package is cheap: llama.cpp, numpy and Jinja
+are loaded with the first model, `Engine` itself at its first use.
+"""
 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from engine.config import EngineConfig
-from engine.engine import Engine
 from engine.errors import (
     ConfigError,
     EngineClosed,
@@ -23,8 +31,6 @@ from engine.errors import (
     RequestError,
     TemplateError,
 )
-from engine.step import ModelInfo
-from engine.stream import TokenStream
 from engine.types import (
     ChatMessage,
     EngineStats,
@@ -38,6 +44,11 @@ from engine.types import (
     Timings,
     TokenChunk,
 )
+
+if TYPE_CHECKING:
+    from engine.engine import Engine
+    from engine.step import ModelInfo
+    from engine.stream import TokenStream
 
 __all__ = [
     "ChatMessage",
@@ -72,4 +83,12 @@ __all__ = [
     "TokenStream",
 ]
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # llama.cpp's lines are not for the terminal
+_LAZY = {"Engine": "engine.engine", "ModelInfo": "engine.step", "TokenStream": "engine.stream"}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # keeps llama.cpp's log lines off the terminal
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,47 +7,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
 from engine.errors import ConfigError
 
 __all__ = ["EngineConfig"]
 
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _MAX_SAMPLING_THREADS = 8
-_SPLIT_SESSIONS = 16  # from here on a split cache decodes faster
-_SPLIT_TOKENS = 2048  # the least context a session should have in one
+_SPLIT_SESSIONS = 16  # from this many on a split cache decodes faster
+_SPLIT_TOKENS = 2048  # least useful context for one session in a split cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """How a model is loaded and how many sessions share it.
+    """How a model is loaded and how many chats share it.
 
     Args:
         model_path: a GGUF file.
         max_sessions: requests served at the same time; more wait in the queue.
-        cached_sessions: idle sessions whose KV cache is kept besides the active ones; a split layout keeps
-            none, there each would take an equal part of the context away from the others.
-        context_tokens: KV cells shared by all sessions; 0 is 16,384, or four times what the model was
-            trained for where that is less.
+        cached_sessions: idle sessions whose KV cache is kept beside the active ones. A split layout keeps
+            none: there each would take an equal part of the context away from the others.
+        context_tokens: KV cells of all sessions together; 0 is 16,384, or four times the model's trained
+            context if that is less.
         max_queue: requests that may wait before `QueueFull`.
         batch_tokens: token budget of one step.
-        step_target_ms: while somebody decodes, prompts are read in pieces that keep a step near this;
+        step_target_ms: while a request decodes, prompts are split into chunks that keep a step near this;
             0 is 100 ms on a CPU and 50 ms on a GPU.
-        gpu_layers: layers offloaded to a GPU; -1 is all of them, 0 none.
+        gpu_layers: layers offloaded to a GPU; -1 is all, 0 none.
         threads: CPU threads; 0 is one per physical core this process may use.
         flash_attention: "auto" leaves it to llama.cpp.
-        kv_type: number format of the KV cache; the quantised ones take half and a quarter of the memory
-            and need flash attention.
+        kv_type: number format of the KV cache; q8_0 takes half and q4_0 a quarter of the memory, and both
+            need flash attention.
         kv_layout: "unified" shares all cells between the sessions; "split" gives each its own part, which
             decodes faster from 16 sessions on; "auto" chooses (see `split_cache`).
-        parked_ram_mib, parked_disk_mib: room for the KV caches of sessions that had to leave the context.
-        parked_folder: where those on disk go; None keeps all in RAM.
-        speculation: guess tokens from the session's own text and check them in one step; "auto" does it
-            where it has measured that it is faster.
-        draft_tokens: the most tokens to guess at a time.
-        sampling_threads: threads that choose tokens when rows are many; 0 is as many as `threads`, at most 8.
-        chat_template: Jinja source that replaces the one in the GGUF.
+        parked_ram_mib, parked_disk_mib: room for KV states that had to leave the context.
+        parked_folder: folder for those on disk; None keeps all in RAM.
+        speculation: draft tokens from the session's own text and verify them in one step; "auto" does so
+            where it has measured a gain.
+        draft_tokens: limit on the tokens drafted at a time.
+        sampling_threads: threads that sample when there are many rows; 0 is the same as `threads`, at most 8.
+        chat_template: Jinja source that replaces the template in the GGUF.
 
     Raises:
         ConfigError: a value is out of range, or two contradict each other.
@@ -110,7 +108,7 @@ class EngineConfig:
     def split_cache(self) -> bool:
         """Whether the KV cache is split, with "auto" resolved.
 
-        Splitting pays when many decode at once, and only if what is left for each is still a useful context.
+        Splitting pays when many requests decode together, and only if each part is still a useful context.
         """
         if self.kv_layout != "auto":
             return self.kv_layout == "split"
@@ -120,14 +118,14 @@ class EngineConfig:
 
     @property
     def sequences(self) -> int:
-        """llama.cpp sequence ids to reserve: active and, in a unified cache, cached sessions."""
+        """llama.cpp sequence ids to reserve: for active and, in a unified cache, cached sessions."""
         if self.split_cache:
             return self.max_sessions
         return min(_MAX_SEQUENCES, self.max_sessions + self.cached_sessions)
 
     @property
     def draft_rows(self) -> int:
-        """Guessed tokens a step may check, all sequences together."""
+        """Drafted tokens a step may verify, all sequences together."""
         if self.speculation == "off":
             return 0
         return min(self.batch_tokens - self.sequences, 4 * self.draft_tokens)
@@ -135,6 +133,8 @@ class EngineConfig:
     @property
     def thread_count(self) -> int:
         """Threads for llama.cpp, with 0 resolved for this machine."""
+        import psutil  # not before a model is wanted: settings are read before the screen is drawn
+
         if self.threads:
             return self.threads
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -142,7 +142,7 @@ class EngineConfig:
 
     @property
     def sampling_thread_count(self) -> int:
-        """Threads that choose tokens, with 0 resolved."""
+        """Threads that sample, with 0 resolved."""
         return self.sampling_threads or min(_MAX_SAMPLING_THREADS, self.thread_count)
 
     def _between(self, name: str, low: int, high: int) -> None:

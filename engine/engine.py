@@ -1,15 +1,11 @@
-"""The engine as the rest of the program sees it.
-
-The one thread that touches llama.cpp.
-"""
+"""The engine's async door, and the one thread behind it that calls llama.cpp."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event, Thread
@@ -20,35 +16,34 @@ from typing import Self
 from engine.config import EngineConfig
 from engine.core import Cancel, EngineCore, Focus, Forget, Resume, Submit
 from engine.errors import EngineClosed, EngineCrashed, EngineError, GenerationFailed
-from engine.sampling import SEEDS, resolve_seed
 from engine.step import Backend, ModelInfo
 from engine.stream import TokenStream
-from engine.types import ChatMessage, EngineStats, GenerationRequest
+from engine.types import SEEDS, ChatMessage, EngineStats, GenerationRequest, resolve_seed
 
-__all__ = [
-    "Engine",
-    "EngineWorker",
-]
-
+__all__ = ["Engine", "EngineWorker"]
 
 _log = logging.getLogger(__name__)
+
+# After each call into llama.cpp the engine thread wants the GIL back; by default a busy screen may keep it
+# 5 ms.
+_SWITCH_S = 0.0005
 
 Loader = Callable[[EngineConfig, Callable[[float], bool]], Backend]
 
 
 def _load_llama(config: EngineConfig, on_progress: Callable[[float], bool]) -> Backend:
-    from engine.llama.backend import LlamaBackend  # loads llama.cpp's libraries: not before a model is wanted
+    from engine.llama import LlamaBackend  # loads llama.cpp's libraries: not before a model is wanted
 
     return LlamaBackend(config, on_progress)
 
 
 class Engine:
-    """Serves many requests at once from one model, in this process.
+    """Serves many requests at the same time from one model, in this process.
 
     Use it as an async context manager, or call `start` and `close`.
 
     Args:
-        config: which model, and how.
+        config: the model and its settings.
         load: makes the backend; tests pass a fake one.
     """
 
@@ -58,8 +53,10 @@ class Engine:
         self._worker: EngineWorker | None = None
         self._core: EngineCore | None = None
         self._backend: Backend | None = None
-        self._prepare = ThreadPoolExecutor(1, thread_name_prefix="engine-prepare")  # one keeps the order
-        self._compile = ThreadPoolExecutor(1, thread_name_prefix="engine-compile")  # which takes longer
+        self._prepare = ThreadPoolExecutor(
+            1, thread_name_prefix="engine-prepare"
+        )  # one thread keeps the order
+        self._compile = ThreadPoolExecutor(1, thread_name_prefix="engine-compile")  # grammars take longer
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -75,7 +72,7 @@ class Engine:
         """The loaded model.
 
         Raises:
-            EngineClosed: not started, or closed.
+            EngineClosed: the engine is not started, or closed.
         """
         return self._running()[1].info
 
@@ -83,8 +80,9 @@ class Engine:
         """Load the model.
 
         Args:
-            on_progress: called on the event loop with the fraction loaded, 0 to 1. Cancelling the task
-                stops the load.
+            on_progress: called on the event loop with the fraction loaded, 0 to 1.
+
+        Cancelling the task stops the load.
 
         Raises:
             ModelError, LoadCancelled, ConfigError
@@ -109,8 +107,8 @@ class Engine:
     def submit(self, request: GenerationRequest) -> TokenStream:
         """Queue a request; never blocks. Call it on the loop that reads the stream.
 
-        Whatever keeps the request from being served is raised by the stream's first read:
-        `PromptTooLong`, `QueueFull`, `TemplateError`, `EngineClosed`.
+        If the request cannot be served, the stream's first read raises the error: `PromptTooLong`,
+        `QueueFull`, `TemplateError`, `InvalidRequest`, `EngineClosed`.
         """
         self._running()
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
@@ -119,9 +117,9 @@ class Engine:
         return stream
 
     def candidates(self, request: GenerationRequest, count: int) -> list[TokenStream]:
-        """Queue several answers to one prompt, which is read once.
+        """Queue several answers to one prompt, which is computed only once.
 
-        They differ by their seeds: the request's (or a drawn one) and those that follow it. The first one
+        They differ in their seeds: the request's own (or a drawn one) and the following numbers. The first
         belongs to the request's session, the others keep nothing.
 
         Raises:
@@ -148,12 +146,12 @@ class Engine:
             self._core.post(Cancel(stream))
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text; thread-safe, and too slow for an event loop."""
+        """Tokens of a text. Thread-safe; too slow for an event loop."""
         return len(self._running()[1].tokenize(text))
 
-    def count_prompt(self, messages: SequenceOf[ChatMessage]) -> int:
-        """Tokens of the prompt these messages become, up to where the answer begins; thread-safe,
-        and too slow for an event loop.
+    def count_prompt(self, messages: Sequence[ChatMessage]) -> int:
+        """Tokens of the prompt that these messages become, up to where the answer begins. Thread-safe; too
+        slow for an event loop.
 
         Raises:
             TemplateError: the chat template refuses the messages.
@@ -161,12 +159,12 @@ class Engine:
         return len(self._running()[0].encoder.encode(messages))
 
     def forget(self, session_id: str) -> None:
-        """Drop what the KV cache holds of a session."""
+        """Drop a session's KV cache."""
         if self._core is not None:
             self._core.post(Forget(session_id))
 
     def focus(self, session_id: str | None) -> None:
-        """Serve a session before the others from now on, because somebody looks at it; None: no one's."""
+        """Serve the session a person is watching before all others from now on; None: no session."""
         if self._core is not None:
             self._core.post(Focus(session_id))
 
@@ -175,7 +173,7 @@ class Engine:
         return EngineStats() if self._core is None else self._core.stats()
 
     async def close(self) -> None:
-        """Stop: open streams end with `EngineClosed`, the model is freed. May be called twice."""
+        """Stop: open streams end with `EngineClosed`, the model is freed. A second call does nothing."""
         worker, self._worker = self._worker, None
         self._core = self._backend = None
         if worker is not None:
@@ -209,7 +207,7 @@ class Engine:
                 submitted=submitted,
             )
             core.post(command)
-        except Exception as error:  # whatever it is: a reader must not wait for ever
+        except Exception as error:  # of any kind: a reader must not wait for ever
             if not isinstance(error, EngineError):
                 _log.exception("a prompt could not be prepared")
                 error = GenerationFailed(f"The prompt could not be prepared: {error}.")
@@ -217,15 +215,11 @@ class Engine:
             stream.loop.call_soon_threadsafe(stream.wake)
 
 
-# After each call into llama.cpp this thread wants the GIL back; by default a busy screen may keep it 5 ms.
-_SWITCH_S = 0.0005
-
-
 class EngineWorker:
     """Loads the backend, then steps the core until it is stopped.
 
     Args:
-        config: settings of the engine.
+        config: settings.
         load: makes the backend; runs on this worker's thread.
     """
 
@@ -239,13 +233,13 @@ class EngineWorker:
         self.crash: EngineCrashed | None = None
 
     def start(self) -> Future[tuple[EngineCore, Backend]]:
-        """Start the thread; the future holds core and backend, or what went wrong while loading."""
-        self._ready.set_running_or_notify_cancel()  # a waiter that is cancelled must not cancel it
+        """Start the thread; the future yields core and backend, or raises the error of the load."""
+        self._ready.set_running_or_notify_cancel()  # a cancelled waiter must not cancel the load
         self._thread.start()
         return self._ready
 
     def stop(self) -> None:
-        """End the thread after the step it is in; blocks until it has freed the model."""
+        """End the thread after its current step; blocks until it has freed the model."""
         self._stopping = True
         if self.core is not None:
             self.core.post(None)
@@ -276,5 +270,5 @@ class EngineWorker:
 
     def _loop(self, core: EngineCore) -> None:
         while not self._stopping:
-            if not core.step() and not self._stopping:  # the step may have drained the wake-up of `stop`
+            if not core.step() and not self._stopping:  # the step may have drained the wake-up from `stop`
                 core.wait()

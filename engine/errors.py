@@ -1,4 +1,4 @@
-"""Everything that can go wrong in the engine, as one tree.
+"""Every error the engine raises on purpose, as one tree.
 
     EngineError
     ├── ConfigError          a setting is out of range or contradicts another
@@ -16,7 +16,7 @@
     └── EngineClosed         the engine has stopped; every open stream gets this
         └── EngineCrashed    the engine thread died; carries the cause
 
-The messages are complete sentences without a trailing newline, fit to be shown to a person.
+The messages are complete sentences without a trailing newline, ready to be shown to a person.
 """
 
 from __future__ import annotations

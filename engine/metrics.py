@@ -1,37 +1,28 @@
-"""Counters and windows, written by the engine thread and read by anyone.
-
-What the engine is doing at this moment, as one frozen value.
-"""
+"""Counts, rates and percentiles since the start, and a live view of queue, batch and cells, as one
+`EngineStats`."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
+from math import floor
 from threading import Lock
 from time import monotonic
 
-import numpy as np
-
-from engine.schedule.scheduler import Scheduler
-from engine.schedule.sequence import Sequence
+from engine.schedule import Scheduler, TokenSequence
 from engine.step import StepPlan, StepResult
-from engine.text.output import RequestOutput
-from engine.types import EngineStats, FinishReason, RequestPhase, RequestStats
+from engine.text import RequestOutput
+from engine.types import EngineStats, FinishReason, RequestStats
 
-__all__ = [
-    "Metrics",
-    "live_stats",
-    "with_totals",
-]
-
+__all__ = ["Metrics", "live_stats", "with_totals"]
 
 _RATE_WINDOW = 3.0  # seconds
 _REQUEST_WINDOW = 60.0
 
 
 class _Rate:
-    """Events per second over the last seconds."""
+    """Events per second over a sliding window, in seconds."""
 
     def __init__(self, window: float) -> None:
         self._window = window
@@ -44,7 +35,7 @@ class _Rate:
         self._drop(now)
 
     def read(self, now: float) -> float:
-        """Events per second; a window that is not full yet counts from its first event."""
+        """Events per second; a window that is not yet full counts from its first event."""
         self._drop(now)
         if not self._events:
             return 0.0
@@ -56,7 +47,7 @@ class _Rate:
 
 
 class Metrics:
-    """What the engine has done; every method is thread-safe."""
+    """Totals, rates and percentiles of a running engine; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -71,7 +62,7 @@ class Metrics:
         self._ended: Counter[FinishReason | None] = Counter()
 
     def step(self, plan: StepPlan, result: StepResult, *, busy_s: float) -> None:
-        """Enter one successful step, which took so many seconds from its begin to its end."""
+        """Record one successful step, which took `busy_s` seconds from start to end."""
         now = monotonic()
         generated = sum(map(len, result.sampled.values()))
         prefilled = plan.prefill_tokens
@@ -89,29 +80,29 @@ class Metrics:
             self._accepted += sum(len(t) - 1 for t in result.sampled.values())
 
     def gap(self, seconds: float) -> None:
-        """Enter the time between two tokens of one request."""
+        """Record the seconds between two tokens of one request."""
         with self._lock:
             self._gaps.append(seconds)
 
     def first_token(self, seconds: float) -> None:
-        """Enter the time to the first token of a request."""
+        """Record the seconds to a request's first token."""
         with self._lock:
             self._ttfts.append(seconds)
 
     def prompt(self, prompt_tokens: int, cached_tokens: int) -> None:
-        """Enter a prompt that has been read, and how much of it was in the KV cache."""
+        """Record a prompt that was read, and how many of its tokens were in the KV cache."""
         with self._lock:
             self._prompt += prompt_tokens
             self._cached += cached_tokens
 
     def finished(self, reason: FinishReason | None) -> None:
-        """Enter the end of a request; None is a failure."""
+        """Record the end of a request; None is a failure."""
         with self._lock:
             self._requests.add(monotonic(), 1)
             self._ended[reason] += 1
 
     def snapshot(self) -> EngineStats:
-        """Totals, rates and percentiles; the live fields are left at their defaults."""
+        """Totals, rates and percentiles; the live fields keep their defaults."""
         now = monotonic()
         with self._lock:
             p50, p95, p99 = _percentiles(list(self._gaps), (50, 95, 99))
@@ -142,9 +133,16 @@ class Metrics:
 
 
 def _percentiles(values: list[float], ranks: tuple[int, ...]) -> list[float | None]:
-    if not values:
-        return [None] * len(ranks)
-    return [float(value) for value in np.percentile(values, ranks)]
+    """Percentiles with linear interpolation; None for each without values."""
+    values.sort()
+    return [_percentile(values, rank) if values else None for rank in ranks]
+
+
+def _percentile(ordered: list[float], rank: int) -> float:
+    place = (len(ordered) - 1) * rank / 100
+    below = floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _share(part: int, rest: int) -> float | None:
@@ -174,7 +172,7 @@ _LIVE = (
 
 
 def live_stats(scheduler: Scheduler, outputs: Mapping[int, RequestOutput], plan: StepPlan) -> EngineStats:
-    """Queue, batch and cells as they are; counters and rates are left at their defaults.
+    """Queue, batch and cells at this moment; totals and rates keep their defaults.
 
     Engine thread only: it reads what the scheduler changes.
     """
@@ -186,7 +184,7 @@ def live_stats(scheduler: Scheduler, outputs: Mapping[int, RequestOutput], plan:
         batch_tokens=plan.tokens,
         batch_capacity=scheduler.limits.batch_tokens,
         batch_sequences=len(plan.work),
-        max_sessions=scheduler.limits.max_sessions,
+        max_sessions=scheduler.limits.max_running,
         kv_cells_used=scheduler.cache.used,
         kv_cells_total=scheduler.cache.cells,
         preempted=scheduler.preempted,
@@ -203,16 +201,15 @@ def live_stats(scheduler: Scheduler, outputs: Mapping[int, RequestOutput], plan:
 
 
 def with_totals(live: EngineStats, totals: EngineStats) -> EngineStats:
-    """The live fields of one value and the counters and rates of the other."""
+    """The live fields of one value with the totals and rates of the other."""
     return replace(totals, **{name: getattr(live, name) for name in _LIVE})
 
 
-def _request(sequence: Sequence, output: RequestOutput, place: int | None) -> RequestStats:
-    phase = RequestPhase.PREFILL if output.ttft_s is None else RequestPhase.DECODE
+def _request(sequence: TokenSequence, output: RequestOutput, place: int | None) -> RequestStats:
     return RequestStats(
         request_id=sequence.request_id,
         session_id=sequence.session_id,
-        phase=phase if place is None else RequestPhase.WAITING,
+        phase=sequence.phase,
         prompt_tokens=sequence.prompt_tokens,
         computed_tokens=sequence.computed,
         cached_tokens=sequence.cached_tokens,

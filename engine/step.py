@@ -1,21 +1,24 @@
-"""The two values that scheduler and backend exchange.
-
-What the core needs from the thing that runs the model.
-"""
+"""The contract between scheduler and backend: a `StepPlan` one way, a `StepResult` back, and what the core
+needs of whatever runs the model (`Backend`, `Constraint`). The two sides know each other only by these
+values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from engine.grammar.compiler import Constraint
 from engine.types import ChatMessage, SamplingParams
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "Backend",
+    "Constraint",
     "Copy",
     "ModelInfo",
     "Move",
@@ -28,7 +31,6 @@ __all__ = [
     "Trim",
     "Work",
 ]
-
 
 State: TypeAlias = bytes | bytearray | memoryview
 
@@ -43,10 +45,11 @@ class Trim:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Make the tokens at positions [start, end) of `source` also those of `slot`, in place of what is there.
+    """Replace what `slot` holds at positions [start, end) by what `source` holds there.
 
     `slot` holds at least `start` tokens, the same as `source`. In a unified KV cache both then share the
-    cells and nothing is copied; in a split one the stream is, and `slot` must end at or before `end`.
+    cells and nothing is copied. In a split cache the whole stream is copied, and `slot` must hold at most
+    `end` tokens.
     """
 
     source: int
@@ -81,12 +84,12 @@ class Work:
     """Tokens of one sequence to compute in this step.
 
     Args:
-        request_id: whose they are; also the key of its sampler.
+        request_id: the request they belong to; also the key of its sampler.
         slot: llama.cpp sequence id.
         start: position of the first token.
         tokens: token ids, at least one.
         rows: how many of the last tokens get logits: none in the middle of a prompt, one to sample the
-            next token, 1 + d when the last d tokens are drafts to be checked.
+            next token, 1 + d to verify the d drafts at the end.
     """
 
     request_id: int
@@ -97,18 +100,18 @@ class Work:
 
     @property
     def drafts(self) -> tuple[int, ...]:
-        """The guessed tokens at the end."""
+        """The drafted tokens at the end."""
         return self.tokens[len(self.tokens) - self.rows + 1 :] if self.rows > 1 else ()
 
     @property
     def is_prefill(self) -> bool:
-        """Whether this is part of a prompt: more than the one token, and its guesses, of a decode."""
+        """Whether these tokens are part of a prompt, not the single token of a decode with its drafts."""
         return len(self.tokens) > self.rows
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What one step does: moves in their order, then one forward over all work."""
+    """What one step does: the moves in order, then one forward pass over all work."""
 
     work: tuple[Work, ...] = ()
     moves: tuple[Move, ...] = ()
@@ -120,37 +123,37 @@ class StepPlan:
 
     @property
     def prefill_tokens(self) -> int:
-        """Those of prompts."""
+        """Prompt tokens in the batch."""
         return sum(len(item.tokens) for item in self.work if item.is_prefill)
 
     @property
     def draft_tokens(self) -> int:
-        """Those that are guesses."""
+        """Drafted tokens in the batch."""
         return sum(len(item.drafts) for item in self.work)
 
 
 class StepStatus(Enum):
-    """The outcome of one forward, from llama_decode's return code."""
+    """The outcome of one forward pass, from llama_decode's return code."""
 
     OK = "ok"
     NO_KV = "no free KV cells"  # 1: nothing changed
     INVALID = "invalid batch"  # -1: nothing changed
-    PARTIAL = "partly computed"  # 2, -2, -3: ask `Backend.resident` what is there
+    PARTIAL = "partly computed"  # 2, -2, -3: ask `Backend.resident` what the cache holds
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What came out of a step.
+    """The outcome of a step.
 
     Args:
-        status: how the forward ended; unless it is OK nothing was sampled. PARTIAL without a forward when
-            a state could not be restored.
-        sampled: request id -> token ids: one, or 1 + a where `a` drafts were right. The cells of
-            wrong drafts are gone already.
-        saved: key of a `Save` -> state; a key is missing when it could not be read.
-        decode_s: seconds inside llama.cpp's forward.
-        sample_s: seconds spent choosing tokens.
-        swap_s: seconds spent saving and restoring.
+        status: how the forward pass ended; unless it is OK nothing was sampled. PARTIAL without a forward
+            pass when a state could not be restored.
+        sampled: request id -> token ids: one, or 1 + a where the first `a` drafts were right. The cells of
+            rejected drafts are already free.
+        saved: key of a `Save` -> state; a key is missing when the state could not be read.
+        decode_s: seconds inside llama.cpp's forward pass.
+        sample_s: seconds spent sampling.
+        swap_s: seconds spent saving and restoring states.
     """
 
     status: StepStatus = StepStatus.OK
@@ -167,12 +170,13 @@ class ModelInfo:
 
     Args:
         name: as the GGUF names it; description: architecture, size and quantisation.
-        context_tokens: KV cells one sequence may hold; kv_cells: cells all sequences share.
+        context_tokens: KV cells one sequence may hold; kv_cells: cells of all sequences together.
         trained_context: the context length the model was trained for, in tokens.
-        size_bytes: of the weights; kv_bytes_per_token: of one KV cell.
+        size_bytes: size of the weights; kv_bytes_per_token: size of one KV cell.
         template_name: "gguf", "configured", or the name of the fallback.
-        stop: strings that end an answer besides the request's own, for a model without a chat template.
-        partial_removal: whether a sequence's memory can be cut in its middle.
+        stop: strings that end an answer in addition to the request's own, for a model without a chat
+            template.
+        partial_removal: whether a sequence's memory can be cut in the middle.
         split_cache: whether each sequence has its own part of the KV cache.
         warnings: sentences the user should read.
     """
@@ -196,16 +200,33 @@ class ModelInfo:
     warnings: tuple[str, ...] = ()
 
 
+class Constraint(Protocol):
+    """The state of one answer in its grammar; not thread-safe."""
+
+    def allows(self, token: int) -> bool:
+        """Whether a token may come next."""
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Which tokens may come next, shape (vocabulary,), with the end-of-turn tokens where the answer may
+        end.
+
+        At least one token is allowed: when nothing can follow, the end-of-turn tokens are.
+        """
+
+    def accept(self, token: int) -> None:
+        """Advance by an allowed token."""
+
+
 class Backend(Protocol):
     """A loaded model with its context. `tokenize`, `piece`, `is_eog`, `render` and `constrain` are
     thread-safe; everything else belongs to the engine thread."""
 
     @property
     def info(self) -> ModelInfo:
-        """What was loaded."""
+        """The loaded model."""
 
     def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
-        """Text to token ids; `parse_special` recognises control tokens written out in the text."""
+        """Text to token ids; `parse_special` recognises control tokens spelled out in the text."""
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         """A token's bytes; control tokens are empty unless `special`."""
@@ -213,7 +234,7 @@ class Backend(Protocol):
     def is_eog(self, token: int) -> bool:
         """Whether a token ends the model's turn."""
 
-    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+    def render(self, messages: Sequence[ChatMessage]) -> str:
         """Messages to prompt text by the chat template, ending where the answer begins.
 
         Raises:
@@ -221,29 +242,29 @@ class Backend(Protocol):
         """
 
     def constrain(self, params: SamplingParams) -> Constraint | None:
-        """Compile the grammar or JSON schema of a request; None when it has none. Thread-safe and slow.
+        """Compile the grammar or JSON schema of a request; None when it has none. Slow.
 
         Raises:
-            InvalidRequest: it is not valid, or too large.
+            InvalidRequest: the grammar or schema is invalid or too large.
         """
 
     def open_sampler(
         self,
         request_id: int,
         params: SamplingParams,
-        prompt: SequenceOf[int],
+        prompt: Sequence[int],
         constraint: Constraint | None = None,
     ) -> None:
-        """Make the sampler of a request; penalties have seen the prompt."""
+        """Make the sampler of a request; its penalties have seen the prompt."""
 
     def close_sampler(self, request_id: int) -> None:
-        """Free it."""
+        """Free the sampler of a request."""
 
     def execute(self, plan: StepPlan) -> StepResult:
-        """Make the moves in their order, run one forward, sample."""
+        """Make the moves in order, run one forward pass, sample."""
 
     def resident(self, slot: int) -> int:
-        """Tokens of a slot that really are in the KV cache."""
+        """Tokens of a slot that are actually in the KV cache."""
 
     def close(self) -> None:
         """Free samplers, context and model, in this order."""

@@ -1,7 +1,7 @@
-"""From the engine thread to the reader's event loop.
+"""Carries text from the engine thread to the readers' event loops.
 
-The engine thread writes into each stream's buffer and wakes each loop once per step, however many
-streams it feeds there. A reader that lags finds several tokens merged into one chunk.
+The engine thread writes into each stream's buffer and wakes each loop once per step, however many streams it
+feeds there. A reader that lags gets several tokens merged into one chunk.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from engine.types import FinishReason, Timings, TokenChunk
 
 __all__ = ["Mailroom", "TokenStream"]
 
-# Waking a reader takes a core from the model: the event loop works while a forward waits for it at its next
-# barrier. A small model writes a token in 7 ms, a GPU in less; thirty times a second reads as a flow.
+# Waking a reader takes a core from the model: while the event loop works, a forward pass waits for that
+# core at its next barrier. A small model writes a token in 7 ms, a GPU in less; thirty updates a second
+# look continuous.
 _ROUND_S = 0.03
 
-_MAX_UNREAD = 1024  # tokens; a reader that lags further behind stops its request until it has caught up
+_MAX_UNREAD = 1024  # tokens; a reader that lags further behind pauses its request until it has caught up
 
 _Letters = dict[asyncio.AbstractEventLoop, set["TokenStream"]]
 
@@ -97,7 +98,8 @@ class TokenStream:
 
     @property
     def lagging(self) -> bool:
-        """Whether so much is unread that the request should pause; its end is told by `on_resume`."""
+        """Whether so much is unread that the request should pause; `on_resume` is called when it has been
+        read."""
         return self._lagging
 
     def put(self, text: str, tokens: int = 1) -> None:
@@ -118,7 +120,7 @@ class TokenStream:
         self._settle(error)
 
     def wake(self) -> None:
-        """Let the reader look; on its loop only."""
+        """Let the reader check for news; call it on its loop only."""
         self._ready.set()
 
     def _settle(self, outcome: tuple[FinishReason, Timings] | BaseException) -> None:
@@ -128,10 +130,11 @@ class TokenStream:
 
 
 class Mailroom:
-    """Collects the streams that got something and wakes their loops, one call per loop and round.
+    """Collects the streams with news and wakes their loops, one call per loop and round.
 
-    Waking a loop is a system call in which the caller loses the GIL to the very thread it wakes. So, once
-    started, a thread of its own does it, in rounds; the engine thread only wakes that one when it rests.
+    Waking a loop is a system call in which the caller loses the GIL to the very thread it wakes. So once
+    started, the mailroom's own thread does it in rounds, and the engine thread only wakes that thread when
+    it sleeps.
     """
 
     def __init__(self) -> None:
@@ -142,12 +145,12 @@ class Mailroom:
         self._thread: Thread | None = None
 
     def start(self) -> None:
-        """From now on, deliver from a thread."""
+        """Deliver from a thread from now on."""
         self._thread = Thread(target=self._deliver_all, name="engine-mail", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Deliver what is left and end the thread."""
+        """Deliver the rest and end the thread."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping = True
@@ -156,12 +159,12 @@ class Mailroom:
         self.flush()
 
     def add(self, stream: TokenStream) -> None:
-        """Note that a stream has news."""
+        """Record that a stream has news."""
         with self._lock:
             self._pending.setdefault(stream.loop, set()).add(stream)
 
     def flush(self) -> None:
-        """Wake every reader with news, soon."""
+        """Wake every reader that has news, within a round."""
         if not self._pending:
             return
         if self._thread is None:
@@ -179,9 +182,9 @@ class Mailroom:
             self._news.wait()
             while letters := self._take():
                 _deliver(letters)
-                sleep(_ROUND_S)  # what comes meanwhile goes out together
+                sleep(_ROUND_S)  # news that arrives meanwhile is delivered together
             self._news.clear()
-            if self._pending:  # between the last look and the clearing
+            if self._pending:  # added between the last check and the clear
                 self._news.set()
 
 
@@ -189,7 +192,7 @@ def _deliver(letters: _Letters) -> None:
     for loop, streams in letters.items():
         try:
             loop.call_soon_threadsafe(_wake_all, streams)
-        except RuntimeError:  # the reader's loop is closed: nobody is left to read
+        except RuntimeError:  # the reader's loop is closed: there is no reader
             continue
 
 

@@ -1,4 +1,4 @@
-"""Frozen values that cross the engine's border.
+"""Frozen values that cross the engine's border: requests, answers, statistics.
 
 Times are in seconds, sizes of prompts and answers in tokens.
 """
@@ -6,7 +6,8 @@ Times are in seconds, sizes of prompts and answers in tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence as SequenceOf
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Literal
@@ -14,6 +15,7 @@ from typing import Literal
 from engine.errors import InvalidRequest
 
 __all__ = [
+    "SEEDS",
     "ChatMessage",
     "EngineStats",
     "FinishReason",
@@ -25,7 +27,10 @@ __all__ = [
     "SamplingParams",
     "Timings",
     "TokenChunk",
+    "resolve_seed",
 ]
+
+SEEDS = 2**32 - 1  # one more would be LLAMA_DEFAULT_SEED, which means "random"
 
 Role = Literal["system", "user", "assistant"]
 
@@ -36,11 +41,11 @@ class FinishReason(StrEnum):
     STOP = "stop"  # the model ended its turn, or a stop string was found
     LENGTH = "length"  # max_tokens reached
     CONTEXT = "context"  # the context is full
-    CANCELLED = "cancelled"  # the reader asked for it
+    CANCELLED = "cancelled"  # by the reader
 
 
 class RequestPhase(StrEnum):
-    """Where a request stands."""
+    """Where a request is."""
 
     WAITING = "waiting"
     PREFILL = "prefill"
@@ -48,16 +53,16 @@ class RequestPhase(StrEnum):
 
 
 class Priority(IntEnum):
-    """Who goes first when not all can."""
+    """Which requests go first when not all can."""
 
-    BACKGROUND = 0  # nobody waits for it
+    BACKGROUND = 0  # no person is waiting
     NORMAL = 1
-    FOREGROUND = 2  # somebody is looking at it
+    FOREGROUND = 2  # a person is watching
 
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message of a chat, as the chat template gets it."""
+    """One message of a chat, as the chat template sees it."""
 
     role: Role
     content: str
@@ -77,12 +82,11 @@ class SamplingParams:
         frequency_penalty: subtracted per occurrence of a recent token; 0 is off.
         penalty_last_n: how many recent tokens (prompt included) the penalties look at.
         seed: same seed and same schedule give the same text; None draws one.
-        max_tokens: longest answer in tokens; None means whatever the context holds.
+        max_tokens: longest answer in tokens; None: only the context limits it.
         stop: strings that end the answer; they are not part of the text.
         ignore_eos: never end the turn, so that the answer has `max_tokens` tokens; for benchmarks.
-        json_schema: the answer is a JSON document that this schema (JSON text) allows.
-        grammar: the answer is a sentence of this grammar, in llama.cpp's GBNF; not together with
-            `json_schema`.
+        json_schema: a schema (JSON text) that the answer, a JSON document, satisfies.
+        grammar: a grammar in llama.cpp's GBNF that the answer follows; excludes `json_schema`.
 
     Raises:
         InvalidRequest: a value is out of range.
@@ -105,7 +109,7 @@ class SamplingParams:
 
     @property
     def is_constrained(self) -> bool:
-        """Whether a grammar or schema says what the answer may be."""
+        """Whether a grammar or schema restricts the answer."""
         return self.json_schema is not None or self.grammar is not None
 
     def __post_init__(self) -> None:
@@ -119,7 +123,7 @@ class SamplingParams:
         _check("frequency_penalty", self.frequency_penalty, -10.0, 10.0)
         _check("penalty_last_n", self.penalty_last_n, 0, 1_000_000)
         if self.seed is not None:
-            _check("seed", self.seed, 0, 2**32 - 2)
+            _check("seed", self.seed, 0, SEEDS - 1)
         if self.max_tokens is not None:
             _check("max_tokens", self.max_tokens, 1, 2**31 - 1)
         if any(not text for text in self.stop):
@@ -135,12 +139,12 @@ class GenerationRequest:
     Args:
         messages: the prompt, oldest first; rendered with the model's chat template.
         sampling: how to choose tokens and when to stop.
-        session_id: whose chat this is. Its KV cache is kept after the answer, so that a second turn
-            prefills only what is new. None keeps nothing after the answer.
-        priority: who goes first; a request of the session in focus (`Engine.focus`) counts as FOREGROUND.
+        session_id: the chat this belongs to. Its KV cache is kept after the answer, so that the next turn
+            prefills only what is new. None keeps nothing.
+        priority: order of service; a request of the focused session (`Engine.focus`) counts as FOREGROUND.
     """
 
-    messages: SequenceOf[ChatMessage]
+    messages: Sequence[ChatMessage]
     sampling: SamplingParams = field(default_factory=SamplingParams)
     session_id: str | None = None
     priority: Priority = Priority.NORMAL
@@ -165,7 +169,7 @@ class Timings:
 
     Args:
         prompt_tokens: length of the rendered prompt.
-        cached_tokens: how many of them were in the KV cache already.
+        cached_tokens: how many of them were already in the KV cache.
         completion_tokens: generated tokens.
         queue_s: from submit to admission.
         ttft_s: from submit to the first token.
@@ -187,7 +191,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestStats:
-    """A request that is in the engine now."""
+    """A request in the engine at this moment."""
 
     request_id: int
     session_id: str | None
@@ -206,22 +210,23 @@ class EngineStats:
     """A frozen snapshot of the engine, free to poll from any thread.
 
     Args:
-        active: requests being served; waiting: in the queue; parked: sequences moved out of the KV cache,
-            of them parked_on_disk; parked_ram_bytes, parked_disk_bytes: what they take.
-        paused: requests, running or waiting, whose reader lags so far behind that they stand still.
+        active: requests being served; waiting: requests in the queue.
+        parked: states saved outside the KV cache; parked_on_disk: how many of them are on disk;
+            parked_ram_bytes, parked_disk_bytes: their size.
+        paused: requests, running or waiting, that are halted because their reader lags too far behind.
         tokens_per_second: generated tokens per second over the last seconds, all requests together.
         prefill_tokens_per_second: the same for prompt tokens.
         requests_per_second: finished requests per second over the last minute.
-        batch_tokens: tokens in the last step; batch_capacity: the most a step can hold.
-        batch_sequences: sequences in the last step; max_sessions: the most that can be active.
-        kv_cells_used, kv_cells_total: cells of the KV cache that hold a token, and all of them.
+        batch_tokens: tokens in the last step; batch_capacity: limit of a step.
+        batch_sequences: sequences in the last step; max_sessions: limit on active requests.
+        kv_cells_used, kv_cells_total: cells of the KV cache that hold a token, and all cells.
         ttft_p50_s, itl_p50_s, itl_p95_s, itl_p99_s: over recent tokens; None before the first.
         prefix_hit_rate: share of prompt tokens found in the KV cache; None before the first prompt.
-        prefill_share: share of the computed tokens that were prompt; None before the first step.
-        preempted, restored, evicted: requests put back into the queue, states brought back from RAM or
+        prefill_share: share of prompt tokens among the computed ones; None before the first step.
+        preempted, restored, evicted: requests returned to the queue, states restored from RAM or
             disk, idle sessions dropped from the KV cache (parked or not).
-        drafted_tokens, accepted_tokens: guessed by speculation, and of them right.
-        overhead: share of the busy time that is not spent inside llama.cpp.
+        drafted_tokens, accepted_tokens: drafted by speculation, and how many of them were accepted.
+        overhead: share of the busy time spent outside llama.cpp.
         kv_layout: "unified" or "split".
         requests: one entry for each request that is active or waiting.
     """
@@ -264,6 +269,11 @@ class EngineStats:
     overhead: float = 0.0
     kv_layout: str = "unified"
     requests: tuple[RequestStats, ...] = ()
+
+
+def resolve_seed(params: SamplingParams) -> int:
+    """The request's seed, or one drawn now."""
+    return int.from_bytes(os.urandom(8)) % SEEDS if params.seed is None else params.seed
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

@@ -22,25 +22,28 @@ from memory.errors import (
     TextRefused,
     UnknownStrategy,
 )
-from memory.long_term import LongTermMemory, MemoryStats
+from memory.long_term import LongTermMemory
 from memory.memory import Memory
 from memory.ports import Embedder, Summarizer, TokenCounter
-from memory.types import (
-    HEAD,
-    KEEP,
+from memory.reports import (
     AssembledContext,
     Budget,
     ContextReport,
     Dropped,
-    Fact,
-    FactKind,
-    Forgotten,
     IndexState,
     IndexStatus,
     LayerReport,
+    MemoryStats,
+    Recall,
+)
+from memory.types import (
+    HEAD,
+    KEEP,
+    Fact,
+    FactKind,
+    Forgotten,
     Message,
     Origin,
-    Recall,
     ReplyStatus,
     Role,
     Scope,

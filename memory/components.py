@@ -1,82 +1,91 @@
-"""The parts that share one database, put together."""
+"""Builds the memory: opens one database and puts together everything that works on it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory.ingest.chunks import Intake
+from memory.context import ContextBuilder
+from memory.ingest import Ingest
 from memory.ports import Embedder, VectorIndex
-from memory.search.search import Search
-from memory.storage.database import Database
-from memory.storage.facts import Facts
-from memory.storage.messages import Transcript
-from memory.storage.passages import Passages
-from memory.storage.sessions import Sessions
-from memory.storage.state import ContextCuts, Scopes, Settings
-from memory.storage.summaries import Summaries
-from memory.summaries.make import Consolidator
-from memory.vectors.sync import PassageVectors
+from memory.search import Search
+from memory.storage import (
+    Database,
+    Facts,
+    Passages,
+    Scopes,
+    Sessions,
+    Settings,
+    Summaries,
+    Transcript,
+    WindowStarts,
+)
+from memory.summaries import Consolidator
+from memory.vectors import PassageVectors
 
-__all__ = ["Parts", "open_parts"]
+__all__ = ["Components", "open_components"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What stands behind the façade.
+class Components:
+    """What the façade delegates to.
 
     Args:
-        vectors_folder: of the vector index, which need not be there.
+        vectors_folder: of the vector index, which may not exist yet; None for a store in memory.
     """
 
     database: Database
     sessions: Sessions
     transcript: Transcript
-    cuts: ContextCuts
-    summaries: Summaries
-    facts: Facts
     passages: Passages
+    facts: Facts
+    summaries: Summaries
     settings: Settings
     scopes: Scopes
-    intake: Intake
+    ingest: Ingest
     vectors: PassageVectors
     search: Search
-    consolidator: Consolidator
-    vectors_folder: Path
+    contexts: ContextBuilder
+    vectors_folder: Path | None
 
 
-def open_parts(path: Path, embedder: Embedder | None, chroma_url: str | None) -> Parts:
-    """Open the database and what works on it; the schema is not looked at yet.
+def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str | None) -> Components:
+    """Open the database and build what works on it. Does not migrate the schema yet.
 
     Raises:
         StoreUnavailable, DiskFull: as `Database`.
     """
-    folder = path.parent / "vectors"
+    database = Database(path)
+    folder = database.path.parent / "vectors" if database.path is not None else None
 
     def open_vectors(embedder: Embedder) -> VectorIndex:
-        from memory.vectors.chroma import (
-            open_index,  # numpy, and what stands behind it: not before it is wanted
-        )
+        from memory.vectors import open_index  # loads numpy
 
+        assert folder is not None
         return open_index(folder, embedder=embedder.name, dimension=embedder.dimension, url=chroma_url)
 
-    database = Database(path)
     sessions = Sessions(database)
     transcript = Transcript(database, sessions)
     summaries, facts, passages = Summaries(database), Facts(database), Passages(database)
     settings, scopes = Settings(database), Scopes(database)
-    vectors = PassageVectors(database, passages, embedder=embedder, folder=folder, open_index=open_vectors)
-    return Parts(
+    vectors = PassageVectors(
+        database,
+        passages,
+        embedder=embedder if folder is not None else None,
+        folder=folder,
+        open_index=open_vectors,
+    )
+    search = Search(database, passages, vectors, scopes)
+    return Components(
         database=database,
         sessions=sessions,
         transcript=transcript,
-        cuts=ContextCuts(database),
-        summaries=summaries,
-        facts=facts,
         passages=passages,
+        facts=facts,
+        summaries=summaries,
         settings=settings,
         scopes=scopes,
-        intake=Intake(
+        ingest=Ingest(
             database,
             sessions=sessions,
             transcript=transcript,
@@ -86,7 +95,17 @@ def open_parts(path: Path, embedder: Embedder | None, chroma_url: str | None) ->
             settings=settings,
         ),
         vectors=vectors,
-        search=Search(database, passages, vectors, scopes),
-        consolidator=Consolidator(database, transcript, summaries),
+        search=search,
+        contexts=ContextBuilder(
+            database,
+            sessions=sessions,
+            transcript=transcript,
+            window_starts=WindowStarts(database),
+            facts=facts,
+            scopes=scopes,
+            summaries=summaries,
+            search=search,
+            consolidator=Consolidator(database, transcript, summaries),
+        ),
         vectors_folder=folder,
     )

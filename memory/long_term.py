@@ -1,174 +1,171 @@
-"""Long-term memory as a person handles it: the profile, where things come from, forgetting.
-
-How much is remembered, and all of it as one document.
-"""
+"""Long-term memory as the user manages it: the profile, sources, forgetting, statistics, export."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from memory.components import Parts
+from memory.components import Components
 from memory.errors import FactNotFound, MemoryNotFound
-from memory.storage.database import Database
-from memory.storage.facts import Facts
-from memory.storage.summaries import Summaries
-from memory.types import Fact, FactKind, Forgotten, IndexStatus, Message, Origin
+from memory.reports import MemoryStats
+from memory.types import Fact, FactKind, Forgotten, Message, Origin
 
-__all__ = [
-    "Inventory",
-    "LongTermMemory",
-    "MemoryStats",
-]
-
+__all__ = ["LongTermMemory"]
 
 _FACT = re.compile(r"\d{1,9}")
 _MESSAGE = re.compile(r"[0-9a-f]{6,32}", re.IGNORECASE)
-
-P = ParamSpec("P")
-T = TypeVar("T")
+_EXPORT_FORMAT = 1
 
 
 class LongTermMemory:
-    """What is remembered across sessions, for a person to look at, to correct and to forget.
+    """What is remembered across sessions, for the user to inspect, correct and forget.
 
     Every method may be called from any thread and blocks; what it wrote is committed when it returns.
 
     Args:
-        remembering: for this process, whatever the store says; None follows the store.
+        remembering: overrides the stored setting for this process; None follows the setting.
     """
 
-    def __init__(self, parts: Parts, *, remembering: bool | None = None) -> None:
-        self._parts = parts
-        self._inventory = Inventory(parts.database, parts.facts, parts.summaries, parts.vectors_folder)
+    def __init__(self, components: Components, *, remembering: bool | None = None) -> None:
+        self._components = components
+        self._call = components.database.call
         self._override = remembering
 
     # The profile
 
     def facts(self, *, session_id: str | None = None) -> tuple[Fact, ...]:
-        """The profile: pinned ones first, then the newest.
+        """The profile: pinned facts first, then the newest.
 
         Args:
-            session_id: only those that this session may hear of; None: all.
+            session_id: only facts that this session may see; None: all.
         """
-        return self._call(lambda: self._parts.facts.list(self._parts.scopes.visible_to(session_id)))
+        return self._call(lambda: self._components.facts.list(self._components.scopes.visible_to(session_id)))
 
     def add_fact(self, text: str, kind: FactKind = "fact") -> Fact:
-        """Enter what the person writes of themselves. Raises `InvalidFact`."""
-        return self._call(self._parts.facts.add, text, kind)
+        """Record what the user writes about themselves. Raises `InvalidFact`."""
+        return self._call(self._components.facts.add, text, kind)
 
     def edit_fact(self, fact_id: int, text: str) -> Fact:
-        """Change the words; the source stays. Raises `FactNotFound`, `InvalidFact`."""
-        fact = self._call(self._parts.facts.edit, fact_id, text)
-        self._call(self._parts.database.checkpoint)
+        """Reword a fact; its source stays. Raises `FactNotFound`, `InvalidFact`."""
+        fact = self._call(self._components.facts.edit, fact_id, text)
+        self._call(self._components.database.checkpoint)
         return fact
 
     def pin_fact(self, fact_id: int, pinned: bool = True) -> Fact:
-        """Put it into every prompt, or no longer. Raises `FactNotFound`."""
-        return self._call(self._parts.facts.pin if pinned else self._parts.facts.unpin, fact_id)
+        """Put a fact into every prompt, or stop doing so. Raises `FactNotFound`."""
+        return self._call(self._components.facts.pin if pinned else self._components.facts.unpin, fact_id)
 
     def forget_fact(self, fact_id: int) -> Fact:
-        """Remove it from the file; the message it came from stays. Raises `FactNotFound`."""
-        fact = self._call(self._parts.facts.get, fact_id)
-        self._call(self._parts.facts.remove, fact_id)
-        self._call(self._parts.database.checkpoint)
+        """Delete a fact from the file; the message that stated it stays. Raises `FactNotFound`."""
+        fact = self._call(self._components.facts.get, fact_id)
+        self._call(self._components.facts.remove, fact_id)
+        self._call(self._components.database.checkpoint)
         return fact
 
-    # Where things come from
+    # Sources
 
     def find(self, item_id: str) -> Fact | Message:
-        """A fact by its number, or a message by its id or a unique start of it, six digits at least.
+        """A fact by its number, or a message by its id or a unique prefix of six digits or more.
 
         Raises:
-            MemoryNotFound: there is neither, or there are several.
+            MemoryNotFound: nothing matches, or several messages do.
         """
         return self._call(self._find, item_id.strip())
 
     def why(self, item_id: str) -> Origin:
-        """Where a fact comes from, or what was made of a message. Raises as `find`."""
+        """Where a fact comes from, or what was derived from a message. Raises as `find`."""
         return self._call(self._why, item_id.strip())
 
     def containing(self, text: str, *, limit: int = 1000) -> list[Message]:
-        """Messages that have this text in them as it stands, in any case; the newest first."""
+        """Messages that contain this exact text, ignoring case; the newest first."""
         wanted = text.casefold()
-        return self._call(self._parts.transcript.containing, wanted, limit) if wanted else []
+        return self._call(self._components.transcript.containing, wanted, limit) if wanted else []
 
     # Forgetting
 
     def forget(self, message_ids: Sequence[str]) -> Forgotten:
-        """Take messages, the replies to them and all that was made of them out of every file.
+        """Erase messages, the replies to them and everything derived from them, in every file.
 
-        When it returns nothing finds them any more, and no file holds their words; if another process
-        has the vector index, that process takes the vectors out (`Forgotten.pending`).
+        When it returns, no search finds them and no file holds their words. If another process has the
+        vector index open, that process removes the vectors (`Forgotten.pending`).
 
         Raises:
             MessageNotFound: before anything was changed.
         """
-        gone, passages = self._call(self._parts.intake.forget, message_ids)
+        gone, passages = self._call(self._components.ingest.forget, message_ids)
         return replace(gone, pending=not self.clear_traces(passages)) if gone.messages else gone
 
     def set_off_record(self, session_id: str, off_record: bool) -> None:
-        """Let nothing of a session enter, and take out what has; or let all of it in again.
+        """Keep a session out of long-term memory and delete its memories, or remember all of it again.
 
         Raises:
             SessionNotFound.
         """
         if off_record:
-            self.clear_traces(self._call(self._parts.intake.take_out, session_id))
+            self.clear_traces(self._call(self._components.ingest.exclude_session, session_id))
         else:
-            self._call(self._parts.intake.take_in, session_id)
-            self._parts.vectors.wake()
+            self._call(self._components.ingest.include_session, session_id)
+            self._components.vectors.wake()
 
     def clear_traces(self, passages: Sequence[int]) -> bool:
         """Clear what deleted passages left behind: vectors, postings, the write-ahead log.
 
         Returns:
-            False if vectors are left to the process that has the index.
+            False if another process has the vector index open and must remove the vectors.
         """
-        gone = self._parts.vectors.remove(passages)
+        gone = self._components.vectors.remove(passages)
         self._call(self._purge)
         return gone
 
     def finish_purge(self) -> None:
-        """Clear the keyword index if a process that was forgetting did not come to it."""
-        if self._call(lambda: self._parts.settings.purge_due):
+        """Clean the keyword index if a process died while it was forgetting."""
+        if self._call(lambda: self._components.settings.purge_due):
             self._call(self._purge)
 
     # On and off
 
     @property
     def remembering(self) -> bool:
-        """Whether what is said is remembered, and prompts draw on it."""
-        return (
-            self._override
-            if self._override is not None
-            else self._call(lambda: self._parts.settings.remembering)
-        )
+        """Whether new messages enter long-term memory and prompts draw on it."""
+        if self._override is not None:
+            return self._override
+        return self._call(lambda: self._components.settings.remembering)
 
     def switch(self, on: bool) -> None:
-        """Remember from now on, or no longer, in every chat; what is said meanwhile never enters."""
+        """Turn remembering on or off in every chat; what is said while it is off never enters."""
         self._call(self._switch, on)
 
+    # Statistics and export
+
     def stats(self) -> MemoryStats:
-        """How much is remembered, and what it takes on disk."""
-        return self._inventory.stats(remembering=self.remembering, index=self._parts.vectors.status)
+        """How much is remembered, and its size on disk."""
+        path, vectors = self._components.database.path, self._components.vectors_folder
+        files = [path.with_name(path.name + ending) for ending in ("", "-wal", "-shm")] if path else []
+        return MemoryStats(
+            remembering=self.remembering,
+            **self._call(self._counts),
+            database_bytes=_size(files),
+            index_bytes=_size(vectors.rglob("*") if vectors is not None else ()),
+            index=self._components.vectors.status,
+        )
 
     def export(self) -> dict[str, Any]:
-        """All that is remembered, as plain JSON values."""
-        return self._inventory.export()
+        """The profile, all summaries, and the messages a search can find, as plain JSON values."""
+        return self._call(self._export)
 
     # The rest runs on the database's thread.
 
     def _find(self, item_id: str) -> Fact | Message:
         if _FACT.fullmatch(item_id):
             try:
-                return self._parts.facts.get(int(item_id))
+                return self._components.facts.get(int(item_id))
             except FactNotFound:
                 pass
-        found = self._parts.transcript.starting(item_id.lower()) if _MESSAGE.fullmatch(item_id) else []
+        is_prefix = _MESSAGE.fullmatch(item_id)
+        found = self._components.transcript.with_id_prefix(item_id.lower()) if is_prefix else []
         if len(found) != 1:
             raise MemoryNotFound(item_id, several=len(found) > 1)
         return found[0]
@@ -180,103 +177,38 @@ class LongTermMemory:
         elif item.message_id is None:
             return Origin(item=item)
         else:
-            message = self._parts.transcript.get(item.message_id)
-        passages, embedded = self._parts.passages.counts_of(message.id)
+            message = self._components.transcript.get(item.message_id)
+        passages, embedded = self._components.passages.counts_of_message(message.id)
         return Origin(
             item=item,
             message=message,
-            session=self._parts.transcript.session_of(message),
-            facts=self._parts.facts.made_from(message.id),
-            summaries=self._parts.summaries.made_from(message.id),
+            session=self._components.sessions.get(message.session_id),
+            facts=self._components.facts.made_from(message.id),
+            summaries=self._components.summaries.made_from(message.id),
             passages=passages,
             embedded=embedded,
         )
 
     def _switch(self, on: bool) -> None:
-        self._parts.settings.remembering = on
+        self._components.settings.remembering = on
 
     def _purge(self) -> None:
-        if self._parts.settings.purge_due:
-            with self._parts.database.atomic():
-                self._parts.passages.purge()
-                self._parts.settings.purge_due = False
-        self._parts.database.checkpoint()
-
-    def _call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._parts.database.call(work, *args, **kwargs)
-
-
-_FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryStats:
-    """How much is remembered.
-
-    Args:
-        sessions, off_record: all chats, and those of which nothing is remembered.
-        messages: those that a search can find.
-        embedded: passages with a vector.
-        database_bytes, index_bytes: on disk.
-    """
-
-    remembering: bool
-    sessions: int
-    off_record: int
-    messages: int
-    forgotten: int
-    passages: int
-    embedded: int
-    facts: int
-    pinned: int
-    summaries: int
-    database_bytes: int
-    index_bytes: int
-    index: IndexStatus
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-
-class Inventory:
-    """Counts and lists what is kept. Any thread; blocks.
-
-    Args:
-        vectors: the folder of the vector index, which need not be there.
-    """
-
-    def __init__(self, database: Database, facts: Facts, summaries: Summaries, vectors: Path) -> None:
-        self._database = database
-        self._facts = facts
-        self._summaries = summaries
-        self._vectors = vectors
-
-    def stats(self, *, remembering: bool, index: IndexStatus) -> MemoryStats:
-        """All figures."""
-        path = self._database.path
-        return MemoryStats(
-            remembering=remembering,
-            **self._database.call(self._counts),
-            database_bytes=_size(path.with_name(path.name + ending) for ending in ("", "-wal", "-shm")),
-            index_bytes=_size(self._vectors.rglob("*")),
-            index=index,
-        )
-
-    def export(self) -> dict[str, Any]:
-        """The profile, all summaries, and the messages that can be found, as plain JSON values."""
-        return self._database.call(self._export)
+        if self._components.settings.purge_due:
+            with self._components.database.atomic():
+                self._components.passages.purge()
+                self._components.settings.purge_due = False
+        self._components.database.checkpoint()
 
     def _counts(self) -> dict[str, int]:
-        row = self._database.query_one(_COUNTS)
+        row = self._components.database.query_one(_COUNTS)
         return dict(row) if row is not None else {}
 
     def _export(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
-            "facts": [asdict(fact) for fact in self._facts.list()],
-            "summaries": [asdict(summary) for summary in self._summaries.all()],
-            "messages": [dict(row) for row in self._database.query(_REMEMBERED)],
+            "format": _EXPORT_FORMAT,
+            "facts": [asdict(fact) for fact in self._components.facts.list()],
+            "summaries": [asdict(summary) for summary in self._components.summaries.all()],
+            "messages": [dict(row) for row in self._components.database.query(_REMEMBERED)],
         }
 
 
@@ -285,7 +217,7 @@ def _size(paths: Iterable[Path]) -> int:
     for path in paths:
         try:
             total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # it has just been deleted
+        except OSError:  # deleted meanwhile
             continue
     return total
 

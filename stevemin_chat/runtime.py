@@ -24,7 +24,7 @@ from engine.errors import (
     QueueFull,
 )
 from memory import EmbedderUnavailable, Memory, SessionRecord, SummaryCancelled, Turn
-from memory.summaries.check import prompt_for_summary
+from memory.summaries import prompt_for_summary
 from stevemin_chat.base.config import Config
 from stevemin_chat.base.errors import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.base.paths import Paths, builtin_catalogue_path, project_folder
@@ -294,7 +294,7 @@ def _open_memory(paths: Paths, settings: MemorySection, database: Path | None, m
 
 
 def _embedder() -> Embedder | None:
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     try:
         return WorkerEmbedder()

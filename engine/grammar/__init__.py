@@ -1,1 +1,9 @@
-"""grammar"""
+"""Constrained output: a JSON schema or a GBNF grammar becomes a `Constraint` on the next token (`compiler`,
+on llguidance; `gbnf` translates llama.cpp's grammars). A grammar is untrusted: it is first tried in a child
+process."""
+
+from __future__ import annotations
+
+from engine.grammar.compiler import GrammarCompiler
+
+__all__ = ["GrammarCompiler"]

@@ -16,11 +16,9 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +26,10 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from engine.errors import InvalidRequest
 from engine.grammar.gbnf import gbnf_to_lark
+from engine.step import Constraint
 from engine.types import SamplingParams
 
 __all__ = [
-    "Constraint",
     "GrammarCompiler",
     "check_grammar",
 ]
@@ -43,22 +41,6 @@ _WHITESPACE = r" |\n {0,16}"  # enough for people to read; a model can write spa
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)  # 100 MB of states at most
 
 
-class Constraint(Protocol):
-    """Where one answer stands in its grammar; not thread-safe."""
-
-    def allows(self, token: int) -> bool:
-        """Whether a token may come next."""
-
-    def mask(self) -> npt.NDArray[np.bool_]:
-        """Which tokens may come next, shape (vocabulary,); end-of-turn tokens when the answer may end.
-
-        At least one is allowed: when nothing can follow, the end-of-turn tokens are.
-        """
-
-    def accept(self, token: int) -> None:
-        """Go on by a token that is allowed."""
-
-
 class GrammarCompiler:
     """Makes constraints for one vocabulary; thread-safe."""
 
@@ -68,7 +50,7 @@ class GrammarCompiler:
         vocab_size: int,
         pieces: Callable[[int], bytes],
         tokenize: Callable[[str], list[int]],
-        eog_tokens: SequenceOf[int],
+        eog_tokens: Sequence[int],
     ) -> None:
         """
         Args:

@@ -1,10 +1,9 @@
-"""KV states of sequences that had to leave the KV cache."""
+"""Keeps the KV states of sequences that had to leave the cache: in RAM, then on disk, then dropped."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from engine.step import State
 
 __all__ = ["Parked", "Parking"]
 
-_RESTING = 0.75  # of the RAM, where there is a disk; the rest is for what is being written or read
+_RESTING = 0.75  # share of the RAM for states at rest, with a disk; the rest is for states on their way
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A state: its tokens, and its size in bytes."""
+    """What is known of a parked state: its tokens, and its size in bytes."""
 
     key: str
     tokens: tuple[int, ...] = field(repr=False)
@@ -30,24 +29,24 @@ class _Entry:
     parked: Parked
     state: State | None = field(repr=False)  # None: on disk
     spill: Spill | None = None
-    in_ram: bool = True  # or being read, with its room taken
-    wanted: bool = False  # fetched: it stays until it is dropped
+    in_ram: bool = True  # or being read, with its room reserved
+    wanted: bool = False  # fetched: it stays in RAM until it is dropped
 
 
 class Parking:
-    """Keeps states in RAM, writes those not used for longest to disk, and drops them past that limit: they
-    have to be computed again, nothing else happens. So too when the disk is full, slow or broken.
+    """Keeps states in RAM, writes the least recently used to disk, and drops them beyond that limit. A
+    dropped state only has to be computed again; the same holds when the disk is full, slow or broken.
 
-    All methods are for the engine thread and none but `close` waits for the disk; the properties may be read
-    by any thread.
+    All methods belong to the engine thread, and only `close` waits for the disk. Any thread may read the
+    properties.
 
     Args:
-        ram_bytes: the most bytes of states in RAM, those on their way to and from the disk included; a larger
+        ram_bytes: limit for states in RAM, including those on their way to and from the disk; a larger
             state is not kept.
-        disk_bytes: the most bytes on disk, in blocks of 1 MiB.
-        folder: where the file is made, which has no name; None: nothing goes to disk.
-        wake: called by another thread whenever a state has arrived from the disk, or was lost there; it may
-            be called for no reason.
+        disk_bytes: limit on disk, in blocks of 1 MiB.
+        folder: where to create the file, which has no name; None: nothing goes to disk.
+        wake: called by another thread when a state has arrived from the disk or was lost there; it may
+            also be called without a reason.
     """
 
     def __init__(
@@ -60,19 +59,19 @@ class Parking:
     ) -> None:
         self._ram_bytes = ram_bytes
         self._disk = SpillFile(folder, disk_bytes, wake)
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the longest not used first
-        self._reads: OrderedDict[str, _Entry] = OrderedDict()  # fetched, but the RAM has no room yet
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
+        self._reads: OrderedDict[str, _Entry] = OrderedDict()  # fetched, but not yet room for them in RAM
         self._ram = 0
-        self._writing = 0  # bytes of the RAM that will be free when they are written
+        self._writing = 0  # bytes of RAM that become free when they are written
 
     @property
     def count(self) -> int:
-        """States there are."""
+        """Number of states."""
         return len(self._entries)
 
     @property
     def on_disk(self) -> int:
-        """States that are on disk only."""
+        """Number of states that are only on disk."""
         return sum(not entry.in_ram for entry in list(self._entries.values()))
 
     @property
@@ -85,10 +84,10 @@ class Parking:
         """Bytes of the blocks in use on disk."""
         return self._disk.used
 
-    def put(self, key: str, tokens: SequenceOf[int], state: State) -> None:
-        """Keep a state, in place of an older one under the same key.
+    def put(self, key: str, tokens: Sequence[int], state: State) -> None:
+        """Keep a state, replacing an older one under the same key.
 
-        It is not copied: it must not change any more. It is dropped when there is no room for it.
+        It is not copied and must not change afterwards. If there is no room, it is dropped.
         """
         self.drop(key)
         size = memoryview(state).nbytes
@@ -98,14 +97,14 @@ class Parking:
             self._balance()
 
     def find(self, key: str) -> Parked | None:
-        """What is kept under a key, in RAM or on disk."""
+        """The state kept under a key, in RAM or on disk."""
         self._settle()
         entry = self._entries.get(key)
         return None if entry is None else entry.parked
 
     def fetch(self, key: str) -> State | None:
-        """A state, if it is in RAM. If it is on disk, start reading it; `wake` is called when it has arrived
-        or was lost, and then this or `find` tells which. It stays in RAM until it is dropped."""
+        """A state, if it is in RAM. If it is on disk, start reading it: `wake` is called when it has arrived
+        or was lost, and then this or `find` tells which. A fetched state stays in RAM until it is dropped."""
         self._settle()
         if (entry := self._entries.get(key)) is None:
             return None
@@ -114,14 +113,14 @@ class Parking:
         if not entry.in_ram:
             self._reads[key] = entry
             self._balance()
-            # Nothing is on its way that could make room: what others wanted and did not take must go.
+            # Nothing under way will make room: drop states that others fetched and did not take.
             if key in self._reads and not self._disk.busy and self._make_room(entry.parked.size, wanted=True):
                 self._reads.move_to_end(key, last=False)
                 self._balance()
         return entry.state
 
     def drop(self, key: str) -> None:
-        """Free a state: it was restored, or nobody will ask for it. Unknown keys are ignored."""
+        """Free a state that was restored or is no longer needed. Unknown keys are ignored."""
         self._settle()
         if key in self._entries:
             self._remove(self._entries[key])
@@ -135,18 +134,18 @@ class Parking:
         self._ram_bytes = -1
 
     def _settle(self) -> None:
-        """Enter what the disk has done."""
+        """Apply what the disk thread has finished."""
         done = self._disk.finished()
         for spill in done:
             entry = self._entries[spill.key]
             if entry.state is None:
-                self._enter_read(entry, spill)
+                self._apply_read(entry, spill)
             else:
-                self._enter_write(entry, spill)
+                self._apply_write(entry, spill)
         if done:
             self._balance()
 
-    def _enter_write(self, entry: _Entry, spill: Spill) -> None:
+    def _apply_write(self, entry: _Entry, spill: Spill) -> None:
         self._writing -= spill.size
         if spill.failed or entry.wanted:
             entry.spill = None
@@ -156,7 +155,7 @@ class Parking:
             entry.in_ram = False
             self._ram -= spill.size
 
-    def _enter_read(self, entry: _Entry, spill: Spill) -> None:
+    def _apply_read(self, entry: _Entry, spill: Spill) -> None:
         if spill.failed:
             self._remove(entry)
         else:
@@ -164,7 +163,7 @@ class Parking:
             self._disk.free(spill)
 
     def _balance(self) -> None:
-        """Start the reads there is room for, then write what is too much."""
+        """Start the reads that have room, then write states that exceed the share at rest."""
         for key, entry in list(self._reads.items()):
             size, spill = entry.parked.size, entry.spill
             coming = self._ram + size - self._writing <= self._ram_bytes < self._ram + size
@@ -180,13 +179,13 @@ class Parking:
                 break
 
     def _resting(self) -> Iterator[_Entry]:
-        """States in RAM that may leave it, the longest not used first."""
+        """States in RAM that may leave it, least recently used first."""
         for entry in list(self._entries.values()):
             if entry.state is not None and entry.spill is None and not entry.wanted:
                 yield entry
 
     def _write(self, entry: _Entry) -> bool:
-        """Begin to write a state, in place of older ones if need be."""
+        """Start writing a state, dropping older ones from the disk if necessary."""
         key, size, state = entry.parked.key, entry.parked.size, entry.state
         if state is None or not self._disk.takes(size):
             return False
@@ -200,7 +199,8 @@ class Parking:
         return True
 
     def _make_room(self, size: int, *, wanted: bool = False) -> bool:
-        """Drop the longest unused states until so many bytes of RAM are free; nothing if that cannot be."""
+        """Drop the least recently used states until `size` bytes of RAM are free; drop none if that is
+        impossible."""
         victims: list[_Entry] = []
         free = self._ram_bytes - self._ram
         for entry in self._entries.values():

@@ -1,18 +1,17 @@
-"""Which tokens live in which llama.cpp sequence, and how many KV cells that takes.
+"""Which tokens each llama.cpp sequence holds, and how many KV cells they take.
 
-A slot is a llama.cpp sequence id. A running request leases one. Afterwards the slot rests with its session
-until the session's next turn takes it up again, or its cells are needed. What is in a slot is noted in a
-radix tree, so that any prompt finds the longest prefix that anybody has computed.
+A slot is a llama.cpp sequence id. A running request leases one. After the request the slot stays idle with
+its session until the session's next turn leases it again or its cells are needed. A radix tree records what
+each slot holds, so that any prompt finds the longest prefix that any request has computed.
 
-In a unified KV cache two slots with the same prefix share its cells: `used` counts them once. In a split
-one each slot has cells of its own, and sharing means copying.
+In a unified KV cache two slots with the same prefix share its cells, and `used` counts them once. In a split
+cache each slot has its own cells, and sharing means copying.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
@@ -24,38 +23,38 @@ __all__ = ["Lease", "PrefixCache", "session_key"]
 _WORTH_SHARING = 16  # tokens; copying fewer is not worth a call
 _WORTH_COPYING = 64  # in a split cache, where the whole stream is copied
 _MAX_PINS = 8
-_PINNED_SHARE = 4  # pinned prefixes take at most a fourth of the cells
+_PINNED_SHARE = 4  # pinned prefixes take at most a quarter of the cells
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A slot handed to a request, and how many of its prompt's tokens are in it already."""
+    """A slot handed to a request, and how many tokens of the prompt it already holds."""
 
     slot: int
     cached: int
 
 
 def session_key(session_id: str) -> str:
-    """The name under which a session's KV state is parked."""
+    """The key under which a session's KV state is parked."""
     return f"session {session_id}"
 
 
 class PrefixCache:
     """Owns the slots, the tree of what they hold, and the ledger of KV cells.
 
-    Every method that changes something returns the moves that do the same in the KV cache, in order.
+    Every method that changes something returns the moves that make the same change in the KV cache, in order.
 
     Args:
-        slots: llama.cpp sequence ids there are.
-        cells: KV cells all slots share.
-        split: whether each slot has cells of its own.
-        partial_removal: whether the model's memory can be cut in the middle of a sequence; recurrent and
-            hybrid models cannot, there a slot is reused whole by its own session or not at all.
+        slots: number of llama.cpp sequence ids.
+        cells: KV cells of all slots together.
+        split: whether each slot has its own cells.
+        partial_removal: whether the model's memory can be cut in the middle of a sequence. Recurrent and
+            hybrid models cannot: there only a slot's own session reuses it, and only whole.
+        worth_parking: whether n computed tokens are worth saving when they must leave the cache.
 
     Attributes:
-        worth: the least tokens of another slot that are worth taking over.
-        parks: says of so many tokens whether a session that must leave is worth saving.
-        evicted: idle sessions dropped so far.
+        worth: the fewest tokens of another slot that are worth sharing.
+        evicted: idle slots emptied so far.
     """
 
     def __init__(
@@ -65,19 +64,20 @@ class PrefixCache:
         cells: int,
         split: bool = False,
         partial_removal: bool = True,
+        worth_parking: Callable[[int], bool] = lambda tokens: False,
     ) -> None:
         self.cells = cells
         self.split = split
-        self.parks: Callable[[int], bool] = lambda tokens: False
+        self.worth_parking = worth_parking
         self.evicted = 0
         self._cuttable = partial_removal
         self._sharing = partial_removal and not split
         self.worth = _WORTH_COPYING if split else _WORTH_SHARING
         self._tree = RadixTree()
         self._free = list(range(slots))  # a heap: low slots first, since a split cache wants them adjacent
-        self._idle: OrderedDict[int, str | None] = OrderedDict()  # slot -> session, the oldest first
+        self._idle: OrderedDict[int, str | None] = OrderedDict()  # slot -> session, longest idle first
         self._of_session: dict[str, int] = {}
-        self._leased: dict[int, int] = {}  # slot -> tokens in it, those not in the tree yet included
+        self._leased: dict[int, int] = {}  # slot -> tokens it holds, including those not yet in the tree
         self._pins: OrderedDict[tuple[int, ...], None] = OrderedDict()
 
     # The ledger
@@ -91,34 +91,34 @@ class PrefixCache:
 
     @property
     def free(self) -> int:
-        """Cells that can be had without evicting anything."""
+        """Cells available without evicting anything."""
         return self.cells - self.used
 
     @property
     def shares(self) -> bool:
-        """Whether one slot can take over a prefix that another has computed."""
+        """Whether one slot can reuse a prefix that another has computed."""
         return self._cuttable
 
     @property
     def idle_sessions(self) -> int:
-        """Sessions whose KV cache is kept while they rest."""
+        """Sessions between two turns whose KV cache is kept."""
         return len(self._of_session)
 
-    def reclaimable(self, wanted: SequenceOf[int] = ()) -> int:
-        """Cells that evicting every idle slot would free, those that hold a prefix of `wanted` apart."""
+    def reclaimable(self, wanted: Sequence[int] = ()) -> int:
+        """Cells that evicting every idle slot would free, except those that hold a prefix of `wanted`."""
         if not self._sharing:
             return sum(self._tree.length(slot) for slot in self._idle)
         return self._tree.free_without(self._leased.keys(), wanted)
 
     # Leases
 
-    def match(self, session_id: str | None, tokens: SequenceOf[int]) -> int:
-        """Tokens of a prompt that `lease` would find in the cache; at least one is left to compute."""
+    def match(self, session_id: str | None, tokens: Sequence[int]) -> int:
+        """Tokens of a prompt that `lease` would find in the cache; at least one remains to be computed."""
         own, shared, _ = self._sources(session_id, tokens)
         return max(own, shared)
 
-    def lease(self, session_id: str | None, tokens: SequenceOf[int]) -> tuple[Lease, list[Move]] | None:
-        """Hand out the session's own slot, else a free one, else the longest idle one.
+    def lease(self, session_id: str | None, tokens: Sequence[int]) -> tuple[Lease, list[Move]] | None:
+        """Lease the session's own slot, else a free one, else the one idle longest.
 
         Returns:
             The lease and its moves, or None when every slot is in use.
@@ -129,7 +129,7 @@ class PrefixCache:
             slot = self._take_own(session_id, own, moves)
         elif (free := self._free_slot(source, moves)) is not None:
             slot = free
-            if slot == source:  # the only idle slot is the one with the prefix
+            if slot == source:  # the only idle slot is the one that holds the prefix
                 moves += self._cut(slot, shared)
                 own = shared
         else:
@@ -140,7 +140,7 @@ class PrefixCache:
         return Lease(slot, self._leased[slot]), moves
 
     def lease_empty(self, session_id: str | None) -> tuple[int, list[Move]] | None:
-        """Hand out a slot with nothing in it, to restore a saved state into."""
+        """Lease an empty slot, to restore a saved state into it."""
         moves: list[Move] = []
         if session_id in self._of_session:
             slot: int | None = self._take_own(session_id, 0, moves)
@@ -151,19 +151,19 @@ class PrefixCache:
         self._leased[slot] = 0
         return slot, moves
 
-    def restore(self, slot: int, tokens: SequenceOf[int], state: State, keep: int) -> list[Move]:
-        """Bring a saved state of `tokens` into an empty leased slot and keep its first so many."""
+    def restore(self, slot: int, tokens: Sequence[int], state: State, keep: int) -> list[Move]:
+        """Load a saved state of `tokens` into an empty leased slot and keep its first `keep` tokens."""
         moves: list[Move] = [Restore(slot, len(tokens), state)]
         if keep < len(tokens):
             moves.append(Trim(slot, keep))
         self._leased[slot] = keep
         return [*moves, *self.commit(slot, tokens[:keep])]
 
-    def attach(self, slot: int, tokens: SequenceOf[int]) -> tuple[int, list[Move]]:
-        """Give a leased slot what others have computed of its prompt meanwhile.
+    def attach(self, slot: int, tokens: Sequence[int]) -> tuple[int, list[Move]]:
+        """Share with a leased slot what others have since computed of its prompt.
 
         Returns:
-            The tokens it holds now, and the moves.
+            How many tokens it holds now, and the moves.
         """
         held = self._leased[slot]
         if not self._cuttable:
@@ -173,15 +173,16 @@ class PrefixCache:
             return held, []
         return shared, self._share(source, slot, tokens, held, shared)
 
-    def grow(self, slot: int, tokens: int) -> None:
-        """Record that a leased slot now holds so many tokens; fewer than before after a failed step."""
+    def resize(self, slot: int, tokens: int) -> None:
+        """Record that a leased slot now holds `tokens` tokens: more after a step, perhaps fewer after a
+        failed one."""
         self._leased[slot] = tokens
         self._tree.cut(slot, tokens)
 
-    def commit(self, slot: int, tokens: SequenceOf[int]) -> list[Move]:
-        """Let others find what a leased slot has computed: `tokens`, from its first on.
+    def commit(self, slot: int, tokens: Sequence[int]) -> list[Move]:
+        """Publish what a leased slot has computed: `tokens`, from the first.
 
-        Where another slot holds the same already, a unified cache drops this slot's own cells for those.
+        Where another slot already holds the same tokens, a unified cache replaces this slot's cells by those.
         """
         start = self._tree.length(slot)
         if len(tokens) <= start:
@@ -191,8 +192,8 @@ class PrefixCache:
             return []
         return [Copy(other, slot, start, start + twice)]
 
-    def release(self, slot: int, session_id: str | None, tokens: SequenceOf[int]) -> list[Move]:
-        """Take a slot back, `tokens` of which are worth keeping; without a session only what is pinned is."""
+    def release(self, slot: int, session_id: str | None, tokens: Sequence[int]) -> list[Move]:
+        """End a lease and keep `tokens` for the session; without a session keep only what is pinned."""
         if session_id is None or session_id in self._of_session or not tokens:
             moves = self._cut(slot, self._tree.pinned_length(slot))
             del self._leased[slot]
@@ -207,9 +208,9 @@ class PrefixCache:
     # Idle slots
 
     def evict(self) -> list[Move] | None:
-        """Drop the slot that has been idle longest, saving its session's state if that is worth it.
+        """Empty the slot idle longest, saving its session's state if that is worth it.
 
-        What is pinned stays, until nothing else is left to drop. None when nothing is idle.
+        Pinned prefixes stay until nothing else is left to evict. None when nothing is idle.
         """
         for slot, session_id in self._idle.items():
             pinned = self._tree.pinned_length(slot)
@@ -218,12 +219,12 @@ class PrefixCache:
         return self._evict(next(iter(self._idle)), 0) if self._idle else None
 
     def forget(self, session_id: str) -> list[Move]:
-        """Drop an idle session's cache, without saving it."""
+        """Drop an idle session's cache without saving it."""
         slot = self._of_session.get(session_id)
         return [] if slot is None else self._drop(slot, self._tree.pinned_length(slot))
 
-    def pin(self, tokens: SequenceOf[int]) -> None:
-        """Keep a prefix that is in the cache when its sessions leave; old pins make room for new ones."""
+    def pin(self, tokens: Sequence[int]) -> None:
+        """Keep a cached prefix when its sessions leave; old pins make room for new ones."""
         pin = tuple(tokens)
         if not self._sharing or len(pin) < self.worth or len(pin) * _PINNED_SHARE > self.cells:
             return
@@ -235,10 +236,11 @@ class PrefixCache:
             self._tree.pin(old, pinned=False)
 
     def compact(self) -> tuple[int, int, list[Move]] | None:
-        """In a split cache, move the highest leased slot into a gap: only adjacent ones share a forward.
+        """In a split cache, move the highest leased slot into a gap: only adjacent slots share a forward
+        pass.
 
         Returns:
-            The slot left, the slot taken and the moves; None when there is no gap.
+            The slot it leaves, the slot it moves to, and the moves; None when there is no gap.
         """
         if not self.split or not self._leased:
             return None
@@ -258,8 +260,8 @@ class PrefixCache:
             moves += [Copy(top, gap, 0, held), Trim(top, 0)]
         return top, gap, moves
 
-    def _sources(self, session_id: str | None, tokens: SequenceOf[int]) -> tuple[int, int, int | None]:
-        """What the session's own slot holds of a prompt, what any slot does, and that slot."""
+    def _sources(self, session_id: str | None, tokens: Sequence[int]) -> tuple[int, int, int | None]:
+        """Tokens of a prompt that the session's own slot holds, tokens that any slot holds, and that slot."""
         head = tokens[:-1]
         own_slot = self._of_session.get(session_id) if session_id is not None else None
         own = 0 if own_slot is None else self._tree.match(head, own_slot)[0]
@@ -277,7 +279,7 @@ class PrefixCache:
         return slot
 
     def _free_slot(self, source: int | None, moves: list[Move]) -> int | None:
-        """A slot to lease, evicting the longest idle one that is not the source if need be."""
+        """A slot to lease; if none is free, evict the one idle longest other than the source."""
         if self._free:
             return heappop(self._free)
         others = [slot for slot in self._idle if slot != source]
@@ -291,7 +293,7 @@ class PrefixCache:
         self._wake(source)
         return source
 
-    def _share(self, source: int, slot: int, tokens: SequenceOf[int], start: int, end: int) -> list[Move]:
+    def _share(self, source: int, slot: int, tokens: Sequence[int], start: int, end: int) -> list[Move]:
         self._tree.extend(slot, tokens[start:end])
         self._leased[slot] = end
         return [Copy(source, slot, start, end)]
@@ -302,7 +304,7 @@ class PrefixCache:
 
     def _save(self, slot: int) -> list[Move]:
         session_id, tokens = self._idle[slot], self._tree.length(slot)
-        if session_id is None or not self.parks(tokens):
+        if session_id is None or not self.worth_parking(tokens):
             return []
         return [Save(slot, session_key(session_id), self._tree.path(slot))]
 
@@ -314,7 +316,8 @@ class PrefixCache:
         return moves
 
     def _rest(self, slot: int) -> None:
-        """Put a slot without a session among the free ones, or first in line while it keeps a pinned head."""
+        """Free a slot without a session; while it keeps a pinned head it becomes the first idle one
+        instead."""
         if self._tree.length(slot):
             self._idle[slot] = None
             self._idle.move_to_end(slot, last=False)

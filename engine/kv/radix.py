@@ -1,14 +1,13 @@
-"""A radix tree over token prefixes: who holds which.
+"""A radix tree over token prefixes that records which slots hold each prefix.
 
-As in SGLang's RadixAttention (Zheng et al. 2024, arXiv:2312.07104): an edge carries a run of tokens, is split
-where two prompts part, and knows everybody whose sequence runs through it. Here the holders are slots,
-llama.cpp's sequences, because a KV cell lives as long as some sequence has it.
+As in SGLang's RadixAttention (Zheng et al. 2024, arXiv:2312.07104): an edge carries a run of tokens, splits
+where two prompts diverge, and knows every holder whose sequence runs through it. Here the holders are slots,
+llama.cpp's sequences, because a KV cell lives until no sequence holds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 __all__ = ["RadixTree", "common_prefix"]
@@ -24,11 +23,11 @@ class _Node:
         self.tokens = tokens
         self.slots = slots  # a superset of every child's
         self.children: dict[int, _Node] = {}
-        self.pinned = False  # the path down to here is to be kept
+        self.pinned = False  # keep the path down to here
 
 
 class RadixTree:
-    """Paths of tokens, each held by one slot or more."""
+    """Paths of tokens, each held by one or more slots."""
 
     def __init__(self) -> None:
         self._root = _Node(None, (), set())
@@ -37,15 +36,16 @@ class RadixTree:
         self.size = 0  # tokens on all edges together
 
     def length(self, slot: int) -> int:
-        """Tokens of a slot's path."""
+        """Number of tokens on a slot's path."""
         return self._lengths.get(slot, 0)
 
     def path(self, slot: int) -> tuple[int, ...]:
-        """The tokens themselves."""
+        """The tokens on a slot's path."""
         return tuple(token for node in reversed([*self._upwards(slot)]) for token in node.tokens)
 
-    def match(self, tokens: SequenceOf[int], slot: int | None = None) -> tuple[int, int | None]:
-        """The longest held prefix of `tokens` and a slot that holds it; with `slot`, what that one holds."""
+    def match(self, tokens: Sequence[int], slot: int | None = None) -> tuple[int, int | None]:
+        """Length of the longest held prefix of `tokens` and a slot that holds it; with `slot`, only that
+        one counts."""
         node, depth, holder = self._root, 0, None
         while depth < len(tokens) and (child := node.children.get(tokens[depth])) is not None:
             if slot is not None and slot not in child.slots:
@@ -58,11 +58,11 @@ class RadixTree:
             node = child
         return depth, holder
 
-    def extend(self, slot: int, tokens: SequenceOf[int]) -> tuple[int, int | None]:
+    def extend(self, slot: int, tokens: Sequence[int]) -> tuple[int, int | None]:
         """Lengthen a slot's path.
 
         Returns:
-            How many of these tokens others held there already, and one who holds all of those.
+            How many of these tokens other slots already held there, and one slot that holds all of them.
         """
         node, other, at = self._ends.get(slot, self._root), None, 0
         while at < len(tokens) and (child := node.children.get(tokens[at])) is not None:
@@ -85,7 +85,7 @@ class RadixTree:
         while depth > keep:
             above = depth - len(node.tokens)
             if above < keep:
-                self._split(node, keep - above)  # `node` is the lower part now
+                self._split(node, keep - above)  # `node` is now the lower part
             parent = node.parent
             assert parent is not None
             depth = max(above, keep)
@@ -95,8 +95,8 @@ class RadixTree:
         if not keep:
             del self._ends[slot], self._lengths[slot]
 
-    def free_without(self, keepers: AbstractSet[int], wanted: SequenceOf[int]) -> int:
-        """Tokens that nobody would hold if all slots but the keepers went, those of `wanted` apart."""
+    def free_without(self, keepers: AbstractSet[int], wanted: Sequence[int]) -> int:
+        """Tokens that would have no holder if only the keepers stayed, not counting a prefix of `wanted`."""
         nodes = [node for node in self._nodes() if node.slots.isdisjoint(keepers)]
         total = sum(len(node.tokens) for node in nodes)
         node, depth = self._root, 0
@@ -109,8 +109,8 @@ class RadixTree:
                 break
         return total
 
-    def pin(self, tokens: SequenceOf[int], *, pinned: bool = True) -> None:
-        """Mark a path that is held as one to keep, or unmark it."""
+    def pin(self, tokens: Sequence[int], *, pinned: bool = True) -> None:
+        """Mark a held path as one to keep, or unmark it."""
         node, depth = self._root, 0
         while depth < len(tokens):
             child = node.children.get(tokens[depth])
@@ -122,7 +122,7 @@ class RadixTree:
         node.pinned = pinned and node is not self._root
 
     def pinned_length(self, slot: int) -> int:
-        """Tokens at the head of a slot's path that are pinned and that no other slot holds."""
+        """Number of tokens at the head of a slot's path that are pinned and that no other slot holds."""
         depth = self.length(slot)
         for node in self._upwards(slot):
             if node.pinned:
@@ -139,7 +139,7 @@ class RadixTree:
         return child
 
     def _split(self, node: _Node, at: int) -> _Node:
-        """Cut an edge in two; `node` stays its lower part, the upper one is returned."""
+        """Cut an edge in two; `node` remains as the lower part, the upper part is returned."""
         assert node.parent is not None
         upper = _Node(node.parent, node.tokens[:at], set(node.slots))
         node.parent.children[upper.tokens[0]] = upper
@@ -168,11 +168,11 @@ class RadixTree:
             stack.extend(node.children.values())
 
 
-def common_prefix(left: SequenceOf[int], right: SequenceOf[int], offset: int = 0) -> int:
+def common_prefix(left: Sequence[int], right: Sequence[int], offset: int = 0) -> int:
     """Length of the longest common prefix of `left` and `right[offset:]`."""
     limit = min(len(left), len(right) - offset)
     at = 0
-    # Slices compare in C; only the block in which the two part is looked at token by token.
+    # Slices compare in C; only the block in which the two diverge is compared token by token.
     while at < limit and list(left[at : at + _BLOCK]) == list(right[offset + at : offset + at + _BLOCK]):
         at += _BLOCK
     while at < limit and left[at] == right[offset + at]:

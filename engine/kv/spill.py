@@ -1,7 +1,5 @@
-"""The thread that writes KV states to a temporary file and reads them back.
-
-Which blocks of the file hold which KV states that found no room in RAM.
-"""
+"""KV states in a temporary file: which blocks hold which state (`SpillFile`), and the thread that writes
+and reads them (`FileThread`)."""
 
 from __future__ import annotations
 
@@ -16,19 +14,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-import numpy as np
-
 from engine.step import State
 
-__all__ = [
-    "BLOCK_BYTES",
-    "FileThread",
-    "Spill",
-    "SpillFile",
-]
-
+__all__ = ["BLOCK_BYTES", "FileThread", "Spill", "SpillFile"]
 
 BLOCK_BYTES = 1 << 20
+_LARGE = 64  # blocks; a file that had more is truncated when it is empty
 
 _log = logging.getLogger(__name__)
 
@@ -37,16 +28,16 @@ _log = logging.getLogger(__name__)
 class Spill:
     """A state in the file, or on its way there or back.
 
-    While work on it is under way it belongs to the thread; the owner may only set `cancelled`.
+    While a job on it is under way it belongs to the thread; the owner may only set `cancelled`.
 
     Args:
-        key: for the owner.
+        key: the owner's name for it.
         size: bytes of the state.
-        blocks: where in the file it is.
-        state: what is to be written, or what was read.
-        checksum: CRC-32 of what was written.
-        busy: work is under way; kept by the owner.
-        cancelled: the work is not needed any more.
+        blocks: its blocks in the file.
+        state: the bytes to write, or those read.
+        checksum: CRC-32 of the bytes written.
+        busy: a job is under way; set by the owner.
+        cancelled: the job is no longer needed.
         failed: the state was not written, or was lost.
     """
 
@@ -60,7 +51,7 @@ class Spill:
     failed: bool = False
 
     def pieces(self) -> list[tuple[int, int, int]]:
-        """Begin and end in the state, and offset in the file, of each block."""
+        """Start and end in the state, and offset in the file, of each block."""
         starts = range(0, self.size, BLOCK_BYTES)
         return [
             (start, min(start + BLOCK_BYTES, self.size), block * BLOCK_BYTES)
@@ -69,15 +60,14 @@ class Spill:
 
 
 class FileThread:
-    """Does one piece of work after the other, in the order it was asked for.
+    """Runs jobs one at a time, in the order they were submitted.
 
-    The file is anonymous: it has no name, so that no end of the process leaves it behind. It is opened by the
-    first piece of work. After an error nothing more is written: one warning, and what is in the file can
-    still be read.
+    The file is anonymous: it has no name, so it vanishes however the process ends. The first job opens it.
+    After an error nothing more is written: there is one warning, and what is in the file can still be read.
 
     Args:
-        folder: where the file is made; the folder, too, if it is missing.
-        wake: called after each piece of work.
+        folder: where to create the file; created if it is missing.
+        wake: called after each job.
     """
 
     def __init__(self, folder: Path, wake: Callable[[], None]) -> None:
@@ -100,18 +90,18 @@ class FileThread:
         self._work.put((self._read, spill))
 
     def truncate(self) -> None:
-        """Make the file empty, after what was asked for before."""
+        """Empty the file, after the jobs already submitted."""
         self._work.put((self._truncate, Spill("", 0, [], None)))
 
     def next_done(self) -> Spill | None:
-        """The next state that was written or read, well or not, or was cancelled."""
+        """The next state whose job ended: done, failed or cancelled."""
         try:
             return self._done.get_nowait()
         except Empty:
             return None
 
     def close(self) -> None:
-        """Stop after the block that is being written or read, and close the file."""
+        """Stop after the current block and close the file."""
         self._stopping = True
         self._work.put(None)
         self._thread.join()
@@ -121,7 +111,9 @@ class FileThread:
             work, spill = item
             try:
                 work(spill)
-            except Exception as error:  # whatever it is: if this thread died, the state would be waited for
+            except (
+                Exception
+            ) as error:  # of any kind: if this thread died, the engine would wait for the state for ever
                 spill.failed = True
                 self._give_up(error)
             if spill.blocks:
@@ -145,7 +137,9 @@ class FileThread:
         spill.checksum = checksum
 
     def _read(self, spill: Spill) -> None:
-        state, checksum = np.empty(spill.size, np.uint8).data, 0  # a bytearray would be filled first
+        import numpy as np  # not before it is needed: importing the engine must stay cheap
+
+        state, checksum = np.empty(spill.size, np.uint8).data, 0  # a bytearray would be zeroed first
         for begin, end, offset in spill.pieces():
             if spill.cancelled or self._stopping:
                 return
@@ -156,7 +150,7 @@ class FileThread:
             spill.state = state
         else:
             spill.failed = True
-            _log.warning("a parked KV state came back damaged from the disk; it is computed again")
+            _log.warning("a parked KV state was damaged on disk; it is computed again")
 
     def _truncate(self, spill: Spill) -> None:
         self._open().truncate(0)
@@ -169,13 +163,13 @@ class FileThread:
 
     def _give_up(self, error: Exception) -> None:
         if not self.broken:
-            _log.warning("idle sessions are no longer parked on disk in %s: %s", self._folder, error)
+            _log.warning("idle chats are no longer parked on disk in %s: %s", self._folder, error)
         self.broken = True
 
     def _tell(self) -> None:
         try:
             self._wake()
-        except Exception:  # the engine may be closing; the next piece of work must be done all the same
+        except Exception:  # the engine may be closing; the next job must run all the same
             _log.exception("could not wake the engine")
 
 
@@ -188,25 +182,22 @@ def _write_all(descriptor: int, piece: memoryview, offset: int) -> None:
 def _read_all(file: FileIO, piece: memoryview, offset: int) -> None:
     file.seek(offset)
     while piece:
-        count = file.readinto(piece)  # unlike os.pread without a copy, during which the GIL would be held
+        count = file.readinto(piece)  # without the copy that os.pread makes under the GIL
         if not count:
-            raise OSError("the file is shorter than what was written to it")
+            raise OSError("the file is shorter than the data written to it")
         piece = piece[count:]
 
 
-_LARGE = 64  # blocks; a file that had more is truncated when nothing is left in it
-
-
 class SpillFile:
-    """A temporary file of blocks, written and read by a thread of its own.
+    """A temporary file of blocks, written and read by its own thread.
 
-    All methods are for one thread, and none but `close` waits for the disk. Neither file nor thread exists
-    before the first write.
+    All methods belong to one thread, and only `close` waits for the disk. File and thread are created by the
+    first write.
 
     Args:
-        folder: where the file is made; None: nothing is written.
-        capacity: the most bytes the file may have, rounded down to whole blocks.
-        wake: called by the other thread whenever a state was written or read, well or not.
+        folder: where to create the file; None: nothing is written.
+        capacity: largest size of the file in bytes, rounded down to whole blocks.
+        wake: called by the other thread when a write or read has ended, successfully or not.
     """
 
     def __init__(self, folder: Path | None, capacity: int, wake: Callable[[], None]) -> None:
@@ -214,7 +205,7 @@ class SpillFile:
         self._wake = wake
         self._blocks = 0 if folder is None else capacity // BLOCK_BYTES
         self._free: list[int] = []
-        self._end = 0  # blocks the file has
+        self._end = 0  # number of blocks in the file
         self._busy = 0
         self._thread: FileThread | None = None
 
@@ -225,15 +216,15 @@ class SpillFile:
 
     @property
     def busy(self) -> bool:
-        """Whether work is under way, if only on something that was given up."""
+        """Whether a job is under way, even on a state that was freed."""
         return self._busy > 0
 
     def takes(self, size: int) -> bool:
-        """Whether a state of so many bytes can be written, given enough free blocks."""
+        """Whether a state of `size` bytes can be written, given enough free blocks."""
         return 0 < -(-size // BLOCK_BYTES) <= self._blocks and not (self._thread and self._thread.broken)
 
     def write(self, key: str, state: State, size: int) -> Spill | None:
-        """Begin to write a state, which must not change meanwhile; None when too few blocks are free."""
+        """Start writing a state, which must not change meanwhile; None when too few blocks are free."""
         needed = -(-size // BLOCK_BYTES)
         if not self.takes(size) or needed > self._blocks - self.used // BLOCK_BYTES:
             return None
@@ -246,21 +237,21 @@ class SpillFile:
         return spill
 
     def read(self, spill: Spill) -> None:
-        """Begin to read back a state that was written."""
+        """Start reading back a written state."""
         assert self._thread is not None
         spill.busy = True
         self._busy += 1
         self._thread.read(spill)
 
     def free(self, spill: Spill) -> None:
-        """Give up a state; its blocks are free when the thread, too, has let go of it."""
+        """Free a state; its blocks become free when the thread, too, is done with it."""
         if spill.busy:
             spill.cancelled = True
         else:
             self._release(spill)
 
     def finished(self) -> list[Spill]:
-        """What was written or read since the last call, well or not."""
+        """The states whose write or read ended since the last call, successfully or not."""
         done: list[Spill] = []
         while self._thread is not None and (spill := self._thread.next_done()) is not None:
             self._busy -= 1
@@ -272,7 +263,7 @@ class SpillFile:
         return done
 
     def close(self) -> None:
-        """Stop the thread and close the file; everything in it is gone."""
+        """Stop the thread and close the file with everything in it."""
         if self._thread is not None:
             self._thread.close()
             self._thread = None

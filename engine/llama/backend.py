@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import time
-from collections.abc import Callable
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 
@@ -18,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config import EngineConfig
-from engine.grammar.compiler import Constraint, GrammarCompiler
+from engine.grammar import GrammarCompiler
+from engine.llama.batch import BatchArrays, raw_batch
 from engine.llama.lib import init_backend, lib, logits_address
 from engine.llama.loading import (
-    BatchArrays,
     cell_bytes,
     check_kind,
     check_memory,
@@ -30,14 +29,13 @@ from engine.llama.loading import (
     make_context,
     metadata,
     offloaded_layers,
-    raw_batch,
     rolls_back,
 )
 from engine.llama.memory import LlamaMemory
 from engine.llama.sampler import RowSampler
 from engine.llama.vocab import LlamaVocab
-from engine.step import ModelInfo, StepPlan, StepResult, StepStatus, Work
-from engine.text.prompt import ChosenTemplate, choose_template
+from engine.step import Constraint, ModelInfo, StepPlan, StepResult, StepStatus, Work
+from engine.text import ChosenTemplate, choose_template
 from engine.types import ChatMessage, SamplingParams
 
 __all__ = ["LlamaBackend"]
@@ -48,7 +46,7 @@ _STATUS = {0: StepStatus.OK, 1: StepStatus.NO_KV, -1: StepStatus.INVALID}
 
 
 class LlamaBackend:
-    """A model and its context; see `engine.backend.Backend`."""
+    """A model and its context; see `engine.step.Backend`."""
 
     info: ModelInfo
 
@@ -140,7 +138,7 @@ class LlamaBackend:
         """Whether a token ends the model's turn."""
         return self._vocab.is_eog(token)
 
-    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+    def render(self, messages: Sequence[ChatMessage]) -> str:
         """Messages to prompt text; lone surrogates, which no tokeniser knows, are replaced."""
         return self._template.render(messages).encode("utf-8", "replace").decode()
 
@@ -163,7 +161,7 @@ class LlamaBackend:
         self,
         request_id: int,
         params: SamplingParams,
-        prompt: SequenceOf[int],
+        prompt: Sequence[int],
         constraint: Constraint | None = None,
     ) -> None:
         """Make the sampler of a request; `params.seed` must be set."""
@@ -210,7 +208,7 @@ class LlamaBackend:
         spent = time.perf_counter() - decoded
         return StepResult(StepStatus.OK, sampled, moved.saved, decoded - start, spent, moved.swap_s)
 
-    def _drop_wrong(self, work: SequenceOf[Work], sampled: dict[int, tuple[int, ...]]) -> None:
+    def _drop_wrong(self, work: Sequence[Work], sampled: dict[int, tuple[int, ...]]) -> None:
         """Take the cells of wrong guesses out of the KV cache."""
         for item in work:
             if wrong := len(item.drafts) + 1 - len(sampled[item.request_id]):

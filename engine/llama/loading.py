@@ -12,21 +12,16 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable
-from collections.abc import Sequence as SequenceOf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 
 from engine.config import EngineConfig
 from engine.errors import ConfigError, LoadCancelled, ModelCorrupt, ModelError, ModelNotFound, ModelTooLarge
 from engine.llama.lib import lib, recent_log
-from engine.step import Work
 
 __all__ = [
-    "BatchArrays",
     "cell_bytes",
     "check_file",
     "check_kind",
@@ -36,7 +31,6 @@ __all__ = [
     "make_context",
     "metadata",
     "offloaded_layers",
-    "raw_batch",
     "rolls_back",
 ]
 
@@ -140,19 +134,6 @@ def offloaded_layers() -> int:
     return 0
 
 
-def raw_batch(arrays: BatchArrays) -> Any:
-    """A llama_batch over the arrays' memory; the arrays must outlive it."""
-    raw: Any = lib.llama_batch()
-    raw.token = arrays.token.ctypes.data_as(ctypes.POINTER(lib.llama_token))
-    raw.pos = arrays.pos.ctypes.data_as(ctypes.POINTER(lib.llama_pos))
-    raw.n_seq_id = arrays.n_seq_id.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-    raw.seq_id = ctypes.cast(
-        arrays.seq_id_pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(lib.llama_seq_id))
-    )
-    raw.logits = arrays.logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
-    return raw
-
-
 _TYPE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _BLOCK = 32  # numbers of a quantised type that share a scale
 
@@ -238,49 +219,3 @@ def check_memory(name: str, *, weights: int, kv_cache: int) -> None:
         f" context; of {memory.total / 2**30:.1f} GiB RAM, {memory.available / 2**30:.1f} are free."
         " Choose a smaller model or lower context_tokens."
     )
-
-
-class BatchArrays:
-    """Arrays of fixed capacity, filled by slices: one pass per sequence, not per token.
-
-    Args:
-        capacity: the most tokens a step may have.
-
-    Attributes:
-        token, pos, n_seq_id, seq_id: int32, logits: int8; all of shape (capacity,).
-        seq_id_pointers: addresses of the elements of `seq_id`, uint64, shape (capacity,).
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.token: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
-        self.pos: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
-        self.n_seq_id: npt.NDArray[np.int32] = np.ones(capacity, np.int32)
-        self.seq_id: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
-        self.logits: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
-        step = self.seq_id.itemsize
-        self.seq_id_pointers = (self.seq_id.ctypes.data + step * np.arange(capacity)).astype(np.uint64)
-
-    def fill(self, work: SequenceOf[Work]) -> tuple[int, list[Work]]:
-        """Write a step's work, ordered by slot: a split KV cache computes adjacent slots together.
-
-        Returns:
-            The number of tokens, and the work that gets logits, in the order of its rows.
-
-        Raises:
-            ValueError: more tokens than the capacity; llama.cpp would abort the process.
-        """
-        total = sum(len(item.tokens) for item in work)
-        if total > self.capacity:
-            raise ValueError(f"{total} tokens do not fit a batch of {self.capacity}")
-        self.logits[:total] = 0
-        ordered = sorted(work, key=lambda item: item.slot)
-        at = 0
-        for item in ordered:
-            end = at + len(item.tokens)
-            self.token[at:end] = item.tokens
-            self.pos[at:end] = range(item.start, item.start + len(item.tokens))
-            self.seq_id[at:end] = item.slot
-            self.logits[end - item.rows : end] = 1
-            at = end
-        return total, [item for item in ordered if item.rows]

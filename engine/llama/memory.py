@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import time
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ class LlamaMemory:
         """Note that a forward has run, and with it the copies that were asked for."""
         self._fresh.clear()
 
-    def make(self, moves: SequenceOf[Move]) -> Moved:
+    def make(self, moves: Sequence[Move]) -> Moved:
         """Make the moves in their order."""
         moved = Moved()
         start = time.perf_counter() if any(isinstance(move, Save | Restore) for move in moves) else 0.0

@@ -5,8 +5,7 @@ Sampler chains of llama.cpp, cloned from templates.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.grammar.compiler import Constraint
+from engine.llama.chains import ChainTemplates, is_greedy, preselected, uses_penalties
 from engine.llama.lib import lib
 from engine.llama.topk import CandidateArray, Rows, is_samplable, top_pays
-from engine.sampling import SamplerStage, chain_stages, is_greedy, preselected, resolve_seed, uses_penalties
-from engine.step import Work
+from engine.step import Constraint, Work
 from engine.types import SamplingParams
 
-__all__ = [
-    "ChainTemplates",
-    "RowSampler",
-    "build_chain",
-]
+__all__ = ["RowSampler"]
 
 
 # Only rows that need the whole vocabulary go to other threads: llama.cpp then works for milliseconds without
@@ -113,7 +107,7 @@ class RowSampler:
         self,
         request_id: int,
         params: SamplingParams,
-        prompt: SequenceOf[int],
+        prompt: Sequence[int],
         constraint: Constraint | None = None,
     ) -> None:
         """Make the sampler of a request; penalties have seen the end of the prompt.
@@ -144,7 +138,7 @@ class RowSampler:
             self._pool.shutdown()
             self._pool = None
 
-    def sample(self, logits: Rows, work: SequenceOf[Work]) -> dict[int, tuple[int, ...]]:
+    def sample(self, logits: Rows, work: Sequence[Work]) -> dict[int, tuple[int, ...]]:
         """Choose tokens for each sequence with rows.
 
         With drafts the first row chooses, and as long as the choice is the draft, the next row goes on. So
@@ -181,7 +175,7 @@ class RowSampler:
             sampled |= other.result()
         return sampled
 
-    def _jobs(self, logits: Rows, work: SequenceOf[Work]) -> list[_Job]:
+    def _jobs(self, logits: Rows, work: Sequence[Work]) -> list[_Job]:
         if logits.shape != (rows := sum(item.rows for item in work), self._vocab_size):
             raise ValueError(f"{rows} rows of {self._vocab_size} logits expected, not {logits.shape}")
         jobs, start = [], 0
@@ -252,53 +246,3 @@ class RowSampler:
         row[~mask] = -np.inf
         token = self._choose(sampler, row, array)
         return token if mask[token] else int(mask.argmax())  # all that is allowed was at -inf before
-
-
-_MOST_TEMPLATES = 64
-
-
-def build_chain(stages: SequenceOf[SamplerStage]) -> Any:
-    """A chain of these stages, to be freed by `llama_sampler_free`."""
-    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-    for stage in stages:
-        _add(chain, stage)
-    return chain
-
-
-class ChainTemplates:
-    """One chain for each set of parameters, without its last stage.
-
-    Cloning takes a third of the time of building. A clone of `dist` keeps its random numbers, and nothing can
-    seed them anew, so the last stage is made for each request.
-    """
-
-    def __init__(self, vocab_size: int) -> None:
-        self._vocab_size = vocab_size
-        self._templates: dict[tuple[SamplerStage, ...], Any] = {}
-
-    def make(self, params: SamplingParams, prompt: SequenceOf[int]) -> Any:
-        """The chain of a request; its penalties have seen the end of the prompt. The caller frees it."""
-        *common, last = chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
-        chain = lib.llama_sampler_clone(self._template(tuple(common)))
-        _add(chain, last)
-        if uses_penalties(params):
-            for token in prompt[-params.penalty_last_n :]:
-                lib.llama_sampler_accept(chain, token)
-        return chain
-
-    def close(self) -> None:
-        """Free the templates; chains made from them live on."""
-        while self._templates:
-            lib.llama_sampler_free(self._templates.popitem()[1])
-
-    def _template(self, stages: tuple[SamplerStage, ...]) -> Any:
-        if stages not in self._templates:
-            if len(self._templates) >= _MOST_TEMPLATES:
-                self.close()
-            self._templates[stages] = build_chain(stages)
-        return self._templates[stages]
-
-
-def _add(chain: Any, stage: SamplerStage) -> None:
-    make = getattr(lib, f"llama_sampler_init_{stage.name}")
-    lib.llama_sampler_chain_add(chain, make(*stage.args))

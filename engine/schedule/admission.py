@@ -1,67 +1,67 @@
-"""How a sequence gets its slot, and where the beginning of its prompt comes from.
+"""Decides where a waiting sequence starts: its slot, and the source of the first tokens of its prompt.
 
-From the cheapest to the dearest: it is in the KV cache already, another sequence is just reading it, its
-state was parked, or it has to be computed.
+The sources from the cheapest to the dearest: the KV cache already holds them, another sequence is computing
+them now, their state is parked, or they have to be computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from engine.kv.parking import Parked, Parking
-from engine.kv.prefix import PrefixCache, session_key
-from engine.kv.radix import common_prefix
-from engine.schedule.costs import StepCosts
-from engine.schedule.sequence import Sequence, SequenceStatus
+from engine.kv import Parked, Parking, PrefixCache, common_prefix, session_key
+from engine.schedule.sequence import TokenSequence
 from engine.step import Move
 
-__all__ = ["Admission", "request_key"]
+__all__ = ["Admission", "Placement", "request_key"]
 
 _ANSWER_RESERVE = 256  # cells held back for an answer at admission; most answers end before their limit
-_WORTH_PARKING = 32  # tokens; fewer are not worth a state of their own
 
 
 def request_key(request_id: int) -> str:
-    """The name under which a preempted request's KV state is parked."""
+    """The key under which a preempted request's KV state is parked."""
     return f"request {request_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an admitted sequence starts.
+
+    Args:
+        slot: leased for it.
+        computed: tokens of its prompt that the slot holds once the moves are made.
+        moves: to make, in order.
+        leader, shared: the sequence it follows, and the tokens both share.
+        restored: whether a parked state is brought back.
+    """
+
+    slot: int
+    computed: int
+    moves: list[Move]
+    leader: TokenSequence | None = None
+    shared: int = 0
+    restored: bool = False
+
+
 class Admission:
-    """Starts waiting sequences.
+    """Places waiting sequences.
 
     Args:
         cache: the slots and cells.
         parking: saved states.
-        costs: what computing and restoring take.
         sequence_cells: KV cells one sequence may hold.
-        token_bytes: size of a KV cell.
-        parks: whether states are saved at all.
     """
 
-    def __init__(
-        self,
-        cache: PrefixCache,
-        parking: Parking,
-        costs: StepCosts,
-        *,
-        sequence_cells: int,
-        token_bytes: int,
-        parks: bool,
-    ) -> None:
+    def __init__(self, cache: PrefixCache, parking: Parking, *, sequence_cells: int) -> None:
         self._cache = cache
         self._parking = parking
-        self._costs = costs
         self._sequence_cells = sequence_cells
-        self._token_bytes = token_bytes
-        self._parks = parks
-        self.restored = 0
 
-    def start(self, sequence: Sequence, running: SequenceOf[Sequence]) -> list[Move] | None:
-        """Give a sequence its slot and room for its prompt and the begin of its answer.
+    def place(self, sequence: TokenSequence, running: Sequence[TokenSequence]) -> Placement | None:
+        """Lease a slot for a sequence and make room for its prompt and the start of its answer.
 
         Returns:
-            The moves it takes, or None when it must wait: for cells, for a slot, or until its state is
+            Where it starts, or None when it must wait: for cells, for a slot, or until its state is
             read from disk.
         """
         cached = self._cache.match(sequence.session_id, sequence.tokens)
@@ -79,22 +79,20 @@ class Admission:
         if (leased := self._cache.lease(sequence.session_id, sequence.tokens)) is None:
             return None
         lease, moves = leased
-        self._forget_parked(sequence)
-        sequence.leader, sequence.shared = leader, shared
-        if leader is not None:
-            leader.priority = max(leader.priority, sequence.priority)
-        _enter(sequence, lease.slot, lease.cached)
-        return [*moves, *self._make_room(needed + promised)]
+        self._drop_parked(sequence)
+        moves += self._make_room(needed + promised)
+        return Placement(lease.slot, lease.cached, moves, leader, shared)
 
     def find_leader(
-        self, sequence: Sequence, running: Iterable[Sequence], *, known: int
-    ) -> tuple[Sequence | None, int]:
-        """The running sequence that is about to compute most of what this one lacks, and how much that is.
+        self, sequence: TokenSequence, running: Iterable[TokenSequence], *, known: int
+    ) -> tuple[TokenSequence | None, int]:
+        """The running sequence that is about to compute most of what this one lacks, and how many tokens
+        both share.
 
         Args:
-            known: tokens this one has, or can have for less.
+            known: tokens that this one already has or can get more cheaply.
         """
-        best: tuple[Sequence | None, int] = (None, 0)
+        best: tuple[TokenSequence | None, int] = (None, 0)
         if not self._cache.shares:
             return best
         head = sequence.tokens[:-1]
@@ -105,13 +103,8 @@ class Admission:
                     best = (other, common)
         return best
 
-    def worth_parking(self, tokens: int) -> bool:
-        """Whether saving so many tokens and bringing them back beats computing them again."""
-        size = tokens * self._token_bytes
-        return self._parks and tokens >= _WORTH_PARKING and self._costs.cheaper_to_swap(size, tokens)
-
-    def _find_parked(self, sequence: Sequence, cached: int) -> tuple[Parked | None, int]:
-        """A saved state that begins the prompt, and how many of its tokens do."""
+    def _find_parked(self, sequence: TokenSequence, cached: int) -> tuple[Parked | None, int]:
+        """A saved state that shares the start of the prompt, and how many tokens they share."""
         parked = self._parking.find(request_key(sequence.request_id))
         if parked is None and sequence.session_id is not None:
             parked = self._parking.find(session_key(sequence.session_id))
@@ -119,26 +112,24 @@ class Admission:
             return None, 0
         common = common_prefix(parked.tokens, sequence.tokens[:-1])
         whole = common == len(parked.tokens) or self._cache.shares
-        return (parked, common) if whole and self.worth_parking(common - cached) else (None, 0)
+        return (parked, common) if whole and self._cache.worth_parking(common - cached) else (None, 0)
 
-    def _needed(self, sequence: Sequence, parked: Parked | None, known: int) -> int:
-        """Cells to have free: the prompt's, less those it shares, and a part of the answer's."""
+    def _needed(self, sequence: TokenSequence, parked: Parked | None, known: int) -> int:
+        """Cells to have free: for the prompt without the part it shares, and for the start of the answer."""
         left = sequence.tokens_left
         reserve = _ANSWER_RESERVE if left is None else min(_ANSWER_RESERVE, left)
         total = min(len(sequence.tokens) + reserve, self._sequence_cells)
         return total - known if parked is None else max(total, len(parked.tokens))
 
-    def _restore(self, sequence: Sequence, parked: Parked, keep: int, room: int) -> list[Move] | None:
+    def _restore(self, sequence: TokenSequence, parked: Parked, keep: int, room: int) -> Placement | None:
         state = self._parking.fetch(parked.key)
         if state is None or (leased := self._cache.lease_empty(sequence.session_id)) is None:
             return None
         slot, moves = leased
         moves += self._make_room(room)
         moves += self._cache.restore(slot, parked.tokens, state, keep)
-        self._forget_parked(sequence)
-        self.restored += 1
-        _enter(sequence, slot, keep)
-        return moves
+        self._drop_parked(sequence)
+        return Placement(slot, keep, moves, restored=True)
 
     def _make_room(self, cells: int) -> list[Move]:
         moves: list[Move] = []
@@ -146,19 +137,13 @@ class Admission:
             moves += evicted
         return moves
 
-    def _forget_parked(self, sequence: Sequence) -> None:
-        """A sequence that runs has its state in the cache; what was saved of it is old."""
+    def _drop_parked(self, sequence: TokenSequence) -> None:
+        """The state of a running sequence is in the cache; a saved one is out of date."""
         self._parking.drop(request_key(sequence.request_id))
         if sequence.session_id is not None:
             self._parking.drop(session_key(sequence.session_id))
 
 
-def _promised(sequence: Sequence) -> int:
-    """Cells a running sequence will take for what it has still to read."""
+def _promised(sequence: TokenSequence) -> int:
+    """Cells a running sequence will take for the rest of its prompt."""
     return sequence.remaining - max(0, sequence.shared - sequence.computed)
-
-
-def _enter(sequence: Sequence, slot: int, computed: int) -> None:
-    sequence.slot = slot
-    sequence.find(computed)
-    sequence.status = SequenceStatus.RUNNING

@@ -1,4 +1,4 @@
-"""What steps cost on this machine, learned from the steps themselves."""
+"""What a step costs on this machine, learned from the steps themselves."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from bisect import bisect_left
 __all__ = ["CHUNK", "StepCosts"]
 
 CHUNK = 8  # prefill chunks are multiples of this: steps of equal shape share a compute graph
-_WARM_UP = 3  # first steps also load kernels and pages: the cheapest of them is believed
+_WARM_UP = 3  # the first steps also load kernels and pages: the cheapest of them counts
 _NOISE = 0.02  # variance of one step's time, as a share of its square
-_DRIFT = 0.0026  # variance that a cost gains from step to step; with _NOISE, a gain of 0.3 in the long run
-_JUMP = 2.0  # the most by which one measurement may change an estimate, up or down
+_DRIFT = 0.0026  # variance that a cost gains per step; with _NOISE, the gain settles at 0.3
+_JUMP = 2.0  # largest factor by which one measurement changes an estimate, up or down
 _SWAP_S_PER_BYTE = 1e-9  # until the first swap is measured
+_WORTH_PARKING = 32  # tokens; fewer are not worth a state of their own
 
 
 class StepCosts:
-    """A model of step times in seconds: so much for the decodes, so much for each token more.
+    """A model of step times in seconds: a cost for the decodes plus a cost for each further token.
 
-    A step is expected to take `decode_s(decodes) + prefill * token_s + drafts * draft_s`. Where it takes
-    longer or shorter, each term is corrected by its share and by how doubtful it is: a Kalman filter with
-    a diagonal covariance. So a step of one kind teaches what that kind costs, and a mixed one, whatever
-    is wrong with the terms, moves their sum to what was measured: steps planned by `prefill_budget`
-    settle at the target. One hiccup moves an estimate by about a third; a change that stays is followed
-    within some ten steps.
+    A step is expected to take `decode_s(decodes) + prefill * token_s + drafts * draft_s`. When it takes
+    longer or shorter, each term is corrected in proportion to its share and its variance: a Kalman filter
+    with a diagonal covariance. A step of one kind teaches the cost of that kind. A mixed step moves the sum
+    of the terms towards the measurement, whichever of them is wrong, so that steps planned by
+    `prefill_budget` settle at the target. One hiccup moves an estimate by about a third; it follows a
+    lasting change within some ten steps.
 
     Args:
-        target_s: how long a step in which somebody decodes should take.
+        target_s: how long a step with decodes should take.
         first_budget: prompt tokens in such a step before anything is measured.
+        token_bytes: size of a KV cell.
     """
 
-    def __init__(self, *, target_s: float, first_budget: int = 64) -> None:
+    def __init__(self, *, target_s: float, first_budget: int = 64, token_bytes: int = 1) -> None:
         self._target_s = target_s
+        self._token_bytes = token_bytes
         self._decodes: dict[int, _Estimate] = {}
         self._counts: list[int] = []  # the keys of _decodes, ascending
         self._token = _Estimate(target_s / 2 / max(first_budget, 1))
@@ -39,19 +42,18 @@ class StepCosts:
 
     @property
     def token_s(self) -> float:
-        """One more prompt token in a step."""
+        """The cost of one more prompt token in a step."""
         return self._token.value
 
     @property
     def draft_s(self) -> float:
-        """One more guessed token in a step; it needs logits, unlike most prompt tokens."""
+        """The cost of one more drafted token in a step; it needs logits, unlike most prompt tokens."""
         return self._token.value if self._draft is None else self._draft.value
 
     def decode_s(self, decodes: int) -> float:
-        """A step in which so many sequences decode and nothing else happens.
+        """The cost of a step in which `decodes` sequences decode and nothing else happens.
 
-        Between two counts that were measured lies a straight line; beyond them each sequence counts as
-        one prompt token.
+        Linear between two measured counts; beyond them each sequence counts as one prompt token.
         """
         known = self._decodes.get(decodes)
         if known is not None:
@@ -70,36 +72,36 @@ class StepCosts:
         high = self._counts[place]
         return below + (self._decodes[high].value - below) * (decodes - low) / (high - low)
 
-    def prefill_budget(self, decodes: int, most: int, patience: float = 1.0) -> int:
-        """Prompt tokens that a step with so many decodes may compute to stay near the target.
+    def prefill_budget(self, decodes: int, most: int, stretch: float = 1.0) -> int:
+        """Prompt tokens that a step may compute and stay near the target.
 
-        A multiple of 8 and at least 8, unless `most` is less; all of `most` when nobody decodes.
+        A multiple of 8 and at least 8, unless `most` is less; all of `most` without decodes.
 
         Args:
-            decodes: sequences that write in the step.
+            decodes: sequences that decode in the step.
             most: tokens the step has room for.
-            patience: how many times the target the step may take.
+            stretch: how many times the target the step may take.
         """
         if not decodes:
             return most
-        fitting = (self._target_s * patience - self.decode_s(decodes)) / self.token_s
+        fitting = (self._target_s * stretch - self.decode_s(decodes)) / self.token_s
         nearest = max(CHUNK, round(fitting / CHUNK) * CHUNK) if fitting < most else most
         return nearest if nearest <= most else most // CHUNK * CHUNK or most
 
     def note_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
-        """Learn from a step that succeeded: sequences that decoded, prompt tokens, guessed tokens."""
+        """Learn from a successful step: sequences that decoded, prompt tokens, drafted tokens."""
         if seconds <= 0 or decodes + prefill <= 0:
             return
         if prefill + drafts == 0 and self._entry(decodes).seen < _WARM_UP:
             self._entry(decodes).start(seconds)
-        elif prefill >= CHUNK and self._token.seen < _WARM_UP:  # fewer say more about the step
+        elif prefill >= CHUNK and self._token.seen < _WARM_UP:  # fewer tell more about the fixed cost
             rest = max(seconds - self._fixed_s(decodes), seconds / 4)
             self._token.start(rest / (prefill + drafts))
         else:
             self._correct(decodes, prefill, drafts, seconds)
 
     def note_swap(self, size_bytes: int, seconds: float) -> None:
-        """Learn from KV states of so many bytes in all that were saved or restored."""
+        """Learn from KV states of `size_bytes` in all that were saved or restored."""
         if size_bytes > 0 and seconds > 0:
             if self._byte.seen < _WARM_UP:
                 self._byte.start(seconds / size_bytes)
@@ -107,15 +109,19 @@ class StepCosts:
                 self._byte.correct(seconds / size_bytes / self._byte.value)
 
     def swap_s(self, size_bytes: int) -> float:
-        """Saving or restoring a KV state of so many bytes, one of the two."""
+        """The cost of either saving or restoring a KV state of `size_bytes`."""
         return size_bytes * self._byte.value
 
     def cheaper_to_swap(self, size_bytes: int, tokens: int) -> bool:
         """Whether saving a KV state and restoring it costs less than computing its tokens again."""
         return 2 * self.swap_s(size_bytes) < tokens * self.token_s
 
+    def worth_parking(self, tokens: int) -> bool:
+        """Whether saving `tokens` tokens and restoring them beats computing them again."""
+        return tokens >= _WORTH_PARKING and self.cheaper_to_swap(tokens * self._token_bytes, tokens)
+
     def _fixed_s(self, decodes: int) -> float:
-        """What a step costs before its other tokens, as far as known: any step must read all weights."""
+        """What a step costs without its other tokens, if known: any step must read all weights."""
         if not self._decodes:
             return 0.0
         return self.decode_s(decodes) if decodes else max(self.decode_s(1) - self.token_s, 0.0)
@@ -145,21 +151,24 @@ class _Estimate:
 
     __slots__ = ("doubt", "seen", "value")
 
-    def __init__(self, guess: float) -> None:
-        self.value = guess
+    def __init__(self, first: float) -> None:
+        self.value = first
         self.doubt = 1.0
         self.seen = 0
 
     def start(self, sample: float) -> None:
-        """Enter one of the first measurements."""
+        """Apply one of the first measurements."""
         self.value = min(sample, self.value) if self.seen else sample
         self.doubt = _NOISE
         self.seen += 1
 
     def correct(self, ratio: float, share: float = 1.0, variance: float | None = None) -> None:
-        """Enter that a sum, of which this cost is a share, was so many times what was expected.
+        """Correct by a measurement.
 
-        `variance` is that of the sum; None when this cost is all of it.
+        Args:
+            ratio: measured over expected, of a sum that this cost is part of.
+            share: this cost's part of the expected sum.
+            variance: of the sum; None when this cost is all of it.
         """
         gain = self.doubt * share / (variance or _NOISE + self.doubt)
         error = min(max(ratio, 1 / _JUMP), _JUMP) - 1

@@ -1,7 +1,4 @@
-"""The queue of the sequences that wait for a place in the batch.
-
-Who has had how much of the engine, and so who is served next.
-"""
+"""Who is served next: the queue of waiting sequences, and counters of the service each session has had."""
 
 from __future__ import annotations
 
@@ -9,80 +6,79 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 
-from engine.schedule.sequence import Sequence
+from engine.schedule.sequence import TokenSequence
 
 __all__ = [
     "TokenCounters",
     "WaitingQueue",
-    "client_of",
+    "fairness_key",
     "service_order",
 ]
 
 
-_PATIENCE = 8  # times a sequence that does not fit lets others pass
-_CLASS = 4 * _PATIENCE  # times its own cost that others get before a sequence counts one priority higher
-_ANSWER = 256  # tokens an answer is taken to have at most
+_MAX_OVERTAKEN = 8  # sequences that may pass one that does not fit
+_AGEING = 32  # times its own cost that others get before a sequence counts one priority higher
+_ANSWER = 256  # longest answer, in tokens, assumed for the cost of a request
 
 
 @dataclass(slots=True)
 class _Entry:
-    since: float  # what had been admitted when it came, or when its session was last served
+    since: float  # total cost admitted when it arrived, or when its session was last served
     cost: float
-    returned: bool  # it was preempted
+    preempted: bool
     overtaken: int = 0
-    level: float = 0.0  # its session's counter, when last asked for
+    level: float = 0.0  # its session's counter, when last read
 
 
 class WaitingQueue:
-    """Orders by priority, then those that were preempted, then the session that has had the least service,
-    then age.
+    """Orders by priority, then preempted before new, then least served session, then age.
 
-    Nobody waits for ever. A sequence that is too large for the cells that are free is passed by smaller ones
-    `_PATIENCE` times; then all behind it wait until it fits. And while a session gets nothing, the priority
-    of what it asks for rises by one whenever others got `_CLASS` times as much as it needs, without a limit,
-    so that at last it stands before all newcomers. (Counted in requests instead, ageing would favour sessions
-    with large ones and undo the fairness.) Priorities are read when they are needed: a change takes effect at
-    once.
+    Nobody starves. Smaller sequences may pass one that does not fit the free cells `_MAX_OVERTAKEN` times;
+    then all behind it wait until it fits. And while a session gets nothing, the priority of its requests
+    rises by one whenever others have got `_AGEING` times what they need, without a limit, so that in the
+    end they are ahead of all newcomers. (Ageing by number of requests would favour sessions with large ones
+    and undo the fairness.) The queue reads priorities when it needs them: a change takes effect
+    immediately.
     """
 
     def __init__(self) -> None:
-        self._entries: dict[Sequence, _Entry] = {}
-        self._admitted = 0.0  # the cost of all that was
+        self._entries: dict[TokenSequence, _Entry] = {}
+        self._admitted = 0.0  # total cost of everything admitted so far
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: TokenSequence) -> None:
         """Queue a new sequence."""
-        self._entries[sequence] = _Entry(self._admitted, _cost(sequence), returned=False)
+        self._entries[sequence] = _Entry(self._admitted, _cost(sequence), preempted=False)
 
-    def put_back(self, sequence: Sequence) -> None:
-        """Queue a preempted sequence: before every new one of its priority."""
-        self._entries[sequence] = _Entry(self._admitted, _cost(sequence), returned=True)
+    def put_back(self, sequence: TokenSequence) -> None:
+        """Queue a preempted sequence, ahead of every new one of its priority."""
+        self._entries[sequence] = _Entry(self._admitted, _cost(sequence), preempted=True)
 
-    def admit(self, sequence: Sequence) -> None:
-        """Take out a sequence that got its place; those of other sessions age by this.
+    def admit(self, sequence: TokenSequence) -> None:
+        """Remove an admitted sequence; those of other sessions age by its cost.
 
         Raises:
-            KeyError: it does not wait.
+            KeyError: it is not in the queue.
         """
         self._admitted += self._entries.pop(sequence).cost
-        client = client_of(sequence)
+        key = fairness_key(sequence)
         for other, entry in self._entries.items():
-            if other.priority == sequence.priority and client_of(other) == client:
+            if other.priority == sequence.priority and fairness_key(other) == key:
                 entry.since = self._admitted
 
-    def remove(self, sequence: Sequence) -> None:
-        """Take out a sequence that gave up.
+    def remove(self, sequence: TokenSequence) -> None:
+        """Remove a sequence that ended while waiting.
 
         Raises:
-            KeyError: it does not wait.
+            KeyError: it is not in the queue.
         """
         del self._entries[sequence]
 
-    def candidates(self, counters: TokenCounters) -> Iterator[Sequence]:
-        """Who may be admitted now, best first: those behind one that did not fit may pass it, until it has
-        been overtaken too often. A preempted one, in the middle of its answer, is not passed at all. A paused
-        one needs no place and blocks nobody.
+    def admissible(self, counters: TokenCounters) -> Iterator[TokenSequence]:
+        """The sequences that may be admitted now, best first. Those behind one that did not fit may pass it
+        until it has been overtaken too often. Nothing passes a preempted one, which is in the middle of its
+        answer. A paused one needs no place and blocks nobody.
 
-        The queue may change while this is iterated over.
+        The queue may change during the iteration.
         """
         for sequence, entry in self._entries.items():
             entry.level = counters.level(sequence)
@@ -91,15 +87,15 @@ class WaitingQueue:
                 continue
             entry = self._entries[sequence]
             yield sequence
-            if (entry.returned or entry.overtaken >= _PATIENCE) and sequence in self._entries:
+            if (entry.preempted or entry.overtaken >= _MAX_OVERTAKEN) and sequence in self._entries:
                 return
 
-    def overtaken(self, sequence: Sequence) -> None:
-        """Enter that somebody behind a sequence that did not fit was admitted."""
+    def overtaken(self, sequence: TokenSequence) -> None:
+        """Count that a sequence behind this one, which did not fit, was admitted."""
         self._entries[sequence].overtaken += 1
 
-    def __iter__(self) -> Iterator[Sequence]:
-        """In the order of service, by the counters of the last `candidates`."""
+    def __iter__(self) -> Iterator[TokenSequence]:
+        """In order of service, by the counters that `admissible` last read."""
         return iter(self._in_order())
 
     def __len__(self) -> int:
@@ -108,19 +104,19 @@ class WaitingQueue:
     def __contains__(self, sequence: object) -> bool:
         return sequence in self._entries
 
-    def _in_order(self) -> list[Sequence]:
-        """Each counts as if those before it had been admitted: a session does not take all the places that
-        are free at once (in the paper, too, admission charges the prompt at once)."""
-        queues: dict[str | int, list[Sequence]] = {}
+    def _in_order(self) -> list[TokenSequence]:
+        """Each sequence ranks as if those before it had been admitted, so that one session does not take
+        all free places (as in the paper, where admission charges the prompt)."""
+        queues: dict[str | int, list[TokenSequence]] = {}
         for sequence in sorted(self._entries, key=lambda s: self._rank(s, 0.0), reverse=True):
-            queues.setdefault(client_of(sequence), []).append(sequence)
+            queues.setdefault(fairness_key(sequence), []).append(sequence)
         heap = [(self._rank(queue[-1], 0.0), queue[-1], 0.0) for queue in queues.values()]
         heapify(heap)
-        order: list[Sequence] = []
+        order: list[TokenSequence] = []
         while heap:
             _, sequence, more = heap[0]
             order.append(sequence)
-            queue = queues[client_of(sequence)]
+            queue = queues[fairness_key(sequence)]
             queue.pop()
             if queue:
                 more += TokenCounters.cost(sequence.remaining, 0)
@@ -129,14 +125,14 @@ class WaitingQueue:
                 heappop(heap)
         return order
 
-    def _rank(self, sequence: Sequence, more: float) -> tuple[float, bool, float, int]:
+    def _rank(self, sequence: TokenSequence, more: float) -> tuple[float, bool, float, int]:
         entry = self._entries[sequence]
-        priority = sequence.priority + (self._admitted - entry.since) // (_CLASS * entry.cost)
-        level = 0.0 if entry.returned else entry.level + more
-        return -priority, not entry.returned, level, sequence.request_id
+        priority = sequence.priority + (self._admitted - entry.since) // (_AGEING * entry.cost)
+        level = 0.0 if entry.preempted else entry.level + more
+        return -priority, not entry.preempted, level, sequence.request_id
 
 
-def _cost(sequence: Sequence) -> float:
+def _cost(sequence: TokenSequence) -> float:
     left = sequence.tokens_left
     return TokenCounters.cost(len(sequence.tokens), _ANSWER if left is None else min(_ANSWER, left))
 
@@ -144,68 +140,69 @@ def _cost(sequence: Sequence) -> float:
 # The weights of Sheng et al. 2024, after the prices of commercial services.
 _PROMPT_WEIGHT = 1.0
 _GENERATED_WEIGHT = 2.0
-_MANY = 1024  # counters; beyond this those that say nothing are dropped
+_MANY = 1024  # counters; beyond this those that make no difference are dropped
 
 
 class TokenCounters:
     """A virtual token counter per session (Sheng et al., "Fairness in Serving Large Language Models",
-    OSDI 2024): whoever has the lowest has had the least service and goes first.
+    OSDI 2024): the session with the lowest counter has had the least service and goes first.
 
-    Two sessions that both have requests all the time get service within a constant of each other,
-    however large the requests of each are. A request without a session counts for itself.
+    Two sessions that always have requests get service within a constant of each other, however large the
+    requests of each are. A request without a session has its own counter.
     """
 
     def __init__(self) -> None:
         self._levels: dict[str | int, float] = {}
 
-    def arrive(self, sequence: Sequence, active: Iterable[Sequence]) -> None:
-        """Enter a new request; call it before its session is served or ordered.
+    def arrive(self, sequence: TokenSequence, active: Iterable[TokenSequence]) -> None:
+        """Register a new request; call it before its session is served or ranked.
 
-        A session that was away is lifted to the lowest counter of those that are active, so that idling
-        saves up no credit. When nobody is active all start again from nothing.
+        A session that was away is lifted to the lowest counter of the active ones, so that idling earns no
+        credit. When no session is active all counters restart at zero.
 
         Args:
-            active: the other sequences that run or wait.
+            active: the other sequences, running or waiting.
         """
-        keys = {client_of(other) for other in active if other is not sequence}
+        keys = {fairness_key(other) for other in active if other is not sequence}
         if not keys:
             self._levels.clear()
-        elif client_of(sequence) not in keys:
+        elif fairness_key(sequence) not in keys:
             floor = min(self._levels.get(key, 0.0) for key in keys)
             if len(self._levels) >= _MANY:
                 self._prune(keys, floor)
-            self._levels[client_of(sequence)] = max(self.level(sequence), floor)
+            self._levels[fairness_key(sequence)] = max(self.level(sequence), floor)
 
-    def charge(self, sequence: Sequence, prompt: int, generated: int) -> None:
-        """Enter prompt tokens computed and tokens generated for a sequence."""
-        self._levels[client_of(sequence)] = self.level(sequence) + self.cost(prompt, generated)
+    def charge(self, sequence: TokenSequence, prompt: int, generated: int) -> None:
+        """Count prompt tokens computed and tokens generated for a sequence."""
+        self._levels[fairness_key(sequence)] = self.level(sequence) + self.cost(prompt, generated)
 
     @staticmethod
     def cost(prompt: int, generated: int) -> float:
-        """What so many tokens add to a counter."""
+        """What these tokens add to a counter."""
         return _PROMPT_WEIGHT * prompt + _GENERATED_WEIGHT * generated
 
-    def level(self, sequence: Sequence) -> float:
+    def level(self, sequence: TokenSequence) -> float:
         """The counter of a sequence's session: prompt tokens + 2 x generated tokens."""
-        return self._levels.get(client_of(sequence), 0.0)
+        return self._levels.get(fairness_key(sequence), 0.0)
 
     def __len__(self) -> int:
         return len(self._levels)
 
     def _prune(self, active: set[str | int], floor: float) -> None:
-        """Drop what would be lifted to the floor anyway, and if that is not enough all who are away."""
+        """Drop counters that would be lifted to the floor anyway; if that is not enough, those of all
+        inactive sessions."""
         kept = {key: level for key, level in self._levels.items() if key in active or level > floor}
         if len(kept) >= _MANY:
             kept = {key: level for key, level in kept.items() if key in active}
         self._levels = kept
 
 
-def service_order(sequences: Iterable[Sequence], counters: TokenCounters) -> list[Sequence]:
-    """Who goes first: the highest priority, then the session that has had the least, then whoever has the
-    least left to read, then the oldest. (A newcomer starts level with the least served.)"""
+def service_order(sequences: Iterable[TokenSequence], counters: TokenCounters) -> list[TokenSequence]:
+    """Sorts by priority, then least served session, then shortest remaining prompt, then age. (A newcomer
+    starts level with the least served.)"""
     return sorted(sequences, key=lambda s: (-s.priority, counters.level(s), s.remaining, s.request_id))
 
 
-def client_of(sequence: Sequence) -> str | int:
-    """Whom a sequence is served for: its session, or itself when it has none."""
+def fairness_key(sequence: TokenSequence) -> str | int:
+    """What a sequence's service counts for: its session, or itself when it has none."""
     return sequence.request_id if sequence.session_id is None else sequence.session_id

@@ -1,27 +1,30 @@
-"""What the next step computes: admission, one token budget, fairness, preemption.
+"""Plans the next step: admission, one token budget, fairness, preemption.
 
-No I/O and no clock: every decision follows from the order of the calls and from what steps are known to cost.
+No I/O and no clock: every decision follows from the order of the calls and from the known costs of steps.
+Each call that affects the KV cache returns the moves it takes; the caller has them made before the next
+plan is executed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from engine.errors import PromptTooLong, QueueFull
-from engine.kv.parking import Parking
-from engine.kv.prefix import PrefixCache, session_key
-from engine.schedule.admission import Admission, request_key
+from engine.kv import Parking, PrefixCache, session_key
+from engine.schedule.admission import Admission, Placement, request_key
 from engine.schedule.costs import CHUNK, StepCosts
 from engine.schedule.queue import TokenCounters, WaitingQueue, service_order
-from engine.schedule.sequence import Sequence, SequenceStatus
+from engine.schedule.sequence import TokenSequence
 from engine.schedule.speculation import Speculator
 from engine.step import Move, Save, StepPlan, StepResult, Trim, Work
 from engine.types import Priority
 
 __all__ = ["Scheduler", "SchedulerLimits"]
 
-_MOST_PATIENCE = 16.0
+_MAX_STRETCH = 16.0  # times the latency target
+_ALL: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,24 +32,22 @@ class SchedulerLimits:
     """Bounds of a scheduler.
 
     Args:
-        max_sessions: sequences in the batch at once.
+        max_running: sequences in the batch at the same time.
         max_queue: sequences that may wait.
         batch_tokens: tokens of one step.
-        draft_tokens: guessed tokens of one step, all sequences together.
+        draft_tokens: drafted tokens of one step, all sequences together.
         sequence_cells: KV cells one sequence may hold.
-        token_bytes: size of a KV cell.
     """
 
-    max_sessions: int
+    max_running: int
     max_queue: int
     batch_tokens: int
     draft_tokens: int
     sequence_cells: int
-    token_bytes: int = 1
 
 
 class Scheduler:
-    """Chooses the work of each step; `core` carries it out and reports back."""
+    """Chooses the work of each step and books its result; nobody else changes a sequence."""
 
     def __init__(
         self,
@@ -56,7 +57,6 @@ class Scheduler:
         costs: StepCosts,
         parking: Parking,
         speculator: Speculator,
-        parks: bool = True,
     ) -> None:
         self.limits = limits
         self.cache = cache
@@ -64,185 +64,244 @@ class Scheduler:
         self.parking = parking
         self.speculator = speculator
         self.waiting = WaitingQueue()
-        self.running: list[Sequence] = []  # in order of admission
+        self.running: list[TokenSequence] = []  # in order of admission
         self.preempted = 0
-        self._admission = Admission(
-            cache,
-            parking,
-            costs,
-            sequence_cells=limits.sequence_cells,
-            token_bytes=limits.token_bytes,
-            parks=parks,
-        )
-        cache.parks = self._admission.worth_parking
+        self.restored = 0
+        self._admission = Admission(cache, parking, sequence_cells=limits.sequence_cells)
         self._counters = TokenCounters()
         self._focus: str | None = None
-        self._moves: list[Move] = []
 
-    @property
-    def restored(self) -> int:
-        """KV states brought back so far."""
-        return self._admission.restored
+    # Requests
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: TokenSequence) -> None:
         """Queue a sequence.
 
         Raises:
             PromptTooLong: prompt and answer can never fit.
-            QueueFull: `max_queue` sequences wait already.
+            QueueFull: `max_queue` sequences are already waiting.
         """
         needed = sequence.prompt_tokens + (sequence.sampling.max_tokens or 1)
         if needed > self.limits.sequence_cells:
             raise PromptTooLong(needed, self.limits.sequence_cells, prompt_tokens=sequence.prompt_tokens)
-        seats = self.limits.max_sessions - len(self.running)
-        if len(self.waiting) >= self.limits.max_queue + seats:
+        free_places = self.limits.max_running - len(self.running)
+        if len(self.waiting) >= self.limits.max_queue + free_places:
             raise QueueFull(
-                f"{len(self.waiting)} requests are waiting already, and that is the limit (max_queue)."
+                f"{len(self.waiting)} requests are already waiting, which is the limit (max_queue)."
                 " Try again when one has finished."
             )
         self._rank(sequence)
         self._counters.arrive(sequence, [*self.running, *self.waiting])
         self.waiting.add(sequence)
 
+    def finish(self, sequence: TokenSequence) -> list[Move]:
+        """Remove a sequence, running or waiting; its KV cache stays with its session, if it has one."""
+        moves: list[Move] = []
+        if sequence.slot is not None:
+            self.running.remove(sequence)
+            moves += self._release_followers(sequence)  # while the prefix they wait for is still there
+            moves += self._leave(sequence, keep=True)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+        self.speculator.close(sequence.request_id)
+        self.parking.drop(request_key(sequence.request_id))
+        return moves
+
+    def pause(self, sequence: TokenSequence) -> None:
+        """Generate nothing more for a sequence until `resume`."""
+        sequence.paused = True
+
+    def resume(self, sequence: TokenSequence) -> None:
+        """Continue a paused sequence."""
+        sequence.paused = False
+
+    def forget(self, session_id: str) -> list[Move]:
+        """Drop a session's KV cache, wherever it is; a request in progress drops its own when it ends."""
+        for sequence in [*self.running, *self.waiting]:
+            if sequence.session_id == session_id:
+                sequence.session_id = None
+        self.parking.drop(session_key(session_id))
+        return self.cache.forget(session_id)
+
+    def focus(self, session_id: str | None) -> None:
+        """Serve one session's requests before all others from now on; None: no session's."""
+        self._focus = session_id
+        for sequence in [*self.running, *self.waiting]:
+            self._rank(sequence)
+
+    # Steps
+
     def schedule(self) -> StepPlan:
         """Plan the next step: decodes first, then prefill chunks within the token budget."""
-        self._release_followers()
-        self._make_room_for_decodes()
-        self._admit()
-        self._close_gaps()
-        work = self._decode()
-        work += self._prefill(work)
-        if not work and any(_runnable(s) for s in self.running) and self.relieve():
-            return self.schedule()
-        moves, self._moves = tuple(self._moves), []
-        return StepPlan(tuple(work), moves)
+        moves: list[Move] = []
+        while True:
+            moves += self._release_followers()
+            moves += self._make_room_for_decodes()
+            moves += self._admit()
+            moves += self._close_gaps()
+            work = self._decode()
+            work += self._prefill(work)
+            if work or not any(_runnable(s) for s in self.running) or (freed := self.relieve()) is None:
+                return StepPlan(tuple(work), tuple(moves))
+            moves += freed
 
-    def update(self, plan: StepPlan, result: StepResult) -> None:
-        """Enter a successful step: computed tokens and sampled tokens."""
+    def update(self, plan: StepPlan, result: StepResult, kept: Mapping[int, int] = _ALL) -> list[Move]:
+        """Book a successful step: computed tokens and sampled tokens.
+
+        Args:
+            kept: request id -> how many of its sampled tokens count, for an answer that ended before the
+                last.
+        """
+        moves: list[Move] = []
         by_id = {s.request_id: s for s in self.running}
         for item in plan.work:
             sequence, sampled = by_id[item.request_id], result.sampled.get(item.request_id, ())
-            right = max(0, len(sampled) - 1)
+            count = kept.get(item.request_id, len(sampled))
+            accepted = max(0, len(sampled) - 1)
             fresh = len(item.tokens) - len(item.drafts)
-            sequence.tokens.extend(sampled)
-            sequence.computed = item.start + fresh + right
-            self.cache.grow(item.slot, sequence.computed)
+            sequence.tokens.extend(sampled[:count])
+            sequence.computed = item.start + fresh + max(0, count - 1)
+            self.cache.resize(
+                item.slot, item.start + fresh + accepted
+            )  # the cells do not know where answers end
             if item.drafts:
-                self.speculator.note(item.request_id, len(item.drafts), right)
+                self.speculator.note(item.request_id, len(item.drafts), accepted)
             if item.is_prefill:
-                self._share(sequence)
-            self._counters.charge(sequence, fresh if item.is_prefill else 0, len(sampled))
+                moves += self._publish(sequence)
+            self._counters.charge(sequence, fresh if item.is_prefill else 0, count)
         self.costs.note_step(
             decodes=sum(not item.is_prefill for item in plan.work),
             prefill=plan.prefill_tokens,
             drafts=plan.draft_tokens,
             seconds=result.decode_s + result.sample_s,
         )
+        return moves
 
-    def resync(self, resident: Callable[[int], int]) -> None:
-        """After a failed step, enter how many tokens of each running sequence really are in the KV cache."""
+    def resync(self, resident: Callable[[int], int]) -> list[Move]:
+        """After a failed step, book how many tokens of each running sequence the KV cache actually holds.
+
+        Args:
+            resident: slot -> tokens it holds.
+        """
+        moves: list[Move] = []
         for sequence in self.running:
             assert sequence.slot is not None
             there = resident(sequence.slot)
             sequence.computed = min(there, len(sequence.tokens) - 1)
             if there > sequence.computed:
-                self._moves.append(Trim(sequence.slot, sequence.computed))
-            self.cache.grow(sequence.slot, sequence.computed)
+                moves.append(Trim(sequence.slot, sequence.computed))
+            self.cache.resize(sequence.slot, sequence.computed)
+        return moves
 
-    def finish(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever it is; its KV stays with the session, if it has one."""
-        if sequence.status is SequenceStatus.RUNNING:
-            self.running.remove(sequence)
-            sequence.status = SequenceStatus.FINISHED
-            self._release_followers()  # before what they wait for is gone
-            self._leave(sequence, keep=True)
-        elif sequence in self.waiting:
-            self.waiting.remove(sequence)
-        sequence.status = SequenceStatus.FINISHED
-        self.speculator.close(sequence.request_id)
-        self._unpark(request_key(sequence.request_id))
-
-    def forget(self, session_id: str) -> None:
-        """Drop the KV cache of a session, wherever it is; that of an answer under way when it ends."""
-        for sequence in [*self.running, *self.waiting]:
-            if sequence.session_id == session_id:
-                sequence.session_id = None
-        self._unpark(session_key(session_id))
-        self._moves += self.cache.forget(session_id)
-
-    def focus(self, session_id: str | None) -> None:
-        """Let a session's requests go before the others' from now on; None: nobody's."""
-        self._focus = session_id
-        for sequence in [*self.running, *self.waiting]:
-            self._rank(sequence)
-
-    def relieve(self) -> bool:
-        """Free cells: evict an idle session, else put back the newest of the lowest priority.
+    def relieve(self) -> list[Move] | None:
+        """Free cells: evict an idle session, else preempt a running sequence.
 
         Returns:
-            False when a single sequence is left and nothing can be freed for it.
+            The moves, or None when a single sequence is left and nothing can be freed for it.
         """
-        if (moves := self.cache.evict()) is not None:
-            self._moves += moves
-            return True
-        return self._preempt()
+        moves = self.cache.evict()
+        return self._preempt() if moves is None else moves
 
-    def _rank(self, sequence: Sequence) -> None:
-        watched = self._focus is not None and sequence.session_id == self._focus
-        sequence.priority = Priority.FOREGROUND if watched else sequence.base_priority
+    # Admission
 
-    def _release_followers(self) -> None:
-        """Let those go on whose leader has read what they share, or has left."""
+    def _rank(self, sequence: TokenSequence) -> None:
+        focused = self._focus is not None and sequence.session_id == self._focus
+        sequence.priority = Priority.FOREGROUND if focused else sequence.base_priority
+
+    def _admit(self) -> list[Move]:
+        moves: list[Move] = []
+        if not self.waiting:
+            return moves
+        if len(self.running) >= self.limits.max_running and any(s.paused for s in self.running):
+            moves += self._preempt() or ()  # a paused sequence gives up its place
+        if len(self.running) >= self.limits.max_running:
+            return moves  # sorting the queue for nobody would cost each step of a busy engine
+        blocked: list[TokenSequence] = []
+        for sequence in self.waiting.admissible(self._counters):
+            if len(self.running) >= self.limits.max_running:
+                break
+            placement = self._admission.place(sequence, self.running)
+            if placement is None:
+                blocked.append(sequence)
+                continue
+            moves += placement.moves
+            self._enter(sequence, placement)
+            for other in blocked:
+                self.waiting.overtaken(other)
+        return moves
+
+    def _enter(self, sequence: TokenSequence, placement: Placement) -> None:
+        self.waiting.admit(sequence)
+        self.running.append(sequence)
+        sequence.slot = placement.slot
+        sequence.leader, sequence.shared = placement.leader, placement.shared
+        if placement.leader is not None:
+            placement.leader.priority = max(placement.leader.priority, sequence.priority)
+        self.restored += placement.restored
+        _start_at(sequence, placement.computed)
+
+    def _release_followers(self, leaving: TokenSequence | None = None) -> list[Move]:
+        """Release followers whose leader has computed the shared prefix, is paused, or is leaving."""
+        moves: list[Move] = []
         for place, sequence in enumerate(self.running):
             leader = sequence.leader
             if leader is None or sequence.slot is None:
                 continue
-            reading = leader.status is SequenceStatus.RUNNING and not leader.paused
-            if reading and leader.computed < sequence.shared:
+            if leader is not leaving and not leader.paused and leader.computed < sequence.shared:
                 continue
-            found, moves = self.cache.attach(sequence.slot, sequence.tokens)
-            self._moves += moves
-            sequence.find(found)
+            found, shared = self.cache.attach(sequence.slot, sequence.tokens)
+            moves += shared
+            _start_at(sequence, found)
             sequence.leader, sequence.shared = self._admission.find_leader(
                 sequence, self.running[:place], known=sequence.computed
             )
+        return moves
 
-    def _make_room_for_decodes(self) -> None:
+    def _preempt(self) -> list[Move] | None:
+        """Return a sequence to the queue: parked if that is worth it, else computed again later."""
+        if len(self.running) < 2 and not any(s.paused for s in self.running):
+            return None
+        victim = min(self.running, key=lambda s: (not s.paused, s.priority, -s.request_id))
+        self.running.remove(victim)
+        moves = self._release_followers(victim)
+        assert victim.slot is not None
+        if self.cache.worth_parking(victim.computed):
+            tokens = tuple(victim.tokens[: victim.computed])
+            moves.append(Save(victim.slot, request_key(victim.request_id), tokens))
+        moves += self._leave(victim, keep=False)
+        victim.preemptions += 1
+        self.preempted += 1
+        self.waiting.put_back(victim)
+        return moves
+
+    def _leave(self, sequence: TokenSequence, *, keep: bool) -> list[Move]:
+        assert sequence.slot is not None
+        kept = sequence.tokens[: sequence.computed] if keep else []
+        moves = self.cache.release(sequence.slot, sequence.session_id, kept)
+        sequence.slot = sequence.leader = None
+        sequence.computed = sequence.shared = 0
+        return moves
+
+    # Work
+
+    def _make_room_for_decodes(self) -> list[Move]:
+        moves: list[Move] = []
         while self.cache.free < sum(1 for s in self.running if _decodes(s)):
-            if not self.relieve():
-                return
+            if (freed := self.relieve()) is None:
+                break
+            moves += freed
+        return moves
 
-    def _admit(self) -> None:
-        if not self.waiting:
-            return
-        if len(self.running) >= self.limits.max_sessions and any(s.paused for s in self.running):
-            self._preempt()  # whoever stands still gives up the seat
-        if len(self.running) >= self.limits.max_sessions:
-            return  # putting the queue in order for nobody would cost each step of a busy engine
-        blocked: list[Sequence] = []
-        for sequence in self.waiting.candidates(self._counters):
-            if len(self.running) >= self.limits.max_sessions:
-                return
-            moves = self._admission.start(sequence, self.running)
-            if moves is None:
-                blocked.append(sequence)
-                continue
-            self._moves += moves
-            self.waiting.admit(sequence)
-            self.running.append(sequence)
-            for other in blocked:
-                self.waiting.overtaken(other)
-
-    def _close_gaps(self) -> None:
-        if (moved := self.cache.compact()) is not None:
-            top, gap, moves = moved
-            self._moves += moves
-            for sequence in self.running:
-                if sequence.slot == top:
-                    sequence.slot = gap
+    def _close_gaps(self) -> list[Move]:
+        if (moved := self.cache.compact()) is None:
+            return []
+        top, gap, moves = moved
+        for sequence in self.running:
+            if sequence.slot == top:
+                sequence.slot = gap
+        return moves
 
     def _decode(self) -> list[Work]:
-        """One token of every sequence that has read its prompt, and guesses at the next ones."""
+        """One token for every sequence whose prompt is computed, with drafts of the next ones."""
         ready = [s for s in self.running if _decodes(s)][: self.limits.batch_tokens]
         room = min(
             self.limits.draft_tokens,
@@ -260,17 +319,17 @@ class Scheduler:
             work.append(_decode_work(sequence, drafts))
         return work
 
-    def _draft_room(self, sequence: Sequence, room: int) -> int:
-        """Guesses that would not outgrow the sequence's own limits: the answer's length and its cells."""
+    def _draft_room(self, sequence: TokenSequence, room: int) -> int:
+        """How many drafts fit the sequence's own limits: the length of its answer and its cells."""
         left = sequence.tokens_left
         cells = self.limits.sequence_cells - len(sequence.tokens)
         return max(0, min(room, cells, cells if left is None else left - 1))
 
     def _prefill(self, decodes: list[Work]) -> list[Work]:
-        """Spend what the latency target leaves: the highest priority first, then whoever has had least."""
+        """Spend what the latency target leaves: highest priority first, then the least served session."""
         taken = sum(len(item.tokens) for item in decodes)
-        patience = self._patience(len(decodes))
-        budget = self.costs.prefill_budget(len(decodes), self.limits.batch_tokens - taken, patience)
+        stretch = self._stretch(len(decodes))
+        budget = self.costs.prefill_budget(len(decodes), self.limits.batch_tokens - taken, stretch)
         budget = min(budget, self.cache.free - taken)
         readers = [s for s in self.running if _runnable(s) and s.remaining > 1]
         work: list[Work] = []
@@ -284,70 +343,49 @@ class Scheduler:
             budget -= count
         return work
 
-    def _patience(self, decodes: int) -> float:
-        """How many times the latency target a step may take: the more wait for each that writes, the more.
+    def _stretch(self, decodes: int) -> float:
+        """How many times the latency target a step may take: the more prompts wait per decode, the more.
 
-        Of sixteen chats asked at once, the first to have read its prompt would else hold the others back:
-        all weights are read in each step, for a few of their tokens. The one on screen is not made to pause.
+        Otherwise, of sixteen chats asked at the same time, the first whose prompt is computed would hold
+        the others back: each step reads all weights for a few of their tokens. A focused chat that decodes
+        is never slowed down.
         """
         if not decodes or any(s.priority is Priority.FOREGROUND and _decodes(s) for s in self.running):
             return 1.0
-        waiting = sum(s.remaining > 1 and not s.paused for s in self.running)
-        return min(1 + waiting / decodes, _MOST_PATIENCE)
+        prompts = sum(s.remaining > 1 and not s.paused for s in self.running)
+        return min(1 + prompts / decodes, _MAX_STRETCH)
 
-    def _share(self, sequence: Sequence) -> None:
-        """Let others find what has been read of a prompt, and keep its head."""
+    def _publish(self, sequence: TokenSequence) -> list[Move]:
+        """Let other prompts find the computed part of this one, and pin its head."""
         assert sequence.slot is not None
-        self._moves += self.cache.commit(sequence.slot, sequence.tokens[: sequence.computed])
+        moves = self.cache.commit(sequence.slot, sequence.tokens[: sequence.computed])
         if 0 < sequence.head_tokens <= sequence.computed:
             self.cache.pin(sequence.tokens[: sequence.head_tokens])
-
-    def _preempt(self) -> bool:
-        """Put a sequence back into the queue: parked if that is worth it, else computed again later."""
-        if len(self.running) < 2 and not any(s.paused for s in self.running):
-            return False
-        victim = min(self.running, key=lambda s: (not s.paused, s.priority, -s.request_id))
-        self.running.remove(victim)
-        victim.status = SequenceStatus.WAITING
-        self._release_followers()
-        assert victim.slot is not None
-        if self._admission.worth_parking(victim.computed):
-            tokens = tuple(victim.tokens[: victim.computed])
-            self._moves.append(Save(victim.slot, request_key(victim.request_id), tokens))
-        self._leave(victim, keep=False)
-        victim.preemptions += 1
-        self.preempted += 1
-        self.waiting.put_back(victim)
-        return True
-
-    def _unpark(self, key: str) -> None:
-        """Drop a saved state, and do not save one that was about to be."""
-        self.parking.drop(key)
-        self._moves = [move for move in self._moves if not (isinstance(move, Save) and move.key == key)]
-
-    def _leave(self, sequence: Sequence, *, keep: bool) -> None:
-        assert sequence.slot is not None
-        kept = sequence.tokens[: sequence.computed] if keep else []
-        self._moves += self.cache.release(sequence.slot, sequence.session_id, kept)
-        sequence.slot, sequence.computed = None, 0
-        sequence.leader, sequence.shared = None, 0
+        return moves
 
 
-def _runnable(sequence: Sequence) -> bool:
+def _start_at(sequence: TokenSequence, tokens: int) -> None:
+    """Set what the KV cache holds of a sequence; only before its first preemption do they count as cached."""
+    sequence.computed = tokens
+    if not sequence.preemptions:
+        sequence.cached_tokens = tokens
+
+
+def _runnable(sequence: TokenSequence) -> bool:
     return sequence.leader is None and not sequence.paused
 
 
-def _decodes(sequence: Sequence) -> bool:
+def _decodes(sequence: TokenSequence) -> bool:
     return sequence.remaining == 1 and _runnable(sequence)
 
 
-def _decode_work(sequence: Sequence, drafts: tuple[int, ...]) -> Work:
+def _decode_work(sequence: TokenSequence, drafts: tuple[int, ...]) -> Work:
     assert sequence.slot is not None
     start = sequence.computed
     return Work(sequence.request_id, sequence.slot, start, (sequence.tokens[start], *drafts), 1 + len(drafts))
 
 
-def _prefill_work(sequence: Sequence, count: int) -> Work:
+def _prefill_work(sequence: TokenSequence, count: int) -> Work:
     assert sequence.slot is not None
     start = sequence.computed
     rows = 1 if start + count == len(sequence.tokens) else 0

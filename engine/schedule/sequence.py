@@ -1,38 +1,32 @@
-"""One request's mutable state, as scheduler and core see it."""
+"""One request's tokens and counts. The scheduler changes them; everybody else only reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from engine.types import Priority, SamplingParams
+from engine.types import Priority, RequestPhase, SamplingParams
 
-__all__ = ["Sequence", "SequenceStatus"]
-
-
-class SequenceStatus(StrEnum):
-    """Where a sequence stands between two steps."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    FINISHED = "finished"
+__all__ = ["TokenSequence"]
 
 
 @dataclass(slots=True, eq=False)
-class Sequence:
+class TokenSequence:
     """A prompt that grows by the tokens generated for it.
 
-    There is no prefill phase and no decode phase: `computed` catches up with `len(tokens)`, by many
-    tokens a step while the prompt is read and by one afterwards (as in vLLM V1). A preempted
-    sequence starts again at `computed == 0` and keeps its tokens.
+    Prefill and decode are the same thing at different speeds: `computed` catches up with `len(tokens)`, by
+        many
+    tokens a step while the prompt is computed and by one afterwards (as in vLLM V1). A preempted sequence
+    starts again at `computed == 0` and keeps its tokens.
 
     Args:
-        head_tokens: tokens at the start that other chats are likely to share: the system prompt.
+        head_tokens: tokens at the start that other chats probably share: the system prompt.
 
     Attributes:
-        base_priority: what the request asked for, before anybody looked at its session.
-        leader, shared: while another sequence reads the same `shared` tokens, this one waits for it.
-        paused: its reader lags too far behind; no token is generated meanwhile.
+        base_priority: what the request asked for, regardless of focus.
+        slot: llama.cpp sequence id while it runs; None while it waits and after its end.
+        computed: tokens that are in the KV cache; cached_tokens: those that were there at admission.
+        leader, shared: another sequence computes the same `shared` tokens, and this one waits for it.
+        paused: its reader lags too far behind; until it catches up no token is generated.
     """
 
     request_id: int
@@ -43,12 +37,11 @@ class Sequence:
     head_tokens: int = 0
     prompt_tokens: int = field(init=False)
     base_priority: Priority = field(init=False)
-    status: SequenceStatus = SequenceStatus.WAITING
     slot: int | None = None
     computed: int = 0
     cached_tokens: int = 0
     preemptions: int = 0
-    leader: Sequence | None = None
+    leader: TokenSequence | None = None
     shared: int = 0
     paused: bool = False
 
@@ -56,15 +49,16 @@ class Sequence:
         self.prompt_tokens = len(self.tokens)
         self.base_priority = self.priority
 
-    def find(self, tokens: int) -> None:
-        """Enter that so many tokens were found in the KV cache; after a preemption they are its own."""
-        self.computed = tokens
-        if not self.preemptions:
-            self.cached_tokens = tokens
+    @property
+    def phase(self) -> RequestPhase:
+        """Waiting without a slot, else prefill until the first token."""
+        if self.slot is None:
+            return RequestPhase.WAITING
+        return RequestPhase.DECODE if self.completion_tokens else RequestPhase.PREFILL
 
     @property
     def remaining(self) -> int:
-        """Tokens that are known but not in the KV cache yet; 1 for a sequence that decodes."""
+        """Known tokens that are not in the KV cache yet; 1 for a sequence that decodes."""
         return len(self.tokens) - self.computed
 
     @property

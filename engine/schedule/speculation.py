@@ -1,4 +1,4 @@
-"""Guesses at the next tokens from what the sequence itself says, to be checked in one step."""
+"""Drafts of the next tokens, looked up in the sequence itself and verified in one step."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from array import array
 from typing import Literal
 
 from engine.schedule.costs import StepCosts
-from engine.schedule.sequence import Sequence
+from engine.schedule.sequence import TokenSequence
 
 __all__ = ["NgramIndex", "Speculator"]
 
 _SHORTEST, _LONGEST = 2, 4  # tokens of the suffix that is looked up
-_CANDIDATES = 32  # earlier places with the same last two tokens that are compared
-_INDEXED = 16_384  # tokens of a prompt, the last ones
-_PER_CALL = 512  # tokens entered at a time, some 0.1 ms: a long prompt is spread over several steps
+_MAX_PLACES = 32  # earlier places with the same last two tokens to compare
+_INDEXED = 16_384  # only the last tokens of a prompt are indexed
+_PER_CALL = 512  # tokens indexed per call, some 0.1 ms: a long prompt is spread over several steps
 
-_HOPE = 0.6  # acceptance before anything is known
-_LEARN = 0.25  # weight of a new guess
-_SURE = 0.98  # no guess is taken for surer
-_PROBE = 2  # guesses made to find out
+_FIRST_RATE = 0.6  # acceptance before anything is known
+_LEARN = 0.25  # weight of a new observation
+_HIGHEST_RATE = 0.98  # no draft counts as more certain
+_PROBE = 2  # drafts made to find out
 _PAUSE, _LONGEST_PAUSE = 8, 512  # tokens until the next probe
 
 
@@ -26,17 +26,17 @@ class NgramIndex:
     """Finds where the last tokens of a sequence occurred before: prompt lookup (Saxena 2023).
 
     Args:
-        tokens: the sequence; it is not copied, and until the end tokens may only be appended to it.
+        tokens: the sequence; it is not copied, and tokens may only be appended to it.
     """
 
     def __init__(self, tokens: list[int]) -> None:
         self._tokens = tokens
         self._first = self._next = max(0, len(tokens) - _INDEXED)
         self._latest: dict[int, int] = {}  # two tokens -> where the second stood last
-        self._before = array("i")  # for each indexed place, the one before it with the same two tokens, or -1
+        self._before = array("i")  # for each indexed place, the previous one with the same two tokens, or -1
 
     def extend(self, most: int = _PER_CALL) -> bool:
-        """Enter new tokens, at most so many; False when some are left. Constant time per token."""
+        """Index at most `most` new tokens; False when some are left. Constant time per token."""
         tokens, latest, before = self._tokens, self._latest, self._before
         end = min(len(tokens), self._next + most)
         last = tokens[self._next - 1] if self._next else -1
@@ -50,11 +50,12 @@ class NgramIndex:
         return end == len(tokens)
 
     def propose(self, limit: int) -> tuple[list[int], int]:
-        """What followed the latest earlier place with the same last 4, 3 or 2 tokens, the longest that there
-        is; a place so near that its continuation runs into the end goes on in a circle.
+        """The tokens that followed the latest earlier place with the same last 4, 3 or 2 tokens, the
+        longest match first. A continuation that reaches the end of the sequence repeats from the place.
 
         Returns:
-            At most `limit` tokens, and how many tokens of the suffix were found; nothing and 0 if none.
+            At most `limit` tokens, and how many tokens of the suffix matched; no tokens and 0 without a
+            match.
         """
         if limit <= 0 or not self._before or self._before[-1] < 0:
             return [], 0
@@ -67,11 +68,11 @@ class NgramIndex:
         return found, matched
 
     def _find(self, place: int) -> tuple[int, int]:
-        """The best of the places that end like the sequence, from this one backwards."""
+        """The best match among the places with the same last two tokens, from this one backwards."""
         tokens, before, first = self._tokens, self._before, self._first
         end = len(tokens) - 1
         best, matched = place, 0
-        for _ in range(_CANDIDATES):
+        for _ in range(_MAX_PLACES):
             length = _SHORTEST
             while length < _LONGEST and length <= place and tokens[place - length] == tokens[end - length]:
                 length += 1
@@ -85,17 +86,17 @@ class NgramIndex:
 
 
 class _Acceptance:
-    """How often guesses of one kind are right, and when to try again if that is too seldom."""
+    """How often drafts of one kind are accepted, and when to try again if that is too rare."""
 
     __slots__ = ("pause", "rate", "resume")
 
     def __init__(self) -> None:
-        self.rate = _HOPE
+        self.rate = _FIRST_RATE
         self.pause = _PAUSE
-        self.resume = 0  # length of the sequence from which on a probe is due
+        self.resume = 0  # length of the sequence at which the next probe is due
 
     def note(self, drafted: int, accepted: int) -> None:
-        """Enter a draft: its guesses are right one after the other until one is wrong."""
+        """Record how many drafts were accepted, in order, before the first rejected one."""
         for _ in range(accepted):
             self.rate += _LEARN * (1 - self.rate)
         if accepted < drafted:
@@ -104,7 +105,7 @@ class _Acceptance:
             self.pause, self.resume = _PAUSE, 0
 
     def count(self, needed: float, limit: int) -> int:
-        """How many guesses pay: those reached with a higher probability than `needed`."""
+        """How many drafts pay: those reached with a higher probability than `needed`."""
         reached = 1.0
         for count in range(limit):
             reached *= self.rate
@@ -113,7 +114,7 @@ class _Acceptance:
         return limit
 
     def probe(self, length: int) -> bool:
-        """Whether to guess although it does not pay; the next time is twice as far away."""
+        """Whether to draft although it does not pay; each time the next probe is twice as far away."""
         if length < self.resume:
             return False
         self.resume = length + self.pause
@@ -121,8 +122,8 @@ class _Acceptance:
         return True
 
 
-class _Session:
-    """What is known of one request: its index, and the acceptance by how long a suffix was found."""
+class _RequestDrafts:
+    """State of one request: its index, and the acceptance for each length of match."""
 
     __slots__ = ("acceptance", "index", "last")
 
@@ -133,15 +134,15 @@ class _Session:
 
 
 class Speculator:
-    """Decides how many tokens to guess, for each request by itself.
+    """Decides how many tokens to draft, for each request separately.
 
-    A guess is worth it when the step that it may save, `decode_s / decodes` per sequence, times the
-    probability that it is reached and right, exceeds what it adds to this step, `draft_s`. The probability
-    is learned from the request's own guesses.
+    A draft pays when the step that it may save, `decode_s / decodes` per sequence, times the probability
+    that it is reached and accepted, exceeds what it adds to this step, `draft_s`. The probability is
+    learned from the request's own drafts.
 
     Args:
-        mode: "auto" guesses where it pays, "on" whenever there is something to guess, "off" never.
-        most: the most tokens at a time.
+        mode: "auto" drafts where it pays, "on" whenever there is a match, "off" never.
+        most: limit on the tokens drafted at a time.
         costs: what steps cost.
     """
 
@@ -149,30 +150,30 @@ class Speculator:
         self._mode = mode
         self._most = most
         self._costs = costs
-        self._sessions: dict[int, _Session] = {}
+        self._requests: dict[int, _RequestDrafts] = {}
 
-    def drafts(self, sequence: Sequence, *, room: int, decodes: int) -> tuple[int, ...]:
-        """Guesses for the tokens after the last of a sequence that decodes; mostly none.
+    def drafts(self, sequence: TokenSequence, *, room: int, decodes: int) -> tuple[int, ...]:
+        """Drafts of the tokens after the last of a sequence that decodes; often none.
 
         Args:
-            room: how many there may be.
+            room: limit on their number.
             decodes: sequences that decode in this step.
         """
         limit = min(room, self._most)
         if self._mode == "off" or limit <= 0:
             return ()
         needed = self._needed(decodes) if self._mode == "auto" else 0.0
-        if needed >= _SURE:
+        if needed >= _HIGHEST_RATE:
             return ()
-        session = self._sessions.get(sequence.request_id)
-        if session is None:
-            session = self._sessions[sequence.request_id] = _Session(sequence.tokens)
-        if not session.index.extend():
+        request = self._requests.get(sequence.request_id)
+        if request is None:
+            request = self._requests[sequence.request_id] = _RequestDrafts(sequence.tokens)
+        if not request.index.extend():
             return ()
-        tokens, matched = session.index.propose(limit)
+        tokens, matched = request.index.propose(limit)
         if not matched:
             return ()
-        session.last = acceptance = session.acceptance[matched]
+        request.last = acceptance = request.acceptance[matched]
         if self._mode == "auto":
             count = acceptance.count(needed, limit)
             if not count and acceptance.probe(len(sequence.tokens)):
@@ -181,14 +182,14 @@ class Speculator:
         return tuple(tokens)
 
     def note(self, request_id: int, drafted: int, accepted: int) -> None:
-        """Enter how many of the last guesses for a request were right."""
-        if drafted and (session := self._sessions.get(request_id)) is not None:
-            session.last.note(drafted, accepted)
+        """Record how many of a request's last drafts were accepted."""
+        if drafted and (request := self._requests.get(request_id)) is not None:
+            request.last.note(drafted, accepted)
 
     def close(self, request_id: int) -> None:
-        """Forget a request."""
-        self._sessions.pop(request_id, None)
+        """Drop the state of a request."""
+        self._requests.pop(request_id, None)
 
     def _needed(self, decodes: int) -> float:
-        """The probability from which on a guess pays."""
+        """The probability above which a draft pays."""
         return self._costs.draft_s * decodes / self._costs.decode_s(decodes)

@@ -1,7 +1,4 @@
-"""Sampled tokens to text, finish reasons and timings, for one request.
-
-Token bytes to text, piece by piece.
-"""
+"""Sampled tokens to the text of an answer: UTF-8 split across tokens, stop strings, timings."""
 
 from __future__ import annotations
 
@@ -9,33 +6,28 @@ import codecs
 from array import array
 from statistics import median
 
-from engine.schedule.sequence import Sequence
+from engine.schedule import TokenSequence
 from engine.stream import TokenStream
 from engine.types import FinishReason, Timings
 
-__all__ = [
-    "Detokenizer",
-    "RequestOutput",
-]
+__all__ = ["Detokenizer", "RequestOutput"]
 
 
 class RequestOutput:
-    """Turns a sequence's tokens into its reader's chunks and keeps its clock.
+    """Turns one sequence's tokens into chunks for its reader and keeps its clock.
 
     All times are readings of the same monotonic clock, in seconds.
     """
 
-    def __init__(self, sequence: Sequence, stream: TokenStream, *, submitted: float, seed: int) -> None:
+    def __init__(self, sequence: TokenSequence, stream: TokenStream, *, submitted: float) -> None:
         self.sequence = sequence
         self.stream = stream
-        self.seed = seed
-        self._detokenizer = Detokenizer(sequence.sampling.stop)
         self.submitted = submitted
+        self.gaps = array("d")  # seconds between tokens
+        self._detokenizer = Detokenizer(sequence.sampling.stop)
         self._admitted: float | None = None
         self._first: float | None = None
         self._last: float | None = None
-        self.gaps = array("d")  # seconds between tokens
-        stream.seed = seed
 
     @property
     def ttft_s(self) -> float | None:
@@ -49,13 +41,18 @@ class RequestOutput:
             return 0.0
         return len(self.gaps) / (self._last - self._first)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string was found."""
+        return self._detokenizer.stopped
+
     def admitted(self, now: float) -> None:
-        """Note that the request left the queue; only the first time counts."""
+        """Record when the request left the queue; only the first call counts."""
         if self._admitted is None:
             self._admitted = now
 
     def token(self, data: bytes, now: float, *, ends_turn: bool) -> float:
-        """Take one sampled token's bytes; returns the seconds since the one before."""
+        """Pass one sampled token's bytes to the reader; returns the seconds since the previous token."""
         gap = 0.0
         if self._first is None or self._last is None:
             self._first = now
@@ -66,13 +63,8 @@ class RequestOutput:
         self.stream.put("" if ends_turn else self._detokenizer.feed(data), 1)
         return gap
 
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop string was found."""
-        return self._detokenizer.stopped
-
     def finish(self, reason: FinishReason, now: float) -> None:
-        """End the stream, handing out what was held back."""
+        """End the stream, with the text that was held back."""
         if rest := self._detokenizer.flush():
             self.stream.put(rest, 0)
         self.stream.finish(reason, self.timings(now))
@@ -94,21 +86,21 @@ class RequestOutput:
 
 
 class Detokenizer:
-    """Decodes UTF-8 that is split across tokens and holds back what may become a stop string.
+    """Decodes UTF-8 that is split across tokens and holds back text that may become a stop string.
 
     Args:
-        stop: strings that end the text; they and what follows are not part of it.
+        stop: strings that end the text; they and everything after them are not part of it.
     """
 
     def __init__(self, stop: tuple[str, ...] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = stop
-        self._hold = max((len(text) for text in stop), default=1) - 1
+        self._longest_hold = max((len(text) for text in stop), default=1) - 1
         self._tail = ""
         self.stopped = False
 
     def feed(self, data: bytes) -> str:
-        """Text that is certain after these bytes; sets `stopped` once a stop string is complete."""
+        """The text that is certain after these bytes; sets `stopped` once a stop string is complete."""
         if self.stopped:
             return ""
         self._tail += self._decoder.decode(data)
@@ -122,7 +114,7 @@ class Detokenizer:
         return text
 
     def flush(self) -> str:
-        """What was held back, when the answer ends."""
+        """The text still held back, when the answer ends."""
         text = self._tail + ("" if self.stopped else self._decoder.decode(b"", final=True))
         self._tail = ""
         return text
@@ -132,8 +124,8 @@ class Detokenizer:
         return min(found, default=None)
 
     def _held(self) -> int:
-        """Length of the longest end of the text that begins a stop string."""
-        for length in range(min(self._hold, len(self._tail)), 0, -1):
+        """Length of the longest suffix of the text that is a prefix of a stop string."""
+        for length in range(min(self._longest_hold, len(self._tail)), 0, -1):
             end = self._tail[-length:]
             if any(text.startswith(end) for text in self._stop):
                 return length

@@ -1,47 +1,39 @@
-"""Chat messages to tokens, so that a later turn begins with the tokens of the earlier one.
+"""Chat messages to the tokens of a prompt, in two stages: the chat template renders text, the tokeniser
+splits it.
 
-Chat messages to prompt text.
-
-A chat template out of a GGUF is untrusted code: it runs in Jinja's immutable sandbox, which lets it
-neither reach Python's internals nor change what it is given.
+A chat template out of a GGUF is untrusted code. It runs in Jinja's immutable sandbox, which lets it neither
+reach Python's internals nor change what it is given. A later turn reuses the tokens of the earlier one, so
+that its prompt finds them in the KV cache.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
-from typing import Any, NoReturn
-
-from jinja2 import TemplateError as JinjaError
-from jinja2.exceptions import TemplateSyntaxError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine.errors import TemplateError
 from engine.step import Backend
 from engine.types import ChatMessage
 
-__all__ = [
-    "ChatTemplate",
-    "ChosenTemplate",
-    "PromptEncoder",
-    "choose_template",
-]
+if TYPE_CHECKING:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+__all__ = ["ChatTemplate", "ChosenTemplate", "PromptEncoder", "choose_template"]
 
-_SESSIONS = 512
+_SESSIONS = 512  # whose tokens are remembered
 
 
 class PromptEncoder:
     """Renders and tokenises prompts; thread-safe.
 
-    A model does not always generate the tokens its tokeniser would choose for the same text. So a session's
-    tokens, as they lie in the KV cache, are remembered: where the new prompt's text begins with
-    theirs, they are taken over and only the rest is tokenised. Without this a reused cache would end at
-    the first such token.
+    A model does not always generate the tokens that its tokeniser would choose for the same text. So the
+    encoder remembers the tokens of each session as they lie in the KV cache. Where the text of a new prompt
+    begins with theirs, it reuses them and tokenises only the rest. Without this a cached prefix would end
+    at the first token that differs.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -49,7 +41,7 @@ class PromptEncoder:
         self._lock = Lock()
         self._known: dict[str, tuple[int, ...]] = {}
 
-    def encode(self, messages: SequenceOf[ChatMessage], session_id: str | None = None) -> list[int]:
+    def encode(self, messages: Sequence[ChatMessage], session_id: str | None = None) -> list[int]:
         """Tokens of the rendered messages.
 
         Raises:
@@ -58,18 +50,22 @@ class PromptEncoder:
         return self._encode(self._backend.render(messages), session_id)
 
     def encode_with_head(
-        self, messages: SequenceOf[ChatMessage], session_id: str | None = None
+        self, messages: Sequence[ChatMessage], session_id: str | None = None
     ) -> tuple[list[int], int]:
-        """The same, and how many of the tokens spell what goes before the chat itself: a system message
-        at its head, which other chats are likely to begin with as well. 0 when there is none."""
+        """Tokens of the rendered messages, and how many of them spell the system message at the head, which
+        other chats probably share; 0 when there is none.
+
+        Raises:
+            TemplateError: the chat template refuses the messages.
+        """
         text = self._backend.render(messages)
         tokens = self._encode(text, session_id)
         head = messages[0].content.strip() if messages[0].role == "system" else ""
         at = text.find(head) if head else -1
         return tokens, 0 if at < 0 else self._spelling(text.encode(), tokens, text[: at + len(head)].encode())
 
-    def remember(self, session_id: str, tokens: SequenceOf[int]) -> None:
-        """Note a session's tokens when a request of its ends."""
+    def remember(self, session_id: str, tokens: Sequence[int]) -> None:
+        """Keep a session's tokens when one of its requests ends."""
         with self._lock:
             self._known.pop(session_id, None)
             self._known[session_id] = tuple(tokens)
@@ -77,7 +73,7 @@ class PromptEncoder:
                 del self._known[next(iter(self._known))]
 
     def forget(self, session_id: str) -> None:
-        """Drop what is remembered of a session."""
+        """Drop a session's tokens."""
         with self._lock:
             self._known.pop(session_id, None)
 
@@ -89,10 +85,10 @@ class PromptEncoder:
             return self._backend.tokenize(text, add_special=True, parse_special=True)
         return reused + self._backend.tokenize(text.encode()[offset:].decode(), parse_special=True)
 
-    def _spelling(self, text: bytes, tokens: SequenceOf[int], head: bytes) -> int:
-        """How many tokens at the beginning of a text's lie wholly in its head."""
+    def _spelling(self, text: bytes, tokens: Sequence[int], head: bytes) -> int:
+        """How many tokens at the start of a text lie entirely within its head."""
         first = self._backend.piece(tokens[0], special=True)
-        spelled = 0 if text.startswith(first) else -len(first)  # a begin token the text lacks
+        spelled = 0 if text.startswith(first) else -len(first)  # a begin token that the text lacks
         for count, token in enumerate(tokens):
             spelled += len(self._backend.piece(token, special=True))
             if spelled > len(head):
@@ -100,9 +96,10 @@ class PromptEncoder:
         return 0
 
     def _reusable(self, known: tuple[int, ...], text: bytes) -> tuple[list[int], int]:
-        """The longest run of known tokens that spells the text's beginning, and the bytes it spells.
+        """The longest run of known tokens that spells the start of the text, and the number of bytes it
+        spells.
 
-        It ends where a control token ends or begins: only there do two parts tokenise apart as they do
+        It ends where a control token begins or ends: only there do two parts tokenise separately as they do
         together.
         """
         offset = 0
@@ -125,7 +122,7 @@ class PromptEncoder:
         return list(known[: safe[0]]), safe[1]
 
     def _control_follows(self, text: bytes, offset: int) -> bool:
-        if _inside_character(text, offset):  # its last token was sampled but never computed
+        if _inside_character(text, offset):  # the last token was sampled but never computed
             return False
         head = text[offset : offset + 64].decode(errors="ignore")
         tokens = self._backend.tokenize(head, parse_special=True) if head else []
@@ -136,7 +133,7 @@ class PromptEncoder:
 
 
 def _inside_character(text: bytes, offset: int) -> bool:
-    """Whether an offset into UTF-8 is not where a character begins."""
+    """Whether an offset into UTF-8 falls inside a character."""
     return offset < len(text) and text[offset] & 0xC0 == 0x80
 
 
@@ -161,7 +158,7 @@ class ChosenTemplate:
     Args:
         template: compiled.
         name: "configured", "gguf" or the name of a fallback.
-        stop: strings that end an answer, where the model has no end-of-turn token for it.
+        stop: strings that end an answer, for a template without an end-of-turn token.
         warning: a sentence for the user when it is a fallback.
     """
 
@@ -200,8 +197,8 @@ def choose_template(
         template=ChatTemplate(_PLAIN),
         name="plain fallback",
         stop=("\nUser:", "\nInstructions:"),
-        warning=f"{problem}; the plain fallback (User: / Assistant:) is used. A base model continues text"
-        " rather than answers.",
+        warning=f"{problem}; the plain fallback (User: / Assistant:) is used. A base model continues"
+        " text rather than answering.",
     )
 
 
@@ -217,22 +214,18 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         try:
-            self._template = environment.from_string(source)
-        except (TemplateSyntaxError, JinjaError) as error:
+            self._template = _sandbox().from_string(source)
+        except (
+            Exception
+        ) as error:  # untrusted source can break the compiler in other ways than a syntax error
             raise TemplateError(f"The model's chat template is not valid Jinja: {error}.") from error
         self._tokens = {"bos_token": bos, "eos_token": eos}
 
-    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+    def render(self, messages: Sequence[ChatMessage]) -> str:
         """Render messages, ending where the answer begins.
 
-        A template that knows no system role gets the system text in front of the first user message.
+        If the template refuses a system message, its text goes in front of the first user message instead.
 
         Raises:
             TemplateError: the template refuses the messages.
@@ -244,32 +237,45 @@ class ChatTemplate:
                 raise
             return self._render(_fold_system(messages))
 
-    def _render(self, messages: SequenceOf[ChatMessage]) -> str:
+    def _render(self, messages: Sequence[ChatMessage]) -> str:
         plain = [{"role": m.role, "content": m.content} for m in messages]
         try:
             return self._template.render(messages=plain, add_generation_prompt=True, **self._tokens)
-        except Exception as error:  # whatever untrusted template code raises
+        except Exception as error:  # untrusted template code can raise anything
             raise TemplateError(f"The model's chat template cannot render this chat: {error}.") from error
 
 
-class _Generation(Extension):
-    """Accept `{% generation %}` blocks, which mark training targets and mean nothing here."""
+def _sandbox() -> ImmutableSandboxedEnvironment:
+    """Where templates run. Jinja is imported here, with the first model, and not before a screen is drawn."""
+    from jinja2 import TemplateError as JinjaError
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it as a plain set
+    class Generation(Extension):
+        """Accepts `{% generation %}` blocks, which mark training targets and mean nothing here."""
 
-    def parse(self, parser: Any) -> Any:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        tags = {"generation"}  # noqa: RUF012 - jinja2 declares it as a plain set
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def refuse(message: str) -> NoReturn:
+        raise JinjaError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
 
 
-def _fold_system(messages: SequenceOf[ChatMessage]) -> list[ChatMessage]:
+def _fold_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     system, first, *rest = messages
     return [ChatMessage(first.role, f"{system.content}\n\n{first.content}"), *rest]
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise JinjaError(message)

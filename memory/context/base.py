@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from memory.ports import TokenCounter
-from memory.types import AssembledContext, Budget, Fact, Message, Recall, Summary
+from memory.reports import AssembledContext, Budget, Recall
+from memory.types import Fact, Message, Summary
 
 __all__ = ["Assembly", "ContextInput", "Strategy"]
 
@@ -19,8 +20,8 @@ class ContextInput:
     Args:
         messages: the branch, oldest first.
         system_prompt: goes first when it is not empty.
-        cuts: ids of messages where earlier prompts of this session began.
-        cut_summaries: for a cut, the highest id of a summary that existed when it was made. A newer one
+        window_starts: ids of messages where earlier prompts of this session began.
+        start_summaries: for a cut, the highest id of a summary that existed when it was made. A newer one
             waits for the next eviction, because a new summary voids the KV cache of the history behind
             it. A cut that is missing here shows every summary.
         query: what to search for, for strategies that search.
@@ -34,8 +35,8 @@ class ContextInput:
     budget: Budget
     counter: TokenCounter
     system_prompt: str | None = None
-    cuts: frozenset[str] = frozenset()
-    cut_summaries: Mapping[str, int] = field(default_factory=dict)
+    window_starts: frozenset[str] = frozenset()
+    start_summaries: Mapping[str, int] = field(default_factory=dict)
     query: str | None = None
     recalls: tuple[Recall, ...] = ()
     summaries: tuple[Summary, ...] = ()
@@ -49,12 +50,12 @@ class Assembly:
 
     Args:
         cut: the first message that is still sent; None when nothing was evicted.
-        cut_summary: goes with the cut into `ContextInput.cut_summaries`.
+        start_summary: goes with the cut into `ContextInput.start_summaries`.
     """
 
     context: AssembledContext
-    cut: str | None = None
-    cut_summary: int = 0
+    window_start: str | None = None
+    start_summary: int = 0
 
 
 class Strategy(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from memory.context.base import Assembly, ContextInput
 from memory.context.counting import Sizes
-from memory.context.layers import Shelf
+from memory.context.layers import MemoryPicker
 from memory.context.render import Draft
 from memory.context.report import report_context
 from memory.errors import BudgetTooSmall
@@ -87,7 +87,7 @@ class _Composer:
         self._limit = given.budget.tokens
         self._target = target
         self._sizes = sizes
-        self._shelf = Shelf(given.recalls, given.counter, sizes.branch.order)
+        self._picker = MemoryPicker(given.recalls, given.counter, sizes.branch.order)
         self._most_memories = target if shares.most_memories is None else shares.most_memories
         self._spare = shares.spare_memories
         free = max(0, target - sizes.system)
@@ -101,7 +101,7 @@ class _Composer:
         room = self._target - sizes.tokens(first)
         if not 0 <= room < self._reserve:
             return room >= 0
-        return self._shelf.pick(sizes.branch.sent(first), self._reserve).tokens <= room
+        return self._picker.pick(sizes.branch.sent(first), self._reserve).tokens <= room
 
     def evict(self, start: int) -> int:
         """The first exchange to keep so that about half of the history's share is used."""
@@ -118,10 +118,10 @@ class _Composer:
         """The richest prompt from exchange `first` on that fits, and its exact size."""
         draft, tokens = self._sizes.draft(first), self._sizes.tokens(first)
         if tokens > self._limit and draft.summary.text:
-            draft = replace(draft, summary=draft.summary.given_up())
+            draft = replace(draft, summary=draft.summary.emptied())
             tokens = self._sizes.measure(draft)
         if tokens > self._limit and draft.profile.text:
-            draft = replace(draft, profile=draft.profile.given_up())
+            draft = replace(draft, profile=draft.profile.emptied())
             tokens = self._sizes.measure(draft)
         if tokens > self._limit:
             raise BudgetTooSmall(
@@ -137,7 +137,7 @@ class _Composer:
         room = self._target - bare_tokens - _JOINT_TOKENS
         limit = min(room, max(self._reserve, int(room * self._spare), FEW_MEMORIES), self._most_memories)
         while True:
-            memories = self._shelf.pick(window, limit)
+            memories = self._picker.pick(window, limit)
             draft = replace(bare, memories=memories)
             if not memories.text:
                 return draft, bare_tokens

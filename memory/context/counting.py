@@ -14,7 +14,7 @@ from memory.context.base import ContextInput
 from memory.context.layers import Layer, profile_layer, summary_layer
 from memory.context.render import Branch, Draft, render
 from memory.ports import TokenCounter
-from memory.storage.summaries import cover
+from memory.storage import cover
 from memory.types import Turn
 
 __all__ = [
@@ -43,7 +43,7 @@ class Sizes:
         self._most_summary = summary
         count = given.counter.count_text
         self.branch = Branch(given.messages, given.system_prompt)
-        self.start = self.branch.start(given.cuts)
+        self.start = self.branch.start(given.window_starts)
         self.system = sum(map(count, self.branch.system_texts))
         exchanges = [sum(count(item.content) for item in items) for items in self.branch.exchanges]
         # _after[i]: text tokens of exchange i and all that follow.
@@ -89,7 +89,7 @@ class Sizes:
         """Summaries of which every source has been evicted, and which are not younger than the cut."""
         newest: int | None = None
         if first == self.start > 0:
-            newest = self._given.cut_summaries.get(self.branch.exchanges[first][0].id)
+            newest = self._given.start_summaries.get(self.branch.exchanges[first][0].id)
         summaries = [
             summary
             for summary, last_source in zip(self._given.summaries, self._last_sources, strict=True)

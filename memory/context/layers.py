@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from memory.ports import TokenCounter
-from memory.text.quoting import quoted
-from memory.types import Dropped, Fact, Recall, Summary
+from memory.reports import Dropped, Recall
+from memory.text import quoted
+from memory.types import Fact, Summary
 
 __all__ = [
     "EMPTY",
@@ -21,7 +22,7 @@ __all__ = [
     "SUMMARY_HEADING",
     "Layer",
     "Memories",
-    "Shelf",
+    "MemoryPicker",
     "profile_layer",
     "summary_layer",
 ]
@@ -47,7 +48,7 @@ class Layer:
     dropped: tuple[int, ...] = ()
     messages: frozenset[str] = frozenset()
 
-    def given_up(self) -> Layer:
+    def emptied(self) -> Layer:
         """The same with nothing shown."""
         return Layer(dropped=tuple(sorted((*self.shown, *self.dropped))))
 
@@ -142,7 +143,7 @@ NO_MEMORIES = Memories()
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _Quotation:
     rank: int
     recall: Recall
     text: str
@@ -153,7 +154,7 @@ class _Piece:
         return quoted(self.recall.at[:10])
 
 
-class Shelf:
+class MemoryPicker:
     """The recalls that may be quoted, best first.
 
     Args:
@@ -164,18 +165,18 @@ class Shelf:
         self._recalls = recalls
         self._counter = counter
         self._order = order
-        self._pieces: dict[tuple[str, int, str], _Piece] = {}
+        self._pieces: dict[tuple[str, int, str], _Quotation] = {}
         for rank, recall in enumerate(recalls):
             text = quoted(recall.text)
             if text:
                 tokens = counter.count_text(f"{recall.role}: {text}\n")
-                piece = _Piece(rank, recall, text, tokens)
-                self._pieces.setdefault((recall.message_id, recall.part, text), piece)
+                piece = _Quotation(rank, recall, text, tokens)
+                self._pieces.setdefault((recall.message_id, recall.passage_id, text), piece)
 
     def pick(self, window: Set[str], limit: int) -> Memories:
         """Quote the best recalls that fit into `limit` tokens and are not in the window."""
         room = limit - self._counter.count_text(MEMORIES_HEADING + "\n")
-        chosen: list[_Piece] = []
+        chosen: list[_Quotation] = []
         days = {""}
         for piece in self._pieces.values():
             if piece.recall.message_id in window:
@@ -189,7 +190,7 @@ class Shelf:
                 chosen.append(piece)
         return self._settle(chosen, window, limit)
 
-    def _settle(self, chosen: list[_Piece], window: Set[str], limit: int) -> Memories:
+    def _settle(self, chosen: list[_Quotation], window: Set[str], limit: int) -> Memories:
         """Tokens do not add up exactly, because some reach over a line's end: give up the weakest."""
         while chosen:
             text, used = self._quote(chosen)
@@ -199,8 +200,8 @@ class Shelf:
             chosen.pop()
         return Memories(dropped=self._account([], window))
 
-    def _quote(self, chosen: Sequence[_Piece]) -> tuple[str, tuple[Recall, ...]]:
-        messages: dict[str, list[_Piece]] = {}
+    def _quote(self, chosen: Sequence[_Quotation]) -> tuple[str, tuple[Recall, ...]]:
+        messages: dict[str, list[_Quotation]] = {}
         for piece in chosen:
             messages.setdefault(piece.recall.message_id, []).append(piece)
         lines, used, day = [MEMORIES_HEADING], [], ""
@@ -208,22 +209,22 @@ class Shelf:
             if pieces[0].day != day:
                 day = pieces[0].day
                 lines.append(f"[{day}]")
-            text = _joined(sorted(pieces, key=lambda piece: piece.recall.part))
+            text = _joined(sorted(pieces, key=lambda piece: piece.recall.passage_id))
             lines.append(f"{pieces[0].recall.role}: {text}")
             used.append(self._merged(pieces, text))
         return "\n".join(lines), tuple(used)
 
-    def _when(self, pieces: Sequence[_Piece]) -> tuple[str, int]:
+    def _when(self, pieces: Sequence[_Quotation]) -> tuple[str, int]:
         recall = pieces[0].recall
         return recall.at, self._order.get(recall.message_id, -1)
 
-    def _merged(self, pieces: Sequence[_Piece], text: str) -> Recall:
+    def _merged(self, pieces: Sequence[_Quotation], text: str) -> Recall:
         best = pieces[0].recall
         if len(pieces) == 1:
             return best
         return replace(best, text=text, tokens=self._counter.count_text(text))
 
-    def _account(self, chosen: Sequence[_Piece], window: Set[str]) -> tuple[Dropped, ...]:
+    def _account(self, chosen: Sequence[_Quotation], window: Set[str]) -> tuple[Dropped, ...]:
         ranks = {piece.rank for piece in chosen}
         return tuple(
             Dropped(item.message_id, item.role, item.tokens, self._reason(rank, item, window), item.score)
@@ -234,15 +235,15 @@ class Shelf:
     def _reason(self, rank: int, recall: Recall, window: Set[str]) -> str:
         if recall.message_id in window:
             return "in the window already"
-        piece = self._pieces.get((recall.message_id, recall.part, quoted(recall.text)))
+        piece = self._pieces.get((recall.message_id, recall.passage_id, quoted(recall.text)))
         if piece is None:
             return "nothing to quote"
         return "no room" if piece.rank == rank else "found twice"
 
 
-def _joined(pieces: Sequence[_Piece]) -> str:
+def _joined(pieces: Sequence[_Quotation]) -> str:
     text = pieces[0].text
     for before, piece in pairwise(pieces):
-        text += " " if piece.recall.part == before.recall.part + 1 else " … "
+        text += " " if piece.recall.passage_id == before.recall.passage_id + 1 else " … "
         text += piece.text
     return text

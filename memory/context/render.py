@@ -93,10 +93,10 @@ class Branch:
         """The number of the question; 0 in an empty branch."""
         return max(0, len(self.exchanges) - 1)
 
-    def start(self, cuts: Set[str]) -> int:
+    def start(self, window_starts: Set[str]) -> int:
         """The exchange of the latest cut on this branch; 0 without one."""
         for number in range(self.last, 0, -1):
-            if self.exchanges[number][0].id in cuts:
+            if self.exchanges[number][0].id in window_starts:
                 return number
         return 0
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from memory.context.base import ContextInput
 from memory.context.render import Branch, Draft, flatten, render
-from memory.types import AssembledContext, ContextReport, Dropped, LayerReport, Message
+from memory.reports import AssembledContext, ContextReport, Dropped, LayerReport
+from memory.types import Message
 
 __all__ = ["DOES_NOT_FIT", "report_context"]
 

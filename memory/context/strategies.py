@@ -20,7 +20,7 @@ from dataclasses import replace
 from memory.context.base import Assembly, ContextInput, Strategy
 from memory.context.compose import FEW_MEMORIES, Shares, compose
 from memory.context.counting import Sizes
-from memory.context.cues import Focus, asks, focus_of, last_question
+from memory.context.focus import Focus, asks, focus_of, last_question
 from memory.context.report import report_context
 from memory.errors import BudgetTooSmall, UnknownStrategy
 
@@ -56,7 +56,7 @@ class FullStrategy:
         draft = sizes.draft(0)
         tokens = sizes.tokens(0)
         if tokens > limit and draft.profile.text:
-            draft = replace(draft, profile=draft.profile.given_up())
+            draft = replace(draft, profile=draft.profile.emptied())
             tokens = sizes.measure(draft)
         if tokens > limit:
             raise BudgetTooSmall(

@@ -1,1 +1,9 @@
-"""ingest"""
+"""What enters the store and long-term memory, and what leaves them again.
+
+Owns the transactions that touch several kinds of record at once (a message with its passages and facts,
+a deleted session with all its traces), and the extraction of facts from what the user writes.
+"""
+
+from memory.ingest.ingest import Ingest
+
+__all__ = ["Ingest"]

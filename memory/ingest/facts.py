@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 
 from memory.ingest.facts_en import Match, match_statement, one_of
-from memory.text.analyser import clean_title, title_key
-from memory.text.sentences import clip, sentence_spans
+from memory.text import clean_title, clip, sentence_spans, title_key
 from memory.types import FactKind, Message
 
 __all__ = ["STATEMENT_CHARACTERS", "Statement", "extract_statements", "statements_in"]

@@ -1,1 +1,11 @@
-"""search"""
+"""Search of everything that was said: from a question to ranked passages.
+
+Owns keyword search, the weights that join words and meanings into one score, and the gate that keeps
+memories away from messages that need none. The vectors come from their own room.
+"""
+
+from memory.search.keywords import Keywords
+from memory.search.rank import contributions
+from memory.search.search import Search, to_recall
+
+__all__ = ["Keywords", "Search", "contributions", "to_recall"]

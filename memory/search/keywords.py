@@ -7,8 +7,8 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from memory.storage.database import Database, Value
-from memory.text.analyser import content_words, stem
+from memory.storage import Database, Value
+from memory.text import content_words, stem
 
 __all__ = ["Keyword", "Keywords"]
 

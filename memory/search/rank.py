@@ -14,8 +14,7 @@ from itertools import chain
 from math import log1p
 
 from memory.search.keywords import Keyword
-from memory.text.analyser import StemFinder
-from memory.text.dates import asks_when, days_of, says_when
+from memory.text import StemFinder, asks_when, days_of, says_when
 from memory.types import Passage
 
 __all__ = [

@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from memory.ports import TokenCounter
+from memory.reports import Recall
 from memory.search.gate import wants_memory
 from memory.search.keywords import Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
-from memory.storage.database import Database
-from memory.storage.passages import Passages
-from memory.storage.state import Scopes
+from memory.storage import Database, Passages, Scopes
 from memory.types import Passage
-from memory.vectors.sync import PassageVectors
+from memory.vectors import PassageVectors
 
-__all__ = ["Search"]
+__all__ = ["Search", "to_recall"]
 
 _BY_WORDS = 90  # hits of each kind; their neighbours come on top
 _BY_MEANING = 80
@@ -74,6 +74,7 @@ class Search:
     def _find(
         self, question: str, session_id: str | None, known: Collection[str] = ()
     ) -> tuple[list[Ranked], float | None, int]:
+        self._vectors.start()
         visible: frozenset[str] | None = None
         besides: frozenset[int] = frozenset()
         if session_id is not None or known:
@@ -119,3 +120,19 @@ class Search:
         chosen = set(shortlist(hits, signals, WEIGHTS, _READ))
         at_hand = {number: item for number, item in words.passages.items() if number in chosen}
         return meanings, signals, at_hand | self._passages.get(chosen - at_hand.keys())
+
+
+def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
+    """A ranked passage as callers of the memory see it; 0 tokens without a counter."""
+    passage = ranked.passage
+    return Recall(
+        message_id=passage.message_id,
+        score=ranked.score,
+        tokens=counter.count_text(passage.text) if counter is not None else 0,
+        session_id=passage.session_id,
+        role=passage.role,
+        passage_id=passage.id,
+        at=passage.at,
+        text=passage.text,
+        signals=ranked.signals,
+    )

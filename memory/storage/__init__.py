@@ -1,1 +1,31 @@
-"""storage"""
+"""What is kept: one SQLite file, its schema, and one class for each kind of record in it.
+
+Owns every SQL statement but those of keyword search and statistics. All its classes but `Database` work
+on the database's thread: callers go through `Database.call`. Values leave the room frozen.
+"""
+
+from memory.storage.database import Database, Row, Value
+from memory.storage.facts import Facts
+from memory.storage.messages import Transcript
+from memory.storage.passages import Passages
+from memory.storage.schema import migrate
+from memory.storage.sessions import Sessions
+from memory.storage.state import Scopes, Settings, WindowStarts
+from memory.storage.summaries import Summaries, cover, says_something
+
+__all__ = [
+    "Database",
+    "Facts",
+    "Passages",
+    "Row",
+    "Scopes",
+    "Sessions",
+    "Settings",
+    "Summaries",
+    "Transcript",
+    "Value",
+    "WindowStarts",
+    "cover",
+    "migrate",
+    "says_something",
+]

@@ -1,8 +1,6 @@
 """The only importer of sqlite3: one connection, owned by one thread.
 
-Other threads hand over a function with `call`; only frozen values come back.
-
-The time as the store writes it.
+Other threads pass a function to `call`; only frozen values come back.
 """
 
 from __future__ import annotations
@@ -21,14 +19,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 from memory.errors import DiskFull, StoreError, StoreUnavailable
 
-__all__ = [
-    "APPLICATION_ID",
-    "Database",
-    "Row",
-    "Value",
-    "now",
-]
-
+__all__ = ["APPLICATION_ID", "IN_MEMORY", "Database", "Row", "Value", "now"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,24 +27,30 @@ Row = sqlite3.Row
 Value = str | int | float | None
 
 APPLICATION_ID = 0x53544D4E  # "STMN": tells our files from other programs' databases
+IN_MEMORY = ":memory:"  # the path of a database without a file
 _ALMOST_FULL_BYTES = 1 << 20
-_CACHE_KIB = 65_536  # the most; a search reads pages from all over the file
+_CACHE_KIB = 65_536  # upper limit; a search reads pages from all over the file
 
 
 class Database:
-    """A SQLite file in WAL mode.
+    """A SQLite file in WAL mode, or a database in memory that writes no file at all.
 
     Args:
-        path: the file; missing folders are created.
+        path: the file, whose missing folders are created; `IN_MEMORY` for a database that is gone once
+            it is closed.
         busy_timeout_s: how long to wait for another process that is writing.
 
+    Attributes:
+        path: the file; None in memory.
+
     Raises:
-        StoreUnavailable: it cannot be opened or written, or is not one of ours.
+        StoreUnavailable: the file cannot be opened or written, or belongs to another program.
         DiskFull: there is no room to create it.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, *, busy_timeout_s: float = 5.0) -> None:
+        self.path = None if str(path) == IN_MEMORY else Path(path)
+        self._name = str(self.path or "in memory")  # as error messages have it
         self._busy_timeout_s = busy_timeout_s
         self._depth = 0
         self._connection: sqlite3.Connection | None = None
@@ -72,14 +69,14 @@ class Database:
         return self.submit(work, *args, **kwargs).result()
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run `work` on the connection's thread while the caller, on another one, does something else."""
+        """Run `work` on the connection's thread without waiting for it. Call from another thread only."""
         try:
             return self._executor.submit(work, *args, **kwargs)
         except RuntimeError:
-            raise StoreUnavailable(f"The database {self.path} is closed.") from None
+            raise StoreUnavailable(f"The database {self._name} is closed.") from None
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
-        """Run one statement on the connection's thread; returns how many rows it changed."""
+        """Run one statement; returns how many rows it changed."""
         return self._run(sql, parameters).rowcount
 
     def query(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
@@ -97,7 +94,7 @@ class Database:
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        """All or nothing. May be nested: an inner block rolls back alone, the outermost commits."""
+        """A transaction. Nests: an inner block rolls back alone, the outermost commits."""
         depth = self._depth
         self.execute(f"SAVEPOINT level_{depth}" if depth else "BEGIN IMMEDIATE")
         self._depth = depth + 1
@@ -111,7 +108,7 @@ class Database:
             self._depth = depth
 
     def checkpoint(self) -> None:
-        """Move what is in the WAL into the file and empty it, so that deleted text is not left in there."""
+        """Copy the write-ahead log into the file and empty it: it still holds text that was deleted."""
         self.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
@@ -125,42 +122,49 @@ class Database:
 
     def _open(self) -> None:
         self._thread_id = threading.get_ident()
-        self._create_file()
+        if self.path is not None:
+            self._create_file(self.path)
         try:
             self._connection = sqlite3.connect(
-                self.path, timeout=self._busy_timeout_s, isolation_level=None, cached_statements=256
+                self.path or IN_MEMORY,
+                timeout=self._busy_timeout_s,
+                isolation_level=None,
+                cached_statements=256,
             )
         except sqlite3.Error as exc:
             self._fail(exc)
         self._connection.row_factory = sqlite3.Row
         self._refuse_strangers()
-        self._use_wal()
-        self.query("PRAGMA synchronous=FULL")
+        if self.path is None:
+            self.query("PRAGMA temp_store=MEMORY")  # large sorts would go to a temporary file
+        else:
+            self._use_wal()
+            self.query("PRAGMA synchronous=FULL")
         self.query("PRAGMA foreign_keys=ON")
         self.query("PRAGMA secure_delete=ON")
         self.query(f"PRAGMA cache_size=-{_CACHE_KIB}")
 
-    def _create_file(self) -> None:
+    def _create_file(self, path: Path) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Chats are private: SQLite gives its -wal and -shm files the mode of this one.
-            if not self.path.exists():
-                self.path.touch(mode=0o600)
+            if not path.exists():
+                path.touch(mode=0o600)
         except (FileExistsError, NotADirectoryError) as exc:
             raise StoreUnavailable(
-                f"The database {self.path} cannot be created: a part of that path is a file, not a folder."
+                f"The database {path} cannot be created: part of that path is a file, not a folder."
             ) from exc
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(self.path) from exc
+                raise DiskFull(path) from exc
             raise StoreUnavailable(
-                f"The database {self.path} cannot be written: {exc.strerror or exc}. "
+                f"The database {path} cannot be written: {exc.strerror or exc}. "
                 "Check the folder and its permissions."
             ) from exc
 
     def _refuse_strangers(self) -> None:
-        # Before any write: another program's database must stay as it is. Both values from one snapshot:
-        # another process may be making the file at this moment.
+        # Before any write: another program's database must stay untouched. Both values come from one
+        # snapshot, because another process may be creating the file right now.
         self.execute("BEGIN")
         row = self.query_one("PRAGMA application_id")
         tables = self.query_one("SELECT count(*) FROM sqlite_schema")
@@ -168,8 +172,7 @@ class Database:
         owner = row[0] if row else 0
         if owner != APPLICATION_ID and (owner or (tables and tables[0])):
             raise StoreUnavailable(
-                f"The file {self.path} is a database of another program. "
-                "Move it away or choose another folder."
+                f"The file {self._name} is another program's database. Move it away or choose another folder."
             )
 
     def _use_wal(self) -> None:
@@ -195,11 +198,11 @@ class Database:
     def _run(self, sql: str, parameters: Sequence[Value]) -> sqlite3.Cursor:
         connection = self._connection
         if connection is None:
-            raise StoreUnavailable(f"The database {self.path} is closed.")
-        # SQLite itself rolls back on a full disk. A block that swallowed that error must not go on
-        # outside its transaction, committing halves.
+            raise StoreUnavailable(f"The database {self._name} is closed.")
+        # On a full disk SQLite itself rolls back. A block that swallowed that error must not continue
+        # outside its transaction and commit half of its work.
         if self._depth and not connection.in_transaction:
-            raise StoreError(f"A transaction on {self.path} was rolled back; start it again.")
+            raise StoreError(f"A transaction on the database {self._name} was rolled back; start it again.")
         try:
             return connection.execute(sql, parameters)
         except sqlite3.Error as exc:
@@ -219,24 +222,27 @@ class Database:
             self._fail(exc)
 
     def _fail(self, exc: sqlite3.Error) -> NoReturn:
-        raise _translate(exc, self.path) from exc
+        raise _translate(exc, self.path, self._name) from exc
 
 
 def _primary_code(exc: sqlite3.Error) -> int:
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF
 
 
-def _translate(exc: sqlite3.Error, path: Path) -> StoreError:
+def _translate(exc: sqlite3.Error, path: Path | None, name: str) -> StoreError:
     code = _primary_code(exc)
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _disk_is_full(path)):
+    full = code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _disk_is_full(path))
+    if path is not None and full:
         return DiskFull(path)
     sentence = _SENTENCES.get(code)
     if sentence is not None:
-        return StoreUnavailable(sentence.format(path=path))
-    return StoreError(f"The database {path} refused a statement: {exc}.")
+        return StoreUnavailable(sentence.format(path=name))
+    return StoreError(f"The database {name} refused a statement: {exc}.")
 
 
-def _disk_is_full(path: Path) -> bool:
+def _disk_is_full(path: Path | None) -> bool:
+    if path is None:
+        return False
     try:
         return shutil.disk_usage(path.parent).free < _ALMOST_FULL_BYTES
     except OSError:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from memory.errors import FactNotFound, InvalidFact, MessageNotFound
 from memory.storage.database import Database, Row, now
-from memory.text.analyser import clean_title
+from memory.text import clean_title
 from memory.types import Fact, FactKind
 
 __all__ = ["Facts", "fact_key"]

@@ -15,12 +15,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import psutil
-
 from memory.errors import MessageNotFound
 from memory.storage.database import Database, Row, now
 from memory.storage.sessions import Sessions
-from memory.text.analyser import storable
+from memory.text import storable
 from memory.types import HEAD, Head, Message, ReplyStatus, Role, SessionRecord
 
 __all__ = [
@@ -180,7 +178,7 @@ class Transcript:
         """The session of a message."""
         return self._sessions.get(message.session_id)
 
-    def starting(self, prefix: str) -> list[Message]:
+    def with_id_prefix(self, prefix: str) -> list[Message]:
         """At most two messages whose ids begin with these hexadecimal digits."""
         rows = self._database.query("SELECT * FROM messages WHERE id GLOB ? LIMIT 2", (f"{prefix}*",))
         return [_message(row) for row in rows]
@@ -276,6 +274,8 @@ def is_alive(pid: int | None, since: str) -> bool:
     """
     if pid is None:
         return False
+    import psutil  # not needed to draw the first screen
+
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from memory.storage.database import Database
+from memory.text import split_text
 from memory.types import Passage
 
-__all__ = ["PASSAGE_WORDS", "Passages", "split_text"]
-
-PASSAGE_WORDS = 180  # about 240 tokens; the embedding model reads 256
-_BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
+__all__ = ["Passages"]
 
 # In the order of a passage's fields.
 _SELECT = """
@@ -113,7 +110,7 @@ class Passages:
         rows = self._database.query("SELECT id FROM passages WHERE message_id = ?", (message_id,))
         return [row["id"] for row in rows]
 
-    def counts_of(self, message_id: str) -> tuple[int, int]:
+    def counts_of_message(self, message_id: str) -> tuple[int, int]:
         """How many passages a message has, and how many of them have a vector."""
         row = self._database.query_one(
             "SELECT count(*) AS everything, count(embedder) AS embedded FROM passages WHERE message_id = ?",
@@ -121,7 +118,7 @@ class Passages:
         )
         return (row["everything"], row["embedded"]) if row is not None else (0, 0)
 
-    def remove_of(self, message_ids: Sequence[str]) -> None:
+    def remove_messages(self, message_ids: Sequence[str]) -> None:
         """Take the passages of messages out; their words are in the keyword index until `purge`."""
         with self._database.atomic():
             for message_id in message_ids:
@@ -140,7 +137,7 @@ class Passages:
         # FTS5 only marks postings as deleted; they are in its segments until those are written again.
         self._database.execute("INSERT INTO passage_words (passage_words) VALUES ('rebuild')")
 
-    def to_embed(self, limit: int, *, skipped: Collection[int] = ()) -> list[Passage]:
+    def without_vector(self, limit: int, *, skipped: Collection[int] = ()) -> list[Passage]:
         """Passages that have no vector yet, the newest first, without those to skip."""
         # By the index on (embedder, id): a look at every passage would take a tenth of a second.
         rows = self._database.query(
@@ -149,14 +146,14 @@ class Passages:
         )
         return [Passage(*row) for row in rows if row[0] not in skipped][:limit]
 
-    def disown(self, embedder: str) -> None:
+    def reset_other_embedders(self, embedder: str) -> None:
         """Vectors of any other embedder count for nothing."""
         for other in ("<", ">"):
             self._database.execute(
                 f"UPDATE passages SET embedder = NULL WHERE embedder {other} ?", (embedder,)
             )
 
-    def note_embedded(self, ids: Sequence[int], embedder: str | None) -> None:
+    def mark_embedded(self, ids: Sequence[int], embedder: str | None) -> None:
         """Remember whose vectors of these passages the index has; None: nobody's."""
         self._database.execute(
             f"UPDATE passages SET embedder = ? WHERE id IN {_LISTED}", (embedder, json.dumps(list(ids)))
@@ -167,17 +164,17 @@ class Passages:
         rows = self._database.query("SELECT id FROM passages WHERE embedder = ?", (embedder,))
         return [row["id"] for row in rows]
 
-    def note_removed(self, ids: Sequence[int]) -> None:
+    def mark_removed(self, ids: Sequence[int]) -> None:
         """Remember that the index must lose these vectors, whoever has it open now."""
         with self._database.atomic():
             for number in ids:
                 self._database.execute("INSERT OR IGNORE INTO removed_vectors VALUES (?)", (number,))
 
     def removed(self) -> list[int]:
-        """What `note_removed` remembers."""
+        """What `mark_removed` remembers."""
         return [row["passage_id"] for row in self._database.query("SELECT passage_id FROM removed_vectors")]
 
-    def forget_removed(self, ids: Sequence[int]) -> None:
+    def clear_removed(self, ids: Sequence[int]) -> None:
         """The index has lost these vectors."""
         with self._database.atomic():
             for number in ids:
@@ -190,28 +187,3 @@ class Passages:
             " (SELECT count(*) FROM passages WHERE embedder IS NULL) AS missing"
         )
         return (row["everything"], row["everything"] - row["missing"]) if row is not None else (0, 0)
-
-
-def split_text(text: str) -> list[str]:
-    """A text in pieces of at most about 180 words, cut between paragraphs, else lines, sentences, words."""
-    return [piece for piece in _split(text.strip(), 0) if piece]
-
-
-def _split(text: str, level: int) -> Iterator[str]:
-    if len(text.split()) <= PASSAGE_WORDS or level == len(_BREAKS):
-        yield text
-        return
-    held: list[str] = []
-    words = 0
-    for part in _BREAKS[level].split(text):
-        count = len(part.split())
-        if held and words + count > PASSAGE_WORDS:
-            yield " ".join(held)
-            held, words = [], 0
-        if count > PASSAGE_WORDS:
-            yield from _split(part, level + 1)
-            continue
-        held.append(part)
-        words += count
-    if held:
-        yield " ".join(held)

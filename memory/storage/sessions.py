@@ -7,7 +7,7 @@ import secrets
 
 from memory.errors import InvalidTitle, SessionNotFound
 from memory.storage.database import Database, Row, Value, now
-from memory.text.analyser import clean_title, storable, title_from, title_key
+from memory.text import clean_title, storable, title_from, title_key
 from memory.types import KEEP, Keep, Scope, SessionRecord
 
 __all__ = ["NEW_TITLE", "Sessions"]
@@ -100,7 +100,7 @@ class Sessions:
         """What is remembered of it already is the caller's to take out."""
         return self._update(session_id, {"off_record": int(off_record)})
 
-    def untitle(self, session_id: str, text: str) -> None:
+    def clear_title_from(self, session_id: str, text: str) -> None:
         """Take back a name that was made from this text: the next message that is left gives one."""
         record = self.get(session_id)
         if record.title != title_from(text):

@@ -13,9 +13,9 @@ from __future__ import annotations
 from memory.storage.database import Database
 
 __all__ = [
-    "ContextCuts",
     "Scopes",
     "Settings",
+    "WindowStarts",
 ]
 
 
@@ -87,14 +87,14 @@ class Scopes:
         return bool(self._database.query("SELECT 1 FROM sessions WHERE scope <> 'everywhere' LIMIT 1"))
 
 
-class ContextCuts:
+class WindowStarts:
     """Remembers the first message that was still sent, per session and strategy."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def made_for(self, session_id: str, strategy: str, budget_tokens: int) -> dict[str, int]:
-        """The cuts that hold for this budget: a larger one than they were made for starts afresh.
+    def valid_for(self, session_id: str, strategy: str, budget_tokens: int) -> dict[str, int]:
+        """The window_starts that hold for this budget: a larger one than they were made for starts afresh.
 
         Returns:
             The newest summary there was when a cut was made, by the cut's message.

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from memory.errors import MessageNotFound
 from memory.storage.database import Database, Row, now
-from memory.text.analyser import storable
+from memory.text import storable
 from memory.types import Role, Summary
 
 __all__ = [

@@ -11,9 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from memory.text.analyser import clean_title
-from memory.text.quoting import quoted
-from memory.text.sentences import clip, content_words, split_sentences
+from memory.text import clean_title, clip, content_stems, quoted, split_sentences
 
 __all__ = ["MIN_OVERLAP", "accepted", "excerpt", "prompt_for_summary"]
 
@@ -49,27 +47,27 @@ def accepted(answer: str, texts: Sequence[str]) -> str | None:
     report, and of whose content words at least half are in the texts.
     """
     text = _LABEL.sub("", " ".join(answer.split()))
-    words = content_words(text)
+    words = content_stems(text)
     if "<|" in text or _SPEAKER.search(text) or any(unicodedata.category(char) in _CONTROL for char in text):
         return None
     if len(words) > _MAX_REPETITION * len(set(words)):
         return None
-    known = set(content_words("\n".join(texts)))
+    known = set(content_stems("\n".join(texts)))
     kept = [sentence for sentence in split_sentences(_whole(text)) if _reports(sentence, known)]
     summary = " ".join(kept)
     return summary if kept and len(summary) < len("\n".join(texts)) else None
 
 
-def excerpt(own_words: Sequence[str], texts: Sequence[str], max_tokens: int) -> str:
+def excerpt(user_texts: Sequence[str], texts: Sequence[str], max_tokens: int) -> str:
     """The first telling sentence of each text, a third of the texts at most.
 
     Args:
-        own_words: what to quote from; the texts themselves where nothing is visible in these.
+        user_texts: what to quote from; the texts themselves where nothing is visible in these.
         texts: at least one visible character.
     """
     room = max(1, min(len("\n".join(texts)) // _EXCERPT_SHARE, max_tokens * _CHARACTERS_PER_TOKEN))
     kept: list[str] = []
-    for sentence in _telling(own_words) or _telling(texts):
+    for sentence in _telling(user_texts) or _telling(texts):
         if kept and len(" ".join([*kept, sentence])) > room:
             break
         kept.append(sentence)
@@ -77,7 +75,7 @@ def excerpt(own_words: Sequence[str], texts: Sequence[str], max_tokens: int) -> 
 
 
 def _reports(sentence: str, known: set[str]) -> bool:
-    words = content_words(sentence)
+    words = content_stems(sentence)
     if not words or _DIALOGUE.search(sentence):
         return False
     return sum(word in known for word in words) >= MIN_OVERLAP * len(words)
@@ -92,7 +90,7 @@ def _telling(texts: Sequence[str]) -> list[str]:
 
 
 def _is_telling(sentence: str) -> bool:
-    return len(content_words(sentence)) >= _TELLING_WORDS
+    return len(content_stems(sentence)) >= _TELLING_WORDS
 
 
 def _whole(text: str) -> str:

@@ -8,11 +8,9 @@ from dataclasses import replace
 
 from memory.errors import MessageNotFound, SummaryCancelled
 from memory.ports import Summarizer, TokenCounter
-from memory.storage.database import Database
-from memory.storage.messages import Transcript
-from memory.storage.summaries import Summaries
+from memory.storage import Database, Summaries, Transcript
 from memory.summaries.check import accepted, excerpt
-from memory.summaries.plan import Limits, Piece, plan
+from memory.summaries.plan import Limits, SummaryTask, plan
 from memory.types import Message, Summary
 
 __all__ = ["Consolidator"]
@@ -43,15 +41,15 @@ class Consolidator:
         self,
         session_id: str,
         *,
-        cuts: Collection[str],
+        window_starts: Collection[str],
         history_tokens: int,
         counter: TokenCounter,
         head: str | None = None,
-    ) -> tuple[Piece, ...]:
+    ) -> tuple[SummaryTask, ...]:
         """The summaries that can be made now, the most urgent first.
 
         Args:
-            cuts: where prompts of this session began, as `ContextCuts.made_for` gives them.
+            window_starts: where prompts of this session began, as `WindowStarts.valid_for` gives them.
             history_tokens: the part of the budget that is for the messages themselves.
             head: the end of the branch; the session's head by default.
 
@@ -62,14 +60,14 @@ class Consolidator:
         return plan(
             branch,
             summaries,
-            cuts=cuts,
+            window_starts=window_starts,
             history_tokens=history_tokens,
             counter=counter,
             limits=self._limits,
         )
 
     def run(
-        self, piece: Piece, summarizer: Summarizer | None, cancelled: Callable[[], bool]
+        self, piece: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]
     ) -> Summary | None:
         """Make one summary and keep it.
 
@@ -97,7 +95,7 @@ class Consolidator:
         self,
         session_id: str,
         *,
-        cuts: Collection[str],
+        window_starts: Collection[str],
         history_tokens: int,
         counter: TokenCounter,
         summarizer: Summarizer | None,
@@ -105,7 +103,9 @@ class Consolidator:
         head: str | None = None,
     ) -> Summary | None:
         """Make the most urgent summary, as `work` and `run` say; None if there is nothing to do, too."""
-        pieces = self.work(session_id, cuts=cuts, history_tokens=history_tokens, counter=counter, head=head)
+        pieces = self.work(
+            session_id, window_starts=window_starts, history_tokens=history_tokens, counter=counter, head=head
+        )
         return self.run(pieces[0], summarizer, cancelled) if pieces else None
 
     def _read(self, session_id: str, head: str | None) -> tuple[list[Message], tuple[Summary, ...]]:
@@ -114,7 +114,7 @@ class Consolidator:
         spoken = [replace(item, content="") if item.id in forgotten else item for item in branch]
         return spoken, self._summaries.on_branch([item.id for item in branch])
 
-    def _text(self, piece: Piece, summarizer: Summarizer | None, cancelled: Callable[[], bool]) -> str:
+    def _text(self, piece: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]) -> str:
         answer = None
         if summarizer is not None:
             try:
@@ -125,4 +125,4 @@ class Consolidator:
             except Exception as exc:
                 # Its words may quote the chat, which has no place in a log.
                 _log.warning("A summary could not be made: %s.", type(exc).__name__)
-        return answer if answer is not None else excerpt(piece.own_words, piece.texts, piece.max_tokens)
+        return answer if answer is not None else excerpt(piece.user_texts, piece.texts, piece.max_tokens)

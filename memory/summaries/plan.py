@@ -1,4 +1,4 @@
-"""What there is to summarise. Pure: branch, cuts and summaries in, work out.
+"""What there is to summarise. Pure: branch, window_starts and summaries in, work out.
 
 Messages are summarised in chunks of whole exchanges as they leave the prompt, and once the history is
 nearly full, those that will leave next. About eight summaries in a row become one of the next level.
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise, takewhile
 
 from memory.ports import TokenCounter
-from memory.storage.summaries import cover, says_something
-from memory.text.sentences import clip
+from memory.storage import cover, says_something
+from memory.text import clip
 from memory.types import Message, Summary
 
-__all__ = ["Limits", "Piece", "plan"]
+__all__ = ["Limits", "SummaryTask", "plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,13 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class SummaryTask:
     """One summary to make.
 
     Args:
         sources: ids of the messages it will stand for, oldest first.
         texts: what to summarise: messages with their speakers, or summaries.
-        own_words: what to quote from if no model helps: the person's messages, or the summaries.
+        user_texts: what to quote from if no model helps: the person's messages, or the summaries.
         max_tokens: how long the summary may be.
     """
 
@@ -54,7 +54,7 @@ class Piece:
     level: int
     sources: tuple[str, ...]
     texts: tuple[str, ...]
-    own_words: tuple[str, ...]
+    user_texts: tuple[str, ...]
     max_tokens: int
 
 
@@ -62,20 +62,20 @@ def plan(
     branch: Sequence[Message],
     summaries: Sequence[Summary],
     *,
-    cuts: Collection[str],
+    window_starts: Collection[str],
     history_tokens: int,
     counter: TokenCounter,
     limits: Limits,
-) -> tuple[Piece, ...]:
+) -> tuple[SummaryTask, ...]:
     """All work that can be done now: what has been left out, what will be next, what to roll up.
 
     Args:
         branch: from the root, oldest first.
         summaries: those that hold for this branch.
-        cuts: ids of messages where prompts began; the last of them on the branch counts.
+        window_starts: ids of messages where prompts began; the last of them on the branch counts.
         history_tokens: the part of the budget that is for the messages themselves.
     """
-    due = _Due(branch, cuts, history_tokens, counter, limits)
+    due = _Due(branch, window_starts, history_tokens, counter, limits)
     everything = [*due.left_out, *due.ahead]
     # What was prepared may reach past the cut that came: it does not stand for what has left the prompt.
     shown = cover(summaries, [message.id for message in due.left_out])
@@ -95,12 +95,12 @@ class _Due:
     def __init__(
         self,
         branch: Sequence[Message],
-        cuts: Collection[str],
+        window_starts: Collection[str],
         history_tokens: int,
         counter: TokenCounter,
         limits: Limits,
     ) -> None:
-        start = max((place for place, message in enumerate(branch) if message.id in cuts), default=0)
+        start = max((place for place, message in enumerate(branch) if message.id in window_starts), default=0)
         kept = branch[start:]
         self.sizes = {
             message.id: counter.count_text(message.content)
@@ -164,8 +164,8 @@ def _tokens(messages: Sequence[Message], sizes: dict[str, int]) -> int:
     return sum(sizes[message.id] for message in messages)
 
 
-def _chunk(messages: Sequence[Message], sizes: dict[str, int], limits: Limits) -> Piece:
-    return Piece(
+def _chunk(messages: Sequence[Message], sizes: dict[str, int], limits: Limits) -> SummaryTask:
+    return SummaryTask(
         session_id=messages[0].session_id,
         level=0,
         sources=tuple(message.id for message in messages),
@@ -173,7 +173,7 @@ def _chunk(messages: Sequence[Message], sizes: dict[str, int], limits: Limits) -
             f"{message.role.capitalize()}: {_shortened(message.content, sizes[message.id], limits)}"
             for message in messages
         ),
-        own_words=tuple(message.content for message in messages if message.role == "user"),
+        user_texts=tuple(message.content for message in messages if message.role == "user"),
         max_tokens=_summary_tokens(_tokens(messages, sizes), limits),
     )
 
@@ -202,13 +202,13 @@ def _runs(shown: Sequence[Summary], due: Sequence[Message], fan_in: int) -> Iter
             run = []
 
 
-def _roll(parts: Sequence[Summary], counter: TokenCounter, limits: Limits) -> Piece:
+def _roll(parts: Sequence[Summary], counter: TokenCounter, limits: Limits) -> SummaryTask:
     texts = tuple(part.text for part in parts)
-    return Piece(
+    return SummaryTask(
         session_id=parts[0].session_id,
         level=parts[0].level + 1,
         sources=tuple(source for part in parts for source in part.sources),
         texts=texts,
-        own_words=texts,
+        user_texts=texts,
         max_tokens=_summary_tokens(sum(map(counter.count_text, texts)), limits),
     )

@@ -1,7 +1,4 @@
-"""Words of a question as the keyword index knows them.
-
-Text as the store keeps and compares it.
-"""
+"""The words of questions and passages, as SQLite's keyword index analyses them."""
 
 from __future__ import annotations
 
@@ -9,20 +6,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
-import snowballstemmer
-
-__all__ = [
-    "TITLE_CHARACTERS",
-    "StemFinder",
-    "clean_title",
-    "content_words",
-    "stem",
-    "storable",
-    "title_from",
-    "title_key",
-]
-
+__all__ = ["StemFinder", "content_words", "stem"]
 
 _WORD = re.compile(r"[^\W_]+")
 _STOP = frozenset(
@@ -35,13 +21,19 @@ _STOP = frozenset(
     which while who whom why will with would you your yours tell know remember said say
     """.split()  # noqa: SIM905
 )
-_porter = snowballstemmer.stemmer("porter")  # the one SQLite's FTS5 has
 
 
 @lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """The stem of a lower-case word."""
-    return str(_porter.stemWord(word))
+    return str(_porter().stemWord(word))
+
+
+@lru_cache(maxsize=1)
+def _porter() -> Any:
+    import snowballstemmer  # loads the stemmers of 30 languages
+
+    return snowballstemmer.stemmer("porter")  # the one SQLite's FTS5 uses
 
 
 def content_words(text: str) -> list[str]:
@@ -79,40 +71,3 @@ def _bare(text: str) -> str:
     if text.isascii():
         return text
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
-
-
-TITLE_CHARACTERS = 40
-
-
-def storable(text: str) -> str:
-    """The same text with lone surrogates, which UTF-8 cannot hold, replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def clean_title(text: str) -> str:
-    """One line without control characters; empty when nothing visible is left."""
-    visible = (" " if unicodedata.category(char) in _INVISIBLE else char for char in storable(text))
-    return " ".join("".join(visible).split())
-
-
-def title_from(text: str) -> str:
-    """The first words of a message, at most 40 characters; empty when nothing is visible in it."""
-    title = clean_title(text)
-    if len(title) <= TITLE_CHARACTERS:
-        return title
-    room = TITLE_CHARACTERS - 1
-    words = title[: room + 1].rsplit(" ", 1)[0]
-    # A single long word, an address for instance, is cut in the middle.
-    return (words if len(words) <= room else title[:room]).rstrip(" ,;:.-") + "…"
-
-
-def title_key(title: str) -> str:
-    """What two titles that a person takes for the same have in common."""
-    return unicodedata.normalize("NFKC", clean_title(title)).casefold()
-
-
-_INVISIBLE = {"Cc", "Zl", "Zp", "Cn", "Cs", "Co"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["clip", "content_words", "sentence_spans", "split_sentences"]
+__all__ = ["clip", "content_stems", "sentence_spans", "split_sentences"]
 
 _END = re.compile(r"[.!?…]+[\"'”\u2019)\]_*]*(?=\s|$)|\n")
 _ABBREVIATION = re.compile(r"\b(?:[Mm]r|[Mm]r?s|[Dd]r|[Pp]rof|[Ss]t|[JjSs]r|vs|e\.g|i\.e|approx|[A-HJ-Z])\.$")
@@ -42,7 +42,7 @@ def split_sentences(text: str) -> list[str]:
     return [text[start:end].strip() for start, end in sentence_spans(text)]
 
 
-def content_words(text: str) -> list[str]:
+def content_stems(text: str) -> list[str]:
     """The stems of the words that carry meaning: no stop words, endings cut off roughly, in lower case."""
     words = (word.lower() for word in _WORD.findall(text))
     return [_stem(word) for word in words if word not in _STOP_WORDS]

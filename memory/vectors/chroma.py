@@ -1,17 +1,14 @@
-"""The vector index: passages found by meaning, in Chroma. Derived data, rebuilt from SQLite at any time.
-
-The vector index of one process: opened when it is first written, held until the end.
-"""
+"""The vector index on Chroma: finds passages by meaning. Derived data, rebuilt from SQLite at any time."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock, RLock, Thread
+from threading import Lock, Thread
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -21,20 +18,15 @@ from memory.errors import IndexUnavailable
 from memory.ports import VectorIndex, Vectors
 from memory.vectors.index_process import IndexProcess, IndexSpec, WorkerDied
 
-__all__ = [
-    "ChromaIndex",
-    "HeldIndex",
-    "open_index",
-]
-
+__all__ = ["ChromaIndex", "open_index"]
 
 _BATCH = 1000  # vectors in one request
-_PATIENCE_S = 0.5  # a search does not wait longer for other calls: keywords have to do
+_SEARCH_WAIT_S = 0.5  # a search does not wait longer for other calls: keywords have to do
 _SILENCE_S = 30.0  # without a sign of life the process is ended
 _SERVER_SILENCE_S = 10.0
 _RETRY_S = 30.0
 _MAX_DEATHS = 5  # then it stays off until stevemin starts again
-_CLOSE_PATIENCE_S = 10.0
+_CLOSE_WAIT_S = 10.0
 
 
 def open_index(folder: Path, *, embedder: str, dimension: int, url: str | None = None) -> ChromaIndex:
@@ -91,7 +83,7 @@ class ChromaIndex(VectorIndex):
         if count < 1:
             return []
         self._check(vector.reshape(1, -1), 1)
-        if not self._turn.acquire(timeout=_PATIENCE_S):
+        if not self._turn.acquire(timeout=_SEARCH_WAIT_S):
             raise IndexUnavailable("The vector index is busy; searching by keywords only.")
         try:
             if self._process is None:
@@ -132,7 +124,7 @@ class ChromaIndex(VectorIndex):
     def close(self) -> None:
         """End the process properly; calling it twice is fine."""
         self._closed = True
-        has_turn = self._turn.acquire(timeout=_CLOSE_PATIENCE_S)
+        has_turn = self._turn.acquire(timeout=_CLOSE_WAIT_S)
         process, self._process = self._process, None
         self._failure = IndexUnavailable("The vector index is closed.")
         if process is not None:
@@ -210,58 +202,3 @@ class ChromaIndex(VectorIndex):
             )
         if not np.isfinite(vectors).all():
             raise IndexUnavailable("The embedder gave a vector with a number that is not finite.")
-
-
-class HeldIndex:
-    """Hands the index to one writer at a time; searches do not wait for writers. Thread-safe.
-
-    Args:
-        folder: where it lies, once it has been made.
-        open_index: opens or makes it; raises `IndexUnavailable`.
-
-    Attributes:
-        in_step: it has the vectors that the store says it has. Writers set this.
-    """
-
-    def __init__(self, folder: Path, open_index: Callable[[], VectorIndex]) -> None:
-        self.in_step = False
-        self._folder = folder
-        self._open_index = open_index
-        self._index: VectorIndex | None = None
-        self._turn = RLock()
-
-    @property
-    def current(self) -> VectorIndex | None:
-        """The index, if it is open; never blocks."""
-        return self._index
-
-    @property
-    def exists(self) -> bool:
-        """Whether there are vectors, in this process or on disk."""
-        return self._index is not None or self._folder.exists()
-
-    @contextmanager
-    def writing(self, *, keep: bool = True) -> Iterator[VectorIndex]:
-        """The index, for this thread alone. Opening it takes a second or two.
-
-        Args:
-            keep: leave it open. Otherwise it is closed again if it was not open before.
-
-        Raises:
-            IndexUnavailable: it cannot be opened; another process has it, for example.
-        """
-        with self._turn:
-            was_open = self._index is not None
-            index = self._index = self._index or self._open_index()
-            try:
-                yield index
-            finally:
-                if not (keep or was_open):
-                    self.close()
-
-    def close(self) -> None:
-        """Wait for whoever writes, then let go of the files. Calling it twice is fine."""
-        with self._turn:
-            index, self._index = self._index, None
-            if index is not None:
-                index.close()

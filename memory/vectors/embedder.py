@@ -9,7 +9,7 @@ import numpy as np
 
 from memory.errors import EmbedderUnavailable
 from memory.ports import Vectors
-from memory.text.analyser import storable
+from memory.text import storable
 from memory.vectors.embedding_process import WORKER_COMMAND, EmbeddingModel, EmbeddingProcess, find_model
 from memory.vectors.embedding_queue import Job
 from memory.vectors.embedding_thread import EmbeddingThread, Restarts

@@ -179,8 +179,8 @@ class EmbeddingThread:
     def _count_failure(self, jobs: Collection[Job]) -> None:
         for job in jobs:
             job.failures += 1
-        given_up = [job for job in jobs if job.failures >= _TRIES]
-        _fail(given_up, f"The embedding model failed twice: {self._reason}.")
+        emptied = [job for job in jobs if job.failures >= _TRIES]
+        _fail(emptied, f"The embedding model failed twice: {self._reason}.")
 
     def _pause_sentence(self, pause_s: float) -> str:
         return f"The embedding model keeps failing: {self._reason}. The next try is in {pause_s:.0f} s."

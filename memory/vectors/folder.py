@@ -28,7 +28,7 @@ from memory.errors import IndexUnavailable
 __all__ = ["IndexFolder"]
 
 _GENERATION = re.compile(r"gen-(\d{4,})")
-_LOCK_PATIENCE_S = 1.0  # a worker whose chat was killed needs a moment to notice
+_LOCK_WAIT_S = 1.0  # a worker whose chat was killed needs a moment to notice
 
 
 class IndexFolder:
@@ -143,7 +143,7 @@ def _take_lock(path: Path) -> int | None:
 
     # The file is never deleted: a newcomer that locks a deleted file would not see the next one's lock.
     file = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -48,7 +48,7 @@ def installed_embedder() -> Embedder:
     Raises:
         memory.EmbedderUnavailable: its packages are not installed.
     """
-    from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors import WorkerEmbedder
 
     return WorkerEmbedder()
 

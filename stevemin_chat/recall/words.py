@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory import Fact, IndexState
-from memory.search.rank import contributions
+from memory.search import contributions
 from stevemin_chat.text import clip, count, listing, percent, sanitize, speaker
 
 if TYPE_CHECKING:

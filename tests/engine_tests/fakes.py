@@ -7,12 +7,12 @@ ledger of KV cells and refuses what llama.cpp would abort on, so that a wrong pl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.fake_backend import fake_info
+from bench.engine.fake_backend import fake_info
 from engine.config import EngineConfig
 from engine.core import Cancel, EngineCore, Resume, Submit
 from engine.errors import TemplateError
@@ -76,7 +76,7 @@ class FakeBackend:
     def is_eog(self, token: int) -> bool:
         return token == EOG
 
-    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+    def render(self, messages: Sequence[ChatMessage]) -> str:
         if any(message.content == "refuse me" for message in messages):
             raise TemplateError("The model's chat template cannot render this chat: refused.")
         return "".join(message.content + chr(EOG) for message in messages)
@@ -88,7 +88,7 @@ class FakeBackend:
         self,
         request_id: int,
         params: SamplingParams,
-        prompt: SequenceOf[int],
+        prompt: Sequence[int],
         constraint: object = None,
     ) -> None:
         assert params.seed is not None
@@ -134,13 +134,13 @@ class FakeBackend:
         """What a slot holds."""
         return [self.cell[number] for number in self.kv.get(slot, [])]
 
-    def _new_cells(self, tokens: SequenceOf[int]) -> list[int]:
+    def _new_cells(self, tokens: Sequence[int]) -> list[int]:
         numbers = range(self.made, self.made + len(tokens))
         self.made += len(tokens)
         self.cell.update(zip(numbers, tokens, strict=True))
         return [*numbers]
 
-    def _move(self, moves: SequenceOf[Move], saved: dict[str, State]) -> bool:
+    def _move(self, moves: Sequence[Move], saved: dict[str, State]) -> bool:
         failed: set[int] = set()
         for move in moves:
             held = self.kv.get(move.slot, [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,7 +108,7 @@ class Recording(LlamaBackend):
         self._seeds[request_id] = params.seed
         super().open_sampler(request_id, params, *args)
 
-    def _record(self, logits: Row, work: SequenceOf[Work]) -> dict[int, tuple[int, ...]]:
+    def _record(self, logits: Row, work: Sequence[Work]) -> dict[int, tuple[int, ...]]:
         copied, at = logits.copy(), 0
         sampled = self._sample(logits, work)
         for item in work:

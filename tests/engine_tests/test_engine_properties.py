@@ -69,7 +69,7 @@ async def _play(bench: Bench, actions: list[tuple[Any, ...]]) -> None:
         _act(bench, streams, action)
         assert cache.used <= cache.cells
     for sequence in [*scheduler.running, *scheduler.waiting]:
-        sequence.paused = False
+        scheduler.resume(sequence)
     bench.run()
     for stream in streams:
         try:
@@ -87,8 +87,7 @@ async def _play(bench: Bench, actions: list[tuple[Any, ...]]) -> None:
     bench.core.step()
     assert scheduler.parking.count == 0
     while (moves := cache.evict()) is not None:  # what is left is pinned
-        scheduler._moves += moves
-    bench.core.step()
+        bench.core._make(moves)
     assert backend.used == cache.used == 0
 
 
@@ -111,7 +110,7 @@ def _act(bench: Bench, streams: list[TokenStream], action: tuple[Any, ...]) -> N
         case ("focus", session):
             bench.core.post(Focus(session))
         case ("pause", index) if running := bench.core.scheduler.running:
-            running[index % len(running)].paused = True
+            bench.core.scheduler.pause(running[index % len(running)])
         case ("bad state",):
             bench.backend.bad_states += 1
         case ("fault", status, partial):

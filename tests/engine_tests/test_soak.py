@@ -13,7 +13,7 @@ import psutil
 import pytest
 from engine_tests.real import backend_of, read, request, settle
 
-from bench.make_model import SHAPES, write
+from bench.engine.make_model import SHAPES, write
 from engine import Engine, EngineConfig, FinishReason, TokenStream
 
 _REQUESTS = 2_000
@@ -88,9 +88,9 @@ class Traffic:
         return self._engine.candidates(what, forks)
 
     async def _read(self, stream: TokenStream) -> None:
-        patience = self._random.choice([None, None, None, 0.0, 0.01, 0.1])
-        if patience is not None:
-            asyncio.get_running_loop().call_later(patience, stream.cancel)
+        delay = self._random.choice([None, None, None, 0.0, 0.01, 0.1])
+        if delay is not None:
+            asyncio.get_running_loop().call_later(delay, stream.cancel)
         answer = await read(stream)
         self.ends[answer.reason] += 1
         self._room.release()
@@ -141,10 +141,10 @@ async def _baseline(engine: Engine) -> tuple[int, list[int]]:
     assert engine.stats().parked == 0
     assert engine._core is not None
     cache = engine._core.scheduler.cache
-    while (evicted := cache.evict()) is not None:  # what is left is pinned
-        engine._core.scheduler._moves += evicted
-    engine.forget("nobody")  # wakes the engine
-    await settle(engine)
+    while (
+        evicted := cache.evict()
+    ) is not None:  # only pins are left; the idle engine thread is not in the way
+        engine._core._make(evicted)
     assert cache.used == 0
     backend = backend_of(engine)
     return backend.state_bytes(), [backend.resident(slot) for slot in range(engine.config.sequences)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memory_tests.template import copy_template
 from memory_tests.word_counter import WordCounter
 
 from memory import Memory
@@ -18,5 +19,5 @@ def database_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def memory(database_path: Path) -> Iterator[Memory]:
-    with Memory(database_path, counter=WordCounter()) as memory:
+    with Memory(copy_template(database_path), counter=WordCounter()) as memory:
         yield memory

@@ -161,7 +161,7 @@ def test_forgetting_that_was_cut_short_is_finished_at_the_next_start(database_pa
     with Memory(database_path) as memory:
         _, (question, _) = say(memory, "Tell me of Zanzibarcanary.", "No.")
         # As if the process had been killed between the deletion and the clearing of its traces.
-        memory._call(memory._parts.intake.forget, [question])
+        memory._call(memory._components.ingest.forget, [question])
     assert b"zanzibarcanari" in database_path.read_bytes(), "the keyword index has the stem"
     with Memory(database_path):
         pass

@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_catalogue_and_nothing_of_the_workshop(wheel: zipfil
 
 def test_the_console_script(wheel: zipfile.ZipFile) -> None:
     entry_points = wheel.read("stevemin-0.1.0.dist-info/entry_points.txt").decode()
-    assert "stevemin = stevemin_chat.cli.main:main" in entry_points
+    assert f"stevemin = {PROJECT['scripts']['stevemin']}" in entry_points.splitlines()
 
 
 def test_every_dependency_is_pinned_within_what_it_allows() -> None:

@@ -1,0 +1,104 @@
+"""Aggregate speed of concurrent chats beside llama-server, asked through its HTTP API.
+
+Both sides get the same prompts, sampling, threads, batch, context and KV layout (split, llama-server's
+default), and all chats ask at the same time. The result is all tokens over the time from the first request to
+the last token, prompts included; the decode rate alone stands beside it. Our client of the server is one thin
+socket per chat.
+
+    python bench/engine/server.py --json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+from bench import cli
+from bench.cli import Result, Setup
+from bench.engine.peers import LlamaServer
+from bench.engine.sides import Ours, Side, ask_all, config, question
+from bench.rounds import interleave, overlap_rate, ratio
+from engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to measure; sizes in tokens."""
+
+    sessions: tuple[int, ...]
+    gen_tokens: int
+    session_context: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Tokens per second of one run: over all of it, and while all decode."""
+
+    overall: float
+    decode: float
+
+    def __str__(self) -> str:
+        return f"{self.overall:.1f} tokens/s"
+
+
+async def measure(setup: Setup, settings: Settings) -> Result:
+    """Measure every number of sessions."""
+    rows = [await _row(setup, settings, sessions) for sessions in settings.sessions]
+    return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": rows}
+
+
+async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
+    context = sessions * settings.session_context
+    ours = config(setup, max_sessions=sessions, context_tokens=context, kv_layout="split")
+    async with Engine(ours) as engine, LlamaServer(setup, slots=sessions, context=context) as server:
+        for side in (Ours(engine), server):
+            await ask_all(side, [question(0, -1)], 8)  # warm up
+        once = partial(_once, sessions, settings.gen_tokens)
+        runs = {"ours": partial(once, Ours(engine)), "llama_server": partial(once, server)}
+        return row(sessions, await interleave(setup.rounds, runs, label=f"{sessions} sessions:"))
+
+
+async def _once(sessions: int, gen_tokens: int, side: Side, number: int) -> Speed:
+    answers = await ask_all(side, [question(chat, number) for chat in range(sessions)], gen_tokens)
+    await side.idle()
+    begin = min(answer.sent for answer in answers)
+    end = max(answer.marks[-1][0] for answer in answers)
+    overall = sum(answer.tokens for answer in answers) / (end - begin)
+    return Speed(overall, overlap_rate([answer.marks for answer in answers]))
+
+
+def row(sessions: int, speeds: dict[str, list[Speed]]) -> Result:
+    """Medians over the rounds, and medians of the rounds' ratios."""
+    result: Result = {"sessions": sessions}
+    for kind, suffix in (("overall", ""), ("decode", "_decode")):
+        ours = [getattr(speed, kind) for speed in speeds["ours"]]
+        peer = [getattr(speed, kind) for speed in speeds["llama_server"]]
+        result[f"ours{suffix}_tps"] = round(median(ours), 1)
+        result[f"llama_server{suffix}_tps"] = round(median(peer), 1)
+        result[f"ratio{suffix}"] = round(ratio(ours, peer), 3)
+    return result
+
+
+def show(result: Result) -> Iterator[str]:
+    """Format the rows as a table."""
+    yield f"{'sessions':>8} {'ours':>8} {'server':>8} {'ratio':>6} {'decode only':>12}   tokens/s"
+    for r in result["rows"]:
+        speeds = f"{r['ours_tps']:8} {r['llama_server_tps']:8} {r['ratio']:6.3f}"
+        yield f"{r['sessions']:8} {speeds} {r['ratio_decode']:12.3f}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--sessions", type=cli.counts, default=(1, 4, 8, 16))
+    parser.add_argument("--gen-tokens", type=int, default=128)
+    parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
+    args = parser.parse_args()
+    settings = Settings(args.sessions, args.gen_tokens, args.session_context)
+    cli.run(args, partial(measure, settings=settings), show)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Frozen values that tell what the memory did: assembled prompts, recalls, index progress, statistics.
+
+Sizes are in tokens, times are UTC in ISO 8601.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from memory.types import Role, Turn
+
+__all__ = [
+    "AssembledContext",
+    "Budget",
+    "ContextReport",
+    "Dropped",
+    "IndexState",
+    "IndexStatus",
+    "LayerReport",
+    "MemoryStats",
+    "Recall",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a prompt may cost.
+
+    Args:
+        tokens: limit for the rendered prompt; the reply's share is already deducted.
+        reply_tokens: the share reserved for the reply; only the report uses it.
+    """
+
+    tokens: int
+    reply_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer of the prompt: the tokens of its text, and how many messages or facts it draws on."""
+
+    name: str
+    tokens: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A message of the branch, or a recall, that was left out, and why.
+
+    Args:
+        score: of a recall.
+    """
+
+    message_id: str
+    role: Role
+    tokens: int
+    reason: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """An excerpt of an older message that a search found.
+
+    Args:
+        tokens: of `text`.
+        signals: the terms of the score, by name.
+        passage_id: orders the excerpts of one message; those of adjacent passages differ by one.
+    """
+
+    message_id: str
+    score: float
+    tokens: int
+    session_id: str = ""
+    role: Role = "user"
+    at: str = ""
+    text: str = ""
+    signals: Mapping[str, float] = field(default_factory=dict)
+    passage_id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextReport:
+    """What went into a prompt, what it cost, and what was left out.
+
+    Args:
+        tokens: the exact length of the rendered prompt.
+        layers: "system", "profile", "summary", "history", "memories", "question" and "template"
+            (role marks and the like), which add up to `tokens`.
+        sent: ids of the messages that are in the prompt word for word, oldest first.
+        dropped: all other messages of the branch.
+        recalls: excerpts of older messages, in the prompt's order.
+        notice: tells the user what the model does not see.
+        dropped_recalls: what the search found and the prompt does not quote, best first.
+        facts, dropped_facts: ids of those in the profile, and of those that did not fit.
+        summaries, dropped_summaries: the same for summaries.
+        focus: how the strategy classified the question, if that mattered: "past", "follow-up" or
+            "plain".
+    """
+
+    strategy: str
+    budget_tokens: int
+    reply_tokens: int
+    tokens: int
+    layers: tuple[LayerReport, ...]
+    sent: tuple[str, ...]
+    dropped: tuple[Dropped, ...] = ()
+    recalls: tuple[Recall, ...] = ()
+    notice: str | None = None
+    dropped_recalls: tuple[Dropped, ...] = ()
+    facts: tuple[int, ...] = ()
+    dropped_facts: tuple[int, ...] = ()
+    summaries: tuple[int, ...] = ()
+    dropped_summaries: tuple[int, ...] = ()
+    focus: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class AssembledContext:
+    """The messages to send, and the report on how they were chosen."""
+
+    messages: tuple[Turn, ...]
+    report: ContextReport
+
+
+class IndexState(StrEnum):
+    """What search by meaning can do now."""
+
+    OFF = "off"  # there is no embedder
+    STARTING = "starting"
+    INDEXING = "indexing"  # searches what is indexed so far
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """Indexing progress.
+
+    Args:
+        embedded: how many of the passages have a vector.
+        passages: how many passages there are.
+        reason: a sentence, when the index is unavailable.
+    """
+
+    state: IndexState
+    embedded: int = 0
+    passages: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryStats:
+    """How much is remembered.
+
+    Args:
+        sessions: all chats.
+        off_record: chats of which nothing is remembered.
+        messages: those that a search can find.
+        embedded: passages with a vector.
+        database_bytes, index_bytes: on disk.
+    """
+
+    remembering: bool
+    sessions: int
+    off_record: int
+    messages: int
+    forgotten: int
+    passages: int
+    embedded: int
+    facts: int
+    pinned: int
+    summaries: int
+    database_bytes: int
+    index_bytes: int
+    index: IndexStatus
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers as plain JSON values."""
+        return asdict(self)

@@ -1,0 +1,36 @@
+"""Messages cut into passages: the unit that search finds and the embedding model reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+__all__ = ["PASSAGE_WORDS", "split_text"]
+
+PASSAGE_WORDS = 180  # about 240 tokens; the embedding model reads 256
+_BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+"))
+
+
+def split_text(text: str) -> list[str]:
+    """Split at paragraphs, else at lines, sentences or words, into chunks of about 180 words at most."""
+    return [chunk for chunk in _split(text.strip(), 0) if chunk]
+
+
+def _split(text: str, level: int) -> Iterator[str]:
+    if len(text.split()) <= PASSAGE_WORDS or level == len(_BREAKS):
+        yield text
+        return
+    held: list[str] = []
+    words = 0
+    for part in _BREAKS[level].split(text):
+        count = len(part.split())
+        if held and words + count > PASSAGE_WORDS:
+            yield " ".join(held)
+            held, words = [], 0
+        if count > PASSAGE_WORDS:
+            yield from _split(part, level + 1)
+            continue
+        held.append(part)
+        words += count
+    if held:
+        yield " ".join(held)

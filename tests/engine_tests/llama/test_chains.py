@@ -1,0 +1,29 @@
+"""From sampling parameters to the stages of a chain."""
+
+from __future__ import annotations
+
+from engine.llama.chains import chain_stages, is_greedy
+from engine.types import SamplingParams
+
+
+def names(params: SamplingParams) -> list[str]:
+    return [stage.name for stage in chain_stages(params, seed=1, vocab_size=10)]
+
+
+def test_the_chain_filters_cheaply_first() -> None:
+    assert names(SamplingParams()) == ["top_k", "top_p", "min_p", "temp", "dist"]
+
+
+def test_samplers_that_do_nothing_are_left_out() -> None:
+    assert names(SamplingParams(top_k=0, top_p=1.0, min_p=0.0)) == ["temp", "dist"]
+
+
+def test_penalties_come_before_the_filters() -> None:
+    assert names(SamplingParams(presence_penalty=0.5))[0] == "penalties"
+    assert names(SamplingParams(repetition_penalty=1.1, temperature=0)) == ["penalties", "greedy"]
+
+
+def test_greedy_needs_no_chain() -> None:
+    assert is_greedy(SamplingParams(temperature=0))
+    assert not is_greedy(SamplingParams(temperature=0, frequency_penalty=0.1))
+    assert not is_greedy(SamplingParams())

@@ -1,0 +1,53 @@
+"""Requests and their parameters check themselves; the door hands out what it names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import engine
+from engine import ChatMessage, GenerationRequest, InvalidRequest, SamplingParams
+from engine.types import resolve_seed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"top_p": 1.5},
+        {"min_p": -0.1},
+        {"top_k": -1},
+        {"repetition_penalty": 0},
+        {"max_tokens": 0},
+        {"seed": -1},
+        {"stop": ("",)},
+    ],
+)
+def test_sampling_out_of_range_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(InvalidRequest, match="stop string" if name == "stop" else name):
+        SamplingParams(**wrong)
+
+
+def test_a_request_needs_a_message() -> None:
+    with pytest.raises(InvalidRequest):
+        GenerationRequest(messages=[])
+
+
+def test_messages_are_copied() -> None:
+    messages = [ChatMessage("user", "hi")]
+    request = GenerationRequest(messages=messages)
+    messages.clear()
+    assert request.messages == (ChatMessage("user", "hi"),)
+
+
+def test_seeds_are_kept_or_drawn() -> None:
+    assert resolve_seed(SamplingParams(seed=7)) == 7
+    assert len({resolve_seed(SamplingParams()) for _ in range(20)}) > 1
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(engine.__all__) == sorted(set(engine.__all__))
+    assert all(hasattr(engine, name) for name in engine.__all__)

@@ -1,0 +1,15 @@
+"""How a message is split into passages."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memory.text.chunks import PASSAGE_WORDS, split_text
+
+
+@given(st.text(alphabet=" \n.ab", max_size=3000))
+def test_pieces_are_the_text_and_short(text: str) -> None:
+    pieces = split_text(text)
+    assert " ".join(pieces).split() == text.split()
+    assert all(len(piece.split()) <= PASSAGE_WORDS for piece in pieces)

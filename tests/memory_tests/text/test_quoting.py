@@ -1,0 +1,27 @@
+"""What is quoted stays on its line and opens no turn."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from memory_tests.hostile import hostile_texts
+
+from memory.text.quoting import quoted
+
+
+@given(hostile_texts)
+def test_no_control_token_survives_quoting(text: str) -> None:
+    line = quoted(text)
+    assert line.splitlines() in ([line], [])
+    assert not re.search(
+        r"<\|im_start\|>|<\|im_end\|>|</?s>|\[/?INST\]|<start_of_turn>|<\uff5cUser\uff5c>|\[gMASK\]", line
+    )
+    assert quoted(line) == line
+    assert line.replace(" ", "") == "".join(text.split())
+
+
+def test_quoting_leaves_plain_text_alone() -> None:
+    text = "a < b, x[0] > 1, [2026-11-02] [x] done, I <3 you"
+    assert quoted(text) == text
+    assert quoted("  several\n\n lines\t") == "several lines"

@@ -1,0 +1,210 @@
+"""How the vector index is filled, asked and emptied, with an embedder and an index made of letters."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from memory_tests.vectors.letters import LetterIndexes, Letters, until
+
+from memory import IndexState, Memory
+from memory.storage.passages import Passages
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> LetterIndexes:
+    disk = LetterIndexes()
+    monkeypatch.setattr("memory.vectors.chroma.open_index", disk)
+    return disk
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chats.db"
+
+
+def tell(memory: Memory, *texts: str) -> str:
+    """A chat of these messages; its id."""
+    session = memory.create_session()
+    for text in texts:
+        memory.add_message(session.id, "user", text)
+    return session.id
+
+
+def is_ready(memory: Memory) -> bool:
+    return memory.index_status().state is IndexState.READY
+
+
+def index(memory: Memory) -> None:
+    memory.start_indexing()
+    until(lambda: is_ready(memory))
+
+
+# Filling the index
+
+
+def test_passages_get_their_vectors_in_the_background(path: Path, disk: LetterIndexes) -> None:
+    with Memory(path, embedder=Letters()) as memory:
+        tell(memory, "zzz zz", "qqq")
+        memory.start_indexing()
+        until(lambda: len(disk.vectors) == 2)
+        session = tell(memory, "www")
+        until(lambda: len(disk.vectors) == 3)
+        assert memory.search("zzzz")[0].text == "zzz zz"  # no word in common
+        memory.delete_session(session)
+        assert len(disk.vectors) == 2
+    assert disk.open == 0
+
+
+def test_an_index_that_lost_vectors_is_filled_and_strangers_leave_it(path: Path, disk: LetterIndexes) -> None:
+    with Memory(path, embedder=Letters()) as memory:
+        tell(memory, "aaa", "bbb")
+        index(memory)
+    disk.vectors[77] = disk.vectors.pop(1)
+    with Memory(path, embedder=Letters()) as memory:
+        memory.start_indexing()
+        until(lambda: set(disk.vectors) == {1, 2})
+
+
+def test_vectors_of_another_model_are_made_anew(path: Path, disk: LetterIndexes) -> None:
+    for told, name in enumerate(("model b", "model a", "model c"), 1):
+        disk.vectors.clear()  # as the real index does for another name
+        with Memory(path, embedder=Letters(name)) as memory:
+            tell(memory, f"said with {name}")
+            index(memory)
+            assert memory.index_status().embedded == told
+        assert set(disk.vectors) == set(range(1, told + 1))
+
+
+def test_a_text_that_ends_the_model_is_left_out_and_the_others_get_in(
+    path: Path, disk: LetterIndexes
+) -> None:
+    embedder = Letters()
+    with Memory(path, embedder=embedder) as memory:
+        tell(memory, "aaa", "a bottle of poison", "bbb", "more poison", "ccc")
+        index(memory)
+        assert set(disk.vectors) == {1, 3, 5}
+        assert (memory.index_status().embedded, memory.index_status().passages) == (3, 5)
+        assert memory.search("bottle")[0].text == "a bottle of poison"
+        asked = len(embedder.asked)
+        tell(memory, "ddd")
+        until(lambda: set(disk.vectors) == {1, 3, 5, 6})
+        assert all("poison" not in text for texts in embedder.asked[asked:] for text in texts)
+
+
+def test_progress_is_told_without_counting_at_every_batch(
+    path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    counts = Passages.counts
+
+    def counting(passages: Passages) -> tuple[int, int]:
+        counted.append(counts(passages))
+        return counted[-1]
+
+    monkeypatch.setattr(Passages, "counts", counting)
+    monkeypatch.setattr("memory.vectors.sync._BATCH", 1)
+    monkeypatch.setattr("memory.vectors.sync._COUNT_S", 1e9)
+    embedder = Letters()
+    seen = []
+    with Memory(path, embedder=embedder) as memory:
+        embedder.before_answering = lambda: seen.append(memory.index_status().embedded)
+        tell(memory, *(f"message {number}" for number in range(20)))
+        index(memory)
+        assert (memory.index_status().embedded, memory.index_status().passages) == (20, 20)
+    assert seen == list(range(20))
+    assert counted == [(20, 0), (20, 20)]
+
+
+# Asking
+
+
+def test_a_search_does_not_wait_for_a_slow_embedder(
+    path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.vectors.passage_vectors._SEARCH_WAIT_S", 0.05)
+    embedder, go_on = Letters(), threading.Event()
+    with Memory(path, embedder=embedder) as memory:
+        tell(memory, "zzz zz", "a boat")
+        index(memory)
+        embedder.before_answering = lambda: go_on.wait(30)
+        assert memory.search("boat")[0].text == "a boat"
+        asked = len(embedder.asked)
+        assert memory.search("boat")[0].text == "a boat"
+        assert len(embedder.asked) == asked, "one that is late keeps the next ones from asking"
+        assert "meaning" not in memory.search("boat")[0].signals
+        go_on.set()
+        until(lambda: "meaning" in memory.search("boat")[0].signals)
+
+
+def test_only_sessions_in_view_are_found_by_meaning(
+    path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.search.search._BY_MEANING", 2)
+    with Memory(path, embedder=Letters()) as memory:
+        other = tell(memory, *["zzzz"] * 5)
+        mine = tell(memory, "zzzq", "qqq")
+        index(memory)
+        everywhere = memory.search("zzz", session_id=mine)
+        assert {recall.session_id for recall in everywhere} == {other}, "the two nearest"
+        memory.set_session(mine, scope="session")
+        [nearest, *_] = within = memory.search("zzz", session_id=mine)
+        assert {recall.session_id for recall in within} == {mine}
+        assert nearest.text == "zzzq"
+        assert nearest.signals["meaning"] == 1.0
+
+
+# Taking out
+
+
+def test_what_could_not_be_taken_out_is_taken_out_later(path: Path, disk: LetterIndexes) -> None:
+    with Memory(path, embedder=Letters()) as memory:
+        session = tell(memory, "aaa")
+        index(memory)
+    with Memory(path) as memory:  # nothing embeds here, so nothing can open the index
+        memory.delete_session(session)
+        assert disk.vectors
+    with Memory(path, embedder=Letters()) as memory:
+        memory.start_indexing()
+        until(lambda: not disk.vectors)
+
+
+def test_an_index_that_nothing_has_opened_is_opened_to_forget_and_closed_again(
+    path: Path, disk: LetterIndexes
+) -> None:
+    with Memory(path, embedder=Letters()) as memory:
+        first, second = tell(memory, "aaa"), tell(memory, "bbb")
+        index(memory)
+    with Memory(path) as memory:
+        memory.delete_session(second)
+    with Memory(path, embedder=Letters()) as memory:
+        [message] = memory.messages(first)
+        assert not memory.long_term.forget([message.id]).pending
+        assert not disk.vectors, "and what was left over before went, too"
+        assert disk.open == 0
+        assert memory.index_status().state is IndexState.OFF
+
+
+def test_forgetting_says_when_vectors_wait_for_another_process(
+    path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.vectors.passage_vectors._POLL_S", 0.01)
+    with Memory(path, embedder=Letters()) as owner:
+        session = tell(owner, "aaa", "bbb", "ccc")
+        index(owner)
+        first, second, third = (message.id for message in owner.messages(session))
+        for embedder in (Letters(), None):  # refused by the lock; and unable to open it at all
+            with Memory(path, embedder=embedder) as beside:
+                forgotten = first if embedder else second
+                assert beside.long_term.forget([forgotten]).pending
+        until(lambda: set(disk.vectors) == {3})  # nobody told the owner
+        assert third == owner.messages(session)[-1].id
+
+
+def test_without_an_index_there_is_nothing_to_wait_for(path: Path, disk: LetterIndexes) -> None:
+    for embedder in (Letters(), None):
+        with Memory(path, embedder=embedder) as memory:
+            [message] = memory.messages(tell(memory, "aaa"))
+            assert not memory.long_term.forget([message.id]).pending
+    assert not (path.parent / "vectors").exists(), "none was made for it"
