@@ -15,7 +15,7 @@ from engine import RequestPhase
 from engine.errors import InvalidRequest
 from memory import STRATEGIES, SessionRecord, UnknownStrategy
 from stevemin_chat.base import Config, Paths, UsageProblem, begin
-from stevemin_chat.chats.session import ChatSession
+from stevemin_chat.chats import ChatSession
 from stevemin_chat.cli.output import ProgressLine, note, print_answer, print_json, progress_line
 from stevemin_chat.notices import EXIT_DONE, EXIT_INTERRUPTED
 from stevemin_chat.runtime import Overrides, Runtime

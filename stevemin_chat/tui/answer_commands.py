@@ -23,15 +23,15 @@ class AnswerCommands(Commanding):
         if screen.focused is not screen.prompt:
             screen.prompt.focus()
         elif screen.chat is not None:
-            screen.chats.stop(screen.chat)
+            screen.chats.answers.stop(screen.chat)
 
     def command_regenerate(self, args: str) -> None:
         screen, chat = self._screen, self._screen.chat
-        if chat is None or screen.chats.regenerate(chat):
+        if chat is None or screen.chats.answers.regenerate(chat):
             return
         if chat.busy:
             screen.say("An answer is being written; esc stops it.", warn=True)
-        elif not screen.chats.ready:
+        elif not screen.chats.answers.ready:
             screen.say("There is no model yet.", warn=True)
         else:
             screen.say("There is nothing to answer yet.", warn=True)
@@ -39,7 +39,7 @@ class AnswerCommands(Commanding):
     def command_unqueue(self, args: str) -> None:
         screen, chat = self._screen, self._screen.chat
         texts: list[str] = []
-        while chat is not None and (text := screen.chats.take_back(chat)) is not None:
+        while chat is not None and (text := screen.chats.answers.take_back(chat)) is not None:
             texts.insert(0, text)
         if texts:
             screen.prompt.give_back("\n".join(texts))

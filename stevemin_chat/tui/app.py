@@ -18,7 +18,6 @@ from textual.command import Provider
 from textual.screen import Screen
 
 from engine.devices import DeviceMonitor
-from stevemin_chat.recall.consolidating import Consolidating
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.palette import PaletteCommands
@@ -60,9 +59,7 @@ class SteveminApp(App[None]):
         self._chat_screen = ChatScreen(
             runtime, devices or DeviceMonitor(), model=model or runtime.config.model, now=now
         )
-        self.consolidating = Consolidating(runtime, self._chat_screen.chats)
-        runtime.source.on_submit = self.consolidating.disturb
-        runtime.on_forgotten = self.consolidating.look_again
+        self.consolidating = self._chat_screen.consolidating
         self._leaving = False
 
     def get_default_screen(self) -> Screen[None]:
@@ -97,7 +94,7 @@ class SteveminApp(App[None]):
     async def store(self) -> None:
         """Stop the answers and store them and what is typed."""
         await self._chat_screen.chats.close()
-        await self._chat_screen.keep_drafts()
+        await self._chat_screen.keep_drafts()  # with what is in the prompt
 
     async def action_quit(self) -> None:
         """Store what is being written, then leave. A second time leaves at once."""

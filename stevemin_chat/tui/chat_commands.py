@@ -17,6 +17,8 @@ class ChatCommands(Commanding):
 
     def command_new(self, args: str) -> None:
         screen = self._screen
+        if screen.chat is not None:
+            screen.chat.draft = screen.prompt.text  # else the chat looks blank, and is used again
         screen.switch(screen.chats.new(args))
         screen.prompt.focus()
 

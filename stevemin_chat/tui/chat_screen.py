@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -15,13 +14,8 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, Markdown, Static
 
-from stevemin_chat.chats.chat import Chat
-from stevemin_chat.chats.chats import Chats
-from stevemin_chat.chats.drafts import Drafts
-from stevemin_chat.models.loading import ModelLoader
-from stevemin_chat.notices import describe
-from stevemin_chat.recall.lookup import Place
-from stevemin_chat.recall.remembering import Remembering
+from stevemin_chat.chats import Chat
+from stevemin_chat.recall import Place
 from stevemin_chat.text import model_label
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.answer_commands import AnswerCommands
@@ -47,7 +41,6 @@ from stevemin_chat.tui.widgets.turns import progress
 if TYPE_CHECKING:
     from engine.devices import DeviceMonitor, DeviceReading
     from stevemin_chat.runtime import Runtime
-    from stevemin_chat.tui.app import SteveminApp
 
 __all__ = ["ChatScreen"]
 
@@ -78,9 +71,11 @@ class ChatScreen(
     ) -> None:
         super().__init__()
         self.runtime = runtime
-        self.chats = Chats(runtime, self, explain=lambda error: describe(error).text)
-        self.remembering = Remembering(runtime, self.chats, self)
-        self.loader = ModelLoader(runtime, self.chats, self._loading_changed)
+        workspace = runtime.open_workspace(self)
+        self.chats = workspace.chats
+        self.remembering = workspace.remembering
+        self.loader = workspace.loader
+        self.consolidating = workspace.consolidating
         self.chat: Chat | None = None  # whose draft is in the prompt
         self._devices = devices
         self._model = model
@@ -91,7 +86,6 @@ class ChatScreen(
         self._new_text = False
         self._noted = ""
         self.entered_early = False  # enter was pressed before the chats were read
-        self._drafts = Drafts(runtime.paths.data / "drafts.json")
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="body"):
@@ -132,12 +126,11 @@ class ChatScreen(
             await self.chats.load()
         except Exception as error:
             self.tell(error)
-        drafts = await asyncio.to_thread(self._drafts.read)
-        new = self.chats.new()
-        for chat in self.chats.all:
-            chat.draft = drafts.get(chat.record.id if chat.record else "", "")
-        new.draft = self.prompt.text or new.draft  # typed before the chats were read
-        self.switch(new)
+        first = self.chats.opening()
+        if self.prompt.text:  # typed before the chats were read
+            first = self.chats.new()
+            first.draft = self.prompt.text
+        self.switch(first)
         if self.runtime.engine is None:
             self.load_model(self._model)
         if self.entered_early:
@@ -197,9 +190,9 @@ class ChatScreen(
 
     def send(self, chat: Chat, text: str) -> None:
         """Send a message, or queue it until the chat and the model are free."""
-        self.chats.send(chat, text)
+        self.chats.answers.send(chat, text)
         self.transcript.follow()
-        if not self.chats.ready and self.loader.name is None:
+        if not self.chats.answers.ready and self.loader.name is None:
             self.say("No model is loaded; the message waits. Choose one with /model.", warn=True)
 
     def on_session_list_chosen(self, event: SessionList.Chosen) -> None:
@@ -241,7 +234,8 @@ class ChatScreen(
         for warning in info.warnings:
             self.say(warning, info.name, warn=True)
 
-    def _loading_changed(self) -> None:
+    def loading_changed(self) -> None:
+        """The loader tells of a change."""
         if self.is_mounted:
             self.query_one(LoadBanner).show(self.loader.name, self.loader.progress)
             if self.chat is not None:
@@ -259,7 +253,7 @@ class ChatScreen(
             titles = {chat.record.id: chat.title for chat in self.chats.all if chat.record}
             panel.show(now, self._reading, titles)
             self._read_devices()
-        summarising = cast("SteveminApp", self.app).consolidating.summarising is not None
+        summarising = self.consolidating.summarising is not None
         hint = self._noted or self.remembering.hint(summarising=summarising)
         self.query_one(StatusLine).show(self._model_line(), self.strategy(), now.context, now.stats, hint)
         if (news := self.remembering.news()) is not None:
@@ -289,10 +283,7 @@ class ChatScreen(
         """Write what was typed and not sent, if that has changed."""
         if self.chat is not None:
             self.chat.draft = self.prompt.text
-        kept = self._drafts.changes(self.chats.all)
-        if kept is not None:
-            with suppress(OSError):  # the store will tell about a disk that is full
-                await asyncio.to_thread(self._drafts.write, kept)
+        await self.chats.keep_drafts()
 
     def _note_end(self) -> None:
         behind = not self.transcript.at_end

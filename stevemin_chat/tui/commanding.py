@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from stevemin_chat.tui.actions import Command, find
 
 if TYPE_CHECKING:
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
     from stevemin_chat.tui.chat_screen import ChatScreen
 
 __all__ = ["Commanding"]

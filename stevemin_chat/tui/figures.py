@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine import Engine, EngineStats, RequestStats
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
 
 __all__ = ["Figures"]
 

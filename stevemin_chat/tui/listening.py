@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.css.query import NoMatches
 from textual.widgets import Static
 
-from stevemin_chat.chats.chat import Chat
+from stevemin_chat.chats import Chat
 from stevemin_chat.tui.commanding import Commanding
 from stevemin_chat.tui.widgets.queue_bar import QueueBar
 from stevemin_chat.tui.widgets.session_list import SessionList
@@ -50,8 +50,13 @@ class Listening(Commanding):
         if chat is not self._screen.chat or not failed:  # else the transcript says it
             self._screen.tell(error)
 
+    def failed(self, error: Exception) -> None:
+        self._screen.tell(error)
+
     def _when(self, chat: Chat) -> str:
-        if not self._screen.chats.ready:
+        if chat.on_hold:
+            return "kept from last time; enter sends it"
+        if not self._screen.chats.answers.ready:
             return "sent when the model is ready"
         return "sent next" if chat.busy else "enter sends it"
 

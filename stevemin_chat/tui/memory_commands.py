@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from memory import STRATEGIES
-from stevemin_chat.recall.lookup import Place, last_exchange, read_account
-from stevemin_chat.recall.words import SCOPE_WORDS
+from stevemin_chat.recall import SCOPE_WORDS, Place, last_exchange, read_account
 from stevemin_chat.tui.actions import find
 from stevemin_chat.tui.commanding import Commanding
 from stevemin_chat.tui.screens.context import ContextScreen
@@ -19,7 +18,7 @@ from stevemin_chat.tui.screens.memory import MemoryScreen
 from stevemin_chat.tui.screens.memory_actions import MemoryActions
 
 if TYPE_CHECKING:
-    from stevemin_chat.chats.chat import Chat
+    from stevemin_chat.chats import Chat
 
 __all__ = ["MemoryCommands"]
 

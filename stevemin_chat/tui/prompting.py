@@ -23,7 +23,7 @@ class Prompting(Commanding):
             screen.entered_early = True  # sent as soon as the chats are read
             return
         if not event.text.strip():
-            screen.chats.start(chat)
+            screen.chats.answers.start(chat)
             return
         meant = parse(event.text)
         if isinstance(meant, Message):
@@ -42,7 +42,7 @@ class Prompting(Commanding):
         if chat is None:
             return
         current = screen.prompt.text
-        taken = None if current else screen.chats.take_back(chat)
+        taken = None if current else screen.chats.answers.take_back(chat)
         if taken is not None:
             screen.prompt.put(taken)
             return
@@ -55,7 +55,7 @@ class Prompting(Commanding):
     def on_queue_bar_take_back(self) -> None:
         """A click on the queue."""
         screen = self._screen
-        taken = screen.chats.take_back(screen.chat) if screen.chat else None
+        taken = screen.chats.answers.take_back(screen.chat) if screen.chat else None
         if taken is not None:
             screen.prompt.give_back(taken)
             screen.prompt.focus()
@@ -66,7 +66,7 @@ class Prompting(Commanding):
         selected = screen.get_selected_text()
         if selected:
             screen.copy(selected)
-        elif not screen.chat or not screen.chats.stop(screen.chat):
+        elif not screen.chat or not screen.chats.answers.stop(screen.chat):
             screen.say("ctrl+q quits.")
 
     def on_prompt_scroll(self, event: Prompt.Scroll) -> None:

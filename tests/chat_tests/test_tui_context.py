@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from chat_tests.memory_kit import CALM, DOG, long_chat, remember
+from chat_tests.recall.memory_kit import CALM, DOG, long_chat, remember
 from chat_tests.tui_kit import ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
 from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
 from memory import STRATEGIES, Dropped
-from stevemin_chat.recall.lookup import Place
-from stevemin_chat.recall.words import DropGroup, bar, drop_groups
+from stevemin_chat.recall import DropGroup, Place, bar, drop_groups
 from stevemin_chat.runtime import Overrides
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.screens.context import ContextScreen

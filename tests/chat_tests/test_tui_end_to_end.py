@@ -52,7 +52,7 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
             await until(pilot, lambda: runtime.engine is not None and screen.loader.name is None, PATIENCE)
             engine = runtime.engine
             assert engine is not None
-            screen.chats.held = True  # let all four start together
+            screen.chats.answers.held = True  # let all four start together
             for number, question in enumerate(
                 ("Describe the sea.", "Describe a forest.", "Describe a desert.", "What is tea?")
             ):

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from chat_tests.memory_kit import DOG, TEA, remember
+from chat_tests.recall.memory_kit import DOG, TEA, remember
 from chat_tests.tui_kit import ask, engine_of, make_runtime, running, say, shown, toasts, until
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static

@@ -12,7 +12,7 @@ from textual.widgets import Input, Markdown, OptionList
 
 from memory import DiskFull, SessionRecord
 from stevemin_chat.base.config import MemorySection
-from stevemin_chat.chats.chat import ChatState
+from stevemin_chat.chats import ChatState
 from stevemin_chat.tui.chat_screen import ChatScreen
 
 
@@ -229,7 +229,22 @@ async def test_what_was_typed_survives_leaving(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         assert screen.prompt.text == "half"
         await pilot.press("alt+down")
-        assert screen.prompt.text == "Queued"
+        assert screen.chat is not None
+        assert (screen.prompt.text, screen.chat.queue) == ("", ["Queued"]), "not sent, and not lost"
+        assert not engine_of(screen).streams
+        await pilot.press("enter")
+        await until(pilot, lambda: engine_of(screen).streams)
+        assert engine_of(screen).streams[0].request.messages[-1].content == "Stored\n\nQueued"
+
+
+async def test_drafts_of_several_new_chats_survive_leaving(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await pilot.press(*"one", "ctrl+n", *"two", "ctrl+n", *"three")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not screen.app.is_running)
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        assert [chat.draft for chat in screen.chats.all] == ["three", "two", "one"]
+        assert screen.prompt.text == "three"
 
 
 async def test_folding_leaves_the_room_to_the_chat(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from chat_tests.memory_kit import CALM, DOG, TEA, remember
+from chat_tests.recall.memory_kit import CALM, DOG, TEA, remember
 from chat_tests.tui_kit import (
     NOW,
     FakeDevices,
@@ -26,7 +26,7 @@ from chat_tests.tui_kit import (
 from textual.pilot import Pilot
 
 from memory import ContextReport, Dropped, Fact, LayerReport, Recall
-from stevemin_chat.recall.lookup import Account
+from stevemin_chat.recall import Account
 from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.screens.context import ContextScreen

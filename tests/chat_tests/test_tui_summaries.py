@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from chat_tests.session_kit import read
+from chat_tests.chats.session_kit import read
 from chat_tests.tui_kit import FakeStream, engine_of, make_runtime, running, until
 
 from engine import Priority
@@ -16,7 +16,7 @@ from memory import Memory, SessionRecord
 from memory.text.quoting import quoted
 from stevemin_chat.base.config import Config, EngineSection, MemorySection, SamplingSection
 from stevemin_chat.base.paths import Paths
-from stevemin_chat.recall.consolidating import Consolidating
+from stevemin_chat.recall import Consolidating
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
@@ -69,7 +69,7 @@ async def test_a_key_or_a_request_ends_it_and_it_begins_again(tmp_path: Path) ->
         await pilot.press("b")
         await until(pilot, lambda: streams[0].cancelled)
         await until(pilot, lambda: len(streams) == 2)
-        screen.chats.send(screen.chats.new(), "Hello?")  # as the queue does, without a key
+        screen.chats.answers.send(screen.chats.new(), "Hello?")  # as the queue does, without a key
         await until(pilot, lambda: streams[1].cancelled and len(streams) == 3)
         assert streams[2].request.priority is Priority.NORMAL
         streams[2].end()
@@ -93,7 +93,7 @@ async def test_when_something_is_forgotten_its_summary_is_made_anew(tmp_path: Pa
         assert "to Gotland" in first
         assert "Folkeboot" in first
         before = len(engine.streams)
-        await runtime.forget_messages([runtime.memory.messages(record.id)[0].id])
+        await screen.remembering.forget([runtime.memory.messages(record.id)[0].id])
         await until(pilot, lambda: any("Folkeboot" in _asked(stream) for stream in engine.streams[before:]))
         assert not any("to Gotland" in _asked(stream) for stream in engine.streams[before:])
 

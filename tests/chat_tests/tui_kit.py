@@ -32,6 +32,7 @@ from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.widgets.code_block import CodeLines
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)  # before anything was stored: every age is "now"
 MODEL = "tiny"
@@ -253,7 +254,7 @@ async def running(
             screen = app.screen
             assert isinstance(screen, ChatScreen)
             screen.prompt.cursor_blink = False
-            engine = FakeEngine if runtime._engine_factory is FakeEngine else runtime._engine_factory
+            engine = runtime.model._engine_factory
             waits = getattr(engine, "load_gate", None) or getattr(engine, "load_error", None)
             await until(pilot, lambda: screen.chat is not None and (waits or runtime.engine is not None))
             yield pilot, screen
@@ -304,6 +305,8 @@ def _texts(screen: ChatScreen) -> Iterator[str]:
     for widget in screen.transcript.walk_children():
         if isinstance(widget, Static) and widget.display:
             yield str(widget.visual)
+        elif isinstance(widget, CodeLines):
+            yield widget.code.text
 
 
 def rows(screen: ChatScreen) -> list[str]:

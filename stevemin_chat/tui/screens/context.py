@@ -13,8 +13,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.recall.lookup import Place
-from stevemin_chat.recall.words import drop_groups, headline
+from stevemin_chat.recall import Place, drop_groups, headline
 from stevemin_chat.text import count, one_line
 from stevemin_chat.tui.screens.forgetting import Forgetting
 from stevemin_chat.tui.widgets.layer_bars import LayerBars
@@ -22,8 +21,7 @@ from stevemin_chat.tui.widgets.recall_view import RecallView
 
 if TYPE_CHECKING:
     from memory import Dropped
-    from stevemin_chat.recall.lookup import Account
-    from stevemin_chat.recall.remembering import Remembering
+    from stevemin_chat.recall import Account, Remembering
 
 __all__ = ["ContextScreen", "Wish"]
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from memory import Fact
-from stevemin_chat.recall.lookup import Explanation, Place, explain
-from stevemin_chat.recall.words import forget_question, forgotten_words
+from stevemin_chat.recall import Explanation, Place, explain, forget_question, forgotten_words
 from stevemin_chat.tui.screens.dialogs import Confirm
 from stevemin_chat.tui.screens.origin import OriginScreen
 from stevemin_chat.tui.telling import Telling
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.screen import Screen
 
-    from stevemin_chat.recall.remembering import Remembering
+    from stevemin_chat.recall import Remembering
 
 __all__ = ["Forgetting", "Working"]
 

@@ -13,14 +13,14 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
 from memory import Fact
-from stevemin_chat.recall.lookup import FactEntry, Place, find
+from stevemin_chat.recall import FactEntry, Place, find
 from stevemin_chat.tui.screens.memory_editing import MemoryEditing
 from stevemin_chat.tui.widgets.memory_list import MemoryList
 from stevemin_chat.tui.widgets.memory_states import MemoryStates
 
 if TYPE_CHECKING:
-    from stevemin_chat.chats.chat import Chat
-    from stevemin_chat.recall.remembering import Remembering
+    from stevemin_chat.chats import Chat
+    from stevemin_chat.recall import Remembering
 
 __all__ = ["MemoryScreen"]
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from stevemin_chat.recall.lookup import facts_of
-from stevemin_chat.recall.words import SCOPE_WORDS, off_record_question
+from stevemin_chat.recall import SCOPE_WORDS, facts_of, off_record_question
 from stevemin_chat.text import one_line
 from stevemin_chat.tui.screens.dialogs import Choice, Choose, Confirm
 from stevemin_chat.tui.screens.forgetting import Forgetting, Working
 
 if TYPE_CHECKING:
     from memory import Scope
-    from stevemin_chat.chats.chat import Chat
-    from stevemin_chat.recall.remembering import Remembering
+    from stevemin_chat.chats import Chat
+    from stevemin_chat.recall import Remembering
 
 __all__ = ["MemoryActions"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from textual import work
 
-from stevemin_chat.recall.lookup import explain
+from stevemin_chat.recall import explain
 from stevemin_chat.tui.screens.dialogs import EditLine
 from stevemin_chat.tui.screens.memory_actions import MemoryActions
 

@@ -20,7 +20,7 @@ def model_choices(runtime: Runtime) -> list[Choice]:
     here = {spec.name for spec in specs if is_installed(spec, runtime.paths.models_dir)}
     rows = [_row(spec, installed=True) for spec in specs if spec.name in here]
     known = {row.value for row in rows}
-    for name in (runtime.model_name, runtime.last_model):
+    for name in (runtime.model_name, runtime.model.last_name):
         if name and name not in known and name not in runtime.catalogue:
             known.add(name)
             rows.append(Choice(name, name, "used in this run"))

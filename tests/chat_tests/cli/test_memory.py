@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from chat_tests.chats.fake_source import WordCounter
 from chat_tests.cli.cli_kit import Cli, command, environment
-from chat_tests.fake_source import WordCounter
 
 from memory import Budget, Embedder, EmbedderUnavailable, Forgotten, IndexState, IndexStatus, Memory
 from memory.long_term import LongTermMemory
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.recall import access as memory_access
-from stevemin_chat.recall.access import wait_for_meaning
+from stevemin_chat.recall import wait_for_meaning
 
 FACT = "I live in Porto."
 PREFERENCE = "I prefer short answers."

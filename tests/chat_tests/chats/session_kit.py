@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-from chat_tests.fake_source import FakeSource, FakeStream
+from chat_tests.chats.fake_source import FakeSource, FakeStream
 
 from engine.types import TokenChunk
 from memory import Memory, Message
-from stevemin_chat.chats.session import ChatSession, SessionSettings
+from stevemin_chat.chats import ChatSession, SessionSettings
 
 __all__ = ["full_disk", "open_chat", "read", "requests", "stored", "until"]
 

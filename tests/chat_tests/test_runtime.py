@@ -17,7 +17,8 @@ from stevemin_chat.base.config import Config, MemorySection
 from stevemin_chat.base.errors import FolderNotWritable, ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.models.catalogue import Catalogue
-from stevemin_chat.runtime import EngineCounter, Overrides, Runtime
+from stevemin_chat.recall import EngineCounter
+from stevemin_chat.runtime import Overrides, Runtime
 
 
 class FakeEngine:
@@ -100,7 +101,7 @@ async def test_loads_and_counts_with_the_model(runtime: Runtime, models: dict[st
     seen: list[float] = []
     info = await runtime.load_model(models["one"], seen.append)
     assert info.path == Path(models["one"])
-    assert runtime.model_name == runtime.last_model == models["one"]
+    assert runtime.model_name == runtime.model.last_name == models["one"]
     assert seen == [0.5]
     counter = cast(EngineCounter, runtime.memory.counter)
     assert counter.count_text("abc") == 3
@@ -192,7 +193,7 @@ async def test_a_stopped_load_leaves_no_model_but_its_predecessors_name(
     load.cancel()
     with pytest.raises(asyncio.CancelledError):
         await load
-    assert (runtime.engine, runtime.model_name, runtime.last_model) == (None, None, models["one"])
+    assert (runtime.engine, runtime.model_name, runtime.model.last_name) == (None, None, models["one"])
     assert journal[-1] == "close slow"
 
 
@@ -235,7 +236,7 @@ async def test_requests_of_chats_are_told_and_summaries_are_not(
     runtime: Runtime, models: dict[str, str]
 ) -> None:
     told: list[str] = []
-    runtime.source.on_submit = lambda: told.append("request")
+    runtime.model.subscribe(lambda: told.append("request"))
     await runtime.load_model(models["one"])
     summarizer = runtime.memory.summarizer
     assert summarizer is not None
@@ -263,7 +264,7 @@ async def test_long_term_memory_can_be_off_for_one_run(
     def no_embedder() -> None:
         raise AssertionError("it would load a model")
 
-    monkeypatch.setattr("stevemin_chat.runtime._embedder", no_embedder)
+    monkeypatch.setattr("stevemin_chat.runtime.installed_embedder_or_none", no_embedder)
     paths = Paths.resolve()
     runtime = await Runtime.open(paths, Config(memory=MemorySection(enabled=False)), meaning=True)
     assert not runtime.memory.long_term.remembering

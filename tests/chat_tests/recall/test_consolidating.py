@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from chat_tests.session_kit import until
+from chat_tests.chats.session_kit import until
 
 from engine import EngineStats
 from memory import Budget, SessionNotFound, SessionRecord
 from stevemin_chat.base.errors import NoModelLoaded
-from stevemin_chat.chats.session import SessionSettings
-from stevemin_chat.recall.consolidating import Consolidating
+from stevemin_chat.chats import SessionSettings
+from stevemin_chat.recall import Consolidating
 
 
 class FakeMemory:
@@ -88,7 +88,7 @@ class Place:
         chat = self.chats.all[place]
         chat.record = dataclasses.replace(chat.record, **changes)
 
-    def _settings(self, record: SessionRecord, overrides: object) -> SessionSettings:
+    def _settings(self, record: SessionRecord) -> SessionSettings:
         if self.runtime.engine is None:
             raise NoModelLoaded
         return SessionSettings(context_tokens=1000, model="fake", strategy=record.strategy or "hierarchical")

@@ -11,8 +11,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from chat_tests.fake_source import FakeStream, WordCounter
-from chat_tests.session_kit import full_disk, open_chat, read, requests, stored
+from chat_tests.chats.fake_source import FakeStream, WordCounter
+from chat_tests.chats.session_kit import full_disk, open_chat, read, requests, stored
 
 from engine.errors import GenerationFailed, PromptTooLong
 from engine.types import FinishReason
@@ -24,7 +24,6 @@ from memory import (
     MessageNotFound,
     StoreUnavailable,
 )
-from stevemin_chat.chats.session import SessionState
 
 
 async def test_a_failing_stream_keeps_the_text_and_raises(memory: Memory) -> None:
@@ -36,7 +35,7 @@ async def test_a_failing_stream_keeps_the_text_and_raises(memory: Memory) -> Non
     reply = stored(memory, chat)[-1]
     assert (reply.content, reply.status, reply.error) == ("half ", "failed", "It broke.")
     assert (reply.finish_reason, reply.timings) == (None, None)
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
     assert await read(chat.send("and now?")) == "again"
     assert [message.content for message in requests(chat)[1].messages] == ["hello", "half ", "and now?"]
 
@@ -54,7 +53,7 @@ async def test_a_message_that_does_not_fit_is_kept_without_a_reply(memory: Memor
     with pytest.raises(BudgetTooSmall):
         await read(chat.send("word " * 200))
     assert [item.role for item in stored(memory, chat)] == ["user"]
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
 
 
 async def test_without_a_model_the_message_is_kept(memory: Memory) -> None:
@@ -102,7 +101,7 @@ async def test_a_full_disk_ends_the_reply_with_one_error_and_all_of_its_text(mem
     with pytest.raises(DiskFull, match="Free some space"):
         await show()
     assert "".join(shown) == chat.text == "long text " * 2000
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
     assert chat.finish_reason is FinishReason.STOP
     disk.__exit__(None, None, None)
     assert [item.status for item in stored(memory, chat)] == ["complete", "streaming"]
@@ -159,9 +158,9 @@ async def test_a_chat_that_is_deleted_in_mid_answer(memory: Memory) -> None:
 _KILLED = """
 import asyncio, sys
 from pathlib import Path
-from chat_tests.fake_source import FakeSource, FakeStream, WordCounter
+from chat_tests.chats.fake_source import FakeSource, FakeStream, WordCounter
 from memory import Memory
-from stevemin_chat.session import ChatSession, SessionSettings
+from stevemin_chat.chats import ChatSession, SessionSettings
 
 async def main():
     memory = Memory(Path(sys.argv[1]), counter=WordCounter())
@@ -182,7 +181,7 @@ asyncio.run(main())
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_kill_9_in_mid_answer_loses_no_more_than_the_last_moment(tmp_path: Path) -> None:
     path = tmp_path / "killed.db"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     child = subprocess.Popen(
         [sys.executable, "-c", _KILLED, str(path)],
         stdout=subprocess.PIPE,

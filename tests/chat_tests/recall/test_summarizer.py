@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from chat_tests.fake_source import FakeSource, FakeStream
-from chat_tests.session_kit import until
+from chat_tests.chats.fake_source import FakeSource, FakeStream
+from chat_tests.chats.session_kit import until
 
 from engine import Priority
 from engine.errors import EngineClosed, EngineCrashed, GenerationFailed, QueueFull
 from memory import SummaryCancelled
-from memory.summaries.check import prompt_for_summary
-from stevemin_chat.chats.ports import TextSource
-from stevemin_chat.runtime import CurrentEngine, EngineSummarizer
+from memory.summaries import prompt_for_summary
+from stevemin_chat.chats import TextSource
+from stevemin_chat.models.current import CurrentEngine
+from stevemin_chat.recall import EngineSummarizer
 
 TEXTS = ("User: I fish for trout.", "Assistant: Where?")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_tests.fake_source import FakeSource, FakeStream
-from chat_tests.session_kit import open_chat, read, requests, stored
+from chat_tests.chats.fake_source import FakeSource, FakeStream
+from chat_tests.chats.session_kit import open_chat, read, requests, stored
 
 from engine.types import ChatMessage, FinishReason, SamplingParams
 from memory import Memory
-from stevemin_chat.chats.session import EmptyMessage, NothingToAnswer, SessionBusy, SessionState
+from stevemin_chat.chats.session import EmptyMessage, NothingToAnswer, SessionBusy
 
 
 async def test_a_message_and_its_reply(memory: Memory) -> None:
@@ -29,7 +29,7 @@ async def test_a_message_and_its_reply(memory: Memory) -> None:
     assert (reply.status, reply.finish_reason, reply.model, reply.error) == ("complete", "stop", "fake", None)
     assert reply.timings is not None
     assert reply.timings["completion_tokens"] == 3
-    assert (chat.state, chat.text, chat.finish_reason) == (SessionState.IDLE, "Hello.", FinishReason.STOP)
+    assert (chat.busy, chat.text, chat.finish_reason) == (False, "Hello.", FinishReason.STOP)
     assert chat.last_timings is not None
     assert chat.last_timings.ttft_s == 0.5
     assert chat.last_context is not None
@@ -119,17 +119,17 @@ async def test_a_busy_source_gets_a_smaller_prompt(memory: Memory) -> None:
     assert sent[1] < 9
 
 
-async def test_states(memory: Memory) -> None:
+async def test_it_is_busy_from_the_message_to_the_end_of_the_reply(memory: Memory) -> None:
     chat = open_chat(memory, FakeStream(["a", "b"]))
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
     chunks = chat.send("hello")
     reading = asyncio.ensure_future(anext(chunks))
     await asyncio.sleep(0)
-    assert chat.state is SessionState.WAITING
+    assert chat.busy
     await reading
-    assert chat.state is SessionState.GENERATING
+    assert chat.busy
     await chunks.aclose()
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
 
 
 async def test_text_is_kept_while_it_streams(memory: Memory) -> None:
@@ -215,7 +215,7 @@ async def test_another_answer_to_nothing(memory: Memory) -> None:
     chat = open_chat(memory)
     with pytest.raises(NothingToAnswer):
         await read(chat.regenerate())
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
 
 
 async def test_what_the_model_wrote_is_stored_raw(memory: Memory) -> None:
@@ -234,7 +234,7 @@ async def test_several_sessions_at_once_keep_apart(memory: Memory) -> None:
 
 def test_a_session_knows_no_screen_and_no_llama() -> None:
     code = (
-        "import sys; import stevemin_chat.session; "
+        "import sys; import stevemin_chat.chats.session; "
         "print(*sorted({'textual', 'llama_cpp', 'typer'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -243,6 +243,6 @@ def test_a_session_knows_no_screen_and_no_llama() -> None:
         text=True,
         check=True,
         timeout=60,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == ""

@@ -9,12 +9,11 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from chat_tests.fake_source import FakeStream
-from chat_tests.session_kit import open_chat, read, requests, stored, until
+from chat_tests.chats.fake_source import FakeStream
+from chat_tests.chats.session_kit import open_chat, read, requests, stored, until
 
 from engine.types import FinishReason
 from memory import Memory
-from stevemin_chat.chats.session import SessionState
 
 
 async def test_escape_keeps_the_text(memory: Memory) -> None:
@@ -28,7 +27,7 @@ async def test_escape_keeps_the_text(memory: Memory) -> None:
     assert (reply.content, reply.status, reply.finish_reason) == ("half an answer", "cancelled", "cancelled")
     assert reply.timings is not None
     assert chat.finish_reason is FinishReason.CANCELLED
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
 
 
 async def test_escape_before_the_first_token(memory: Memory) -> None:
@@ -81,7 +80,7 @@ async def test_a_cancelled_task_stops_the_stream_and_keeps_the_text(memory: Memo
     assert stream.cancelled.is_set()
     reply = stored(memory, chat)[-1]
     assert (reply.content, reply.status, reply.finish_reason) == ("half " * 3, "cancelled", "cancelled")
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
 
 
 async def test_impatient_cancelling_still_keeps_the_text(
@@ -127,7 +126,7 @@ async def test_cancelled_at_every_step_on_the_way(
     assert messages[0].content == "hello"
     assert [item.status for item in messages[1:]] == (["cancelled"] if step == "begin_reply" else [])
     assert requests(chat) == []
-    assert chat.state is SessionState.IDLE
+    assert not chat.busy
 
 
 async def test_a_closed_generator_stops_the_stream_and_keeps_the_text(memory: Memory) -> None:
