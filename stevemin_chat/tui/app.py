@@ -24,7 +24,6 @@ from stevemin_chat.tui.palette import PaletteCommands
 from stevemin_chat.tui.theme import STEVEMIN_THEME
 
 if TYPE_CHECKING:
-    from stevemin_chat.base.paths import Paths
     from stevemin_chat.tui.controller import Controller
     from stevemin_chat.tui.view import View
 
@@ -144,20 +143,20 @@ class SteveminApp(App[None]):
             await self._controller.runtime.close()
 
 
-def run_app(paths: Paths, model: str | None) -> int:
+def run_app(model: str | None) -> int:
     """Run the application until the person leaves; returns the exit code.
 
     Raises:
         Exception: what stopped it from opening (settings, store), when the terminal is restored.
     """
-    return asyncio.run(_run(paths, model))
+    return asyncio.run(_run(model))
 
 
-async def _run(paths: Paths, model: str | None) -> int:
+async def _run(model: str | None) -> int:
     async def opener(view: View) -> Controller:
         # The imports take most of a second: on a thread they leave the screen alive.
         module = await asyncio.to_thread(import_module, "stevemin_chat.tui.controller")
-        controller: Controller = await module.open_controller(paths, view, model=model)
+        controller: Controller = await module.open_controller(view, model=model)
         return controller
 
     app = SteveminApp(opener)

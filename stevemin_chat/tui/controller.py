@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from engine.devices import DeviceMonitor
-from stevemin_chat.base.config import load_config
+from stevemin_chat.base import begin
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.memory_actions import MemoryActions
 from stevemin_chat.tui.model_actions import ModelActions
@@ -20,7 +20,6 @@ from stevemin_chat.tui.status import Status
 
 if TYPE_CHECKING:
     from engine.devices import DeviceReading
-    from stevemin_chat.base.paths import Paths
     from stevemin_chat.chats import Chat
     from stevemin_chat.recall import Place
     from stevemin_chat.tui.commands import Command, Subcommand
@@ -309,13 +308,13 @@ def opener_over(
     return opener
 
 
-async def open_controller(paths: Paths, view: View, *, model: str | None) -> Controller:
-    """Read the settings and open the store; no model is loaded yet.
+async def open_controller(view: View, *, model: str | None) -> Controller:
+    """Start the log, read the settings and open the store; no model is loaded yet.
 
     Raises:
         ConfigFileError: the settings are not valid.
         Exception: what `Runtime.open` raises.
     """
-    config = await asyncio.to_thread(load_config, paths.config_file)
+    paths, config = await asyncio.to_thread(begin)
     runtime = await Runtime.open(paths, config, meaning=True)
     return await opener_over(runtime, model=model)(view)
