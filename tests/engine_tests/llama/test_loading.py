@@ -53,7 +53,9 @@ def test_a_truncated_model(tmp_path: Path, starter_model: Path, size: int) -> No
     file = tmp_path / "half.gguf"
     with starter_model.open("rb") as whole:
         file.write_bytes(whole.read(size))
-    with pytest.raises(ModelCorrupt, match=r"half\.gguf cannot be loaded: .+\. .*get it again\.$") as caught:
+    with pytest.raises(
+        ModelCorrupt, match=r"half\.gguf cannot be loaded: .+\. .*download it again\.$"
+    ) as caught:
         load(file)
     assert "gave no reason" not in str(caught.value)
 
