@@ -184,7 +184,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise ModelNotFound(f"No file {path}.")
     if path.is_dir():
-        raise ModelNotFound(f"{path} is a folder, not a .gguf file.")
+        raise ModelNotFound(f"{path} is a folder, not a GGUF file.")
     try:
         with path.open("rb") as file:
             magic = file.read(4)

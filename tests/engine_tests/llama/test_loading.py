@@ -31,7 +31,7 @@ def load(path: Path, **settings: object) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match=r"no file .*nothing\.gguf"):
+    with pytest.raises(ModelNotFound, match=r"No file .*nothing\.gguf"):
         load(tmp_path / "nothing.gguf")
 
 
