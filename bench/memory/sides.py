@@ -12,7 +12,7 @@ from bench.memory.locomo import Line, Question, Talk
 from bench.memory.store import record, wait_for_index
 from engine import ChatMessage, Engine, GenerationRequest, SamplingParams, Timings, TokenStream
 from memory import STRATEGIES, Budget, BudgetTooSmall, ContextReport, Embedder, Memory, Turn
-from stevemin_chat.runtime import EngineCounter, EngineSummarizer
+from stevemin_chat.recall import EngineCounter, EngineSummarizer
 
 __all__ = [
     "Asker",

@@ -1,75 +1,93 @@
-"""The answers being written: one task for each chat, which works through the chat's queue."""
+"""Sends messages and writes the answers: one task for each chat, which works through the chat's queue."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineClosed
-from memory import STRATEGIES, StoreError, UnknownStrategy
-from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState, Entry
+from memory import StoreError
+from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState
+from stevemin_chat.chats.entry import Entry
+from stevemin_chat.chats.reply_writer import undisturbed
+from stevemin_chat.chats.session import ChatSession
 from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
     from memory import SessionRecord
-    from stevemin_chat.chats.session import ChatSession
-    from stevemin_chat.runtime import Runtime
+    from stevemin_chat.chats.ports import ChatBackend
 
-__all__ = ["Answering"]
+__all__ = ["Answers"]
 
-_PATIENCE = 3.0  # seconds that a stopped answer gets to be stored
+_PATIENCE_S = 3.0  # for a stopped answer to be stored, and again after its task is cancelled
 _ORDER = list(ChatState)
-_NO_TITLE = "New chat"  # nothing in the first message can be seen
+_NO_TITLE = "New chat"  # for a first message without a visible character
 
 
-class Answering:
-    """Lives on the event loop; what blocks runs in a thread.
+class Answers:
+    """Owned by `Chats`. Lives on the event loop; what blocks runs in a thread.
+
+    A message is in its chat's queue until the answer before it is done, then in `Chat.sending` until it is
+    stored: a message that is interrupted before that returns to the queue.
+
+    Args:
+        explain: puts an error into words, for the reply that it ended.
+        on_send: called with the chat of each new message.
 
     Attributes:
-        visible: the chat on the screen (see `look_at`); what comes in another one is unread.
         held: no new answers, because the model is being changed.
-        engine_down: the engine stopped by itself; it has to be loaded again.
+        engine_down: the engine stopped by itself and has to be loaded again.
     """
 
     def __init__(
-        self, runtime: Runtime, listener: ChatsListener, *, explain: Callable[[Exception], str]
+        self,
+        backend: ChatBackend,
+        listener: ChatsListener,
+        *,
+        explain: Callable[[Exception], str],
+        on_send: Callable[[Chat], None],
     ) -> None:
-        self.runtime = runtime
-        self.visible: Chat | None = None
         self.held = False
         self.engine_down = False
+        self._backend = backend
         self._listener = listener
         self._explain = explain
+        self._on_send = on_send
         self._closing = False
 
     @property
     def ready(self) -> bool:
         """Whether there is a model to answer."""
-        return self.runtime.engine is not None and not self.held and not self._closing
+        return self._backend.has_model and not self.held and not self._closing
 
-    def look_at(self, chat: Chat | None) -> None:
-        """Make a chat the visible one; the engine serves it before those in the background."""
-        self.visible = chat
-        self.runtime.focus(chat.record.id if chat is not None and chat.record is not None else None)
+    def send(self, chat: Chat, text: str) -> None:
+        """Queue a message; it is sent as soon as the chat and the model are free."""
+        chat.queue.append(text)
+        self._on_send(chat)
+        self.start(chat)
 
     def start(self, chat: Chat) -> None:
-        """Send what is queued, if the chat and the model are free."""
-        if chat.queue and not chat.busy and self.ready:
-            chat.task = asyncio.create_task(self._work(chat))
+        """Send what is queued as soon as the chat and the model are free; releases a queue on hold."""
+        chat.on_hold = False
+        self._begin(chat)
+
+    def hold(self, chat: Chat) -> None:
+        """Let the queue wait for the person."""
+        chat.on_hold = bool(chat.queue)
         self._settle(chat)
 
     def regenerate(self, chat: Chat) -> bool:
-        """Ask for another answer to the last message; False when there is none, or no one to answer."""
+        """Answer the last message once more; False when there is none, or nothing can answer now."""
         asked = [entry for entry in chat.entries or [] if entry.role == "user"]
-        if chat.busy or not self.ready or not asked or asked[-1].forgotten:
+        if chat.busy or not self._can_answer(chat) or not asked or asked[-1].forgotten:
             return False
         chat.task = asyncio.create_task(self._work(chat, again=True))
         return True
 
     def stop(self, chat: Chat) -> bool:
-        """Stop the answer; its text stays. False when there is none."""
+        """Stop the answer and keep its text. False when none is under way."""
         if not chat.busy:
             return False
         chat.stopping = True
@@ -78,79 +96,101 @@ class Answering:
         return True
 
     def take_back(self, chat: Chat) -> str | None:
-        """The message that was queued last, no longer queued."""
+        """Remove the newest message from the queue and return it."""
         if not chat.queue:
             return None
         text = chat.queue.pop()
         self._settle(chat)
         return text
 
-    async def configure(self, chat: Chat, **settings: Any) -> None:
-        """Store a chat's strategy, system prompt, or what becomes of its memory; counts from its next answer.
+    async def read(self, chat: Chat) -> None:
+        """Read the chat's entries, once. Raises memory.StoreError."""
+        if chat.entries is None and chat.record is not None:
+            messages = await asyncio.to_thread(self._backend.memory.messages, chat.record.id)
+            if chat.entries is None:  # another task may have read them meanwhile
+                chat.entries = [Entry.stored(message) for message in messages if message.role != "system"]
 
-        Args:
-            settings: as `Memory.set_session` takes them.
-
-        Raises:
-            memory.UnknownStrategy, memory.StoreError
-        """
-        if chat.record is None:
-            strategy = settings.get("strategy")
-            if strategy is not None and strategy not in STRATEGIES:
-                raise UnknownStrategy(strategy, tuple(STRATEGIES))
-            chat.settings |= settings
-            self._listener.chat_changed(chat)
-            return
-        memory, session_id = self.runtime.memory, chat.record.id
+    async def configure(self, chat: Chat, settings: Mapping[str, Any]) -> None:
+        """Change settings of a stored chat. Raises memory.StoreError."""
+        assert chat.record is not None
+        memory, session_id = self._backend.memory, chat.record.id
         chat.record = await asyncio.to_thread(lambda: memory.set_session(session_id, **settings))
         self._listener.chat_changed(chat)
 
-    async def read(self, chat: Chat) -> None:
-        """Make sure that the entries are there. Raises memory.StoreError."""
-        if chat.entries is None and chat.record is not None:
-            messages = await asyncio.to_thread(self.runtime.memory.messages, chat.record.id)
-            if chat.entries is None:  # another task may have read it meanwhile
-                chat.entries = [Entry.stored(message) for message in messages if message.role != "system"]
+    async def pause(self, chats: Sequence[Chat]) -> None:
+        """Stop these answers and start no new ones until `resume`."""
+        self.held = True
+        await self.finish(chats)
 
-    async def finish(self, chats: list[Chat]) -> None:
-        """Stop these answers; returns when their text is stored, or after some seconds."""
+    def resume(self, chats: Sequence[Chat]) -> None:
+        """Answer again, queued messages first; queues on hold stay so."""
+        self.held = False
+        for chat in list(chats):
+            self._begin(chat)
+
+    async def close(self, chats: Sequence[Chat]) -> None:
+        """Stop these answers for good; see `finish`."""
+        self._closing = True
+        await self.finish(chats)
+
+    async def finish(self, chats: Sequence[Chat]) -> None:
+        """Stop these answers; returns when their text is stored, or after a few seconds."""
         tasks = [chat.task for chat in chats if chat.task is not None]
         for chat in chats:
             self.stop(chat)
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_PATIENCE)
+            _, late = await asyncio.wait(tasks, timeout=_PATIENCE_S)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:  # a store that blocks must not block leaving: `Chat.unstored` has the message
+                await asyncio.wait(late, timeout=_PATIENCE_S)
+
+    def _can_answer(self, chat: Chat) -> bool:
+        return self.ready and not chat.deleting
+
+    def _begin(self, chat: Chat) -> None:
+        if chat.queue and not chat.on_hold and not chat.busy and self._can_answer(chat):
+            chat.task = asyncio.create_task(self._work(chat))
+        self._settle(chat)
 
     async def _work(self, chat: Chat, *, again: bool = False) -> None:
         try:
             going = not again or await self._turn(chat, None)
-            while going and chat.queue and self.ready:
+            while going and chat.queue and self._can_answer(chat):
                 going = await self._turn(chat, chat.queue.pop(0))
         finally:
             chat.task = chat.session = None
             self._settle(chat)
 
     async def _turn(self, chat: Chat, text: str | None) -> bool:
-        """One message and its answer; `None` answers the last message again. False when it failed."""
-        chat.stopping, chat.session = False, None
+        """One message and its answer; None answers the last message again.
+
+        Returns:
+            False when the answer failed, or the message has returned to the queue.
+        """
+        chat.stopping, chat.session, chat.sending = False, None, text
         self._settle(chat, ChatState.WAITING)
+        before: list[Entry] = []
         added: list[Entry] = []
         try:
             await self.read(chat)
+            before = list(chat.entries or [])
             added = self._show(chat, text)
-            await self._answer(chat, text, added[-1])
+            if await self._answer(chat, text, added[-1]):
+                return True
+            self._put_back(chat, added, before)
         except asyncio.CancelledError:
-            if added:
+            if text is not None and not chat.sending_stored:
+                self._put_back(chat, added, before)
+            elif added:
                 added[-1].settle("cancelled", chat.session)
             raise
         except Exception as error:
-            self._failed(chat, text, added, error)
-            return False
+            self._failed(chat, added, before, error)
         finally:
+            chat.sending = None
             _name(added, chat.session)
-        return True
+        return False
 
     def _show(self, chat: Chat, text: str | None) -> list[Entry]:
         entries = chat.entries = chat.entries if chat.entries is not None else []
@@ -162,48 +202,69 @@ class Answering:
         self._listener.entries_changed(chat)
         return added
 
-    async def _answer(self, chat: Chat, text: str | None, reply: Entry) -> None:
-        record = await self._stored(chat, text or "")
-        session = chat.session = self.runtime.chat_session(record)
-        stream = session.regenerate() if text is None else session.send(text)
+    async def _answer(self, chat: Chat, text: str | None, reply: Entry) -> bool:
+        """Send and stream; False when the chat was interrupted before anything was stored."""
+        record = await self._record(chat, text or "")
+        if not self._can_answer(chat) or (text is None and chat.stopping):
+            return False
+        session = chat.session = ChatSession(
+            record.id,
+            memory=self._backend.memory,
+            source=self._backend.source,
+            settings=self._backend.session_settings(record),
+        )
+        stream = session.regenerate() if text is None else session.send(text, answer=not chat.stopping)
         async with aclosing(stream):
             async for chunk in stream:
-                if chat.stopping:  # asked for before there was anything to cancel
-                    session.cancel()
                 reply.grow(chunk.text)
                 if chat.state is not ChatState.GENERATING:
                     self._settle(chat, ChatState.GENERATING)
-        chat.last_context = session.last_context
+        chat.last_context = session.last_context or chat.last_context
         reply.settle("cancelled" if session.finish_reason == "cancelled" else "complete", session)
         self._mark(chat, failed=False)
         with suppress(StoreError):  # only the time of the last activity is at stake
-            chat.record = await asyncio.to_thread(self.runtime.memory.session, record.id)
+            chat.record = await asyncio.to_thread(self._backend.memory.session, record.id)
+        return True
 
-    async def _stored(self, chat: Chat, text: str) -> SessionRecord:
+    async def _record(self, chat: Chat, text: str) -> SessionRecord:
+        """The stored chat, created with its first message."""
         if chat.record is None:
-            memory = self.runtime.memory
-            chat.title = chat.title or memory.title_from(sanitize(text)) or _NO_TITLE
-            chat.record = await self.runtime.create_session(chat.title)
-            if chat is self.visible:
-                self.look_at(chat)  # only now is there a session to favour
-            self._listener.chat_changed(chat)
-        if chat.settings:  # those of an attempt that failed, too: a chat that is off the record stays so
-            await self.configure(chat, **chat.settings)
+            chat.title = chat.title or self._backend.memory.title_from(sanitize(text)) or _NO_TITLE
+            await undisturbed(self._create(chat))
+        assert chat.record is not None
+        if chat.settings:  # those of a failed attempt, too: a chat that is off the record stays off
+            await self.configure(chat, chat.settings)
             chat.settings.clear()
         return chat.record
 
-    def _failed(self, chat: Chat, text: str | None, added: list[Entry], error: Exception) -> None:
-        session = chat.session
-        kept = text is None or (session is not None and session.user_message_id is not None)
-        if kept and added:
-            added[-1].settle("failed", session, sanitize(self._explain(error)))
-        elif chat.entries is not None:
-            chat.entries = [entry for entry in chat.entries if entry not in added]
+    async def _create(self, chat: Chat) -> None:
+        chat.record = await self._backend.create_session(chat.title)
+        if chat.on_screen:
+            self._backend.focus(chat.record.id)  # before this there was no session to favour
+        self._listener.chat_changed(chat)
+
+    def _put_back(self, chat: Chat, added: list[Entry], before: list[Entry]) -> None:
+        """Undo a turn of which nothing is stored."""
+        if chat.sending is not None:
+            chat.queue.insert(0, chat.sending)
+        self._withdraw(chat, added, before)
+
+    def _withdraw(self, chat: Chat, added: list[Entry], before: list[Entry]) -> None:
+        if added:
+            chat.entries = before
             self._listener.entries_changed(chat)
+
+    def _failed(self, chat: Chat, added: list[Entry], before: list[Entry], error: Exception) -> None:
+        text = None if chat.sending_stored else chat.sending
+        if text is not None:
+            self._withdraw(chat, added, before)
+        elif added:
+            added[-1].settle("failed", chat.session, sanitize(self._explain(error)))
         self.engine_down |= isinstance(error, EngineClosed) and not self.held
         self._mark(chat, failed=True)
         self._listener.chat_failed(chat, error)
-        if not kept and text is not None:
+        if text is not None:
+            chat.sending = None
             self._listener.text_returned(chat, text)
 
     def _settle(self, chat: Chat, state: ChatState | None = None) -> None:
@@ -216,12 +277,12 @@ class Answering:
         self._listener.chat_changed(chat)
 
     def _mark(self, chat: Chat, *, failed: bool) -> None:
-        if chat is not self.visible:
+        if not chat.on_screen:
             chat.unread, chat.failed = True, failed
 
 
 def _name(added: list[Entry], session: ChatSession | None) -> None:
-    """Note under which ids the entries of an exchange are stored."""
+    """Give the entries of an exchange the ids that they are stored under."""
     if session is not None:
         for entry in added:
             entry.message_id = session.user_message_id if entry.role == "user" else session.reply_id

@@ -1,36 +1,25 @@
-"""One chat: what is stored of it, and what only this run knows.
-
-What a transcript shows: one entry for each message, with the one being written growing in place.
-"""
+"""One chat: its stored record, and what only this run knows of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from stevemin_chat.text import Sanitizer, sanitize
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from memory import ContextReport, Message, Scope, SessionRecord
+    from memory import ContextReport, Scope, SessionRecord
+    from stevemin_chat.chats.entry import Entry
     from stevemin_chat.chats.session import ChatSession
 
-__all__ = [
-    "Chat",
-    "ChatState",
-    "ChatsListener",
-    "Entry",
-    "Status",
-]
+__all__ = ["Chat", "ChatState", "ChatsListener"]
 
 
 class ChatState(Enum):
     """What a chat is doing."""
 
     IDLE = "idle"
-    HELD = "held"  # messages wait for a model, or for the person after a failure
+    HELD = "held"  # queued messages wait for a model, or for the person
     WAITING = "waiting"  # sent, no token yet
     GENERATING = "generating"
 
@@ -40,16 +29,20 @@ class Chat:
     """One chat.
 
     Args:
-        key: names it as long as the application runs.
+        key: names the chat while the application runs.
         record: None until the first message is sent.
         entries: None until the chat is opened.
         draft: text in the prompt that was not sent.
         queue: messages to send one after another.
-        unread, failed: something came, or went wrong, while another chat was on the screen.
-        session, task: of the answer on its way.
-        stopping: the person wants the answer on its way to stop.
+        sending: the message taken from the queue for the answer under way.
+        on_hold: the queue comes from the last run; it is sent only when the person says so.
+        on_screen: the visible chat (see `Chats.look_at`).
+        unread, failed: something arrived, or failed, while another chat was on the screen.
+        session, task: of the answer under way.
+        stopping: the person wants the answer under way to stop.
+        deleting: the store has been asked to delete the chat.
         last_context: what went into the last prompt of this run.
-        settings: for the record, when there will be one.
+        settings: for the record, once there is one.
     """
 
     key: str
@@ -58,24 +51,39 @@ class Chat:
     entries: list[Entry] | None = None
     draft: str = ""
     queue: list[str] = field(default_factory=list)
+    sending: str | None = None
+    on_hold: bool = False
+    on_screen: bool = False
     unread: bool = False
     failed: bool = False
     session: ChatSession | None = None
     task: asyncio.Task[None] | None = None
     state: ChatState = ChatState.IDLE
     stopping: bool = False
+    deleting: bool = False
     last_context: ContextReport | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is on its way."""
+        """Whether an answer is under way."""
         return self.task is not None
 
     @property
     def blank(self) -> bool:
-        """Nothing was ever said here."""
+        """Whether nothing was ever said here."""
         return self.record is None and not self.entries and not self.queue and not self.busy
+
+    @property
+    def sending_stored(self) -> bool:
+        """Whether the message being sent is in the store; from then on it cannot be lost."""
+        return self.session is not None and self.session.user_message_id is not None
+
+    @property
+    def unstored(self) -> list[str]:
+        """Messages that only this process has, oldest first."""
+        sending = [] if self.sending is None or self.sending_stored else [self.sending]
+        return sending + self.queue
 
     @property
     def last_sent(self) -> list[str]:
@@ -84,7 +92,7 @@ class Chat:
 
     @property
     def report(self) -> ContextReport | None:
-        """What went into the last prompt of this run, that of an answer on its way included."""
+        """What went into the last prompt of this run, including the answer under way."""
         now = self.session.last_context if self.session is not None else None
         return now or self.last_context
 
@@ -102,107 +110,36 @@ class Chat:
 
     @property
     def off_record(self) -> bool:
-        """Whether nothing of it enters long-term memory."""
+        """Whether the chat is kept out of long-term memory."""
         return bool(self.record.off_record if self.record else self.settings.get("off_record"))
 
     @property
     def scope(self) -> Scope | None:
-        """How far this chat's memory reaches; None follows the settings."""
+        """Which chats share memories with this one; None follows the settings."""
         own: Scope | None = self.record.scope if self.record else self.settings.get("scope")
         return own
 
 
 class ChatsListener(Protocol):
-    """Told on the event loop what has changed; must not block or raise."""
+    """Hears on the event loop what has changed; must not block or raise."""
 
     def chats_changed(self) -> None:
-        """Chats came, went or moved."""
+        """Chats were added, deleted or moved."""
 
     def chat_changed(self, chat: Chat) -> None:
-        """State, title, queue or unread mark."""
+        """A chat's state, title, queue or unread mark changed."""
 
     def entries_changed(self, chat: Chat) -> None:
-        """Entries came or went; growth of the last one is told by its own event."""
+        """Entries were added or deleted. A growing reply sets its own `Entry.changed` instead."""
 
     def text_returned(self, chat: Chat, text: str) -> None:
-        """A message could not be stored: this is its text."""
+        """A message could not be stored; this is its text."""
 
     def draft_forgotten(self, chat: Chat) -> None:
-        """What was typed and not sent had been forgotten, and is gone."""
+        """The chat's draft was a message that is now forgotten; the draft is empty."""
 
     def chat_failed(self, chat: Chat, error: Exception) -> None:
         """An answer failed."""
 
-
-Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
-
-
-@dataclass(eq=False, slots=True)
-class Entry:
-    """One message on the screen; `text` and `error` are free of control sequences.
-
-    Args:
-        timings: as `engine.Timings`, by name; None when unknown.
-        dropped: earlier messages that were left out of the prompt.
-        message_id: None while it is being written.
-        forgotten: its text was taken out; the place stays.
-        changed: set when a reply that is being written has grown or ended; for its one reader.
-    """
-
-    role: str
-    text: str = ""
-    status: Status = "complete"
-    finish_reason: str | None = None
-    timings: Mapping[str, Any] | None = None
-    error: str | None = None
-    dropped: int = 0
-    strategy: str = ""
-    message_id: str | None = None
-    forgotten: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _cleaner: Sanitizer = field(default_factory=Sanitizer)
-
-    @classmethod
-    def stored(cls, message: Message) -> Entry:
-        """What the store holds of a message."""
-        status: Status = message.status if message.status in _SETTLED else "interrupted"
-        return cls(
-            role=message.role,
-            text=sanitize(message.content),
-            status=status,
-            finish_reason=message.finish_reason,
-            timings=message.timings,
-            error=sanitize(message.error) if message.error else None,
-            message_id=message.id,
-            forgotten=message.forgotten,
-        )
-
-    def emptied(self) -> Entry:
-        """The same place, forgotten."""
-        return Entry(self.role, message_id=self.message_id, forgotten=True)
-
-    @property
-    def live(self) -> bool:
-        """Whether more text may come."""
-        return self.status == "streaming"
-
-    def grow(self, text: str) -> None:
-        """Add text as the model gave it."""
-        self.text += self._cleaner.feed(text)
-        self.changed.set()
-
-    def settle(self, status: Status, session: ChatSession | None = None, error: str | None = None) -> None:
-        """The reply has ended; `session` knows what it cost."""
-        self.status, self.error = status, error
-        if session is not None:
-            self.finish_reason = session.finish_reason
-            self.timings = asdict(session.last_timings) if session.last_timings else None
-            self._note_context(session.last_context)
-        self.changed.set()
-
-    def _note_context(self, report: ContextReport | None) -> None:
-        if report is not None:
-            self.dropped, self.strategy = len(report.dropped), report.strategy
-
-
-_SETTLED = ("complete", "cancelled", "interrupted", "failed")
+    def failed(self, error: Exception) -> None:
+        """Something failed that concerns no one chat; the application runs on."""

@@ -1,78 +1,127 @@
 """All chats of one running application; knows no screen.
 
-An answer goes on whether or not anyone looks at its chat.
+A chat's answer continues whether or not the chat is on the screen.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from stevemin_chat.chats.answering import Answering
+from memory import STRATEGIES, UnknownStrategy
+from stevemin_chat.chats.answering import Answers
 from stevemin_chat.chats.chat import Chat, ChatsListener
+from stevemin_chat.chats.drafts import Drafts, DraftsUnreadable, KeptDraft
+from stevemin_chat.chats.reply_writer import undisturbed
 from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
-    from stevemin_chat.runtime import Runtime
+    from memory import SessionRecord
+    from stevemin_chat.chats.ports import ChatBackend
 
 __all__ = ["Chats"]
 
 
-class Chats(Answering):
-    """The chats, the latest used first."""
+class Chats:
+    """The chats, the latest used first. Lives on the event loop; what blocks runs in a thread.
+
+    Args:
+        drafts: keeps drafts and queues from one run to the next.
+        explain: puts an error into words, for the reply that it ended.
+
+    Attributes:
+        answers: sends messages and writes the answers.
+        all: every chat, stored or not.
+    """
 
     def __init__(
-        self, runtime: Runtime, listener: ChatsListener, *, explain: Callable[[Exception], str]
+        self,
+        backend: ChatBackend,
+        listener: ChatsListener,
+        *,
+        drafts: Drafts,
+        explain: Callable[[Exception], str],
     ) -> None:
-        super().__init__(runtime, listener, explain=explain)
         self.all: list[Chat] = []
+        self.answers = Answers(backend, listener, explain=explain, on_send=self._move_to_front)
+        self._backend = backend
+        self._listener = listener
+        self._drafts = drafts
+        self._drafts_read = False
+        self._unclaimed: list[KeptDraft] = []  # of chats that could not be read
+        self._writing = asyncio.Lock()
         self._made = 0
 
     @property
+    def visible(self) -> Chat | None:
+        """The chat on the screen."""
+        return next((chat for chat in self.all if chat.on_screen), None)
+
+    @property
     def busy(self) -> list[Chat]:
-        """Chats with an answer on its way."""
+        """Chats with an answer under way."""
         return [chat for chat in self.all if chat.busy]
 
     async def load(self) -> None:
-        """Read the stored chats.
+        """Read the stored chats, and the drafts and queues of the last run.
+
+        A queue of the last run is on hold: `answers.start` or the next message in its chat sends it. A
+        damaged file of drafts is reported to the listener.
 
         Raises:
-            memory.StoreError: the store cannot be read.
+            memory.StoreError: the store cannot be read; drafts of unsaved chats are there all the same.
         """
-        records = await asyncio.to_thread(self.runtime.memory.sessions)
-        self.all = [Chat(record.id, sanitize(record.title), record) for record in records]
-        self._listener.chats_changed()
+        try:
+            kept = await asyncio.to_thread(self._drafts.read)
+        except DraftsUnreadable as error:
+            kept = []
+            self._listener.failed(error)
+        records: list[SessionRecord] | None = None
+        try:
+            records = await asyncio.to_thread(self._backend.memory.sessions)
+        finally:
+            self.all = [Chat(record.id, sanitize(record.title), record) for record in records or []]
+            self._restore(kept, store_read=records is not None)
+            self._listener.chats_changed()
+
+    def opening(self) -> Chat:
+        """The chat to start with: an unsaved one with a draft from the last run, else a new one."""
+        return next((chat for chat in self.all if chat.record is None and chat.draft), None) or self.new()
 
     def new(self, title: str = "") -> Chat:
-        """A chat that is stored with its first message; a blank one without a draft is used again."""
+        """Add a chat, stored with its first message; a blank one without a draft is used again."""
         for chat in self.all:
             if chat.blank and not chat.draft and not title:
                 return chat
-        self._made += 1
-        chat = Chat(f"new-{self._made}", sanitize(title), entries=[])
+        chat = self._unsaved(title)
         self.all.insert(0, chat)
         self._listener.chats_changed()
         return chat
 
+    def look_at(self, chat: Chat | None) -> None:
+        """Make a chat the visible one; the engine serves it before those in the background."""
+        for other in self.all:
+            other.on_screen = False
+        if chat is not None:
+            chat.on_screen = True
+        self._backend.focus(chat.record.id if chat is not None and chat.record is not None else None)
+
     async def of_session(self, session_id: str) -> Chat:
-        """The chat of a stored session, also of one that was made elsewhere. Raises memory.StoreError."""
+        """The chat of a stored session, even one that another process added. Raises memory.StoreError."""
         for chat in self.all:
             if chat.record is not None and chat.record.id == session_id:
                 return chat
-        record = await asyncio.to_thread(self.runtime.memory.session, session_id)
+        record = await asyncio.to_thread(self._backend.memory.session, session_id)
         chat = Chat(record.id, sanitize(record.title), record)
         self.all.append(chat)
         self._listener.chats_changed()
         return chat
 
     async def open(self, chat: Chat) -> None:
-        """Make sure that the entries are there; nothing in the chat is unread any more.
-
-        Raises:
-            memory.StoreError: the store cannot be read.
-        """
-        await self.read(chat)
+        """Read a chat's entries and mark it as read. Raises memory.StoreError."""
+        await self.answers.read(chat)
         chat.unread = chat.failed = False
         self._listener.chat_changed(chat)
 
@@ -80,42 +129,101 @@ class Chats(Answering):
         """Raises memory.StoreError."""
         title = sanitize(title).strip()
         if chat.record is not None:
-            chat.record = await asyncio.to_thread(self.runtime.memory.rename_session, chat.record.id, title)
+            memory, session_id = self._backend.memory, chat.record.id
+            chat.record = await asyncio.to_thread(memory.rename_session, session_id, title)
             title = sanitize(chat.record.title)
         chat.title = title
         self._listener.chat_changed(chat)
 
-    async def delete(self, chat: Chat) -> None:
-        """Stop and remove a chat. Raises memory.StoreError."""
-        chat.queue.clear()
-        await self.finish([chat])
+    async def configure(self, chat: Chat, **settings: Any) -> None:
+        """Set a chat's strategy, system prompt, scope or `off_record`; applies from its next answer.
+
+        Args:
+            settings: as `Memory.set_session` takes them.
+
+        Raises:
+            memory.UnknownStrategy, memory.StoreError
+        """
         if chat.record is not None:
-            await self.runtime.delete_session(chat.record.id)
+            await self.answers.configure(chat, settings)
+            return
+        strategy = settings.get("strategy")
+        if strategy is not None and strategy not in STRATEGIES:
+            raise UnknownStrategy(strategy, tuple(STRATEGIES))
+        chat.settings |= settings
+        self._listener.chat_changed(chat)
+
+    async def delete(self, chat: Chat) -> None:
+        """Stop a chat's answer and delete the chat with its queue and draft.
+
+        Raises:
+            memory.StoreError: the chat is still there; its queue waits for the person.
+        """
+        if chat.deleting or chat not in self.all:
+            return
+        chat.deleting = True
+        try:
+            await self.answers.finish([chat])
+            if chat.record is not None:
+                await self._backend.delete_session(chat.record.id)
+        except BaseException:
+            chat.deleting, chat.on_hold = False, bool(chat.queue)
+            self._listener.chat_changed(chat)
+            raise
+        chat.queue.clear()
+        chat.draft = ""
         self.all.remove(chat)
-        if self.visible is chat:
+        if chat.on_screen:
             self.look_at(None)
         self._listener.chats_changed()
 
-    def send(self, chat: Chat, text: str) -> None:
-        """Queue a message; it goes out as soon as the chat and the model are free."""
-        chat.queue.append(text)
+    async def pause(self) -> None:
+        """Stop all answers and start no new ones until `resume`."""
+        await self.answers.pause(self.busy)
+
+    def resume(self) -> None:
+        """Answer again, starting with what is queued; queues on hold stay so."""
+        self.answers.resume(self.all)
+
+    async def keep_drafts(self) -> None:
+        """Write drafts and queues to disk if they have changed. A disk that refuses is no error here."""
+        async with self._writing:
+            if not self._drafts_read:
+                return  # the file holds what this run has not seen
+            kept = self._drafts.changes(self.all, self._unclaimed)
+            if kept is not None:
+                with suppress(OSError):  # the store reports a full disk
+                    await undisturbed(asyncio.to_thread(self._drafts.write, kept))
+
+    async def close(self) -> None:
+        """Stop all answers and store their text, drafts and queues. Takes a few seconds at most."""
+        await self.answers.close(self.busy)
+        await self.keep_drafts()
+
+    def _restore(self, kept: Sequence[KeptDraft], *, store_read: bool) -> None:
+        by_session = {chat.record.id: chat for chat in self.all if chat.record is not None}
+        unsaved = []
+        for item in kept:
+            if item.session_id is None:
+                chat = self._unsaved(item.title)
+                chat.settings |= item.settings
+                unsaved.append(chat)
+            elif item.session_id in by_session:
+                chat = by_session[item.session_id]
+            else:
+                if not store_read:
+                    self._unclaimed.append(item)
+                continue
+            chat.draft, chat.queue = item.draft, list(item.queue)
+            self.answers.hold(chat)
+        self.all[:0] = unsaved
+        self._drafts_read = True
+
+    def _unsaved(self, title: str) -> Chat:
+        self._made += 1
+        return Chat(f"new-{self._made}", sanitize(title), entries=[])
+
+    def _move_to_front(self, chat: Chat) -> None:
         self.all.remove(chat)
         self.all.insert(0, chat)
         self._listener.chats_changed()
-        self.start(chat)
-
-    async def pause(self) -> None:
-        """Stop all answers and start no new ones until `resume`."""
-        self.held = True
-        await self.finish(self.busy)
-
-    def resume(self) -> None:
-        """Answer again, first what waited."""
-        self.held = False
-        for chat in list(self.all):
-            self.start(chat)
-
-    async def close(self) -> None:
-        """Stop all answers; returns when their text is stored, or after some seconds."""
-        self._closing = True
-        await self.finish(self.busy)

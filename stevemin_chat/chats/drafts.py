@@ -1,52 +1,149 @@
-"""What was typed and not sent, kept from one run to the next: drafts and queued messages."""
+"""Drafts and queued messages, kept from one run to the next."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from stevemin_chat.base.errors import ChatAppError
+from stevemin_chat.base.paths import write_private
 from stevemin_chat.chats.chat import Chat
 
-__all__ = ["Drafts"]
+__all__ = ["Drafts", "DraftsUnreadable", "KeptDraft"]
 
-_NEW = ""  # stands for a chat that is not stored
+T = TypeVar("T")
+
+_SETTINGS = {"strategy": str, "system_prompt": str, "off_record": bool, "scope": str}
+
+
+class DraftsUnreadable(ChatAppError):
+    """The file of drafts is damaged.
+
+    Attributes:
+        kept: where the damaged file is now.
+    """
+
+    def __init__(self, kept: Path) -> None:
+        self.kept = kept
+        super().__init__(
+            f"Drafts and queued messages of the last run are unreadable; the file is now {kept}."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptDraft:
+    """What one chat had not sent.
+
+    Args:
+        session_id: None for a chat that is not stored.
+        title, settings: of a chat that is not stored.
+        queue: messages that were sent but not stored, oldest first.
+    """
+
+    session_id: str | None = None
+    title: str = ""
+    draft: str = ""
+    queue: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, chat: Chat) -> KeptDraft:
+        """What is to be kept of a chat."""
+        if chat.record is not None:
+            return cls(session_id=chat.record.id, draft=chat.draft, queue=tuple(chat.unstored))
+        settings = dict(chat.settings)
+        return cls(title=chat.title, draft=chat.draft, queue=tuple(chat.unstored), settings=settings)
+
+    def __bool__(self) -> bool:
+        return bool(self.draft.strip() or self.queue)
 
 
 class Drafts:
-    """A small file beside the database; its trouble never stops a chat."""
+    """A small file beside the database, readable by its owner only. Its methods block, except `changes`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written: dict[str, dict[str, Any]] = {}
+        self._written: list[KeptDraft] = []
 
-    def changes(self, chats: Sequence[Chat]) -> dict[str, dict[str, Any]] | None:
-        """What is to be written; None when it is in the file already. Cheap, for the event loop."""
-        kept = {
-            chat.record.id if chat.record else _NEW: {"draft": chat.draft, "queue": list(chat.queue)}
-            for chat in chats
-            if chat.draft.strip() or chat.queue
-        }
+    def changes(self, chats: Sequence[Chat], others: Sequence[KeptDraft] = ()) -> list[KeptDraft] | None:
+        """What is to be written; None when the file holds it already. Cheap, for the event loop.
+
+        Args:
+            others: drafts to keep besides those of the chats.
+        """
+        kept = [item for chat in chats if (item := KeptDraft.of(chat))]
+        kept += others
         return None if kept == self._written else kept
 
-    def write(self, kept: dict[str, dict[str, Any]]) -> None:
-        """Replace the file. Blocks.
+    def write(self, kept: list[KeptDraft]) -> None:
+        """Replace the file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written; the old one is still there.
         """
-        partial = self._path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(kept), encoding="utf-8")
-        partial.chmod(0o600)
-        partial.replace(self._path)
+        write_private(self._path, json.dumps({"chats": [asdict(item) for item in kept]}))
         self._written = kept
 
-    def read(self) -> dict[str, str]:
-        """Texts by session id, "" for a new chat; what was queued is a draft again. Blocks."""
+    def read(self) -> list[KeptDraft]:
+        """What the last run kept; nothing where there is no file.
+
+        Raises:
+            DraftsUnreadable: the file is damaged; it has been renamed.
+        """
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-            return {key: "\n".join([*chat["queue"], chat["draft"]]).strip() for key, chat in kept.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return {}
+            text = self._path.read_bytes()
+        except OSError:
+            return []
+        try:
+            kept = _parse(json.loads(text))
+        except (ValueError, RecursionError) as error:  # nested too deeply for the parser
+            raise DraftsUnreadable(self._set_aside()) from error
+        self._written = kept
+        return kept
+
+    def _set_aside(self) -> Path:
+        """Rename the damaged file, over none of an earlier day; where it cannot be renamed, it stays."""
+        for number in range(1, 100):
+            aside = self._path.with_name(f"{self._path.stem}.damaged-{number}{self._path.suffix}")
+            if not aside.exists():
+                try:
+                    return self._path.rename(aside)
+                except OSError:
+                    break
+        return self._path
+
+
+def _parse(document: object) -> list[KeptDraft]:
+    """Raises ValueError where the document is not what `Drafts.write` or an older version wrote."""
+    if not isinstance(document, dict):
+        raise ValueError("not an object")
+    if "chats" in document:
+        return [_item(item) for item in _typed(document["chats"], list)]
+    # Up to 0.1 one entry by session id, "" for all new chats together.
+    return [_item(_typed(item, dict) | {"session_id": key or None}) for key, item in document.items()]
+
+
+def _item(item: object) -> KeptDraft:
+    fields = _typed(item, dict)
+    session_id = fields.get("session_id")
+    settings = _typed(fields.get("settings", {}), dict)
+    return KeptDraft(
+        session_id=None if session_id is None else _typed(session_id, str),
+        title=_typed(fields.get("title", ""), str),
+        draft=_typed(fields.get("draft", ""), str),
+        queue=tuple(_typed(text, str) for text in _typed(fields.get("queue", []), list)),
+        settings={
+            name: value
+            for name, kind in _SETTINGS.items()
+            if (value := settings.get(name)) is not None and _typed(value, kind) is not None
+        },
+    )
+
+
+def _typed(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise ValueError(f"{type(value).__name__} in place of {kind.__name__}")
+    return value

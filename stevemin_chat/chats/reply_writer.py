@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from memory import Memory, ReplyStatus, StoreError
@@ -16,7 +16,7 @@ T = TypeVar("T")
 class ReplyWriter:
     """Writes a reply's growing text in the background, one write at a time.
 
-    A write that fails is tried again with the next text; only the last one, in `finish`, has to succeed.
+    A failed write is repeated with the next text; only the last one, in `finish`, must succeed.
 
     Args:
         interval_s: the pause between two writes.
@@ -33,11 +33,11 @@ class ReplyWriter:
 
     @property
     def text(self) -> str:
-        """What has arrived so far."""
+        """The text so far."""
         return "".join(self._parts)
 
     def append(self, text: str) -> None:
-        """More text; returns at once."""
+        """Add text; never blocks."""
         self._parts.append(text)
 
     async def finish(
@@ -48,14 +48,15 @@ class ReplyWriter:
         timings: Mapping[str, Any] | None,
         error: str | None,
     ) -> None:
-        """Write the final text and how the reply ended. Raises `StoreError` if that fails."""
+        """Write the final text and how the reply ended. Raises memory.StoreError."""
         self._stopping.set()
         try:
-            # A late background write would be a second one in flight.
+            # One write at a time: a late background write could overtake the last one.
             await _wait_for(self._task)
         finally:
             await undisturbed(
-                lambda: self._memory.finish_reply(
+                asyncio.to_thread(
+                    self._memory.finish_reply,
                     self._reply_id,
                     self.text,
                     status=status,
@@ -81,17 +82,16 @@ class ReplyWriter:
         try:
             await asyncio.to_thread(self._memory.update_reply, self._reply_id, self.text)
         except StoreError:
-            return  # `finish` writes everything again and reports what is still wrong then
+            return  # `finish` writes everything again, and reports an error that lasts
         self._written_parts = arrived
 
 
-async def undisturbed(work: Callable[[], T]) -> T:
-    """Run `work` on a thread to its end, even when this task is cancelled meanwhile.
+async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end even when this task is cancelled; the cancellation is raised afterwards.
 
-    A thread cannot be stopped: abandoning it would leave its write in flight, unknown to anyone.
-    The cancellation is raised afterwards.
+    A thread cannot be stopped: abandoning it would leave its write in flight, with nobody to wait for it.
     """
-    task = asyncio.create_task(asyncio.to_thread(work))
+    task = asyncio.create_task(work)
     await _wait_for(task)
     return task.result()
 
@@ -105,5 +105,5 @@ async def _wait_for(task: asyncio.Task[T]) -> None:
             cancelled = exc
     if cancelled is not None:
         if not task.cancelled():
-            task.exception()  # the cancellation wins; asyncio would report this one as never retrieved
+            task.exception()  # retrieved, or asyncio would report it: the cancellation wins
         raise cancelled

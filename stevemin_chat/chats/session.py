@@ -1,6 +1,6 @@
 """One chat: the path from a typed message to a stored reply. Knows no screen.
 
-send → message stored → context assembled → reply begun → engine → chunks out, text kept → reply ended
+send → message stored → context assembled → reply begun in the store → engine → chunks out, text stored → end
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 
 from engine.types import (
     ChatMessage,
     FinishReason,
     GenerationRequest,
-    SamplingParams,
     Timings,
     TokenChunk,
 )
-from memory import AssembledContext, Budget, ContextReport, Memory, ReplyStatus, StoreError, Turn
+from memory import AssembledContext, ContextReport, Memory, ReplyStatus, StoreError, Turn
 from stevemin_chat.base.errors import ChatAppError
-from stevemin_chat.chats.ports import TextSource, TextStream
+from stevemin_chat.chats.ports import SessionSettings, TextSource, TextStream
 from stevemin_chat.chats.reply_writer import ReplyWriter, undisturbed
 
 __all__ = [
@@ -31,24 +29,19 @@ __all__ = [
     "EmptyMessage",
     "NothingToAnswer",
     "SessionBusy",
-    "SessionSettings",
-    "SessionState",
-    "TextSource",
-    "TextStream",
 ]
 
 _log = logging.getLogger(__name__)
 
-_FLUSH_INTERVAL_S = 0.4  # with the write itself that is at least twice a second
-_DEFAULT_REPLY_TOKENS = 1024
+_FLUSH_INTERVAL_S = 0.4  # with the write itself, about twice a second
 
 
 class ChatError(ChatAppError):
-    """Base of what `ChatSession` refuses by itself."""
+    """Base of what a chat refuses before it asks the engine."""
 
 
 class SessionBusy(ChatError):
-    """A reply is still being written in this session."""
+    """A reply is still being written in this chat."""
 
 
 class EmptyMessage(ChatError):
@@ -56,56 +49,18 @@ class EmptyMessage(ChatError):
 
 
 class NothingToAnswer(ChatError):
-    """There is no user message to answer again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
-    """How a session asks.
-
-    Args:
-        context_tokens: the most one sequence may hold, prompt and reply together.
-        model: the name to store with each reply.
-        strategy: a context strategy's name.
-        sampling: max_tokens None lets a reply take what the prompt leaves of the context.
-        system_prompt: for sessions without one of their own.
-        reply_tokens: context kept free for the reply; None is max_tokens, else a quarter of the
-            context up to 1,024. It never takes more than half of the context.
-    """
-
-    context_tokens: int
-    model: str
-    strategy: str = "hierarchical"
-    sampling: SamplingParams = field(default_factory=SamplingParams)
-    system_prompt: str | None = None
-    reply_tokens: int | None = None
-
-    @property
-    def budget(self) -> Budget:
-        """What the prompt may take."""
-        wanted = self.reply_tokens or self.sampling.max_tokens
-        reserve = wanted or min(_DEFAULT_REPLY_TOKENS, self.context_tokens // 4)
-        reserve = min(reserve, self.context_tokens // 2)
-        return Budget(self.context_tokens - reserve, reserve)
-
-
-class SessionState(StrEnum):
-    """Where a session stands."""
-
-    IDLE = "idle"
-    WAITING = "waiting"  # sent, no token yet
-    GENERATING = "generating"
+    """There is no user message to answer."""
 
 
 class ChatSession:
-    """Sends messages and keeps the replies.
+    """Sends messages and stores the replies.
 
     Lives on one event loop. `source` and `settings` may be replaced between two messages.
 
     Attributes:
-        state: IDLE unless a reply is on its way.
-        last_context, last_prompt: what the latest reply was made from.
-        last_timings, finish_reason: how it ended; None before.
+        busy: a reply is under way.
+        last_context, last_prompt: what the model was given for the latest reply.
+        last_timings, finish_reason: how that reply ended; None before it does.
         user_message_id, reply_id: the messages of the latest exchange.
     """
 
@@ -121,7 +76,7 @@ class ChatSession:
         self.session_id = session_id
         self.source = source
         self.settings = settings
-        self.state = SessionState.IDLE
+        self.busy = False
         self.last_context: ContextReport | None = None
         self.last_prompt: tuple[Turn, ...] = ()
         self.last_timings: Timings | None = None
@@ -141,33 +96,37 @@ class ChatSession:
 
     def cancel(self) -> None:
         """Stop the reply soon and keep its text; does nothing while idle."""
-        if self.state is SessionState.IDLE:
+        if not self.busy:
             return
         self._cancelled = True
         if self._stream is not None:
             self._stream.cancel()
 
-    async def send(self, text: str) -> AsyncGenerator[TokenChunk, None]:
+    async def send(self, text: str, *, answer: bool = True) -> AsyncGenerator[TokenChunk, None]:
         """Store a message, then stream the reply and store it as it grows.
 
         Close the generator, or cancel the task that reads it, to stop: the text so far is kept.
 
+        Args:
+            answer: False stores the message and ends as a cancelled reply does, before the prompt is made.
+
         Raises:
-            SessionBusy: a reply is still on its way here.
+            SessionBusy: a reply is still under way in this chat.
             EmptyMessage: there is nothing to send.
-            StoreError: nothing was sent, or the reply's end could not be stored (`text` still has it).
-            EngineError: the reply failed; what there is of it is stored with status "failed".
+            StoreError: nothing was sent, or the end of the reply could not be stored (`text` still has it).
+            EngineError: the reply failed; its text so far is stored with status "failed".
         """
         if not text.strip():
             raise EmptyMessage("There is nothing to send: the message is empty.")
         with self._working():
-            await undisturbed(lambda: self._add_message(text))
+            self._cancelled = not answer
+            await undisturbed(asyncio.to_thread(self._add_message, text))
             async with aclosing(self._reply()) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
     async def regenerate(self) -> AsyncGenerator[TokenChunk, None]:
-        """Stream another reply to the last user message, beside the replies it has.
+        """Stream one more reply to the last user message; the replies it has stay.
 
         Raises:
             NothingToAnswer: the branch has no user message; otherwise as `send`.
@@ -184,9 +143,9 @@ class ChatSession:
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        if self.state is not SessionState.IDLE:
-            raise SessionBusy("This chat is still answering. Wait for it, or stop it first.")
-        self.state = SessionState.WAITING
+        if self.busy:
+            raise SessionBusy("This chat is still answering. Wait for the answer, or stop it.")
+        self.busy = True
         self.last_timings = self.finish_reason = self._writer = None
         self.user_message_id = self.reply_id = None
         self._cancelled = False
@@ -194,22 +153,22 @@ class ChatSession:
             yield
         finally:
             self._stream = None
-            self.state = SessionState.IDLE
+            self.busy = False
 
     async def _reply(self) -> AsyncGenerator[TokenChunk, None]:
         settings = self.settings
-        context = await asyncio.to_thread(self._build_context, settings)
-        self.last_context, self.last_prompt = context.report, context.messages
+        if not self._cancelled:
+            context = await asyncio.to_thread(self._build_context, settings)
+            self.last_context, self.last_prompt = context.report, context.messages
         if self._cancelled:
             self.finish_reason = FinishReason.CANCELLED
             return
         try:
-            await undisturbed(lambda: self._begin_reply(settings.model))
+            await undisturbed(asyncio.to_thread(self._begin_reply, settings.model))
             writer = self._open_writer()
             request = _request(self.session_id, context, settings)
             stream = self._submit(request)
             async for chunk in stream:
-                self.state = SessionState.GENERATING
                 writer.append(chunk.text)
                 yield chunk
             self.finish_reason = _reason(stream.finish_reason, request, settings)
@@ -219,7 +178,7 @@ class ChatSession:
         await self._finish()
 
     async def _give_up(self, exc: BaseException) -> None:
-        """Keep what there is of a reply that an exception ends; that exception is the one to be raised."""
+        """Store the text of a reply that an exception ends; the caller raises that exception."""
         left = isinstance(exc, (asyncio.CancelledError, GeneratorExit))
         if left:
             self.finish_reason = FinishReason.CANCELLED
@@ -249,7 +208,7 @@ class ChatSession:
 
     def _submit(self, request: GenerationRequest) -> TextStream:
         self._stream = self.source.submit(request)
-        if self._cancelled:  # while the reply was begun
+        if self._cancelled:  # while the empty reply was stored
             self._stream.cancel()
         return self._stream
 
@@ -260,7 +219,7 @@ class ChatSession:
         return self._writer
 
     # The rest runs on a thread. It sets the ids itself: a task that is cancelled while it
-    # waits for the thread gets no result, but the message is there all the same.
+    # waits for the thread gets no result, though the message is stored.
 
     def _add_message(self, text: str) -> None:
         self.user_message_id = self._memory.add_message(self.session_id, "user", text).id
@@ -293,6 +252,6 @@ def _request(session_id: str, context: AssembledContext, settings: SessionSettin
 def _reason(
     reason: FinishReason | None, request: GenerationRequest, settings: SessionSettings
 ) -> FinishReason | None:
-    # A limit that is ours, not the person's, is the end of the context: say so.
+    # The person set no such limit: the context is full.
     ours = request.sampling.max_tokens != settings.sampling.max_tokens
     return FinishReason.CONTEXT if reason is FinishReason.LENGTH and ours else reason

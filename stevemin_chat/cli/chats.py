@@ -21,7 +21,7 @@ Session = Annotated[str, typer.Argument(help="Id or title of a chat.")]
 @app.command("list")
 def list_sessions(as_json: Json = False) -> None:
     """All chats, the latest first."""
-    from stevemin_chat.recall.access import open_memory
+    from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
         records = memory.sessions()
@@ -38,8 +38,8 @@ def list_sessions(as_json: Json = False) -> None:
 @app.command()
 def show(session: Session, as_json: Json = False) -> None:
     """The current branch of a chat, as Markdown."""
-    from stevemin_chat.chats.export import branch_as_markdown
-    from stevemin_chat.recall.access import open_memory
+    from stevemin_chat.chats import branch_as_markdown
+    from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
         record = memory.session(session)
@@ -53,7 +53,7 @@ def show(session: Session, as_json: Json = False) -> None:
 @app.command()
 def delete(session: Session, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a chat with all its messages, for good."""
-    from stevemin_chat.recall.access import installed_embedder_or_none, open_memory
+    from stevemin_chat.recall import installed_embedder_or_none, open_memory
 
     with open_memory(installed_embedder_or_none()) as memory:
         record = memory.session(session)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stevemin_chat.base.errors import UsageProblem
+from stevemin_chat.base import UsageProblem
 from stevemin_chat.cli import memory_control as control
 from stevemin_chat.cli.output import note, print_json, print_lines, print_table, progress_line
 
@@ -40,8 +40,7 @@ def list_facts(
     as_json: Json = False,
 ) -> None:
     """Your profile: what is known of you. Pinned facts come first, then the newest."""
-    from stevemin_chat.recall.access import open_memory
-    from stevemin_chat.recall.lookup import FACT_COLUMNS, fact_entries, why_nothing_is_listed
+    from stevemin_chat.recall import FACT_COLUMNS, fact_entries, open_memory, why_nothing_is_listed
 
     with open_memory() as memory:
         everything = fact_entries(memory)
@@ -72,8 +71,13 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find what was said, in all chats. By words only, unless --meaning; the best come first."""
-    from stevemin_chat.recall.access import installed_embedder, open_memory, wait_for_meaning
-    from stevemin_chat.recall.lookup import HIT_COLUMNS, hit_entries
+    from stevemin_chat.recall import (
+        HIT_COLUMNS,
+        hit_entries,
+        installed_embedder,
+        open_memory,
+        wait_for_meaning,
+    )
 
     if not query.strip():
         raise UsageProblem("There is nothing to search for: give some words.")
@@ -102,8 +106,7 @@ def why(
     as_json: Json = False,
 ) -> None:
     """Where a fact comes from, or what was made of a message."""
-    from stevemin_chat.recall.access import open_memory
-    from stevemin_chat.recall.origins import origin_as_json, origin_lines
+    from stevemin_chat.recall import open_memory, origin_as_json, origin_lines
 
     with open_memory() as memory:
         origin = memory.long_term.why(item)
@@ -120,7 +123,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Write something into your profile."""
-    from stevemin_chat.recall.access import open_memory
+    from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
         known = {fact.id for fact in memory.long_term.facts()}
@@ -134,7 +137,7 @@ def add(
 @app.command()
 def edit(fact_id: FactId, text: Text, as_json: Json = False) -> None:
     """Put a fact into other words."""
-    from stevemin_chat.recall.access import open_memory
+    from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
         fact = memory.long_term.edit_fact(fact_id, text)
@@ -158,7 +161,7 @@ def unpin(fact_ids: FactIds, as_json: Json = False) -> None:
 
 def _pin(fact_ids: list[int], pinned: bool, as_json: bool) -> None:
     from memory import FactNotFound
-    from stevemin_chat.recall.access import open_memory
+    from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
         known = {fact.id for fact in memory.long_term.facts()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stevemin_chat.base.errors import InputFileError
+from stevemin_chat.base import InputFileError
 from stevemin_chat.cli.output import confirm, note, print_json, print_table, progress_line
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Forget facts and messages, for good. With replies, and with all that was made of them."""
-    from stevemin_chat.recall.access import installed_embedder_or_none, open_memory
-    from stevemin_chat.recall.forgetting import choose, gone_in_words
+    from stevemin_chat.recall import choose, gone_in_words, installed_embedder_or_none, open_memory
 
     with open_memory(installed_embedder_or_none()) as memory:
         chosen = choose(memory, ids or [], containing=containing, session=session, source=source)
@@ -65,9 +64,8 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="With --output: print JSON.")] = False,
 ) -> None:
     """Everything in long-term memory as one JSON document."""
-    from stevemin_chat.base.paths import write_private
-    from stevemin_chat.recall.access import open_memory
-    from stevemin_chat.recall.forgetting import counted
+    from stevemin_chat.base import write_private
+    from stevemin_chat.recall import counted, open_memory
 
     if output is not None and output.exists():
         if not output.is_file():
@@ -89,8 +87,7 @@ def export(
 
 def stats(as_json: Json = False) -> None:
     """How much is remembered, and what it takes on disk."""
-    from stevemin_chat.recall.access import open_memory
-    from stevemin_chat.recall.forgetting import stats_rows
+    from stevemin_chat.recall import open_memory, stats_rows
 
     with open_memory() as memory:
         found = memory.long_term.stats()
@@ -102,8 +99,7 @@ def stats(as_json: Json = False) -> None:
 
 def off(session: Session = None, yes: Yes = False, as_json: Json = False) -> None:
     """Stop remembering, everywhere or one chat. Of that, what is there is taken out; the chat stays."""
-    from stevemin_chat.recall.access import installed_embedder_or_none, open_memory
-    from stevemin_chat.recall.lookup import fact_entries
+    from stevemin_chat.recall import fact_entries, installed_embedder_or_none, open_memory
 
     with open_memory(installed_embedder_or_none() if session is not None else None) as memory:
         if session is None:
@@ -125,7 +121,7 @@ def off(session: Session = None, yes: Yes = False, as_json: Json = False) -> Non
 
 def on(session: Session = None, as_json: Json = False) -> None:
     """Remember again, everywhere or one chat. Of that, all that was said in it is remembered."""
-    from stevemin_chat.recall.access import open_memory
+    from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
         if session is None:
@@ -138,7 +134,7 @@ def on(session: Session = None, as_json: Json = False) -> None:
 
 
 def _tell(memory: Memory, session: SessionRecord | None, as_json: bool) -> None:
-    from stevemin_chat.recall.forgetting import switched_in_words
+    from stevemin_chat.recall import switched_in_words
 
     remembering = memory.long_term.remembering
     if not as_json:

@@ -1,4 +1,4 @@
-"""Loading a model while the screen lives: progress, cancelling, and what waits for it."""
+"""Loading a model while the screen lives: progress, cancelling, and the chats that wait."""
 
 from __future__ import annotations
 
@@ -10,35 +10,67 @@ from engine.errors import LoadCancelled
 
 if TYPE_CHECKING:
     from engine import ModelInfo
-    from stevemin_chat.chats.chats import Chats
-    from stevemin_chat.runtime import Runtime
+    from stevemin_chat.chats import Chats
+    from stevemin_chat.models.current import CurrentModel
 
 __all__ = ["ModelLoader"]
 
 
 class ModelLoader:
-    """At most one load at a time; answers are stopped for it and queued messages go on after it.
+    """At most one load at a time. Answers stop for a load; queued messages are sent after it.
+
+    Args:
+        on_change: called when `name` or `progress` has changed.
 
     Attributes:
         name: the model being loaded; None while none is.
         progress: 0 to 1.
     """
 
-    def __init__(self, runtime: Runtime, chats: Chats, on_change: Callable[[], None]) -> None:
+    def __init__(self, model: CurrentModel, chats: Chats, on_change: Callable[[], None]) -> None:
         self.name: str | None = None
         self.progress = 0.0
-        self._runtime = runtime
+        self._model = model
         self._chats = chats
         self._on_change = on_change
         self._task: asyncio.Task[ModelInfo] | None = None
+        self._asked = 0  # loads and cancels so far: a load that waits gives way to what comes after it
+        self._waiting = 0  # loads that wait for the one before them to stop
 
     async def load(self, name: str) -> ModelInfo | None:
-        """Load a model; a load that is under way is cancelled first. None when this one was cancelled.
+        """Load a model, after cancelling the load under way. None when this load was cancelled.
 
         Raises:
-            Exception: whatever the load raised; the application goes on with the model it has, if any.
+            Exception: what the load raised; the application keeps the model it has, if any.
         """
-        await self.cancel()
+        await self._model.check(name)  # a name that leads nowhere must cost no answer and no other load
+        self._asked += 1
+        asked = self._asked
+        self._waiting += 1
+        try:
+            await self._stop()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._run(name) if asked == self._asked else None
+        finally:
+            self._resume()
+
+    async def cancel(self) -> bool:
+        """Stop the load under way, and those that wait for it to stop; False when there is none."""
+        self._asked += 1
+        return await self._stop()
+
+    async def _stop(self) -> bool:
+        task = self._task
+        if task is None or task.done():
+            return False
+        if not task.cancelling():  # a second cancel would abandon an engine that is being closed
+            task.cancel()
+        await asyncio.wait([task])
+        return True
+
+    async def _run(self, name: str) -> ModelInfo | None:
         task = self._task = asyncio.create_task(self._load(name))
         try:
             return await asyncio.shield(task)
@@ -47,31 +79,25 @@ class ModelLoader:
         except asyncio.CancelledError:
             if task.cancelled():
                 return None
-            task.cancel()  # whoever waited was cancelled: the application ends
+            task.cancel()  # the caller was cancelled: the application ends
             raise
-
-    async def cancel(self) -> bool:
-        """Stop the load under way; False when there is none."""
-        task = self._task
-        if task is None or task.done():
-            return False
-        task.cancel()
-        await asyncio.wait([task])
-        return True
 
     async def _load(self, name: str) -> ModelInfo:
         self.name, self.progress = name, 0.0
         self._on_change()
         try:
-            # A name that leads nowhere must not cost anyone an answer.
-            await asyncio.to_thread(self._runtime.catalogue.resolve, name, self._runtime.paths.models_dir)
             await self._chats.pause()
-            info = await self._runtime.load_model(name, self._advance, reload=self._chats.engine_down)
-            self._chats.engine_down = False
+            info = await self._model.load(name, self._advance, reload=self._chats.answers.engine_down)
+            self._chats.answers.engine_down = False
             return info
         finally:
             self.name = None
             self._on_change()
+
+    def _resume(self) -> None:
+        """Let the chats answer, unless another load is under way or about to begin."""
+        idle = self._task is None or self._task.done()
+        if idle and not self._waiting:
             self._chats.resume()
 
     def _advance(self, progress: float) -> None:

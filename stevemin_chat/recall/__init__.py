@@ -1,1 +1,137 @@
-"""recall"""
+"""The memory as the application uses it: opening it, remembering and forgetting, summaries, and its words.
+
+Owns long-term memory in the running application (`Remembering`), summaries made in quiet moments
+(`Consolidating`), the engine as the memory's counter and summarizer, and what commands and screens show of
+memories. Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stevemin_chat.recall.access import (
+        installed_embedder,
+        installed_embedder_or_none,
+        open_memory,
+        open_store,
+        wait_for_meaning,
+    )
+    from stevemin_chat.recall.consolidating import Consolidating
+    from stevemin_chat.recall.forgetting import (
+        choose,
+        counted,
+        gone_in_words,
+        stats_rows,
+        switched_in_words,
+    )
+    from stevemin_chat.recall.lookup import (
+        FACT_COLUMNS,
+        HIT_COLUMNS,
+        Account,
+        Explanation,
+        FactEntry,
+        Found,
+        HitEntry,
+        Place,
+        explain,
+        fact_entries,
+        facts_of,
+        find,
+        hit_entries,
+        last_exchange,
+        read_account,
+        why_nothing_is_listed,
+    )
+    from stevemin_chat.recall.origins import origin_as_json, origin_lines
+    from stevemin_chat.recall.remembering import Remembering, StillAnswering
+    from stevemin_chat.recall.summarizer import EngineCounter, EngineSummarizer
+    from stevemin_chat.recall.words import (
+        SCOPE_WORDS,
+        DropGroup,
+        bar,
+        drop_groups,
+        forget_question,
+        forgotten_words,
+        headline,
+        index_words,
+        layer_units,
+        made_words,
+        off_record_question,
+        score_words,
+    )
+
+__all__ = [
+    "FACT_COLUMNS",
+    "HIT_COLUMNS",
+    "SCOPE_WORDS",
+    "Account",
+    "Consolidating",
+    "DropGroup",
+    "EngineCounter",
+    "EngineSummarizer",
+    "Explanation",
+    "FactEntry",
+    "Found",
+    "HitEntry",
+    "Place",
+    "Remembering",
+    "StillAnswering",
+    "bar",
+    "choose",
+    "counted",
+    "drop_groups",
+    "explain",
+    "fact_entries",
+    "facts_of",
+    "find",
+    "forget_question",
+    "forgotten_words",
+    "gone_in_words",
+    "headline",
+    "hit_entries",
+    "index_words",
+    "installed_embedder",
+    "installed_embedder_or_none",
+    "last_exchange",
+    "layer_units",
+    "made_words",
+    "off_record_question",
+    "open_memory",
+    "open_store",
+    "origin_as_json",
+    "origin_lines",
+    "read_account",
+    "score_words",
+    "stats_rows",
+    "switched_in_words",
+    "wait_for_meaning",
+    "why_nothing_is_listed",
+]
+
+_LATER = {
+    "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
+    "consolidating": "Consolidating",
+    "forgetting": "choose counted gone_in_words stats_rows switched_in_words",
+    "lookup": (
+        "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
+        "fact_entries facts_of find hit_entries last_exchange read_account why_nothing_is_listed"
+    ),
+    "origins": "origin_as_json origin_lines",
+    "remembering": "Remembering StillAnswering",
+    "summarizer": "EngineCounter EngineSummarizer",
+    "words": (
+        "SCOPE_WORDS DropGroup bar  drop_groups forget_question forgotten_words headline "
+        "index_words layer_units made_words off_record_question   score_words"
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _LATER.items():
+        if name in names.split():
+            value: object = getattr(import_module(f"{__name__}.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,49 +1,82 @@
-"""The memory as commands open it: for a moment, beside a chat that may be running."""
+"""Opening the memory: for the application, and for commands beside a chat that may be running."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memory import EmbedderUnavailable, IndexState, Memory
-from stevemin_chat.base.logs import begin
+from stevemin_chat.base import begin
 
 if TYPE_CHECKING:
     from memory import Embedder, IndexStatus
+    from stevemin_chat.base.config import MemorySection
+    from stevemin_chat.base.paths import Paths
 
-__all__ = ["installed_embedder", "installed_embedder_or_none", "open_memory", "wait_for_meaning"]
+__all__ = [
+    "installed_embedder",
+    "installed_embedder_or_none",
+    "open_memory",
+    "open_store",
+    "wait_for_meaning",
+]
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _ENOUGH = 0.9  # share of the passages: the newest come first, and a first run may take an hour
 
 
-@contextmanager
-def open_memory(embedder: Embedder | None = None) -> Iterator[Memory]:
-    """The store of the data folder.
+def open_store(
+    paths: Paths, settings: MemorySection, database: Path | None = None, embedder: Embedder | None = None
+) -> Memory:
+    """Open the store and mark replies that a crash interrupted. Blocks; the caller closes the memory.
 
     Args:
-        embedder: lets vectors be searched, and taken out of their files; its model is not loaded for that
-            before something is searched.
+        database: the SQLite file; None is the one in the data folder, which is created.
+        embedder: its model is loaded when something is searched.
 
     Raises:
-        ConfigFileError, FolderNotWritable, memory.StoreError: it cannot be opened.
+        FolderNotWritable, memory.StoreError: the store cannot be opened.
+    """
+    if database is None:
+        paths.prepare()
+        database = paths.database
+    memory = Memory(
+        database,
+        embedder=embedder,
+        chroma_url=settings.chroma_url,
+        remembering=None if settings.enabled else False,
+    )
+    try:
+        memory.recover_interrupted()
+    except BaseException:
+        memory.close()
+        raise
+    return memory
+
+
+@contextmanager
+def open_memory(embedder: Embedder | None = None) -> Iterator[Memory]:
+    """The store of the data folder, for one command.
+
+    Args:
+        embedder: allows searching vectors and deleting them from their files.
+
+    Raises:
+        ConfigFileError, FolderNotWritable, memory.StoreError: the store cannot be opened.
     """
     paths, config = begin()
-    paths.prepare()
-    with Memory(
-        paths.database,
-        embedder=embedder,
-        chroma_url=config.memory.chroma_url,
-        remembering=None if config.memory.enabled else False,
-    ) as memory:
-        memory.recover_interrupted()
+    with open_store(paths, config.memory, embedder=embedder) as memory:
         yield memory
 
 
 def installed_embedder() -> Embedder:
-    """What turns texts into vectors; nothing of it runs yet.
+    """The embedder of this installation; its process starts with the first text.
 
     Raises:
         memory.EmbedderUnavailable: its packages are not installed.
@@ -54,10 +87,12 @@ def installed_embedder() -> Embedder:
 
 
 def installed_embedder_or_none() -> Embedder | None:
-    """None where its packages are missing: taking vectors out is then left to a stevemin that has them."""
+    """None where the embedder's packages are missing: search is by words, and deleting vectors is left to
+    a stevemin that has them."""
     try:
         return installed_embedder()
-    except EmbedderUnavailable:
+    except EmbedderUnavailable as error:
+        _log.warning("Search is by words only: %s", error)
         return None
 
 
@@ -65,10 +100,10 @@ def wait_for_meaning(memory: Memory, embedder: Embedder, show: Callable[[str], N
     """Load the embedding model and wait until nearly all passages have a vector. Blocks.
 
     Args:
-        show: told how far it is.
+        show: called with the progress in words.
 
     Returns:
-        Why words must do, or what is missing; None when nothing is.
+        Why search is by words only, or what has no vector yet; None when everything has one.
 
     Raises:
         memory.EmbedderUnavailable: the model cannot be loaded.
@@ -78,16 +113,16 @@ def wait_for_meaning(memory: Memory, embedder: Embedder, show: Callable[[str], N
     status = _while_state(memory, IndexState.STARTING)
     if status.state is not IndexState.UNAVAILABLE:
         show("loading the embedding model")
-        embedder.embed(["it answers once it is loaded"])
+        embedder.embed(["blocks until the model is loaded"])
         status = _while_state(memory, IndexState.INDEXING, show)
     if status.state is IndexState.UNAVAILABLE:
         return status.reason
     missing = status.passages - status.embedded
-    return f"{missing:,} passages have no vector yet: they are found by words only." if missing else None
+    return f"{missing:,} passages have no vector yet; search finds them by words only." if missing else None
 
 
 def _while_state(memory: Memory, state: IndexState, show: Callable[[str], None] | None = None) -> IndexStatus:
-    """Wait until the state is another, or the index has enough."""
+    """Wait until the state changes, or the index holds enough."""
     while (status := memory.index_status()).state is state and not _is_enough(status):
         if show is not None:
             show(f"{status.embedded:,} of {status.passages:,} passages")

@@ -1,4 +1,4 @@
-"""Has summaries made while the engine has nothing to do and the person does nothing either."""
+"""Makes summaries while the engine is idle and the person does nothing."""
 
 from __future__ import annotations
 
@@ -6,65 +6,83 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import EngineClosed
 from memory import STRATEGIES, CounterMissing, SessionNotFound, SessionRecord
 from stevemin_chat.base.errors import NoModelLoaded
-from stevemin_chat.runtime import Overrides, Runtime
 
 if TYPE_CHECKING:
-    from memory import Budget
-    from stevemin_chat.chats.chats import Chats
+    from engine import Engine
+    from memory import Budget, Memory
+    from stevemin_chat.chats import Chats, SessionSettings
 
-__all__ = ["Consolidating"]
+__all__ = ["Consolidating", "ConsolidatingBackend"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_CHATS = 8  # a chat that was used before these can wait until it is used again
+_MOST_CHATS = 8  # older chats wait until they are used again
 
-_Prompt = tuple[str | None, str, "Budget"]  # head, strategy, budget: what a session's summaries depend on
+_Prompt = tuple[str | None, str, "Budget"]  # head, strategy, budget: what a chat's summaries depend on
+
+
+class ConsolidatingBackend(Protocol):
+    """What summaries need; the runtime is one."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that writes them; None while no model is loaded."""
+        ...
+
+    @property
+    def memory(self) -> Memory:
+        """The store; its methods block."""
+        ...
+
+    def session_settings(self, record: SessionRecord) -> SessionSettings:
+        """How a chat asks. Raises NoModelLoaded, engine.EngineClosed."""
+        ...
 
 
 class Consolidating:
-    """One task on the event loop; the work itself is done on threads, one summary at a time.
+    """One task on the event loop; threads do the work, one summary at a time.
 
     Attributes:
-        summarising: the session of which a summary is being made; None while none is.
-        pause_s: begin when nobody has wanted anything for so long.
-        after_error_s: wait for so long after an error.
+        summarising: id of the chat that is being summarised; None while none is.
+        pause_s: seconds of quiet before the first summary.
+        after_error_s: seconds to wait after an error.
     """
 
-    def __init__(self, runtime: Runtime, chats: Chats) -> None:
+    def __init__(self, backend: ConsolidatingBackend, chats: Chats) -> None:
         self.summarising: str | None = None
         self.pause_s = 2.0
         self.after_error_s = 60.0
-        self._runtime = runtime
+        self._backend = backend
         self._chats = chats
         self._disturbed = asyncio.Event()
-        self._given_up = Event()  # of the summary being made; its thread asks for it
+        self._given_up = Event()  # polled by the thread that makes the summary
         self._finished: dict[str, _Prompt] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin; does nothing the second time."""
+        """Begin; a second call does nothing."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="consolidating")
 
     async def stop(self) -> None:
-        """Give up the summary being made and end. Waits for no thread, so it takes no time."""
+        """Abandon the summary being made and end. Waits for no thread, so it takes no time."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
 
     def disturb(self) -> None:
-        """The person or a chat wants something: the summary being made is given up, and made later."""
+        """Abandon the summary being made, because the person or a chat wants something; it is made later."""
         self._given_up.set()
         self._disturbed.set()
 
     def look_again(self) -> None:
-        """Summaries were removed, though their chats have not changed: something was forgotten."""
+        """Check every chat again: forgetting has deleted summaries, though the chats have not changed."""
         self._finished.clear()
         self.disturb()
 
@@ -75,17 +93,19 @@ class Consolidating:
                 while (more := await self._make_next()) and self._is_idle():
                     pass
             except (NoModelLoaded, EngineClosed):
-                continue  # the model has gone, or has crashed, since `_quiet` looked
+                continue  # the model is gone, or has crashed, since `_quiet` looked
             except Exception as error:
-                # The words of an error may quote the chat, which has no place in a log.
-                _log.warning("No summaries for a while, after an error: %s.", type(error).__name__)
+                # An error's words may quote the chat, which must not reach a log.
+                _log.warning(
+                    "No summaries for %.0f s after an error: %s.", self.after_error_s, type(error).__name__
+                )
                 await asyncio.sleep(self.after_error_s)
                 continue
             if not more:
                 await self._disturbed.wait()
 
     async def _quiet(self) -> None:
-        """Returns when nobody has wanted anything for a while and the engine is idle."""
+        """Wait until the engine is idle and nobody has wanted anything for `pause_s`."""
         while True:
             self._disturbed.clear()
             try:
@@ -96,16 +116,16 @@ class Consolidating:
                     return
 
     def _is_idle(self) -> bool:
-        engine = self._runtime.engine
+        engine = self._backend.engine
         if engine is None or self._chats.busy or self._disturbed.is_set():
             return False
         stats = engine.stats()
         return not stats.active and not stats.waiting
 
     async def _make_next(self) -> bool:
-        """Make one summary; False when there is none to make, or when it was given up."""
+        """Make one summary; False when none is due, or it was abandoned."""
         for record in list(self._candidates()):
-            settings = self._runtime.session_settings(record, Overrides())
+            settings = self._backend.session_settings(record)
             prompt = (record.head_id, settings.strategy, settings.budget)
             strategy = STRATEGIES.get(settings.strategy)
             if strategy is None or not strategy.summarises or self._finished.get(record.id) == prompt:
@@ -117,7 +137,7 @@ class Consolidating:
         return False
 
     def _candidates(self) -> Iterator[SessionRecord]:
-        """The chat on the screen, then those used last."""
+        """The visible chat, then those used last."""
         visible = self._chats.visible
         latest = [chat for chat in self._chats.all if chat is not visible][:_MOST_CHATS]
         for chat in (visible, *latest):
@@ -125,24 +145,24 @@ class Consolidating:
                 yield chat.record
 
     async def _make(self, session_id: str, prompt: _Prompt) -> bool:
-        """Make the most urgent summary of a session, or note that there is none."""
-        engine = self._runtime.engine
-        self._finished[session_id] = prompt  # stays so after an error, which must not be met again and again
+        """Make the most urgent summary of a chat, or note that none is due."""
+        engine = self._backend.engine
+        self._finished[session_id] = prompt  # stays so after an error, or it would recur endlessly
         made = await self._consolidate(session_id, prompt)
-        if engine is not self._runtime.engine:
-            self.disturb()  # the model that was asked has gone
+        if engine is not self._backend.engine:
+            self.disturb()  # the model that was asked is gone
         if made or self._disturbed.is_set():
             self._finished.pop(session_id, None)
         return made
 
     async def _consolidate(self, session_id: str, prompt: _Prompt) -> bool:
         _, strategy, budget = prompt
-        # A thread that is given up may live on for a moment: it keeps the event that it was given.
+        # An abandoned thread may live on for a moment; it keeps the event that it was given.
         given_up = self._given_up = Event()
         self.summarising = session_id
         try:
             summary = await asyncio.to_thread(
-                self._runtime.memory.consolidate,
+                self._backend.memory.consolidate,
                 session_id,
                 strategy=strategy,
                 budget=budget,

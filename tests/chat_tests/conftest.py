@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_tests.fake_source import WordCounter
+from chat_tests.chats.fake_source import WordCounter
 
 from memory import Memory
 

@@ -13,13 +13,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from memory import Fact
-from stevemin_chat.recall.lookup import Place
-from stevemin_chat.recall.words import made_words
+from stevemin_chat.recall import Place, made_words
 from stevemin_chat.text import clip, count, minute, one_line, sanitize, speaker
 
 if TYPE_CHECKING:
     from memory import Message, Origin
-    from stevemin_chat.recall.lookup import Explanation
+    from stevemin_chat.recall import Explanation
 
 __all__ = ["OriginScreen"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widgets import Static
 
-from stevemin_chat.recall.words import bar, layer_units
+from stevemin_chat.recall import bar, layer_units
 
 if TYPE_CHECKING:
     from memory import ContextReport

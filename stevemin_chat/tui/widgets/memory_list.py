@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from stevemin_chat.recall.lookup import FactEntry, Found, HitEntry
+from stevemin_chat.recall import FactEntry, Found, HitEntry
 from stevemin_chat.text import clip, count, one_line, speaker
 
 __all__ = ["MemoryList"]

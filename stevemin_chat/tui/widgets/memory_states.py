@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widgets import Static
 
-from stevemin_chat.recall.words import SCOPE_WORDS, index_words
+from stevemin_chat.recall import SCOPE_WORDS, index_words
 
 if TYPE_CHECKING:
-    from stevemin_chat.chats.chat import Chat
-    from stevemin_chat.recall.remembering import Remembering
+    from stevemin_chat.chats import Chat
+    from stevemin_chat.recall import Remembering
 
 __all__ = ["MemoryStates"]
 

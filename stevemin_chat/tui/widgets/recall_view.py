@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widgets import Static
 
-from stevemin_chat.recall.words import score_words
+from stevemin_chat.recall import score_words
 from stevemin_chat.text import clip, one_line, speaker
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from textual.timer import Timer
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from stevemin_chat.chats.chat import Chat, ChatState
+from stevemin_chat.chats import Chat, ChatState
 from stevemin_chat.text import age, set_cell_size, shortened
 
 __all__ = ["SessionList"]

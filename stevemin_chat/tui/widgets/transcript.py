@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.chats.chat import Chat, Entry
+from stevemin_chat.chats import Chat, Entry
 from stevemin_chat.tui.widgets.turns import EntryView, ReplyView, view_of
 
 __all__ = ["Transcript"]

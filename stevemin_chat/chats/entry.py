@@ -1,0 +1,88 @@
+"""One message as a transcript shows it; the reply being written grows in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from stevemin_chat.text import Sanitizer, sanitize
+
+if TYPE_CHECKING:
+    from memory import ContextReport, Message
+    from stevemin_chat.chats.session import ChatSession
+
+__all__ = ["Entry", "Status"]
+
+Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
+
+_SETTLED = ("complete", "cancelled", "interrupted", "failed")
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One message on the screen; `text` and `error` are free of control sequences.
+
+    Args:
+        timings: the fields of `engine.Timings` by name; None when unknown.
+        dropped: earlier messages left out of the prompt.
+        message_id: None until the message is stored.
+        forgotten: the person had its text deleted; the place stays.
+        changed: set when a streaming reply grows or ends; for one reader.
+    """
+
+    role: str
+    text: str = ""
+    status: Status = "complete"
+    finish_reason: str | None = None
+    timings: Mapping[str, Any] | None = None
+    error: str | None = None
+    dropped: int = 0
+    strategy: str = ""
+    message_id: str | None = None
+    forgotten: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _cleaner: Sanitizer = field(default_factory=Sanitizer)
+
+    @classmethod
+    def stored(cls, message: Message) -> Entry:
+        """The entry of a stored message."""
+        status: Status = message.status if message.status in _SETTLED else "interrupted"
+        return cls(
+            role=message.role,
+            text=sanitize(message.content),
+            status=status,
+            finish_reason=message.finish_reason,
+            timings=message.timings,
+            error=sanitize(message.error) if message.error else None,
+            message_id=message.id,
+            forgotten=message.forgotten,
+        )
+
+    def emptied(self) -> Entry:
+        """The same place with its text forgotten."""
+        return Entry(self.role, message_id=self.message_id, forgotten=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether more text may come."""
+        return self.status == "streaming"
+
+    def grow(self, text: str) -> None:
+        """Append text as the model wrote it."""
+        self.text += self._cleaner.feed(text)
+        self.changed.set()
+
+    def settle(self, status: Status, session: ChatSession | None = None, error: str | None = None) -> None:
+        """End the reply; `session` knows what it cost."""
+        self.status, self.error = status, error
+        if session is not None:
+            self.finish_reason = session.finish_reason
+            self.timings = asdict(session.last_timings) if session.last_timings else None
+            self._note_context(session.last_context)
+        self.changed.set()
+
+    def _note_context(self, report: ContextReport | None) -> None:
+        if report is not None:
+            self.dropped, self.strategy = len(report.dropped), report.strategy

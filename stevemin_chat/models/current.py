@@ -1,0 +1,219 @@
+"""The loaded model: its engine, and exchanging it for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
+from stevemin_chat.base.errors import ModelSwitchFailed, NoModelLoaded
+from stevemin_chat.chats import undisturbed
+
+if TYPE_CHECKING:
+    from engine import Engine, EngineConfig, GenerationRequest, ModelInfo
+    from stevemin_chat.base.config import Config
+    from stevemin_chat.base.paths import Paths
+    from stevemin_chat.chats import TextStream
+    from stevemin_chat.models.catalogue import Catalogue
+
+__all__ = ["CurrentEngine", "CurrentModel"]
+
+Progress = Callable[[float], None]
+
+
+class CurrentModel:
+    """At most one engine at a time. Lives on the event loop.
+
+    Args:
+        on_engine: called with each engine that is ready, and with None before one is closed.
+        engine_factory: makes an engine of its settings; None makes an `engine.Engine`.
+
+    Attributes:
+        engine: None until a model is loaded, and after a failed change of model.
+        name: the model as it was asked for; None while none is loaded.
+        last_name: the model that was loaded last, to return to after a stopped load.
+        source: for chats; `subscribe` tells of its requests.
+        quiet_source: for work that nobody waits for.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        paths: Paths,
+        catalogue: Catalogue,
+        *,
+        on_engine: Callable[[Engine | None], None],
+        engine_factory: Callable[[EngineConfig], Engine] | None = None,
+    ) -> None:
+        self.engine: Engine | None = None
+        self.name: str | None = None
+        self.last_name: str | None = None
+        self.source = CurrentEngine(lambda: self.engine, self._tell_submit)
+        self.quiet_source = CurrentEngine(lambda: self.engine)
+        self._config = config
+        self._paths = paths
+        self._catalogue = catalogue
+        self._on_engine = on_engine
+        self._engine_factory = engine_factory
+        self._subscribers: list[Callable[[], None]] = []
+        self._focused: str | None = None
+        self._changing = asyncio.Lock()
+
+    def subscribe(self, on_submit: Callable[[], None]) -> None:
+        """Call `on_submit` before each request of `source` goes to the engine."""
+        self._subscribers.append(on_submit)
+
+    def focus(self, session_id: str | None) -> None:
+        """Serve this chat before the others, in this engine and in later ones; None favours none.
+
+        Never blocks.
+        """
+        self._focused = session_id
+        if self.engine is not None:
+            self.engine.focus(session_id)
+
+    def forget(self, session_id: str) -> None:
+        """Drop what the engine caches of a chat. Never blocks."""
+        if self.engine is not None:
+            self.engine.forget(session_id)
+
+    async def check(self, name: str) -> Path:
+        """The file of a model.
+
+        Raises:
+            engine.ModelNotFound, engine.ModelCorrupt: there is no such file, or it is not a GGUF.
+        """
+        return await asyncio.to_thread(self._file, name)
+
+    async def load(
+        self, name: str, on_progress: Progress | None = None, *, reload: bool = False
+    ) -> ModelInfo:
+        """Load a model in place of the current one; streams of the old engine end with `EngineClosed`.
+
+        The old model is given up only after `check`. If the new one cannot be loaded then, the old one is
+        loaded again. A cancelled load leaves no model.
+
+        Args:
+            name: catalogue name, path to a `.gguf`, or `OWNER/REPO:FILE`.
+            on_progress: called on the event loop with 0 to 1.
+            reload: load even if this model is loaded already.
+
+        Raises:
+            engine.ModelNotFound, engine.ModelCorrupt: nothing was changed, or there was no old model.
+            ModelSwitchFailed: the load failed; says whether the old model is loaded again.
+            engine.LoadCancelled: the load was stopped.
+        """
+        async with self._changing:
+            path = await self.check(name)
+            loaded = self._loaded()
+            if loaded is not None and not reload and loaded.path == path:
+                self.name = self.last_name = name
+                return loaded
+            before = self.name
+            await self._drop()
+            try:
+                return await self._start(name, path, on_progress)
+            except LoadCancelled:
+                raise
+            except (EngineError, OSError, MemoryError) as error:
+                if before is None:
+                    raise
+                kept = await self._load_again(before, on_progress)
+                raise ModelSwitchFailed(name, error, kept) from error
+
+    async def close(self) -> None:
+        """Stop the engine. May be called twice."""
+        async with self._changing:
+            await self._drop()
+
+    def _tell_submit(self) -> None:
+        for on_submit in self._subscribers:
+            on_submit()
+
+    def _loaded(self) -> ModelInfo | None:
+        try:
+            return self.engine.info if self.engine is not None else None
+        except EngineClosed:  # it has crashed: asking for the same model must make a new engine
+            return None
+
+    def _file(self, name: str) -> Path:
+        path = self._catalogue.resolve(name, self._paths.models_dir)
+        try:
+            with path.open("rb") as file:
+                magic = file.read(4)
+        except FileNotFoundError:
+            raise ModelNotFound(f"There is no file {path}.") from None
+        except IsADirectoryError:
+            raise ModelNotFound(f"{path} is a folder, not a GGUF file.") from None
+        except OSError as error:
+            raise ModelNotFound(f"{path} cannot be read ({error.strerror}).") from error
+        if magic != b"GGUF":
+            raise ModelCorrupt(f"{path} is not a GGUF file.")
+        return path
+
+    async def _start(self, name: str, path: Path, on_progress: Progress | None) -> ModelInfo:
+        engine = self._make(self._config.engine.for_model(path, parked_folder=self._paths.parked_dir))
+        try:
+            await engine.start(on_progress)
+        except BaseException:
+            await undisturbed(engine.close())
+            raise
+        self.engine = engine
+        engine.focus(self._focused)
+        self._on_engine(engine)
+        self.name = self.last_name = name
+        return engine.info
+
+    def _make(self, settings: EngineConfig) -> Engine:
+        if self._engine_factory is not None:
+            return self._engine_factory(settings)
+        from engine import Engine
+
+        return Engine(settings)
+
+    async def _load_again(self, name: str, on_progress: Progress | None) -> str | None:
+        try:
+            await self._start(name, await self.check(name), on_progress)
+        except (EngineError, OSError, MemoryError):
+            return None
+        return name
+
+    async def _drop(self) -> None:
+        engine, self.engine, self.name = self.engine, None, None
+        self._on_engine(None)
+        if engine is not None:
+            # Never leave a closing engine alone: the next one would be loaded beside it.
+            await undisturbed(engine.close())
+
+
+class CurrentEngine:
+    """The text port to whichever engine is loaded now; a chat survives a change of model by it.
+
+    Args:
+        on_submit: called before each request goes to the engine.
+    """
+
+    def __init__(
+        self, current: Callable[[], Engine | None], on_submit: Callable[[], None] = lambda: None
+    ) -> None:
+        self._current = current
+        self._on_submit = on_submit
+
+    @property
+    def load(self) -> float:
+        """Requests in the engine divided by those that it can serve at a time; at most 1."""
+        engine = self._current()
+        if engine is None:
+            return 0.0
+        stats = engine.stats()
+        return min(1.0, (stats.active + stats.waiting) / max(1, stats.max_sessions))
+
+    def submit(self, request: GenerationRequest) -> TextStream:
+        """Raises NoModelLoaded while there is no engine."""
+        self._on_submit()
+        engine = self._current()
+        if engine is None:
+            raise NoModelLoaded
+        return engine.submit(request)

@@ -1,0 +1,226 @@
+"""The view of what the model saw."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from chat_tests.recall.memory_kit import CALM, DOG, long_chat, remember
+from chat_tests.tui_kit import ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
+from textual.containers import VerticalScroll
+from textual.pilot import Pilot
+from textual.widgets import OptionList, Static
+
+from memory import STRATEGIES, Dropped
+from stevemin_chat.recall import DropGroup, Place, bar, drop_groups
+from stevemin_chat.runtime import Overrides
+from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.screens.context import ContextScreen
+from stevemin_chat.tui.screens.dialogs import Choose, Confirm
+from stevemin_chat.tui.screens.origin import OriginScreen
+from stevemin_chat.tui.widgets.recall_view import RecallView
+
+QUESTION = "Do you remember what my dog Rex is afraid of?"
+
+
+def words(screen: ChatScreen) -> str:
+    """Everything on the screen that is on top."""
+    return "\n".join(str(widget.visual) for widget in screen.app.screen.query(Static))
+
+
+async def ask_about_the_dog(pilot: Pilot[None], screen: ChatScreen) -> None:
+    stream = await ask(pilot, screen, QUESTION)
+    stream.push("Of thunder.")
+    stream.end()
+    await until(pilot, lambda: not screen.controller.chats.busy)
+
+
+async def look(pilot: Pilot[None], screen: ChatScreen) -> ContextScreen:
+    await pilot.press("f4")
+    await until(pilot, lambda: isinstance(screen.app.screen, ContextScreen))
+    top = screen.app.screen
+    assert isinstance(top, ContextScreen)
+    return top
+
+
+def reads_down_to(screen: ChatScreen, text: str) -> bool:
+    """Scroll on by a page, unless the text is there."""
+    if any(text in row for row in rows(screen)):
+        return True
+    screen.transcript.scroll_relative(y=8, animate=False)
+    return False
+
+
+def chosen(screen: ChatScreen) -> RecallView:
+    view = screen.app.focused
+    assert isinstance(view, RecallView)
+    return view
+
+
+async def test_the_view_accounts_for_the_prompt(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    remember(runtime.memory)
+    async with running(runtime, (120, 50)) as (pilot, screen):
+        await ask_about_the_dog(pilot, screen)
+        assert screen.controller.chat is not None
+        report = screen.controller.chat.last_context
+        assert report is not None
+        await look(pilot, screen)
+        seen = words(screen)
+        assert f"hierarchical · {report.tokens:,} of {report.budget_tokens:,} tokens" in seen
+        for layer in report.layers:
+            if layer.tokens:
+                line = next(line for line in seen.splitlines() if line.startswith(layer.name))
+                assert line.split()[2] == f"{layer.tokens:,}", line
+        recall = next(item for item in report.recalls if item.text == DOG)
+        assert "2026-03-02 · Pets at home · you" in seen
+        assert f"score {recall.score:.1f} = " in seen
+        assert f"{CALM}" in seen
+        assert str(screen.app.screen.query(".item").first(Static).visual) == DOG, "the profile"
+        await pilot.press("escape")
+        assert screen.app.screen is screen
+
+
+async def test_a_recall_shows_all_of_itself_and_leads_to_its_chat(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    remember(runtime.memory)
+    async with running(runtime, (120, 50)) as (pilot, screen):
+        await ask_about_the_dog(pilot, screen)
+        await look(pilot, screen)
+        await until(pilot, lambda: isinstance(screen.app.focused, RecallView))
+        view, recall = chosen(screen), chosen(screen).recall
+        assert len(recall.signals) > 3
+        assert str(view.visual).count(" + ") == 2
+        await pilot.press("space")
+        assert all(f"{name} " in str(view.visual).splitlines()[-1] for name in recall.signals)
+        await pilot.press("down")
+        assert chosen(screen) is not view
+        await pilot.press("up", "enter")
+        await until(pilot, lambda: screen.controller.chat and screen.controller.chat.title == "Pets at home")
+        await until(pilot, lambda: screen.query(".-marked"))
+        assert str(screen.query_one(".-marked", Static).visual) == DOG
+
+
+async def test_an_old_message_is_brought_onto_the_screen(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    session_id = long_chat(runtime.memory, 30)
+    target = runtime.memory.messages(session_id)[4]
+    async with running(runtime) as (pilot, screen):
+        screen.run(partial(screen.controller.go_to, Place(session_id, target.id)))
+        await until(pilot, lambda: any("What grows in bed 2," in row for row in rows(screen)))
+        assert "32 later messages" in shown(screen)
+        for number in (9, 19, 29):
+            await until(pilot, lambda number=number: reads_down_to(screen, f"In bed {number} "))  # type: ignore[misc]
+        assert screen.transcript.at_end
+        assert "later messages" not in shown(screen)
+        assert shown(screen).count("What grows in bed 19,") == 1
+        screen.run(partial(screen.controller.go_to, Place(session_id, target.id)))
+        await until(pilot, lambda: "bed 29" not in shown(screen))
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: any("bed 29" in row for row in rows(screen)))
+        screen.run(partial(screen.controller.go_to, Place(session_id, "0" * 32)))
+        await until(pilot, lambda: any("another version" in text for text in toasts(screen)))
+
+
+async def test_why_shows_the_source_and_can_forget_it(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    ids = remember(runtime.memory)
+    async with running(runtime, (120, 50)) as (pilot, screen):
+        await ask_about_the_dog(pilot, screen)
+        await look(pilot, screen)
+        await until(pilot, lambda: isinstance(screen.app.focused, RecallView))
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(screen.app.screen, OriginScreen))
+        seen = words(screen)
+        assert DOG in seen
+        assert CALM in seen, "what was answered"
+        assert f"fact: {DOG}" in seen
+        assert "1 passage that a search finds, none with a vector yet" in seen
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
+        assert "and the answer to it? What was made of it goes, too: 1 fact." in words(screen)
+        await pilot.press("y")
+        await until(pilot, lambda: screen.app.screen is screen)
+        assert runtime.memory.message(ids["dog"]).forgotten
+        assert runtime.memory.message(ids["calm"]).forgotten
+        assert screen.controller.chat is not None
+        assert screen.controller.chat.last_context is None, "it quoted what is forgotten"
+        assert screen.controller.chat.record is not None
+        assert screen.controller.chat.record.id in engine_of(screen).forgotten, "and so did the KV cache"
+        await look(pilot, screen)
+        assert "No prompt was made in this chat" in words(screen)
+
+
+async def test_the_strategy_is_chosen_from_all(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await look(pilot, screen)
+        assert "Its strategy is hierarchical." in words(screen)
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(screen.app.screen, Choose))
+        options = screen.app.screen.query_one(OptionList)
+        offered = [
+            next(word for word in str(option.prompt).split() if word != "●") for option in options.options
+        ]
+        assert offered == list(STRATEGIES)
+        assert options.highlighted == offered.index("hierarchical")
+        assert "default" in str(options.options[offered.index("hierarchical")].prompt)
+        options.highlighted = offered.index("summary")
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.controller.strategy == "summary")
+        await say(pilot, screen, "/context sliding")
+        await until(pilot, lambda: screen.controller.strategy == "sliding")
+        await say(pilot, screen, "/context nonsense")
+        await until(pilot, lambda: any("nonsense" in text for text in toasts(screen)))
+        assert screen.controller.strategy == "sliding"
+        assert isinstance(screen.app.screen, ChatScreen)
+
+
+async def test_what_was_left_out_is_told_by_reason(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    remember(runtime.memory)
+    session_id = long_chat(runtime.memory, 60)
+    async with running(runtime, (120, 30)) as (pilot, screen):
+        screen.controller.switch(
+            next(chat for chat in screen.controller.chats.all if chat.record and chat.record.id == session_id)
+        )
+        await until(pilot, lambda: "bed 59" in shown(screen))
+        settings = runtime.session_settings(runtime.memory.session(session_id), Overrides())
+        runtime.memory.summarizer = None  # excerpts
+        made = await asyncio.to_thread(
+            runtime.memory.consolidate,
+            session_id,
+            strategy="hierarchical",
+            budget=settings.budget,
+            cancelled=lambda: False,
+        )
+        assert made is not None
+        await ask_about_the_dog(pilot, screen)
+        assert screen.controller.chat is not None
+        report = screen.controller.chat.last_context
+        assert report is not None
+        assert {"does not fit", "summarised"} <= {item.reason for item in report.dropped}
+        await look(pilot, screen)
+        seen = words(screen)
+        for reason in ("does not fit", "summarised"):
+            items = [item for item in report.dropped if item.reason == reason]
+            line = next(line for line in seen.splitlines() if line.startswith(reason))
+            expected = f"{len(items)} messages {sum(item.tokens for item in items):,} tokens"
+            assert " ".join(line.removeprefix(reason).split()) == expected
+        assert report.notice is not None
+        assert report.notice in seen
+        assert " ".join(made.text.split())[:40] in seen
+        view = screen.app.screen.query_one(VerticalScroll)
+        assert view.scroll_offset.y == 0
+        await pilot.press("pagedown")
+        assert view.scroll_offset.y > 0
+
+
+def test_bars_and_groups() -> None:
+    assert bar(0, 10) == ""
+    assert bar(0.0001, 10) == "▏", "something is never nothing"
+    assert bar(0.5, 10) == "█" * 5
+    assert bar(0.55, 10) == "█████▌"
+    assert bar(7, 10) == "█" * 10
+    dropped = [Dropped("a", "user", 3, "rare"), *(Dropped(x, "user", 5, "often") for x in "bc")]
+    assert drop_groups(dropped) == [DropGroup("often", 2, 10), DropGroup("rare", 1, 3)]
