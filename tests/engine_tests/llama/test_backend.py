@@ -25,7 +25,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(starter_model: Path) -> AsyncIterator[Engine]:
     """One engine for all tests here; each leaves it as it found it."""
-    config = EngineConfig(model_path=starter_model, max_sessions=8, context_tokens=4096, threads=THREADS)
+    config = EngineConfig(
+        model_path=starter_model, max_sessions=8, context_tokens=4096, batch_tokens=128, threads=THREADS
+    )
     async with Engine(config) as engine:
         yield engine
 
@@ -134,7 +136,7 @@ async def test_a_greedy_chain_is_an_argmax(engine: Engine) -> None:
 
 
 async def test_a_long_prompt_does_not_hold_up_a_short_answer(engine: Engine) -> None:
-    long = engine.submit(request("word " * 1500, max_tokens=1))
+    long = engine.submit(request("word " * 1000, max_tokens=1))
     short = await ask(engine, "Say hello.", max_tokens=4)
     assert short.timings.completion_tokens == 4
     long.cancel()
