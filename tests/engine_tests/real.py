@@ -89,7 +89,7 @@ async def settle(engine: Engine) -> None:
     for _ in range(2):  # it publishes its stats before it takes the second one out of its inbox
         barrier = engine.submit(request("barrier"))
         barrier.cancel()
-        assert await read(barrier)
+        await read(barrier)
     while engine.stats().active or engine.stats().waiting:  # noqa: ASYNC110 - requests nobody reads have no event
         await asyncio.sleep(0.01)
 
