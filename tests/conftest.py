@@ -39,7 +39,7 @@ _FIRST = (
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 # Workers share the cores: OpenMP threads that spin for each other would take them from another worker.
-# llama.cpp takes as many threads as libgomp gives it, which reads this when it is loaded, in subprocesses too.
+# llama.cpp takes as many threads as libgomp gives it, which reads this when it is loaded.
 if (_WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
     os.environ.setdefault("OMP_THREAD_LIMIT", str(max(1, _CORES // _WORKERS)))
 
