@@ -77,16 +77,15 @@ class SteveminApp(App[None]):
 
     async def _open(self) -> None:
         try:
-            controller = await self._opener(self._chat_screen)
+            controller = self._controller = await self._opener(self._chat_screen)
+            if self._left:
+                return
+            self._choose_theme(controller.runtime.config.theme)
+            await controller.begin()
         except Exception as error:
             self.failure = error
             self.exit(return_code=1)
             return
-        self._controller = controller
-        if self._left:
-            return
-        self._choose_theme(controller.runtime.config.theme)
-        await controller.begin()
         self._chat_screen.attach(controller)
 
     def _choose_theme(self, wanted: str | None) -> None:
@@ -114,6 +113,10 @@ class SteveminApp(App[None]):
 
     async def store(self) -> None:
         """Stop the answers; store them, the drafts and the queues."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
+        if self._opening is not None and self._chat_screen.in_use:
+            await asyncio.shield(self._opening)  # what was typed needs an open store
         if self._controller is not None:
             await self._controller.store()
 
@@ -126,10 +129,6 @@ class SteveminApp(App[None]):
         """Store everything, then end with this exit code; a second call ends without waiting."""
         if not self._leaving:
             self._leaving = True
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
-            if self._opening is not None and self._chat_screen.in_use:
-                await self._opening  # what was typed can only be stored in an open store
             await self.store()
             if self._controller is not None:
                 with suppress(TimeoutError):
