@@ -95,7 +95,7 @@ class PassageVectors:
         """Delete vectors from every file, even if nothing has opened the index yet.
 
         Vectors that cannot be deleted now are marked; the process that has the index open deletes them
-        within a minute.
+        within half a minute.
 
         Returns:
             Whether they are deleted.
