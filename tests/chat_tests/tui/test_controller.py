@@ -97,9 +97,10 @@ async def controlled(runtime: Runtime) -> AsyncIterator[tuple[Controller, FakeVi
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
+    end = asyncio.get_running_loop().time() + 5
+    while not condition():
+        assert asyncio.get_running_loop().time() < end, "it did not come to that"
+        await asyncio.sleep(0.005)
 
 
 async def do(controller: Controller, text: str) -> None:
