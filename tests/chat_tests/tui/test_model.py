@@ -15,6 +15,7 @@ from chat_tests.tui_kit import (
     say,
     shown,
     toasts,
+    type_in,
     until,
 )
 from textual.widgets import OptionList
@@ -46,7 +47,7 @@ async def test_messages_sent_while_it_loads_go_out_when_it_is_ready(tmp_path: Pa
         await say(pilot, screen, "Early words")
         assert screen.controller.chat is not None
         assert screen.controller.chat.queue == ["Early words"]
-        await pilot.press("ctrl+n", *"still typing")
+        await type_in(pilot, screen, "ctrl+n", *"still typing")
         assert screen.prompt.text == "still typing"
         assert engine.load_gate is not None
         engine.load_gate.set()
