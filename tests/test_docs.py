@@ -42,14 +42,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.xfail(reason="the pages are being written", strict=False)
 def test_the_files_that_are_named_exist() -> None:
     """By path from the root, or by name alone; a dotted name of ours is a module or something in it."""
-    files = [path.relative_to(ROOT) for top in TOPS for path in (ROOT / top).rglob("*.py")]
-    names = {path.name for path in files}
+    names = {path.name for top in TOPS for path in (ROOT / top).rglob("*.py")}
     wrong = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for named in re.findall(r"(?<![\w./*…-])((?:\w+/)*\w+\.py)\b", text):
-            if named not in names and not any(str(path).endswith(f"{named}") for path in files):
-                wrong.append(f"{page.name}: {named}")
+        for path in re.findall(rf"(?<![\w./])((?:{'|'.join(TOPS)})/[\w/]*(?:\.py|/))(?![\w*<])", text):
+            if not (ROOT / path).exists():
+                wrong.append(f"{page.name}: {path}")
+        for name in re.findall(r"`(\w+\.py)`", text):
+            if name not in names:
+                wrong.append(f"{page.name}: {name}")
         for dotted in re.findall(r"`((?:engine|memory|stevemin_chat|bench)(?:\.\w+)+)`", text):
             if not is_there(dotted):
                 wrong.append(f"{page.name}: {dotted}")
