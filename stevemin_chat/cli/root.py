@@ -113,11 +113,10 @@ def chat(
 
 
 def _open_chat(model: str | None) -> int:
-    from stevemin_chat.base.logs import begin
-    from stevemin_chat.base.paths import SingleInstance
+    from stevemin_chat.base.paths import Paths, SingleInstance
 
-    paths, config = begin()
+    paths = Paths.resolve()
     with SingleInstance(paths.lock_file):
         from stevemin_chat.tui.app import run_app
 
-        return run_app(paths, config, model)
+        return run_app(paths, model)
