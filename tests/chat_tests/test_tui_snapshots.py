@@ -28,11 +28,10 @@ from textual.pilot import Pilot
 from memory import ContextReport, Dropped, Fact, LayerReport, Recall
 from stevemin_chat.recall.lookup import Account
 from stevemin_chat.tui.chat_screen import ChatScreen
-from stevemin_chat.tui.screens.context import ContextScreen
+from stevemin_chat.tui.screens.context import ContextScreen, RecallView
 from stevemin_chat.tui.screens.memory import MemoryScreen
 from stevemin_chat.tui.widgets.memory_list import MemoryList
 from stevemin_chat.tui.widgets.metrics_panel import MetricsPanel
-from stevemin_chat.tui.widgets.recall_view import RecallView
 from stevemin_chat.tui.widgets.session_list import SessionList
 
 SIZES = [(80, 24), (160, 50)]

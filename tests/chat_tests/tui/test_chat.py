@@ -7,7 +7,7 @@ from pathlib import Path
 from chat_tests.tui_kit import ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
 
 from engine import FinishReason, GenerationFailed
-from stevemin_chat.tui.widgets.queue_bar import QueueBar
+from stevemin_chat.tui.widgets.bands import QueueBar
 
 LONG = "A line of the answer.\n\n" * 60
 

@@ -16,10 +16,9 @@ from memory import STRATEGIES, Dropped
 from stevemin_chat.recall import DropGroup, Place, bar, drop_groups
 from stevemin_chat.runtime import Overrides
 from stevemin_chat.tui.chat_screen import ChatScreen
-from stevemin_chat.tui.screens.context import ContextScreen
+from stevemin_chat.tui.screens.context import ContextScreen, RecallView
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm
 from stevemin_chat.tui.screens.origin import OriginScreen
-from stevemin_chat.tui.widgets.recall_view import RecallView
 
 QUESTION = "Do you remember what my dog Rex is afraid of?"
 

@@ -17,7 +17,7 @@ from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm, EditLine
 from stevemin_chat.tui.screens.memory import MemoryScreen
 from stevemin_chat.tui.screens.origin import OriginScreen
-from stevemin_chat.tui.widgets.completions import Completions
+from stevemin_chat.tui.widgets.bands import Completions
 from stevemin_chat.tui.widgets.memory_list import MemoryList
 
 

@@ -21,7 +21,7 @@ from textual.widgets import OptionList
 
 from engine import EngineCrashed, ModelCorrupt
 from stevemin_chat.tui.screens.dialogs import Choose
-from stevemin_chat.tui.widgets.load_banner import LoadBanner
+from stevemin_chat.tui.widgets.bands import LoadBanner
 
 
 def slow_engine() -> type[FakeEngine]:
