@@ -91,6 +91,7 @@ class ChatScreen(Screen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
+        self._arrange(*self.app.size)  # before the first frame, which would show all panels otherwise
         self.prompt.placeholder = "Message, or / for commands"
         self.prompt.focus()
 

@@ -82,7 +82,7 @@ def test_an_id_is_a_fact_s_number_or_the_start_of_a_message_s(memory: Memory) ->
     assert isinstance(item, Message)
     assert item.id == reply
     for wrong in ("999", told[:5], "zebra", "", "f" * 32, "*", "%"):
-        with pytest.raises(MemoryNotFound, match="Nothing remembered"):
+        with pytest.raises(MemoryNotFound, match="No memory has the id"):
             memory.long_term.find(wrong)
 
 

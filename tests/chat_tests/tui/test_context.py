@@ -148,7 +148,7 @@ async def test_why_shows_the_source_and_can_forget_it(tmp_path: Path) -> None:
         assert screen.controller.chat.record is not None
         assert screen.controller.chat.record.id in engine_of(screen).forgotten, "and so did the KV cache"
         await look(pilot, screen)
-        assert "No prompt was made in this chat" in words(screen)
+        assert "No prompt has been built in this chat" in words(screen)
 
 
 async def test_the_strategy_is_chosen_from_all(tmp_path: Path) -> None:

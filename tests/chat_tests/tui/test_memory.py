@@ -85,7 +85,7 @@ async def test_the_profile_is_listed_and_corrected(tmp_path: Path) -> None:
         screen.app.screen.query_one(Input).value = "works on Tuesdays"
         await pilot.press("enter")
         await until(
-            pilot, lambda: any("works on Tuesdays\nfact · you wrote it" in item for item in items(screen))
+            pilot, lambda: any("works on Tuesdays\nfact · written by you" in item for item in items(screen))
         )
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(screen.app.screen, OriginScreen))
@@ -114,7 +114,7 @@ async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
         await pilot.press("slash")
         assert "goes to the list" in line(screen, "keys")
         screen.app.screen.query_one(Input).value = "zebra"
-        await until(pilot, lambda: items(screen) == ["Nothing that was said is about this."])
+        await until(pilot, lambda: items(screen) == ["No message matches."])
         screen.app.screen.query_one(Input).value = "mint"
         await until(pilot, lambda: any("mint leaves" in item for item in items(screen)))
         await pilot.press("enter")
@@ -156,7 +156,7 @@ async def test_a_forgotten_exchange_leaves_no_trace_on_the_screen(tmp_path: Path
         await pilot.press("f")
         question = await confirm(pilot, screen, "y")
         assert "and the answer to it? What was made of it goes, too: 1 fact." in question
-        await until(pilot, lambda: items(screen) == ["Nothing that was said is about this."])
+        await until(pilot, lambda: items(screen) == ["No message matches."])
         await pilot.press("escape")
         await until(pilot, lambda: screen.app.screen is screen)
         said = shown(screen)

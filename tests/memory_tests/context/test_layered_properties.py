@@ -6,9 +6,10 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memory_tests.context.context_kit import Chat, OddCounter, bare, is_prefix, memories_of, recall
+from memory_tests.fuzzing import examples
 from memory_tests.hostile import hostile_texts
 from memory_tests.word_counter import WordCounter
 
@@ -107,7 +108,7 @@ def gave_up(context: AssembledContext) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(80)
 @given(chats(), st.data())
 def test_every_prompt_of_every_chat(
     described: tuple[Chat, list[tuple[str, list[str]]]], data: st.DataObject
@@ -151,7 +152,7 @@ def check_refusal(chat: Chat, question: str, refused: BudgetTooSmall) -> None:
         assert refused.needed == chat.counter.count_prompt([*alone, Turn("user", question)])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(chats(), st.data())
 def test_the_same_input_gives_the_same_output(
     described: tuple[Chat, list[tuple[str, list[str]]]], data: st.DataObject
@@ -175,7 +176,7 @@ def test_the_same_input_gives_the_same_output(
     assert outcome() == outcome()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(
     st.lists(
         st.tuples(hostile_texts, st.integers(0, 2), st.sampled_from(["", "2026-10-01", "x\n\ny"])), max_size=8

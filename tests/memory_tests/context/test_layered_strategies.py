@@ -191,7 +191,7 @@ def test_what_is_in_the_window_is_not_repeated() -> None:
     used = {item.message_id for item in context.report.recalls}
     assert used
     assert used <= set(evicted)
-    assert {reasons(context)[message_id] for message_id in context.report.sent} == {"in the window already"}
+    assert {reasons(context)[message_id] for message_id in context.report.sent} == {"already in the window"}
 
 
 def test_the_best_are_taken_until_there_is_no_room() -> None:
@@ -327,7 +327,7 @@ def test_a_summary_is_shown_when_all_that_it_stands_for_is_evicted(strategy: str
     told = [item.reason for item in context.report.dropped]
     assert told == ["summarised"] * 4 + ["does not fit"] * (len(told) - 4)
     assert context.report.notice is not None
-    assert context.report.notice.startswith(f"{len(told) - 4} older messages were left out")
+    assert context.report.notice.startswith(f"{len(told) - 4} older messages left out")
 
 
 def test_nothing_is_summarised_while_all_is_sent() -> None:
@@ -444,7 +444,7 @@ def test_the_profile_has_a_twentieth_of_the_prompt_and_the_pinned_facts_come_fir
     assert context.report.facts == (4, 5, 1)
     assert context.report.dropped_facts == (2, 3)
     assert tokens(context, "profile") == 6 + 3 * 13
-    assert context.report.notice == "2 facts of the profile did not fit."
+    assert context.report.notice == "2 profile facts did not fit."
 
 
 # What gives way to what

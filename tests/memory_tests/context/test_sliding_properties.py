@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memory_tests.context.context_kit import Chat, is_prefix
+from memory_tests.fuzzing import examples
 from memory_tests.word_counter import WordCounter
 
 from memory import Budget, BudgetTooSmall, Memory, Turn
@@ -16,7 +17,7 @@ texts = st.integers(1, 60).map(lambda count: " ".join(["w"] * count))
 turns = st.tuples(texts, st.lists(st.one_of(st.just(""), texts), max_size=2))
 
 
-@settings(max_examples=150)
+@examples(50)
 @given(
     st.integers(20, 400),
     st.one_of(st.none(), st.integers(1, 30).map(lambda count: "rule " * count)),

@@ -146,7 +146,7 @@ def test_full_says_when_it_does_not_fit(memory: Memory) -> None:
         memory.build_context(session_id, budget=Budget(1000), strategy="full")
     assert (caught.value.needed, caught.value.available) == (1515, 1000)
     assert str(caught.value) == (
-        "The whole chat takes 1,515 tokens, but the prompt may take 1,000. "
+        "The whole chat needs 1,515 tokens; the limit is 1,000. "
         "Switch to the sliding strategy, or to a model with a larger context."
     )
 
@@ -161,7 +161,7 @@ def test_sliding_evicts_to_half_of_the_budget_and_says_so(memory: Memory) -> Non
         item.id for item in memory.messages(session_id)[:8]
     ]
     assert {(item.tokens, item.reason) for item in report.dropped} == {(46, "does not fit")}
-    assert report.notice == "8 older messages were left out (368 tokens): the prompt may take 500 tokens."
+    assert report.notice == "8 older messages left out, 368 tokens (prompt limit 500 tokens)."
 
 
 def test_the_cut_stays_until_the_budget_is_exceeded_again(memory: Memory) -> None:
@@ -243,8 +243,8 @@ def test_a_question_that_does_not_fit_is_refused_with_the_numbers(memory: Memory
         memory.build_context(session_id, budget=Budget(1000), strategy="sliding")
     assert (caught.value.needed, caught.value.available) == (1105, 1000)
     assert str(caught.value) == (
-        "The newest message takes, with the system prompt, 1,105 tokens, but the prompt may take 1,000. "
-        "Shorten it, or switch to a model with a larger context."
+        "Message and system prompt need 1,105 tokens; the limit is 1,000. "
+        "Shorten the message, or switch to a model with a larger context."
     )
     # It stays in the chat, but must not stand in the way of the next one.
     memory.add_message(session_id, "user", "shorter")
@@ -267,7 +267,7 @@ def test_a_huge_past_is_not_rendered_to_find_out_that_it_is_huge(memory: Memory)
 
 def test_an_unknown_strategy_names_the_known_ones(memory: Memory) -> None:
     session_id = chat(memory, "hello")
-    with pytest.raises(UnknownStrategy, match=r"There is no context strategy 'slidng'\. .*sliding, full"):
+    with pytest.raises(UnknownStrategy, match=r"Unknown context strategy 'slidng'\. .*sliding, full"):
         memory.build_context(session_id, budget=AMPLE, strategy="slidng")
 
 
@@ -275,7 +275,7 @@ def test_without_a_model_there_is_nothing_to_count_with(database_path: Path) -> 
     with Memory(database_path) as memory:
         session_id = chat(memory, "hello")
         assert memory.counter is None
-        with pytest.raises(CounterMissing, match="no model is loaded"):
+        with pytest.raises(CounterMissing, match="No model is loaded"):
             memory.build_context(session_id, budget=AMPLE, strategy="sliding")
         counter = memory.counter = WordCounter()
         assert memory.counter is counter

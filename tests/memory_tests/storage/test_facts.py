@@ -95,7 +95,7 @@ def test_whatever_needs_a_fact_says_when_there_is_none(kept: Store) -> None:
         lambda: kept.facts.unpin(7),
         lambda: kept.facts.remove(7),
     ):
-        with pytest.raises(FactNotFound, match="There is no fact 7") as caught:
+        with pytest.raises(FactNotFound, match="No fact 7") as caught:
             kept.call(call)
         assert caught.value.fact_id == 7
 

@@ -93,13 +93,13 @@ def test_the_latest_of_several_with_one_title(memory: Memory) -> None:
 def test_nothing_found_suggests_the_nearest(memory: Memory) -> None:
     memory.create_session("Sourdough bread")
     with pytest.raises(
-        SessionNotFound, match=r"There is no session 'sourdogh bread'\. Did you mean 'Sourdough bread'\?"
+        SessionNotFound, match=r"No chat 'sourdogh bread'\. Did you mean 'Sourdough bread'\?"
     ) as caught:
         memory.session("sourdogh bread")
     assert caught.value.nearest == "Sourdough bread"
     with pytest.raises(SessionNotFound) as caught:
         memory.session("quantum physics")
-    assert str(caught.value) == "There is no session 'quantum physics'."
+    assert str(caught.value) == "No chat 'quantum physics'."
 
 
 def test_newest_activity_first_and_settings_are_no_activity(memory: Memory) -> None:

@@ -8,8 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from memory_tests.fuzzing import examples
 from memory_tests.storage.store_kit import Store, open_store
 
 from memory.errors import MessageNotFound
@@ -295,7 +296,7 @@ class Grown:
         return [place for place in span if place in places or place not in self.silent | gone] == places
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(40)
 @given(trees())
 def test_every_branch_of_every_tree(kept: Store, tree: Tree) -> None:
     grown = kept.call(Grown, kept, tree)
@@ -316,7 +317,7 @@ def test_every_branch_of_every_tree(kept: Store, tree: Tree) -> None:
                 assert any(rival.level >= left_out.level for rival in rivals)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(25)
 @given(trees(), st.data())
 def test_nothing_is_left_of_a_message_in_any_tree(kept: Store, tree: Tree, data: st.DataObject) -> None:
     grown = kept.call(Grown, kept, tree)

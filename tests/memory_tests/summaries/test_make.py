@@ -8,8 +8,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from memory_tests.fuzzing import examples
 from memory_tests.storage.store_kit import Store, open_store
 from memory_tests.word_counter import WordCounter
 
@@ -492,7 +493,7 @@ lives = st.lists(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@examples(15)
 @given(lives, st.integers(50, 400))
 def test_the_work_always_ends_and_covers_what_was_left_out(
     kept: Store, life: list[tuple[int, int, str, int]], history_tokens: int

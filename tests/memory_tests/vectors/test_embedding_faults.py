@@ -38,11 +38,11 @@ def test_one_failure_is_not_noticed(fake: Fake, tmp_path: Path, behaviour: str) 
     [
         ("dies-at-once", "exit code 7"),
         ("cannot-load", "ImportError: no such library"),
-        ("other-dimension", "makes no sense"),
+        ("other-dimension", "is invalid"),
         ("hangs-loading", "did not answer"),
-        ("answers-nonsense", "makes no sense"),
-        ("answers-nothing", "makes no sense"),
-        ("answers-too-little", "makes no sense"),
+        ("answers-nonsense", "is invalid"),
+        ("answers-nothing", "is invalid"),
+        ("answers-too-little", "is invalid"),
         ("answers-too-much", "more than 1,048,576 bytes"),
         ("answers-nan", "not of length 1"),
         ("answers-an-error", "MemoryError"),
@@ -93,7 +93,7 @@ def test_who_only_waited_does_not_pay_for_anothers_text(fake: Fake, tmp_path: Pa
 
 
 def test_a_worker_that_dies_in_its_sleep_is_replaced(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.vectors.embedding_thread._LOOK_S", 0.01)
+    monkeypatch.setattr("memory.vectors.embedding_thread._POLL_S", 0.01)
     embedder = fake("works")
     embedder.start()
     until(lambda: embedder.ready)
@@ -155,7 +155,7 @@ def test_a_worker_killed_in_mid_work_is_replaced(fake: Fake, tmp_path: Path) -> 
 def test_after_a_pause_it_comes_back_by_itself(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.vectors.embedding_thread._LOOK_S", 0.01)
+    monkeypatch.setattr("memory.vectors.embedding_thread._POLL_S", 0.01)
     now = [0.0]
     restarts = Restarts(delay_s=0.0, clock=lambda: now[0])
     embedder = fake("dies-until-told", restarts=restarts)

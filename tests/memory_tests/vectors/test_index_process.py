@@ -50,7 +50,7 @@ def no_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def quick_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.vectors.index_process._LOOK_S", 0.05)
+    monkeypatch.setattr("memory.vectors.index_process._POLL_S", 0.05)
 
 
 def worker(index: ChromaIndex) -> int:

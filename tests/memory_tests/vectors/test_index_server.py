@@ -94,8 +94,8 @@ def test_an_index_on_a_server(server: str, folder: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("127.0.0.1:8000", "is no address of a Chroma server; it looks like http://127.0.0.1:8000."),
-        ("ftp://127.0.0.1", "is no address of a Chroma server"),
+        ("127.0.0.1:8000", "is not the address of a Chroma server; write it like http://127.0.0.1:8000."),
+        ("ftp://127.0.0.1", "is not the address of a Chroma server"),
     ],
 )
 def test_what_is_no_address(folder: Path, url: str, said: str) -> None:

@@ -133,7 +133,7 @@ def test_a_removal_that_fails_empties_the_shards_concerned(
 
     with monkeypatch.context() as patch:
         patch.setattr(PassageCollection, "add", refuse)
-        with pytest.raises(IndexUnavailable, match="had to be emptied to remove passages from it"):
+        with pytest.raises(IndexUnavailable, match="had to be emptied to remove passages"):
             index.remove([CANARY])
     assert files_with(folder, PATTERN) == []
     assert index.ids() == {SHARD_SIZE}

@@ -1,6 +1,6 @@
 """What the screen looks like, at two terminal sizes; clock, figures and cursor stand still.
 
-After a wanted change: pytest --snapshot-update tests/chat_tests/test_tui_snapshots.py; then look at the SVGs.
+After a wanted change: pytest --snapshot-update tests/chat_tests/tui/test_snapshots.py; then look at the SVGs.
 """
 
 from __future__ import annotations
