@@ -259,7 +259,7 @@ def _greeting(model: str) -> Content:
         Content(""),
         Content.assemble(("Model  ", "$foreground 50%"), model),
         Content.styled(
-            "Nothing leaves the machine, and every chat is kept. Several chats can answer at the same time.",
+            "Nothing leaves it, and every chat is kept. Several can answer in parallel.",
             "$foreground 75%",
         ),
         Content(""),

@@ -1,7 +1,7 @@
 """The first frame: drawn before anything heavy is imported, and not much later than a bare application's.
 
-The real programs run on a pseudo-terminal, each to its first frame. What they imported by then is compared, and
-the processor time, which load on the machine disturbs less than the clock.
+The real programs run on a pseudo-terminal, each to its first frame. What they imported by then is compared,
+and the processor time, which load on the machine disturbs less than the clock.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ HEAVY = (
     "typer",
 )
 
-# Runs before the program. Textual writes frames to sys.__stderr__; the first one that contains the mark ends the
-# process. The import of what is opened behind the screen waits for that.
+# Runs before the program. Textual writes frames to sys.__stderr__; the first one that contains the mark ends
+# the process. The import of what is opened behind the screen waits for that.
 WATCH = """
 import json, os, sys, threading, time
 

@@ -132,7 +132,7 @@ def an_account() -> Account:
             Dropped("d", "assistant", 95, "does not fit"),
         ),
         recalls=recalls,
-        notice="1 older message was left out (95 tokens): the prompt may take 1,536 tokens.",
+        notice="1 older message left out (prompt limit 1,536 tokens).",
         dropped_recalls=(Dropped("e", "user", 31, "no room", 2.5),),
     )
     facts = (Fact(1, TEA, "preference", "f", True, False, "2026-04-11T18:40:00+00:00"),)
