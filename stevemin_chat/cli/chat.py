@@ -32,9 +32,8 @@ def open_chat(model: str | None) -> int:
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageProblem("The chat needs a terminal. In scripts and pipes, use: stevemin ask")
-    paths = Paths.resolve()
-    with SingleInstance(paths.lock_file):
-        gc.disable()  # until the first frame: what is imported stays, and looking through it takes a tenth
-        from stevemin_chat.tui.app import run_app
+    with SingleInstance(Paths.resolve().lock_file):
+        gc.disable()  # until the first frame: what is being imported holds no garbage
+        from stevemin_chat.tui import run_app
 
-        return run_app(paths, model)
+        return run_app(model)

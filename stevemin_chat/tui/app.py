@@ -9,6 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +19,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
+from textual.worker import Worker
 
 from stevemin_chat.tui.alt_keys import teach_alt_keys
 from stevemin_chat.tui.chat_screen import ChatScreen
@@ -25,7 +27,6 @@ from stevemin_chat.tui.palette import PaletteCommands
 from stevemin_chat.tui.theme import STEVEMIN_THEME
 
 if TYPE_CHECKING:
-    from stevemin_chat.base.paths import Paths
     from stevemin_chat.tui.controller import Controller
     from stevemin_chat.tui.view import View
 
@@ -65,7 +66,7 @@ class SteveminApp(App[None]):
         self._opener = opener
         self._opening: asyncio.Task[None] | None = None
         self._controller: Controller | None = None
-        self._leaving = False
+        self._leaving = self._left = False
 
     def get_default_screen(self) -> Screen[None]:
         """The chat."""
@@ -74,20 +75,21 @@ class SteveminApp(App[None]):
     def on_mount(self) -> None:
         self.call_after_refresh(self._begin)
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         gc.enable()  # off since the start, see `cli.chat`
-        self._opening = asyncio.create_task(self._open_behind())
+        self._opening = asyncio.create_task(self._open())
 
-    async def _open_behind(self) -> None:
+    async def _open(self) -> None:
         try:
-            controller = await self._opener(self._chat_screen)
+            controller = self._controller = await self._opener(self._chat_screen)
+            if self._left:
+                return
+            self._choose_theme(controller.runtime.config.theme)
+            await controller.begin()
         except Exception as error:
             self.failure = error
             self.exit(return_code=1)
             return
-        self._controller = controller
-        self._choose_theme(controller.runtime.config.theme)
-        await controller.begin()
         self._chat_screen.attach(controller)
 
     def _choose_theme(self, wanted: str | None) -> None:
@@ -115,25 +117,27 @@ class SteveminApp(App[None]):
 
     async def store(self) -> None:
         """Stop the answers; store them, the drafts and the queues."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
+        if self._opening is not None and self._chat_screen.in_use:
+            await asyncio.shield(self._opening)  # what was typed needs an open store
         if self._controller is not None:
             await self._controller.store()
 
     async def action_quit(self) -> None:
         """Store everything, then leave. A second time leaves without waiting."""
-        await self.leave(0)
+        # Not awaited: the message loop must be free to hear the second time.
+        _: Worker[None] = self.run_worker(partial(self.leave, 0))
 
     async def leave(self, code: int) -> None:
         """Store everything, then end with this exit code; a second call ends without waiting."""
         if not self._leaving:
             self._leaving = True
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
-            if self._opening is not None and self._chat_screen.in_use:
-                await self._opening  # what was typed can only be stored in an open store
             await self.store()
             if self._controller is not None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._controller.models.stop(), _PATIENCE)
+        self._left = True
         self.exit(return_code=code)
 
     def action_help_quit(self) -> None:
@@ -148,20 +152,21 @@ class SteveminApp(App[None]):
             await self._controller.runtime.close()
 
 
-def run_app(paths: Paths, model: str | None) -> int:
+def run_app(model: str | None) -> int:
     """Run the application until the person leaves; returns the exit code.
 
     Raises:
         Exception: what stopped it from opening (settings, store), when the terminal is restored.
     """
-    return asyncio.run(_run(paths, model))
+    return asyncio.run(_run(model))
 
 
-async def _run(paths: Paths, model: str | None) -> int:
+async def _run(model: str | None) -> int:
     async def opener(view: View) -> Controller:
         # The imports take most of a second: on a thread they leave the screen alive.
+        await asyncio.to_thread(import_module, "stevemin_chat.tui.widgets.turns")
         module = await asyncio.to_thread(import_module, "stevemin_chat.tui.controller")
-        controller: Controller = await module.open_controller(paths, view, model=model)
+        controller: Controller = await module.open_controller(view, model=model)
         return controller
 
     app = SteveminApp(opener)

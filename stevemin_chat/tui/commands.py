@@ -15,6 +15,7 @@ __all__ = [
     "Offer",
     "Run",
     "Subcommand",
+    "Values",
     "Wrong",
     "find",
     "offers",

@@ -1,6 +1,6 @@
-"""What the chat screen does: from keys and commands to chats, models and memory, and back to a `View`.
+"""The controller of the chat screen: turns keys and commands into calls of chats, models and memory.
 
-Plain objects on the event loop; nothing here imports Textual's screens or widgets.
+A plain object on the event loop. It sees the screen only through `View`, and shows there what has changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from engine.devices import DeviceMonitor
-from stevemin_chat.base.config import load_config
+from stevemin_chat.base import begin
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.memory_actions import MemoryActions
 from stevemin_chat.tui.model_actions import ModelActions
@@ -20,7 +20,6 @@ from stevemin_chat.tui.status import Status
 
 if TYPE_CHECKING:
     from engine.devices import DeviceReading
-    from stevemin_chat.base.paths import Paths
     from stevemin_chat.chats import Chat
     from stevemin_chat.recall import Place
     from stevemin_chat.tui.commands import Command, Subcommand
@@ -187,6 +186,8 @@ class Controller:
 
     async def delete(self, chat: Chat) -> None:
         """Delete a chat; shows its neighbour if it was visible."""
+        if chat not in self.chats.all:  # deleted while the person was asked
+            return
         place = self.chats.all.index(chat)
         try:
             await self.chats.delete(chat)
@@ -309,13 +310,13 @@ def opener_over(
     return opener
 
 
-async def open_controller(paths: Paths, view: View, *, model: str | None) -> Controller:
-    """Read the settings and open the store; no model is loaded yet.
+async def open_controller(view: View, *, model: str | None) -> Controller:
+    """Start the log, read the settings and open the store; no model is loaded yet.
 
     Raises:
         ConfigFileError: the settings are not valid.
         Exception: what `Runtime.open` raises.
     """
-    config = await asyncio.to_thread(load_config, paths.config_file)
+    paths, config = await asyncio.to_thread(begin)
     runtime = await Runtime.open(paths, config, meaning=True)
     return await opener_over(runtime, model=model)(view)

@@ -23,9 +23,7 @@ __all__ = [
     "reply_parser",
 ]
 
-PLACEHOLDER = (
-    "\x02"  # begins the line that stands for a code block's lines; sanitised text has no control characters
-)
+PLACEHOLDER = "\x02"  # starts the line that stands for those of a code block; sanitised text has none
 _CLEAR = 12  # characters; a longer first line cannot turn into the marker of another kind of block
 _LINES = 40  # of a long paragraph that stay open
 _ITEM = re.compile(r" *(?:[-+*]|\d{1,9}[.)])( +|$)")
@@ -116,7 +114,7 @@ def is_clear(token: Token, lines: Sequence[str]) -> bool:
 
 
 def paragraph_cut(tokens: Sequence[Token], lines: Sequence[str]) -> int | None:
-    """The line at which to split a source that is one long paragraph; None when there is no need or no place."""
+    """The line at which to split a source that is one long paragraph; None where it should stay whole."""
     if len(lines) <= 2 * _LINES or len(tokens) != 3 or tokens[0].type != "paragraph_open":
         return None
     children = tokens[1].children or []
@@ -158,7 +156,7 @@ def open_fence(tokens: Sequence[Token], lines: Sequence[str]) -> OpenFence | Non
 
 
 def _item_indent(tokens: Sequence[Token], lines: Sequence[str]) -> int | None:
-    """Columns of indentation of the innermost open list item; 0 outside of lists, None where they are unclear."""
+    """Columns that indent the innermost open list item; 0 outside of lists, None where they are unclear."""
     containers: list[Token] = []
     for token in tokens:
         if token.type in ("list_item_open", "blockquote_open"):

@@ -1,8 +1,8 @@
 """The Markdown of a growing reply: an update parses and draws the open end, not what came before it.
 
 Textual's `Markdown.append` parses from the start of the last top-level block, which may be a list of hundreds
-of items or contain a code block of a thousand lines. Here the open end is smaller: the last item of a list, the
-last lines of a long paragraph, and nothing of an open code block, whose lines are appended without parsing.
+of items or contain a code block of a thousand lines. Here the open end is smaller: the last item of a list,
+the last lines of a long paragraph, and nothing of an open code block: its lines are appended without parsing.
 """
 
 from __future__ import annotations

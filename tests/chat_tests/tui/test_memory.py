@@ -104,7 +104,7 @@ async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
     async with running(runtime) as (pilot, screen):
         await say(pilot, screen, "/memory search thunder")
         await until(
-            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Said" in str(items(screen))
+            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Messages" in str(items(screen))
         )
         found = items(screen)
         assert found[:2] == ["Profile: 1 fact", f"{DOG}\nfact · Pets at home · 2026-03-02"]
@@ -210,7 +210,7 @@ async def test_forgetting_is_seen_and_ends_before_the_screen_closes(tmp_path: Pa
     async with running(runtime) as (pilot, screen):
         await say(pilot, screen, "/memory search mint")
         await until(
-            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Said" in str(items(screen))
+            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Messages" in str(items(screen))
         )
         await pilot.press("f")
         await confirm(pilot, screen, "y")
