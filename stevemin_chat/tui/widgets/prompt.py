@@ -16,7 +16,7 @@ from stevemin_chat.tui.commands import Run, Wrong, offers, parse
 
 if TYPE_CHECKING:
     from stevemin_chat.tui.commands import Command, Subcommand
-    from stevemin_chat.tui.widgets.completions import Completions
+    from stevemin_chat.tui.widgets.bands import Completions
 
 __all__ = ["Port", "Prompt"]
 

@@ -22,7 +22,7 @@ from textual.widgets import OptionList
 
 from engine import EngineCrashed, ModelCorrupt
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm
-from stevemin_chat.tui.widgets.load_banner import LoadBanner
+from stevemin_chat.tui.widgets.bands import LoadBanner
 
 
 def slow_engine() -> type[FakeEngine]:

@@ -24,7 +24,7 @@ from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.palette import PaletteCommands
 from stevemin_chat.tui.screens.help import HelpScreen
-from stevemin_chat.tui.widgets.completions import Completions
+from stevemin_chat.tui.widgets.bands import Completions
 
 
 def sent(screen: ChatScreen) -> list[str]:
