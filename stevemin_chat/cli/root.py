@@ -98,10 +98,9 @@ def chat(
 
 
 def _open_chat(model: str | None) -> int:
-    from stevemin_chat.base import SingleInstance, begin
+    from stevemin_chat.base import Paths, SingleInstance
 
-    paths, config = begin()
-    with SingleInstance(paths.lock_file):
-        from stevemin_chat.tui.app import run_app
+    with SingleInstance(Paths.resolve().lock_file):
+        from stevemin_chat.tui import run_app
 
-        return run_app(paths, config, model)
+        return run_app(model)
