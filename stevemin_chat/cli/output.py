@@ -130,7 +130,7 @@ class ProgressLine:
         from stevemin_chat.text import shortened
 
         # One row is all that is cleared.
-        text = shortened(f"{self._label}  {one_line(state)}", shutil.get_terminal_size().columns - 1)
+        text = shortened(f"{self._label}  {_flat(state)}", shutil.get_terminal_size().columns - 1)
         if text != self._last:
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
