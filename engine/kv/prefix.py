@@ -312,8 +312,7 @@ class PrefixCache:
         return moves
 
     def _rest(self, slot: int) -> None:
-        """Free a slot without a session; while it keeps a pinned head it becomes the first idle one
-        instead."""
+        """Free a slot without a session, or make it the first idle one while it keeps a pinned head."""
         if self._tree.length(slot):
             self._idle[slot] = None
             self._idle.move_to_end(slot, last=False)
