@@ -19,7 +19,7 @@ async def test_an_end_of_turn_token_ends_the_answer() -> None:
     assert stream.timings.completion_tokens == 3
 
 
-async def test_ignore_eos_goes_on() -> None:
+async def test_ignore_eos_continues_past_the_end_of_turn() -> None:
     bench = Bench()
     bench.backend.script[1] = [EOG, ord("h"), EOG]
     stream = bench.submit("hello", max_tokens=3, ignore_eos=True)
@@ -142,7 +142,7 @@ async def test_codes_2_and_minus_3_trust_what_is_in_the_cache(computed: int) -> 
     assert [await read(stream) for stream in streams] == ["abcdef"] * 2
 
 
-async def test_a_forward_that_keeps_failing_ends_its_requests_and_not_the_engine() -> None:
+async def test_a_forward_pass_that_keeps_failing_ends_its_requests_and_not_the_engine() -> None:
     bench = Bench()
     stream = bench.submit("hello", max_tokens=6)
     bench.core.step()
