@@ -67,7 +67,7 @@ class Consolidator:
         )
 
     def run(
-        self, piece: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]
+        self, task: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]
     ) -> Summary | None:
         """Make one summary and store it.
 
@@ -83,13 +83,11 @@ class Consolidator:
         if cancelled():
             return None
         try:
-            text = self._text(piece, summarizer, cancelled)
+            text = self._text(task, summarizer, cancelled)
         except SummaryCancelled:
             return None
         try:
-            return self._database.call(
-                self._summaries.add, piece.session_id, piece.level, text, piece.sources
-            )
+            return self._database.call(self._summaries.add, task.session_id, task.level, text, task.sources)
         except MessageNotFound:
             return None
 
@@ -105,10 +103,10 @@ class Consolidator:
         head: str | None = None,
     ) -> Summary | None:
         """Make the most urgent summary; see `work` and `run`. None also if there is nothing to do."""
-        pieces = self.work(
+        tasks = self.work(
             session_id, window_starts=window_starts, history_tokens=history_tokens, counter=counter, head=head
         )
-        return self.run(pieces[0], summarizer, cancelled) if pieces else None
+        return self.run(tasks[0], summarizer, cancelled) if tasks else None
 
     def _read(self, session_id: str, head: str | None) -> tuple[list[Message], tuple[Summary, ...]]:
         branch = self._transcript.branch(session_id, head)
@@ -116,15 +114,15 @@ class Consolidator:
         spoken = [replace(item, content="") if item.id in forgotten else item for item in branch]
         return spoken, self._summaries.on_branch([item.id for item in branch])
 
-    def _text(self, piece: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]) -> str:
+    def _text(self, task: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]) -> str:
         answer = None
         if summarizer is not None:
             try:
-                reply = summarizer.summarise(piece.texts, max_tokens=piece.max_tokens, cancelled=cancelled)
-                answer = accepted(reply, piece.texts)
+                reply = summarizer.summarise(task.texts, max_tokens=task.max_tokens, cancelled=cancelled)
+                answer = accepted(reply, task.texts)
             except SummaryCancelled:
                 raise
             except Exception as exc:
                 # The message may quote the chat, which must not reach a log.
                 _log.warning("A summary could not be made: %s.", type(exc).__name__)
-        return answer if answer is not None else excerpt(piece.user_texts, piece.texts, piece.max_tokens)
+        return answer if answer is not None else excerpt(task.user_texts, task.texts, task.max_tokens)

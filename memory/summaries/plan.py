@@ -85,7 +85,7 @@ def plan(
         for run in (*_uncovered(due.left_out, shown), *_uncovered(due.ahead, prepared))
         for messages in _split(run, due.sizes, limits)
     ]
-    rolls = [_roll(run, counter, limits) for run in _runs(prepared, everything, limits.fan_in)]
+    rolls = [_roll_up(run, counter, limits) for run in _runs(prepared, everything, limits.fan_in)]
     return (*chunks, *rolls)
 
 
@@ -206,12 +206,12 @@ def _runs(shown: Sequence[Summary], due: Sequence[Message], fan_in: int) -> Iter
             run = []
 
 
-def _roll(parts: Sequence[Summary], counter: TokenCounter, limits: Limits) -> SummaryTask:
-    texts = tuple(part.text for part in parts)
+def _roll_up(summaries: Sequence[Summary], counter: TokenCounter, limits: Limits) -> SummaryTask:
+    texts = tuple(summary.text for summary in summaries)
     return SummaryTask(
-        session_id=parts[0].session_id,
-        level=parts[0].level + 1,
-        sources=tuple(source for part in parts for source in part.sources),
+        session_id=summaries[0].session_id,
+        level=summaries[0].level + 1,
+        sources=tuple(source for summary in summaries for source in summary.sources),
         texts=texts,
         user_texts=texts,
         max_tokens=_summary_tokens(sum(map(counter.count_text, texts)), limits),

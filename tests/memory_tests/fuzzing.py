@@ -1,4 +1,4 @@
-"""How much of a random test `make test` runs, and how much `make campaign` does."""
+"""How many examples a random test runs in `make test` and in `make campaign`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from hypothesis import HealthCheck, settings
 
 __all__ = ["examples"]
 
-_USUAL = 100  # examples of hypothesis' default profile
+_USUAL = 100  # examples in hypothesis' default profile
 
 
 def examples(count: int) -> settings:
-    """So many examples by default, and as many times more as the profile asks for.
+    """Run `count` examples by default, and proportionally more under a larger profile.
 
-    The store is shared by all examples of a test; each grows a chat of its own in it.
+    All examples of a test share one store; each makes its own chat in it.
     """
     scale = settings.default.max_examples / _USUAL if settings.default is not None else 1.0
     return settings(

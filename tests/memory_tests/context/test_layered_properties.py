@@ -1,4 +1,4 @@
-"""What holds for every chat, under every strategy, whatever is remembered."""
+"""Invariants of every chat under every strategy, whatever is remembered."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def chats(draw: st.DrawFn) -> tuple[Chat, list[tuple[str, list[str]]]]:
 
 
 def summarise_something(data: st.DataObject, chat: Chat) -> None:
-    """A part of the branch, or of the parts that have been summarised."""
+    """Summarise a part of the branch, or several summaries."""
     spoken = [message for message in chat.messages if message.content]
     first = data.draw(st.integers(0, len(spoken) - 1))
     sources = spoken[first : data.draw(st.integers(first + 1, len(spoken)))]
@@ -135,7 +135,7 @@ def test_every_prompt_of_every_chat(
                 and not gave_up(context)
             ):
                 assert is_prefix(bare(before), bare(context))
-            assert chat.build(found, load) == context  # asking twice changes nothing
+            assert chat.build(found, load) == context  # a second call changes nothing
             before = context
         for reply in replies:
             chat.add("assistant", reply)
@@ -182,7 +182,7 @@ def test_the_same_input_gives_the_same_output(
         st.tuples(hostile_texts, st.integers(0, 2), st.sampled_from(["", "2026-10-01", "x\n\ny"])), max_size=8
     )
 )
-def test_whatever_a_memory_says_it_stays_on_its_line(said: list[tuple[str, int, str]]) -> None:
+def test_whatever_a_memory_contains_it_stays_on_its_line(said: list[tuple[str, int, str]]) -> None:
     found = [recall(text, message_id=f"m{number}", at=at) for text, number, at in said]
     memories = MemoryPicker(found, WordCounter(), {}).pick(set(), 10_000)
     heading, *lines = memories.text.splitlines() or [MEMORIES_HEADING]

@@ -1,4 +1,4 @@
-"""How many tokens a long chat makes the model read, if the KV cache keeps the last prompt and reply."""
+"""How many tokens a long chat prefills if the KV cache holds the last prompt and reply."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memory_tests.word_counter import WordCounter
 from memory import Message, Recall, Turn
 
 BUDGET, MEMORY_TOKENS = 4096, 512
-# A short chat for every run, a long one for the campaign; what is read per turn is much the same.
+# Turns: a short chat for every run, a long one for the campaign.
 LENGTHS = [200, pytest.param(1000, marks=pytest.mark.campaign)]
 
 
@@ -22,7 +22,7 @@ def said(dice: random.Random, least: int, most: int) -> str:
 
 
 def memories(dice: random.Random, limit: int) -> list[Recall]:
-    """New ones for each question, as many as fit."""
+    """New memories for each question, as many as fit."""
     return [
         recall(said(dice, 25, 35), 1 - number / 100, message_id=f"{dice.random()}")
         for number in range(limit // 30)
@@ -43,7 +43,7 @@ def newest_that_fit(messages: Sequence[Message], budget: int) -> tuple[Turn, ...
 def prefill_per_turn(
     prompt_of: Callable[[Chat, random.Random], Sequence[Turn]], strategy: str, turns: int
 ) -> float:
-    """Tokens read per turn; the chat is the same for all."""
+    """Tokens prefilled per turn; the chat is the same for all strategies."""
     talk, search = random.Random(7), random.Random(8)
     chat = Chat(BUDGET, strategy=strategy)
     cache: list[str] = []
@@ -56,7 +56,7 @@ def prefill_per_turn(
         reply = said(talk, 40, 160)
         cache = [*prompt, *reply.split()]
         chat.add("assistant", reply)
-        while len(chat.messages) - summarised >= 12:  # an idle engine sums up what is not too recent
+        while len(chat.messages) - summarised >= 12:  # an idle engine summarises what is not too recent
             chat.summarise(said(talk, 30, 50), chat.messages[summarised : summarised + 8])
             summarised += 8
     return total / turns
@@ -78,23 +78,23 @@ def build(memory_tokens: int, every: int = 1) -> Callable[[Chat, random.Random],
 
 @cache
 def sliding(turns: int) -> float:
-    """What a window costs that slides with every turn: nearly all of it, each time."""
+    """The cost of a window that slides with every turn."""
     return prefill_per_turn(window, "sliding", turns)
 
 
 @pytest.mark.parametrize("turns", LENGTHS)
-def test_a_window_that_slides_reads_nearly_all_of_it_in_each_turn(turns: int) -> None:
+def test_a_sliding_window_prefills_nearly_all_of_it_every_turn(turns: int) -> None:
     assert sliding(turns) > 0.7 * BUDGET
 
 
 @pytest.mark.parametrize(("every", "bar"), [(3, 0.15), (2, 0.2), (1, 0.3)])
 @pytest.mark.parametrize("turns", LENGTHS)
-def test_all_layers_cost_a_fraction_of_a_window_that_slides(every: int, bar: float, turns: int) -> None:
+def test_all_layers_cost_a_fraction_of_a_sliding_window(every: int, bar: float, turns: int) -> None:
     layered = prefill_per_turn(build(MEMORY_TOKENS, every), "hierarchical", turns)
     assert layered / sliding(turns) <= bar
 
 
 @pytest.mark.parametrize("strategy", ["hierarchical", "adaptive", "summary", "sliding"])
 @pytest.mark.parametrize("turns", LENGTHS)
-def test_without_memories_nearly_every_turn_reads_only_what_is_new(strategy: str, turns: int) -> None:
+def test_without_memories_nearly_every_turn_prefills_only_what_is_new(strategy: str, turns: int) -> None:
     assert prefill_per_turn(build(0), strategy, turns) / sliding(turns) <= 0.12

@@ -1,4 +1,4 @@
-"""What holds for every chat under the sliding strategy."""
+"""Invariants of every chat under the sliding strategy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_prompt_of_every_chat(
             assert len(report.sent) + len(report.dropped) == len(chat.messages)
             if chat.evictions == evictions and before is not None:
                 assert is_prefix(before, context.messages)
-            assert chat.build() == context  # asking twice changes nothing
+            assert chat.build() == context  # a second call changes nothing
             before = context.messages
         if refused is not None:
             alone = [Turn("system", system)] if system else []
@@ -84,7 +84,7 @@ def test_questions_and_their_replies_stay_together(
 
 
 def test_the_prefix_survives_nearly_every_turn_of_a_long_chat(memory: Memory) -> None:
-    """60 turns of about 150 tokens in a prompt of at most 3,000: how often can the KV cache be used?"""
+    """60 turns of about 150 tokens in a prompt of at most 3,000: how often is the KV cache valid?"""
     dice = random.Random(7)
     session = memory.create_session()
     memory.set_session(session.id, system_prompt="You are a helpful assistant.")
