@@ -21,6 +21,7 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 
+from stevemin_chat.text import one_line
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.clipboard import copy_natively
 from stevemin_chat.tui.widgets.bands import Completions, LoadBanner, QueueBar
@@ -228,7 +229,7 @@ class ChatScreen(Screen[None]):
             self.query_one(SessionList).refresh_lines(chat)
             if visible:
                 mark = " · off the record" if chat.off_record else ""
-                title = Content.assemble(chat.title or "New chat", (mark, "$accent"))
+                title = Content.assemble(one_line(chat.title) or "New chat", (mark, "$accent"))
                 self.query_one("#title", Static).update(title)
                 self.query_one(QueueBar).show(chat.queue, queue_hint)
 

@@ -1,4 +1,7 @@
-"""Dialogs over the chat: a question, a line, a text, a choice. Escape cancels; the result is None then."""
+"""Dialogs over the chat: a question, a line, a text, a choice. Escape cancels, and the result is None.
+
+Texts may come from a model or a database: they are made safe for a terminal here.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
-from stevemin_chat.text import one_line
+from stevemin_chat.text import one_line, sanitize
 
 __all__ = ["Choice", "Choose", "Confirm", "EditLine", "EditText"]
 
@@ -43,7 +46,7 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, markup=False)
+            yield Static(sanitize(self._question), markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(Content(f"{self._yes} (y)"), id="yes", compact=True)
                 yield Button(Content("Cancel (n)"), id="no", compact=True)
@@ -67,8 +70,8 @@ class EditLine(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._title, classes="title", markup=False)
-            yield Input(self._text, compact=True)
+            yield Static(one_line(self._title), classes="title", markup=False)
+            yield Input(one_line(self._text), compact=True)
             yield Static("enter saves · esc cancels", classes="keys", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -90,8 +93,8 @@ class EditText(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -tall"):
-            yield Static(self._title, classes="title", markup=False)
-            yield TextArea(self._text, compact=True, highlight_cursor_line=False)
+            yield Static(one_line(self._title), classes="title", markup=False)
+            yield TextArea(sanitize(self._text), compact=True, highlight_cursor_line=False)
             yield Static(
                 "ctrl+s saves · esc cancels · an empty text removes it", classes="keys", markup=False
             )
@@ -139,9 +142,9 @@ class Choose(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -wide"):
-            yield Static(self._title, classes="title", markup=False)
+            yield Static(one_line(self._title), classes="title", markup=False)
             if self._text:
-                yield Static(self._text, classes="about", markup=False)
+                yield Static(sanitize(self._text), classes="about", markup=False)
             yield OptionList(*self._rows(), id="choices", compact=True)
             yield Static("enter chooses · esc closes", classes="keys", markup=False)
 

@@ -259,7 +259,7 @@ def _greeting(model: str) -> Content:
         Content(""),
         Content.assemble(("Model  ", "$foreground 50%"), model),
         Content.styled(
-            "Nothing leaves it, and every chat is kept. Several can answer in parallel.",
+            "Nothing leaves the machine. Chats are kept; several run in parallel.",
             "$foreground 75%",
         ),
         Content(""),
