@@ -7,7 +7,7 @@ BIN = .venv/bin
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help chat install test campaign coverage lint check format bench peers screenshot clean dev python
+.PHONY: help chat install test campaign coverage lint check format lock bench peers screenshot clean dev python
 # With -j, lint and tests would write over each other.
 .NOTPARALLEL:
 
@@ -51,8 +51,17 @@ peers: python ## build llama-batched-bench and llama-server into bench/.peers
 screenshot: dev ## draw the README's picture from the real application
 	PYTHONPATH=. $(BIN)/python scripts/screenshot.py
 
+lock: dev ## resolve all packages anew and write requirements/ with their hashes
+	$(BIN)/python scripts/lock.py $(ARGS)
+
+coverage: dev ## run the tests and print line and branch coverage, subprocesses and threads included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 clean: ## remove everything that was set up or built here
-	rm -rf .venv build dist bench/.peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist bench/.peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 dev: python
 	@$(SETUP) install --dev

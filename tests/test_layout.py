@@ -1,4 +1,4 @@
-"""The shape of the code: who may import what, and that `__all__` tells the truth."""
+"""The shape of the code: rooms, doors, who may import what, and that `__all__` tells the truth."""
 
 from __future__ import annotations
 
@@ -9,51 +9,41 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from import_graph import (
+    PACKAGES,
+    ROOT,
+    circles,
+    defined_in,
+    imports,
+    is_package,
+    module_graph,
+    modules,
+    room,
+    room_graph,
+)
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("engine", "memory", "stevemin_chat")
-SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-MODULES = [path for path in SOURCES if path.name != "__main__.py"]  # importing it would start the application
-
-
-def imports(path: Path) -> set[str]:
-    """Top-level names of every module that a file imports anywhere, also inside functions."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found
+MOST_FILES = 20
 
 
-def importers(module: str) -> list[str]:
-    return [str(path.relative_to(ROOT)) for path in SOURCES if module in imports(path)]
+def rooms() -> list[str]:
+    """The sub-packages, by dotted name."""
+    return [name for name in modules() if is_package(name) and "." in name]
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def importers(package: str) -> list[str]:
+    """The files that import a foreign package, anywhere."""
+    return [
+        str(path.relative_to(ROOT))
+        for name, path in modules().items()
+        if any(each.owner.partition(".")[0] == package for each in imports(name))
+    ]
 
 
-def borrowed(path: Path) -> Iterator[tuple[str, str]]:
-    """(module, name) for each `from module import name` of ours in a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in PACKAGES:
-            yield from ((node.module, alias.name) for alias in node.names)
-
-
-def is_submodule(owner: str, name: str) -> bool:
-    folder = getattr(importlib.import_module(owner), "__path__", None)
-    return folder is not None and importlib.util.find_spec(f"{owner}.{name}") is not None
-
-
-def is_public(owner: str, name: str) -> bool:
-    return name in getattr(importlib.import_module(owner), "__all__", ())
+def public(module: str) -> tuple[str, ...]:
+    return tuple(getattr(importlib.import_module(module), "__all__", ()))
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -63,6 +53,82 @@ def loaded_by(statement: str) -> set[str]:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     return set(json.loads(done.stdout))
+
+
+@pytest.mark.xfail(reason="rooms are being moved", strict=False)
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert not circles(module_graph())
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    assert not circles(room_graph())
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_a_name_from_a_door_counts_as_its_module() -> None:
+    assert defined_in("engine", "EngineConfig") == "engine.config"
+    assert defined_in("engine", "Engine") == "engine.engine", "a name that the door loads at its first use"
+
+
+@pytest.mark.xfail(reason="rooms are being moved", strict=False)
+def test_rooms_are_entered_by_their_doors() -> None:
+    """From another room, only a name in the `__all__` of a room's `__init__` may be imported."""
+    wrong = []
+    for module in modules():
+        for owner, name in imports(module):
+            full = f"{owner}.{name}" if f"{owner}.{name}" in modules() else owner
+            if owner not in modules() or room(full) == room(module) or module == owner.partition(".")[0]:
+                continue
+            inner = full.count(".") > 1 or (full != owner and is_package(full))
+            if inner and name not in public(owner):
+                wrong.append(f"{module}: from {owner} import {name}")
+    assert not wrong
+
+
+def test_modules_borrow_only_what_is_public() -> None:
+    wrong = [
+        f"{module}: {name} is not in the __all__ of {owner}"
+        for module in modules()
+        for owner, name in imports(module)
+        if owner in modules() and name and f"{owner}.{name}" not in modules() and name not in public(owner)
+    ]
+    assert not wrong
+
+
+def test_all_is_accurate() -> None:
+    """What `__all__` names exists, once, and is not private."""
+    wrong = []
+    for name in modules():
+        if name.endswith("__main__"):  # importing it would start the application
+            continue
+        module, names = importlib.import_module(name), public(name)
+        wrong += [f"{name}.{each}" for each in names if not hasattr(module, each) or each.startswith("_")]
+        wrong += [f"{name}.{each} twice" for each, count in Counter(names).items() if count > 1]
+    assert not wrong
+
+
+@pytest.mark.xfail(reason="rooms are being moved", strict=False)
+def test_every_room_says_what_it_owns() -> None:
+    wrong = []
+    for name in rooms():
+        doc = ast.get_docstring(ast.parse(modules()[name].read_text(encoding="utf-8"))) or ""
+        if len(doc.split()) < 12 or not hasattr(importlib.import_module(name), "__all__"):
+            wrong.append(name)
+    assert not wrong
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = Counter(
+        path.parent.relative_to(ROOT)
+        for top in (*PACKAGES, "bench", "scripts", "tests")
+        for path in (ROOT / top).rglob("*.py")
+        if ".peers" not in path.parts
+    )
+    assert [str(folder) for folder, count in folders.items() if count > MOST_FILES] == []
 
 
 @pytest.mark.parametrize("package", ["engine", "memory"])
@@ -78,54 +144,35 @@ def test_engine_and_memory_do_not_load_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "only"),
+    ("package", "only"),
     [
-        ("llama_cpp", "engine/llama/lib.py"),
-        ("sqlite3", "memory/storage/database.py"),
-        ("pynvml", None),
-        ("chromadb", "memory/vectors/collections.py"),
+        ("llama_cpp", ["engine/llama/lib.py"]),
+        ("sqlite3", ["memory/storage/database.py"]),
+        ("chromadb", ["memory/vectors/collections.py"]),
+        ("huggingface_hub", ["stevemin_chat/models/hub.py"]),
+        ("pynvml", []),
     ],
 )
-def test_one_importer_each(module: str, only: str | None) -> None:
-    assert importers(module) == ([only] if only else [])
+def test_one_importer_each(package: str, only: list[str]) -> None:
+    assert importers(package) == only
 
 
 def test_nvml_is_named_in_one_file() -> None:
-    naming = [str(path.relative_to(ROOT)) for path in SOURCES if '"pynvml"' in path.read_text("utf-8")]
-    assert naming == ["engine/devices.py"]
+    naming = [name for name, path in modules().items() if '"pynvml"' in path.read_text("utf-8")]
+    assert naming == ["engine.devices"]
 
 
-@pytest.mark.parametrize(
-    ("package", "forbidden"),
-    [("engine", {"memory", "stevemin_chat"}), ("memory", {"engine", "stevemin_chat"})],
-)
-def test_dependencies_point_downwards(package: str, forbidden: set[str]) -> None:
-    wrong = [path for path in (ROOT / package).rglob("*.py") if imports(path) & forbidden]
-    assert not wrong
-
-
-def test_all_is_accurate() -> None:
-    """What `__all__` names exists, once, and is not private."""
-    wrong = []
-    for path in MODULES:
-        module = importlib.import_module(module_name(path))
-        names = getattr(module, "__all__", [])
-        wrong += [f"{path}: {name}" for name in names if not hasattr(module, name) or name.startswith("_")]
-        wrong += [f"{path}: {name} twice" for name, count in Counter(names).items() if count > 1]
-    assert not wrong
-
-
-def test_modules_borrow_only_what_is_public() -> None:
+def test_dependencies_point_downwards() -> None:
+    below = {"engine": {"memory", "stevemin_chat"}, "memory": {"engine", "stevemin_chat"}}
     wrong = [
-        f"{path}: {name} is not in the __all__ of {owner}"
-        for path in SOURCES
-        for owner, name in borrowed(path)
-        if name not in getattr(importlib.import_module(owner), "__all__", ())
-        and not is_submodule(owner, name)
+        f"{module}: {owner}"
+        for module in modules()
+        for owner, _ in imports(module)
+        if owner.partition(".")[0] in below.get(module.partition(".")[0], ())
     ]
     assert not wrong
 
 
 def test_test_folders_shadow_no_package() -> None:
-    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
-    assert not folders & {*PACKAGES, "bootstrap"}
+    folders = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir()}
+    assert not folders & {*PACKAGES, "bench", "bootstrap"}

@@ -1,4 +1,4 @@
-"""Runs one long command: its output goes to a log, its progress to the terminal."""
+"""The set-up's one error, and long commands: output to a log, progress to the terminal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from bootstrap.errors import SetupError
-
-__all__ = ["error_lines", "run_logged", "say"]
+__all__ = ["SetupError", "error_lines", "run_logged", "say"]
 
 _COUNTED = re.compile(r"^\s*\[\s*(\d+)/(\d+)\]")  # ninja
 _PERCENT = re.compile(r"^\s*\[\s*(\d+)%\]")  # make
@@ -28,7 +26,7 @@ _PLAIN_WIDTH = 100
 
 
 def say(line: str) -> None:
-    """A line for the person; stderr, so that output of what runs afterwards stays clean."""
+    """Print a line for a person, on stderr, so that the stdout of later commands stays clean."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -40,10 +38,10 @@ def run_logged(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a command and show that it is alive.
+    """Run a command and show its progress.
 
     Raises:
-        SetupError: it failed; the log's telling lines were shown and the log is named.
+        SetupError: it failed; prints the relevant lines of the log and names it.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as sink:
@@ -57,7 +55,7 @@ def run_logged(
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
                 errors="replace",
-                process_group=0,  # so that stopping it stops the compilers below it
+                process_group=0,  # so that stopping it also stops the compilers below it
             )
         except OSError as error:
             raise SetupError(f"{label} failed: cannot run {command[0]}: {error.strerror}.") from error
@@ -65,11 +63,11 @@ def run_logged(
     if process.returncode:
         for line in error_lines(log.read_text(encoding="utf-8")):
             say(f"    {line}")
-        raise SetupError(f"{label} failed. The whole log: {log}")
+        raise SetupError(f"{label} failed. Full log: {log}")
 
 
 def error_lines(text: str, limit: int = 12) -> list[str]:
-    """The first lines of a log that tell why it ended, with what they announce; else its last lines."""
+    """The first error lines of a log with the lines they announce; without any, its last lines."""
     lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
     telling = [bool(_ERROR.search(line)) and not _COUNTED.match(line) for line in lines]
     announced = [False, *(told and line.endswith(":") for told, line in zip(telling, lines, strict=True))]
@@ -78,7 +76,7 @@ def error_lines(text: str, limit: int = 12) -> list[str]:
 
 
 class _Progress:
-    """One line that changes on a terminal; a line now and then elsewhere."""
+    """One updating line on a terminal; a line every 30 seconds elsewhere."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -88,7 +86,7 @@ class _Progress:
         self._live = sys.stderr.isatty()
 
     def note(self, line: str) -> None:
-        """Learn from one line of output."""
+        """Update the status from one line of output."""
         if counted := _COUNTED.match(line):
             done, total = int(counted[1]), int(counted[2])
             self.status = f"{100 * done // total:3d} %  [{done}/{total}]"
@@ -98,7 +96,7 @@ class _Progress:
             self.status = step[1]
 
     def show(self) -> None:
-        """Refresh the line."""
+        """Redraw the line."""
         now = time.monotonic()
         if self._live:
             width = shutil.get_terminal_size().columns
@@ -109,7 +107,7 @@ class _Progress:
             say(self._line(now)[:_PLAIN_WIDTH])
 
     def finish(self, succeeded: bool) -> None:
-        """Leave the line with its outcome."""
+        """Replace the line with the outcome."""
         seconds = time.monotonic() - self._started
         start = "\r\x1b[K" if self._live else ""
         say(f"{start}  {self.label}: {'done' if succeeded else 'failed'} after {_clock(seconds)}")
@@ -137,7 +135,7 @@ def _watch(process: subprocess.Popen[str], progress: _Progress, sink: IO[str]) -
     finally:
         _stop(process)
         reader.join(timeout=5.0)
-        if not reader.is_alive():  # else something below holds the pipe open, and closing it would block
+        if not reader.is_alive():  # else a child still holds the pipe open, and closing it would block
             output.close()
     progress.finish(process.returncode == 0)
 
@@ -155,3 +153,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class SetupError(Exception):
+    """The set-up cannot continue; the message is one line that says what to do."""

@@ -1,4 +1,4 @@
-"""Which GPU backend llama.cpp is compiled with."""
+"""Chooses the GPU backend that llama.cpp is compiled with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootstrap.errors import SetupError
+from bootstrap.console import SetupError
 
 __all__ = ["BACKENDS", "GpuChoice", "choose", "cmake_flags", "compiler_environment", "identity"]
 
@@ -20,11 +20,11 @@ CUDA_HOMES = ("/usr/local/cuda",)
 
 @dataclass(frozen=True)
 class GpuChoice:
-    """A backend, and whether a person asked for it.
+    """A backend, and whether a person chose it.
 
     Args:
-        probe: which tools were on the machine when it was detected.
-        note: a line for the person; empty if there is nothing to say.
+        probe: the tools on the machine when the backend was detected.
+        note: a line for the person, or empty.
     """
 
     backend: str
@@ -34,24 +34,24 @@ class GpuChoice:
 
 
 def choose(asked: str, remembered: GpuChoice | None) -> GpuChoice:
-    """Decide from the variable GPU, else as the last time, else by looking at the machine.
+    """Choose by the variable GPU, else as last time, else by what the machine has.
 
     Raises:
-        SetupError: the name is unknown, or the backend's compiler is missing.
+        SetupError: the name is unknown or the backend's compiler is missing.
     """
     asked = asked.strip().lower()
     if asked in BACKENDS:
         _check_tools(asked)
         return GpuChoice(asked, by_hand=True)
     if asked not in ("", "auto"):
-        raise SetupError(f"GPU={asked} is unknown; it can be {', '.join(BACKENDS)} or auto.")
+        raise SetupError(f"Unknown GPU={asked}; use {', '.join(BACKENDS)} or auto.")
     if not asked and remembered is not None and (remembered.by_hand or remembered.probe == _probe()):
         return remembered
     return _detect()
 
 
 def cmake_flags(backend: str) -> list[str]:
-    """The options of llama.cpp's build."""
+    """CMake options of llama.cpp for a backend."""
     metal_off = ["-DGGML_METAL=off"] if platform.system() == "Darwin" else []
     return {
         "cuda": ["-DGGML_CUDA=on"],
@@ -62,7 +62,7 @@ def cmake_flags(backend: str) -> list[str]:
 
 
 def compiler_environment(backend: str) -> dict[str, str]:
-    """Environment variables that the build needs besides the flags."""
+    """Environment variables that the build needs besides the options."""
     nvcc = find_nvcc()
     if backend == "cuda" and nvcc and not shutil.which("nvcc"):
         return {"CUDACXX": nvcc}
@@ -70,7 +70,7 @@ def compiler_environment(backend: str) -> dict[str, str]:
 
 
 def identity(backend: str) -> str:
-    """What a binary of this backend depends on: llama.cpp is compiled for the cards that are there."""
+    """What a CUDA binary depends on: llama.cpp is compiled for the cards it finds."""
     if backend != "cuda":
         return ""
     version = _output([find_nvcc() or "nvcc", "--version"])
@@ -79,7 +79,7 @@ def identity(backend: str) -> str:
 
 
 def find_nvcc() -> str | None:
-    """The CUDA compiler, also where it is installed but not on PATH."""
+    """The CUDA compiler, even if it is not on PATH."""
     found = shutil.which("nvcc")
     for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), *CUDA_HOMES):
         if found is None and home and os.access(Path(home, "bin", "nvcc"), os.X_OK):
@@ -89,17 +89,14 @@ def find_nvcc() -> str | None:
 
 def _check_tools(backend: str) -> None:
     if backend == "cuda" and not find_nvcc():
-        raise SetupError(
-            "GPU=cuda needs nvcc, the CUDA compiler, which was not found: "
-            "sudo apt-get install nvidia-cuda-toolkit"
-        )
+        raise SetupError("GPU=cuda needs the CUDA compiler, nvcc: sudo apt-get install nvidia-cuda-toolkit")
     if backend == "vulkan" and not shutil.which("glslc"):
         raise SetupError(
             "GPU=vulkan needs glslc and the Vulkan headers: "
             "sudo apt-get install glslc libvulkan-dev spirv-headers"
         )
     if backend == "metal" and platform.system() != "Darwin":
-        raise SetupError("GPU=metal works on macOS only; here it can be cuda, vulkan or none.")
+        raise SetupError("GPU=metal works on macOS only; use cuda, vulkan or none.")
 
 
 def _detect() -> GpuChoice:
@@ -111,13 +108,13 @@ def _detect() -> GpuChoice:
         return GpuChoice("cuda", by_hand=False, probe=probe)
     note = ""
     if card:
-        note = "An NVIDIA GPU is here but nvcc is not, so llama.cpp is built for the CPU. To use the GPU: "
+        note = "Found an NVIDIA GPU but no nvcc, so llama.cpp is built for the CPU. To use the GPU: "
         note += "sudo apt-get install nvidia-cuda-toolkit, then make chat."
     return GpuChoice("none", by_hand=False, probe=probe, note=note)
 
 
 def _probe() -> str:
-    # Asking nvidia-smi takes up to a second; whether it and nvcc exist costs nothing.
+    # Running nvidia-smi takes up to a second; looking for it and nvcc costs nothing.
     return f"nvcc={find_nvcc() or ''} nvidia-smi={shutil.which('nvidia-smi') or ''}"
 
 

@@ -1,4 +1,4 @@
-"""What the machine must have before anything is compiled, and what compiled code depends on."""
+"""What the machine must have before llama.cpp can be compiled, and what compiled code depends on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bootstrap.errors import SetupError
+from bootstrap.console import SetupError
 
 __all__ = [
     "compiler_flags",
@@ -30,18 +30,17 @@ _NO_AMX = "-U__AMX_INT8__"
 
 
 def require_venv() -> None:
-    """Raises SetupError where Debian's python3 came without its venv package."""
+    """Raise SetupError if Python lacks venv or ensurepip, as Debian's does without python3-venv."""
     missing = [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name) is None]
     if missing:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise SetupError(
-            f"Python {version} is here without its module {missing[0]}: "
-            f"sudo apt-get install python{version}-venv"
+            f"Python {version} lacks its module {missing[0]}: sudo apt-get install python{version}-venv"
         )
 
 
 def require_compilers() -> None:
-    """Raises SetupError naming everything that is missing at once."""
+    """Raise one SetupError that names every missing tool."""
     missing: list[str] = []
     packages: list[str] = []
     if not _compiler("CXX", ("c++", "g++", "clang++")) or not _compiler("CC", ("cc", "gcc", "clang")):
@@ -55,8 +54,7 @@ def require_compilers() -> None:
         packages.append("make")
     if missing:
         raise SetupError(
-            f"To compile llama.cpp, {' and '.join(missing)} must be installed: "
-            f"sudo apt-get install {' '.join(packages)}"
+            f"Compiling llama.cpp needs {' and '.join(missing)}: sudo apt-get install {' '.join(packages)}"
         )
     _require_cmake_version()
 
@@ -69,7 +67,7 @@ def cores() -> int:
 
 
 def cpu_signature(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The instruction sets of this CPU: llama.cpp is compiled for exactly these, and crashes without one."""
+    """The CPU's instruction sets: llama.cpp is compiled for exactly these and crashes without one."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -86,7 +84,7 @@ def compiler_flags() -> dict[str, str]:
 
 
 def python_identity() -> str:
-    """The interpreter that a virtual environment is tied to."""
+    """The interpreter that a virtual environment depends on."""
     return f"{platform.python_implementation()} {platform.python_version()} {sys.base_prefix}"
 
 
@@ -100,6 +98,6 @@ def _require_cmake_version() -> None:
     match = re.search(r"(\d+)\.(\d+)", shown)
     if match and (int(match[1]), int(match[2])) < _CMAKE_NEEDED:
         raise SetupError(
-            f"cmake is {match[0]}, and llama.cpp needs {_CMAKE_NEEDED[0]}.{_CMAKE_NEEDED[1]} or newer: "
+            f"llama.cpp needs cmake {_CMAKE_NEEDED[0]}.{_CMAKE_NEEDED[1]} or newer, not {match[0]}: "
             "pip install --user cmake"
         )

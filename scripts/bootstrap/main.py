@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bootstrap import peers
-from bootstrap.console import say
+from bootstrap.console import SetupError, say
 from bootstrap.environment import Environment
-from bootstrap.errors import SetupError
 
 __all__ = ["run"]
 
@@ -20,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(arguments: list[str], root: Path = ROOT) -> int:
-    """Do what is asked; the exit status is 0, 1 with one line said, or 130 when interrupted."""
+    """Run one command; returns 0, 1 after printing one line, or 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="setup.py", description="Set up stevemin in this folder.")
     parser.add_argument("what", choices=("install", "peers"))
-    parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
+    parser.add_argument("--dev", action="store_true", help="include what tests and checks need")
     options = parser.parse_args(arguments)
     try:
         environment = Environment(root)
@@ -35,10 +34,10 @@ def run(arguments: list[str], root: Path = ROOT) -> int:
         say(str(error))
         return 1
     except OSError as error:
-        say(f"The set-up failed: {error}")
+        say(f"Set-up failed: {error}")
         return 1
     except KeyboardInterrupt:
-        say("\nStopped. The same command goes on from here.")
+        say("\nInterrupted. Run the same command again to continue.")
         return 130
     return 0
 
@@ -59,6 +58,6 @@ def _alone(environment: Environment) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another set-up of this folder is running; waiting for it.")
+            say("Waiting for another set-up of this folder.")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

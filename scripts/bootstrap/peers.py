@@ -1,4 +1,4 @@
-"""llama.cpp's own tools, built from the sources of the installed version, to compare ourselves with."""
+"""Builds llama.cpp's own tools from the sources of the installed version, to compare ourselves with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import tempfile
 from pathlib import Path
 
 from bootstrap import gpu, machine, wheel
-from bootstrap.console import run_logged, say
-from bootstrap.environment import Environment
-from bootstrap.errors import SetupError
-from bootstrap.state import State
+from bootstrap.console import SetupError, run_logged, say
+from bootstrap.environment import Environment, State
 
 __all__ = ["TOOLS", "build"]
 
@@ -29,15 +27,15 @@ _CORE_MINUTES = 11
 
 
 def build(environment: Environment) -> None:
-    """Build the tools into bench/.peers/bin, unless they are there.
+    """Build the tools into bench/.peers/bin, unless they are up to date.
 
     Raises:
-        SetupError: a compiler is missing, or it does not compile.
+        SetupError: a compiler is missing or compiling failed.
     """
     choice = State.read(environment.venv).gpu
     backend = choice.backend if choice else "none"
     folder = environment.root / "bench" / ".peers"
-    request = wheel.WheelRequest.of_this_machine(environment.root / "constraints.txt", backend)
+    request = wheel.WheelRequest.of_this_machine(environment.requirements("llama"), backend)
     wanted = hashlib.sha256("\n".join((request.key, *_OPTIONS)).encode()).hexdigest()
     stamp = folder / "stamp"
     tools = [folder / "bin" / tool for tool in TOOLS]
@@ -51,7 +49,7 @@ def build(environment: Environment) -> None:
     _compile(environment, source, folder / "build" / request.key, backend)
     _link(folder / "bin", folder / "build" / request.key / "bin")
     stamp.write_text(wanted, encoding="utf-8")
-    say(f"The peers are in {folder / 'bin'}")
+    say(f"Peers: {folder / 'bin'}")
 
 
 def _source(environment: Environment, version: str, folder: Path) -> Path:
@@ -59,12 +57,13 @@ def _source(environment: Environment, version: str, folder: Path) -> Path:
     if not unpacked.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".source-") as scratch:
-            command = [str(environment.python), "-m", "pip", "download", "--no-deps", "--no-binary"]
-            command += [wheel.PACKAGE, "--dest", scratch, f"{wheel.PACKAGE}=={version}"]
+            command = [str(environment.python), "-m", "pip", "download", "--no-deps", "--no-build-isolation"]
+            command += ["--no-binary", wheel.PACKAGE, "--dest", scratch]
+            command += ["--require-hashes", "--requirement", str(environment.requirements("llama"))]
             run_logged("Downloading the sources", command, environment.logs / "peers-download.log")
             archive = next(Path(scratch).glob("*.tar.gz"), None)
             if archive is None:
-                raise SetupError(f"pip downloaded no sources of {wheel.PACKAGE} {version}.")
+                raise SetupError(f"pip did not download the sources of {wheel.PACKAGE} {version}.")
             with tarfile.open(archive) as tar:
                 tar.extractall(scratch, filter="data")
             top = next(path for path in Path(scratch).iterdir() if path.is_dir())

@@ -1,6 +1,6 @@
-"""The compiled llama-cpp-python, kept in a cache of our own.
+"""Compiles llama-cpp-python and caches the wheel.
 
-pip's cache would hand a CPU wheel to a CUDA build, and a wheel of one CPU to another: it looks at neither.
+pip's own cache would hand a CPU wheel to a CUDA build, and one CPU's wheel to another: it checks neither.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootstrap import gpu, machine
-from bootstrap.console import run_logged, say
-from bootstrap.errors import SetupError
+from bootstrap.console import SetupError, run_logged, say
 
-__all__ = ["WheelRequest", "cache_folder", "find_cached", "pinned_version", "provide", "require_buildable"]
+__all__ = ["WheelRequest", "cache_folder", "find_cached", "locked_version", "provide", "require_buildable"]
 
 PACKAGE = "llama-cpp-python"
 _CORE_MINUTES = {"none": 12, "metal": 12, "vulkan": 25, "cuda": 60}
@@ -26,7 +25,7 @@ _CORE_MINUTES = {"none": 12, "metal": 12, "vulkan": 25, "cuda": 60}
 
 @dataclass(frozen=True)
 class WheelRequest:
-    """Everything that the compiled wheel depends on."""
+    """Everything that a compiled wheel depends on."""
 
     version: str
     backend: str
@@ -36,10 +35,10 @@ class WheelRequest:
     extra_flags: str
 
     @classmethod
-    def of_this_machine(cls, constraints: Path, backend: str) -> WheelRequest:
-        """What this machine needs."""
+    def of_this_machine(cls, locked: Path, backend: str) -> WheelRequest:
+        """The request for this machine and the version in requirements/llama.txt."""
         return cls(
-            version=pinned_version(constraints),
+            version=locked_version(locked),
             backend=backend,
             python_tag=f"cp{sys.version_info.major}{sys.version_info.minor}",
             cpu=machine.cpu_signature(),
@@ -49,41 +48,44 @@ class WheelRequest:
 
     @property
     def key(self) -> str:
-        """The name of its folder in the cache."""
+        """The name of the wheel's folder in the cache."""
         digest = hashlib.sha256("\n".join((self.cpu, self.cards, self.extra_flags)).encode()).hexdigest()
         return f"{self.version}-{self.backend}-{self.python_tag}-{digest[:12]}"
 
 
-def pinned_version(constraints: Path) -> str:
-    """The version of llama-cpp-python in the constraints file."""
-    match = re.search(rf"^{PACKAGE}==(\S+)", constraints.read_text(encoding="utf-8"), re.MULTILINE)
+def locked_version(locked: Path) -> str:
+    """The version of llama-cpp-python in requirements/llama.txt."""
+    match = re.search(rf"^{PACKAGE}==(\S+)", locked.read_text(encoding="utf-8"), re.MULTILINE)
     if match is None:
-        raise SetupError(f"{constraints} does not pin {PACKAGE}.")
+        raise SetupError(f"{locked} does not pin {PACKAGE}.")
     return match[1]
 
 
 def cache_folder() -> Path:
-    """Where compiled wheels are kept for every checkout of this user."""
+    """The folder of compiled wheels, shared by all checkouts of this user."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "stevemin" / "wheels"
 
 
 def find_cached(cache: Path, key: str) -> Path | None:
-    """The wheel of that key, if it was built before."""
+    """The cached wheel for a key, if any."""
     return next(iter(sorted((cache / key).glob("*.whl"))), None)
 
 
 def require_buildable(request: WheelRequest) -> None:
-    """Raises SetupError if the wheel has yet to be compiled and a tool for that is missing."""
+    """Raise SetupError if the wheel must be compiled and a tool for that is missing."""
     if find_cached(cache_folder(), request.key) is None:
         machine.require_compilers()
 
 
-def provide(request: WheelRequest, python: Path, logs: Path) -> Path:
+def provide(request: WheelRequest, python: Path, locked: Path, logs: Path) -> Path:
     """The wheel, from the cache or compiled now.
 
+    Args:
+        locked: requirements/llama.txt, with the hash of the sources.
+
     Raises:
-        SetupError: it does not compile.
+        SetupError: compiling failed.
     """
     cache = cache_folder()
     cached = find_cached(cache, request.key)
@@ -93,7 +95,7 @@ def provide(request: WheelRequest, python: Path, logs: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
     try:
-        _compile(request, python, scratch, logs / "llama-cpp-python.log")
+        _compile(request, python, locked, scratch, logs / "llama-cpp-python.log")
         return _keep(scratch, cache, request.key)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -109,10 +111,11 @@ def _announce(request: WheelRequest) -> None:
     )
 
 
-def _compile(request: WheelRequest, python: Path, target: Path, log: Path) -> None:
+def _compile(request: WheelRequest, python: Path, locked: Path, target: Path, log: Path) -> None:
     flags = " ".join([*gpu.cmake_flags(request.backend), request.extra_flags]).strip()
     command = [str(python), "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-cache-dir"]
-    command += ["--no-binary", PACKAGE, "--wheel-dir", str(target), f"{PACKAGE}=={request.version}"]
+    command += ["--no-build-isolation", "--no-binary", PACKAGE, "--wheel-dir", str(target)]
+    command += ["--require-hashes", "--requirement", str(locked)]
     environment = {
         "CMAKE_ARGS": flags,
         **machine.compiler_flags(),
@@ -127,7 +130,7 @@ def _keep(scratch: Path, cache: Path, key: str) -> Path:
     scratch.chmod(0o755)
     try:
         scratch.rename(cache / key)
-    except OSError:  # another set-up finished the same wheel first, or an empty folder is in the way
+    except OSError:  # another set-up was faster, or an empty folder is in the way
         shutil.rmtree(cache / key, ignore_errors=True)
         scratch.rename(cache / key)
     kept = find_cached(cache, key)

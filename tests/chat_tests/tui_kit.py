@@ -32,6 +32,7 @@ from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.widgets.code_block import CodeLines
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)  # before anything was stored: every age is "now"
 MODEL = "tiny"
@@ -304,6 +305,8 @@ def _texts(screen: ChatScreen) -> Iterator[str]:
     for widget in screen.transcript.walk_children():
         if isinstance(widget, Static) and widget.display:
             yield str(widget.visual)
+        elif isinstance(widget, CodeLines):
+            yield widget.code.text
 
 
 def rows(screen: ChatScreen) -> list[str]:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap import console
-from bootstrap.console import error_lines, run_logged
-from bootstrap.errors import SetupError
+from bootstrap.console import SetupError, error_lines, run_logged
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +24,7 @@ def test_the_output_goes_to_the_log(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_failure_shows_the_telling_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = "echo '[ 1/9] g++ -Werror=all x.c'; echo 'x.c:1: error: bad'; echo bye; exit 3"
-    with pytest.raises(SetupError, match=r"^Work failed\. The whole log: .*a\.log$"):
+    with pytest.raises(SetupError, match=r"^Work failed\. Full log: .*a\.log$"):
         run_logged("Work", ["sh", "-c", script], tmp_path / "a.log")
     shown = capsys.readouterr().err.splitlines()
     assert shown == ["  Work: failed after 0:00", "    x.c:1: error: bad"]

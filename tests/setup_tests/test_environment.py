@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,9 @@ import pytest
 
 from bootstrap import environment as environment_module
 from bootstrap import machine, main, wheel
-from bootstrap.environment import Environment
-from bootstrap.errors import SetupError
+from bootstrap.console import SetupError
+from bootstrap.environment import Environment, State, fingerprint
 from bootstrap.gpu import GpuChoice
-from bootstrap.state import State, fingerprint
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,9 +30,9 @@ class Commands:
         self.arguments[label] = command
         if label == self.stop_at:
             raise KeyboardInterrupt
-        if label == "Making .venv":
+        if label == "Creating .venv":
             self.environment.python.parent.mkdir(parents=True, exist_ok=True)
-            self.environment.python.write_text("#!/bin/sh\nexit 0\n")
+            self.environment.python.write_text("#!/bin/sh\necho True\n")
             self.environment.python.chmod(0o755)
 
     def take(self) -> list[str]:
@@ -44,8 +44,8 @@ class Commands:
 def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     folder.mkdir()
-    for name in ("pyproject.toml", "constraints.txt"):
-        (folder / name).write_bytes((ROOT / name).read_bytes())
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
     return folder
 
 
@@ -59,12 +59,14 @@ def commands(environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path
     recorded = Commands(environment)
     monkeypatch.setattr(environment_module, "run_logged", recorded)
     monkeypatch.setattr(wheel, "require_buildable", lambda request: None)
-    monkeypatch.setattr(wheel, "provide", lambda request, python, logs: tmp_path / f"{request.key}.whl")
+    monkeypatch.setattr(wheel, "provide", lambda request, *_: tmp_path / f"{request.key}.whl")
     monkeypatch.setattr("bootstrap.gpu._check_tools", lambda backend: None)
     return recorded
 
 
-ALL = ["Making .venv", "Installing llama.cpp", "Installing packages"]
+TOOLS, LLAMA = "Installing build tools", "Installing llama.cpp"
+PACKAGES = ["Installing torch", "Installing packages", "Installing stevemin"]
+ALL = ["Creating .venv", TOOLS, LLAMA, *PACKAGES]
 
 
 def change(file: Path) -> None:
@@ -80,25 +82,49 @@ def test_the_first_time_does_everything_and_the_second_nothing(
     assert environment.is_ready("none", ())
 
 
-def test_pip_gets_the_constraints_and_no_index(environment: Environment, commands: Commands) -> None:
+def test_pip_checks_the_hash_of_everything_it_fetches(environment: Environment, commands: Commands) -> None:
+    """Each call takes locked packages and no others, or installs without fetching: our wheel, our sources."""
     environment.install("none", ("dev",))
-    packages = commands.arguments["Installing packages"]
-    assert packages[:4] == [str(environment.python), "-m", "pip", "install"]
-    assert packages[-4:] == [
-        "--constraint",
-        str(environment.root / "constraints.txt"),
-        "--editable",
-        f"{environment.root}[dev]",
+    locked, fetched = ["--require-hashes", "--no-deps"], set[str]()
+    for label, command in commands.arguments.items():
+        assert not [argument for argument in command if "index" in argument or "find-links" in argument]
+        if label in (LLAMA, "Installing stevemin"):
+            assert "--no-deps" in command
+            assert command[-1].endswith(".whl") or command[-3:-1] == ["--no-build-isolation", "--editable"]
+        elif label != "Creating .venv":
+            options = command[command.index("off") + 1 :]
+            assert options[:2] == locked
+            assert set(options[2::2]) == {"--requirement"}
+            fetched |= set(options[3::2])
+    assert fetched == {
+        str(environment.requirements(name)) for name in ("build", "torch-cpu", "runtime", "dev")
+    }
+
+
+def test_without_the_cpu_build_of_torch_its_cuda_libraries_are_installed(
+    environment: Environment, commands: Commands
+) -> None:
+    environment.install("none", ())
+    environment.python.write_text("#!/bin/sh\ncase $* in *torch-cpu*) exit 1;; esac\necho False\n")
+    change(environment.requirements("runtime"))
+    commands.take()
+    environment.install("none", ())
+    assert commands.take() == [TOOLS, PACKAGES[1], "Installing CUDA libraries", PACKAGES[2]]
+    command = commands.arguments["Installing CUDA libraries"]
+    assert command[-4:] == [
+        "--require-hashes",
+        "--no-deps",
+        "--requirement",
+        str(environment.requirements("cuda")),
     ]
-    assert not [argument for argument in packages if "index" in argument or "find-links" in argument]
 
 
 def test_the_extras_of_before_are_kept(environment: Environment, commands: Commands) -> None:
     environment.install("none", ("dev",))
     assert environment.is_ready("none", ())
-    change(environment.root / "constraints.txt")
+    change(environment.requirements("runtime"))
     environment.install("none", ())
-    assert commands.arguments["Installing packages"][-1].endswith("[dev]")
+    assert commands.arguments["Installing packages"][-1] == str(environment.requirements("dev"))
 
 
 def test_the_tests_need_more_than_the_chat(environment: Environment, commands: Commands) -> None:
@@ -106,10 +132,10 @@ def test_the_tests_need_more_than_the_chat(environment: Environment, commands: C
     commands.take()
     assert not environment.is_ready("none", ("dev",))
     environment.install("none", ("dev",))
-    assert commands.take() == ["Installing packages"]
+    assert commands.take() == [TOOLS, *PACKAGES]
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements/runtime.txt"])
 def test_a_changed_file_installs_again_but_compiles_nothing(
     environment: Environment, commands: Commands, name: str
 ) -> None:
@@ -118,7 +144,7 @@ def test_a_changed_file_installs_again_but_compiles_nothing(
     change(environment.root / name)
     assert not environment.is_ready("none", ())
     environment.install("none", ())
-    assert commands.take() == ["Installing packages"]
+    assert commands.take() == [TOOLS, *PACKAGES]
 
 
 def test_another_gpu_changes_only_llama(environment: Environment, commands: Commands) -> None:
@@ -126,7 +152,7 @@ def test_another_gpu_changes_only_llama(environment: Environment, commands: Comm
     commands.take()
     assert not environment.is_ready("vulkan", ())
     environment.install("vulkan", ())
-    assert commands.take() == ["Installing llama.cpp", "Installing packages"]
+    assert commands.take() == [TOOLS, LLAMA, *PACKAGES]
     assert "--force-reinstall" in commands.arguments["Installing llama.cpp"]
     assert environment.is_ready("", ()), "the choice by hand is remembered"
 
@@ -161,7 +187,7 @@ def test_a_removed_environment_is_noticed(environment: Environment, commands: Co
 
 @pytest.mark.parametrize(
     ("stop_at", "again"),
-    [("Making .venv", ALL), ("Installing llama.cpp", ALL[1:]), ("Installing packages", ALL[2:])],
+    [("Creating .venv", ALL), (LLAMA, ALL[1:]), ("Installing packages", [TOOLS, *PACKAGES])],
 )
 def test_a_stopped_set_up_goes_on_where_it_was(
     environment: Environment, commands: Commands, stop_at: str, again: list[str]
@@ -190,7 +216,7 @@ def test_a_compiled_library_that_does_not_load(environment: Environment, command
     environment.install("none", ())
     script = '#!/bin/sh\ncase "$2" in *llama_cpp*) echo "OSError: libcuda" >&2; exit 1;; esac\n'
     environment.python.write_text(script)
-    change(environment.root / "constraints.txt")
+    change(environment.requirements("runtime"))
     with pytest.raises(SetupError, match=r"does not load \(OSError: libcuda\)\. Remove "):
         environment.install("none", ())
 
@@ -254,7 +280,7 @@ class TestCommandLine:
     ) -> None:
         commands.stop_at = "Installing packages"
         assert main.run(["install"], environment.root) == 130
-        assert capsys.readouterr().err.endswith("Stopped. The same command goes on from here.\n")
+        assert capsys.readouterr().err.endswith("Interrupted. Run the same command again to continue.\n")
 
     def test_a_bad_gpu_is_one_line(
         self, environment: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -262,7 +288,7 @@ class TestCommandLine:
         monkeypatch.setenv("GPU", "voodoo")
         assert main.run(["install"], environment.root) == 1
         told = capsys.readouterr().err
-        assert told == "GPU=voodoo is unknown; it can be cuda, vulkan, metal, none or auto.\n"
+        assert told == "Unknown GPU=voodoo; use cuda, vulkan, metal, none or auto.\n"
 
     def test_an_unwritable_folder(
         self,
@@ -274,5 +300,5 @@ class TestCommandLine:
         (environment.root / "build").write_text("a file where a folder should be")
         assert main.run(["install"], environment.root) == 1
         told = capsys.readouterr().err
-        assert told.startswith("The set-up failed: ")
+        assert told.startswith("Set-up failed: ")
         assert "Traceback" not in told

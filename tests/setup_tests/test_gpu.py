@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap import gpu
-from bootstrap.errors import SetupError
+from bootstrap.console import SetupError
 from bootstrap.gpu import GpuChoice, choose
 
 PutTool = Callable[..., Path]
@@ -42,7 +42,7 @@ def test_a_card_without_nvcc_is_pointed_out(tools: PutTool) -> None:
     tools("nvidia-smi", LISTS_A_CARD)
     choice = choose("", None)
     assert choice.backend == "none"
-    assert "nvcc is not" in choice.note
+    assert "no nvcc" in choice.note
 
 
 def test_nvcc_outside_path(tools: PutTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +59,10 @@ def test_nvcc_outside_path(tools: PutTool, tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("cuda", "GPU=cuda needs nvcc"),
+        ("cuda", "GPU=cuda needs the CUDA compiler, nvcc"),
         ("vulkan", "GPU=vulkan needs glslc"),
         ("metal", "GPU=metal works on macOS only"),
-        ("opencl", "GPU=opencl is unknown; it can be cuda, vulkan, metal, none or auto"),
+        ("opencl", "Unknown GPU=opencl; use cuda, vulkan, metal, none or auto"),
     ],
 )
 def test_what_cannot_be_is_one_line(tools: PutTool, asked: str, words: str) -> None:

@@ -7,11 +7,15 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -30,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
 def constraints() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.partition("==") for line in lines if line and not line.startswith("#")]
-    return {name.lower().replace("_", "-"): version for name, _, version in pins}
+    return {canonicalize_name(name): version for name, _, version in pins}
 
 
 def requirements() -> list[Requirement]:
@@ -59,19 +63,91 @@ def test_the_console_script(wheel: zipfile.ZipFile) -> None:
     assert f"stevemin = {PROJECT['scripts']['stevemin']}" in entry_points.splitlines()
 
 
+def test_every_dependency_has_bounds() -> None:
+    for requirement in requirements():
+        operators = {part.operator for part in requirement.specifier}
+        assert operators == {"=="} or {">=", "<"} <= operators, requirement
+
+
 def test_every_dependency_is_pinned_within_what_it_allows() -> None:
     pins = constraints()
     for requirement in requirements():
-        name = requirement.name.lower().replace("_", "-")
+        name = canonicalize_name(requirement.name)
         assert name in pins, f"{name} is missing in constraints.txt"
         assert requirement.specifier.contains(pins[name]), f"{requirement} and =={pins[name]}"
     assert pins["torch"] == "2.13.0"
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "Makefile", ".ci/run"])
+class Locked(NamedTuple):
+    """A package of requirements/, and the marker of the platforms it is for."""
+
+    file: str
+    version: str
+    requirement: Requirement
+    hashes: list[str]
+
+
+def locked() -> dict[str, list[Locked]]:
+    """All packages of requirements/ by name; some have a version for each range of Pythons."""
+    found: dict[str, list[Locked]] = defaultdict(list)
+    for path in sorted((ROOT / "requirements").glob("*.txt")):
+        text = path.read_text(encoding="utf-8")
+        for block in re.split(r"\n(?=\w)", text)[1:]:
+            requirement = Requirement(block.splitlines()[0].removesuffix(" \\"))
+            (pin,) = requirement.specifier
+            hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", block)
+            package = Locked(path.stem, pin.version, requirement, hashes)
+            found[canonicalize_name(requirement.name)].append(package)
+    return found
+
+
+def test_all_that_is_locked_has_one_version_and_hashes() -> None:
+    for name, packages in locked().items():
+        for package in packages:
+            assert package.hashes, name
+            assert next(iter(package.requirement.specifier)).operator == "==", name
+        here = {package.version for package in packages if applies(package.requirement)} - {"2.13.0+cpu"}
+        assert len(here) <= 1, f"{name}: {here}"
+    assert sum(len(packages) for packages in locked().values()) > 150
+
+
+def test_the_lock_agrees_with_the_constraints() -> None:
+    lock = locked()
+    for name, version in constraints().items():
+        assert version in {package.version for package in lock[name]}, name
+
+
+def test_the_lock_holds_everything_that_is_needed() -> None:
+    """Follow what the installed packages require, from pyproject.toml and the build tools down."""
+    lock, missing, seen = locked(), [], set[tuple[str, str]]()
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    waiting = [*requirements(), *map(Requirement, build), Requirement("scikit-build-core>=0.9.2")]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        versions = [package.version for package in lock[name] if applies(package.requirement)]
+        if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
+            missing.append(str(requirement))
+        for extra in ("", *requirement.extras):
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                below = map(Requirement, metadata.requires(name) or ())
+                waiting += [each for each in below if applies(each, extra)]
+    assert not missing
+    assert len(seen) > 120
+
+
+def applies(requirement: Requirement, extra: str = "") -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "Makefile", ".ci/run", "requirements"])
 def test_no_package_index_is_named(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
+    files = [ROOT / name] if (ROOT / name).is_file() else [*(ROOT / name).iterdir()]
+    assert files
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text), file
 
 
 def test_make_lists_its_targets() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bootstrap import peers, wheel
+from bootstrap.console import SetupError
 from bootstrap.environment import Environment
-from bootstrap.errors import SetupError
 
 PutTool = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -35,8 +36,7 @@ fi
 def environment(tools: PutTool, cache: Path, tmp_path: Path) -> Environment:
     """A checkout whose pip and cmake are scripts that note how they are called."""
     checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    (checkout / "constraints.txt").write_bytes((ROOT / "constraints.txt").read_bytes())
+    shutil.copytree(ROOT / "requirements", checkout / "requirements")
     sdist = tmp_path / "sdist.tar.gz"
     with tarfile.open(sdist, "w:gz") as tar:
         member = tarfile.TarInfo("llama_cpp_python-0.3.36/vendor/llama.cpp/CMakeLists.txt")
@@ -59,8 +59,8 @@ def test_built_from_the_pinned_sources(environment: Environment, tmp_path: Path)
     for tool in peers.TOOLS:
         assert (environment.root / "bench" / ".peers" / "bin" / tool).is_file()
     download, configure, compile_ = calls(tmp_path)
-    version = wheel.pinned_version(environment.root / "constraints.txt")
-    assert download.endswith(f" llama-cpp-python=={version}")
+    version = wheel.locked_version(environment.requirements("llama"))
+    assert download.endswith(f" --require-hashes --requirement {environment.requirements('llama')}")
     assert f"source-{version}/vendor/llama.cpp -B" in configure
     assert "-DCMAKE_BUILD_TYPE=Release" in configure
     assert "-G Ninja" not in configure

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from bootstrap import machine, wheel
-from bootstrap.errors import SetupError
+from bootstrap.console import SetupError
 from bootstrap.wheel import WheelRequest
 
 PutTool = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
+LOCKED = ROOT / "requirements" / "llama.txt"
 
 REQUEST = WheelRequest(
     version="0.3.36", backend="none", python_tag="cp311", cpu="x86 avx2", cards="", extra_flags=""
@@ -48,7 +49,7 @@ class TestKey:
 
     def test_of_this_machine(self, tools: PutTool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CMAKE_ARGS", " -DGGML_CUDA_F16=on ")
-        request = WheelRequest.of_this_machine(ROOT / "constraints.txt", "none")
+        request = WheelRequest.of_this_machine(LOCKED, "none")
         assert request.version == "0.3.36"
         assert request.python_tag == f"cp{sys.version_info.major}{sys.version_info.minor}"
         assert request.cpu == machine.cpu_signature()
@@ -56,35 +57,35 @@ class TestKey:
 
 
 def test_an_unpinned_version(tmp_path: Path) -> None:
-    (tmp_path / "constraints.txt").write_text("numpy==2.0\n")
+    (tmp_path / "llama.txt").write_text("numpy==2.0\n")
     with pytest.raises(SetupError, match="does not pin llama-cpp-python"):
-        wheel.pinned_version(tmp_path / "constraints.txt")
+        wheel.locked_version(tmp_path / "llama.txt")
 
 
 def test_compiled_once(pip: Path, cache: Path, tmp_path: Path) -> None:
-    first = wheel.provide(REQUEST, pip, tmp_path)
+    first = wheel.provide(REQUEST, pip, LOCKED, tmp_path)
     assert first.parent == cache / REQUEST.key
     assert first.is_file()
-    assert wheel.provide(REQUEST, pip, tmp_path) == first
+    assert wheel.provide(REQUEST, pip, LOCKED, tmp_path) == first
     assert len(calls(tmp_path)) == 1
 
 
 def test_the_backend_and_ones_own_flags_reach_cmake(pip: Path, cache: Path, tmp_path: Path) -> None:
     request = dataclasses.replace(REQUEST, backend="vulkan", extra_flags="-DGGML_LTO=on")
-    wheel.provide(request, pip, tmp_path)
+    wheel.provide(request, pip, LOCKED, tmp_path)
     (call,) = calls(tmp_path)
     flags, _, arguments = call.partition(" | ")
     assert flags == "-DGGML_VULKAN=on -DGGML_LTO=on"
     assert arguments.startswith(
-        "-m pip wheel --verbose --no-deps --no-cache-dir --no-binary llama-cpp-python "
+        "-m pip wheel --verbose --no-deps --no-cache-dir --no-build-isolation --no-binary llama-cpp-python "
     )
-    assert arguments.endswith(" llama-cpp-python==0.3.36")
+    assert arguments.endswith(f" --require-hashes --requirement {LOCKED}")
     assert "index" not in arguments
 
 
 def test_another_backend_is_another_wheel(pip: Path, cache: Path, tmp_path: Path) -> None:
-    cpu = wheel.provide(REQUEST, pip, tmp_path)
-    cuda = wheel.provide(dataclasses.replace(REQUEST, backend="cuda"), pip, tmp_path)
+    cpu = wheel.provide(REQUEST, pip, LOCKED, tmp_path)
+    cuda = wheel.provide(dataclasses.replace(REQUEST, backend="cuda"), pip, LOCKED, tmp_path)
     assert cpu != cuda
     assert len(calls(tmp_path)) == 2
 
@@ -93,23 +94,21 @@ def test_a_failed_build_leaves_nothing_and_tells_why(
     tools: PutTool, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tools("python", "echo '[1/2] ok'\necho 'ggml.c:1:2: error: no such thing'\nexit 1")
-    with pytest.raises(
-        SetupError, match=r"Compiling llama\.cpp failed\. The whole log: .*llama-cpp-python\.log"
-    ):
-        wheel.provide(REQUEST, broken, tmp_path)
+    with pytest.raises(SetupError, match=r"Compiling llama\.cpp failed\. Full log: .*llama-cpp-python\.log"):
+        wheel.provide(REQUEST, broken, LOCKED, tmp_path)
     assert "ggml.c:1:2: error: no such thing" in capsys.readouterr().err
     assert list(cache.iterdir()) == []
 
 
 def test_a_build_without_a_wheel(tools: PutTool, cache: Path, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="built no wheel"):
-        wheel.provide(REQUEST, tools("python"), tmp_path)
+        wheel.provide(REQUEST, tools("python"), LOCKED, tmp_path)
 
 
 def test_another_set_up_was_faster(pip: Path, cache: Path, tmp_path: Path) -> None:
     (cache / REQUEST.key).mkdir(parents=True)
     (cache / REQUEST.key / "half-written").touch()
-    assert wheel.provide(REQUEST, pip, tmp_path).is_file()
+    assert wheel.provide(REQUEST, pip, LOCKED, tmp_path).is_file()
     assert [path.name for path in cache.iterdir()] == [REQUEST.key]
 
 

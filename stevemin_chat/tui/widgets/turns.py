@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from markdown_it import MarkdownIt
-from markdown_it.rules_core import StateCore
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from stevemin_chat.chats import Entry
 from stevemin_chat.text import count, duration, percent, rate
+from stevemin_chat.tui.widgets.reply_text import ReplyText
 
 if TYPE_CHECKING:
     from engine import RequestStats
@@ -21,21 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["EntryView", "ForgottenView", "ReplyView", "UserView", "progress", "view_of"]
 
 _PAUSE = 0.1  # seconds between two looks at a growing reply; each costs about 10 ms of layout
-
-
-def _parser() -> MarkdownIt:
-    # With HTML on, Textual drops every block that looks like a tag, and a part of the answer would be lost.
-    parser = MarkdownIt("gfm-like", {"html": False})
-    parser.core.ruler.push("keep_lines", _keep_lines)
-    return parser
-
-
-def _keep_lines(state: StateCore) -> None:
-    """A line that ends in the text ends on the screen: models write poems and addresses this way."""
-    for token in state.tokens:
-        for child in token.children or ():
-            if child.type == "softbreak":
-                child.type = "hardbreak"
 
 
 class UserView(Static):
@@ -52,12 +36,12 @@ class ReplyView(Vertical):
     def __init__(self, entry: Entry) -> None:
         super().__init__(classes="reply")
         self.entry = entry
-        self._markdown = Markdown(parser_factory=_parser, open_links=False, classes="text")
+        self._text = ReplyText(classes="text")
         self._note = Static("", markup=False, classes="note")
         self._said = ""
 
     def compose(self) -> ComposeResult:
-        yield self._markdown
+        yield self._text
         yield self._note
 
     async def on_mount(self) -> None:
@@ -65,9 +49,7 @@ class ReplyView(Vertical):
             self.say("preparing the prompt …")
             self.run_worker(self._follow())
             return
-        # Always appended: Markdown.update() forgets where an open code block began.
-        if self.entry.text:
-            await self._markdown.append(self.entry.text)
+        await self._text.write(self.entry.text)
         self._settle()
 
     def say(self, text: str) -> None:
@@ -79,24 +61,21 @@ class ReplyView(Vertical):
 
     async def _follow(self) -> None:
         entry, shown = self.entry, 0
-        stream = Markdown.get_stream(self._markdown)
-        try:
-            while True:
-                entry.changed.clear()
-                live, text = entry.live, entry.text
-                if len(text) > shown:
-                    self.say("")
-                    await stream.write(text[shown:])
-                    shown = len(text)
-                if not live:
-                    break
-                await entry.changed.wait()
-                await asyncio.sleep(_PAUSE)
-        finally:
-            await stream.stop()
+        while True:
+            entry.changed.clear()
+            live, text = entry.live, entry.text
+            if len(text) > shown:
+                self.say("")
+                await self._text.write(text[shown:])
+                shown = len(text)
+            if not live:
+                break
+            await entry.changed.wait()
+            await asyncio.sleep(_PAUSE)
         self._settle()
 
     def _settle(self) -> None:
+        self._text.finish()
         self.set_class(self.entry.status in ("failed", "interrupted"), "-trouble")
         self.say(_reply_note(self.entry))
 

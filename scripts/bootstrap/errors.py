@@ -1,9 +1,0 @@
-"""The one error of the set-up."""
-
-from __future__ import annotations
-
-__all__ = ["SetupError"]
-
-
-class SetupError(Exception):
-    """The set-up cannot go on; the message is one line that says what to do."""
