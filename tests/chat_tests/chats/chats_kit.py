@@ -123,5 +123,3 @@ def blocked(monkeypatch: pytest.MonkeyPatch, memory: Memory, method: str) -> Ite
     finally:
         gate.open(gate.error)
         monkeypatch.setattr(memory, method, work)
-
-

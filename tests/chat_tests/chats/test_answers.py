@@ -170,7 +170,12 @@ async def test_stopping_while_the_chat_is_created_reads_no_prompt(
     chat = chats.new()
     prompts: list[object] = []
     build = memory.build_context
-    monkeypatch.setattr(memory, "build_context", lambda *a, **k: (prompts.append(a), build(*a, **k))[1])
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        prompts.append(args)
+        return build(*args, **kwargs)
+
+    monkeypatch.setattr(memory, "build_context", note)
     with blocked(monkeypatch, memory, "create_session") as gate:
         chats.answers.send(chat, "hello")
         await until(gate.entered.is_set)

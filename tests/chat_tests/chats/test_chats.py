@@ -46,7 +46,7 @@ async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memo
     two = chats.all[0]
     assert (two.on_hold, two.state) == (True, ChatState.HELD)
     chats.resume()  # as after loading the model
-    assert backend.source.requests == [], "nothing is sent that nobody asked for in this run"
+    assert not chats.busy, "nothing is sent that nobody asked for in this run"
     backend.source._streams.append(FakeStream(["ok"]))
     chats.answers.start(two)
     await idle(two)
@@ -222,9 +222,7 @@ async def test_settings_of_a_chat_that_is_not_stored_yet_go_with_its_first_messa
     assert memory.session(record.id).strategy == "sliding"
 
 
-async def test_a_blank_chat_is_used_again_and_one_with_a_draft_is_not(
-    memory: Memory, tmp_path: Path
-) -> None:
+async def test_a_blank_chat_is_used_again_and_one_with_a_draft_is_not(memory: Memory, tmp_path: Path) -> None:
     chats = open_chats(Backend(memory), tmp_path)
     await chats.load()
     blank = chats.new()
