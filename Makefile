@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUP = $(PYTHON) scripts/setup.py
 BIN = .venv/bin
 # Files go to one worker each, so that module fixtures (engines, stores) are made once.
-PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile
+PYTEST = pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help chat install test campaign coverage lint check format lock bench peers screenshot clean dev python
@@ -25,10 +25,10 @@ install: python ## set up .venv and compile llama.cpp, once
 	@$(SETUP) install
 
 test: dev ## install what the tests need and run them
-	$(PYTEST) $(ARGS)
+	$(BIN)/python -m $(PYTEST) $(ARGS)
 
 campaign: dev ## long fuzzing and soaks, with larger hypothesis profiles
-	$(PYTEST) -m 'campaign or hypothesis' --hypothesis-profile campaign -o timeout=3600 $(ARGS)
+	$(BIN)/python -m $(PYTEST) -m 'campaign or hypothesis' --hypothesis-profile campaign -o timeout=3600 $(ARGS)
 
 lint: dev ## ruff, mypy and the import linter
 	$(BIN)/ruff check .
@@ -56,7 +56,7 @@ lock: dev ## resolve all packages anew and write requirements/ with their hashes
 
 coverage: dev ## run the tests and print line and branch coverage, subprocesses and threads included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/coverage run -m $(PYTEST) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,7 +1,7 @@
-"""What the machine is doing: memory and load of CPU and GPUs. Every value may be missing.
+"""Memory and load of the machine's CPU and GPUs. Every value may be missing.
 
-GPUs are read through NVML. A driver that is absent, a GPU cut into MIG instances, unified memory or a missing
-permission each take away some values and never raise.
+NVML reads the GPUs. An absent driver, a GPU split into MIG instances, unified memory or a missing
+permission each remove some values and never raise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import psutil
 
 __all__ = ["DeviceMonitor", "DeviceReading", "GpuReading"]
 
-_MIN_INTERVAL_S = 0.2  # shorter windows make the CPU load mere noise
+_MIN_INTERVAL_S = 0.2  # over shorter windows the CPU load is noise
 _NVML_TEMPERATURE_GPU = 0
 
 T = TypeVar("T")
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
-    """One GPU, or one MIG instance of it; None is what the driver does not tell.
+    """One GPU, or one MIG instance of it; None where the driver does not tell.
 
     Args:
-        vram_used, vram_total: bytes, of all processes.
+        vram_used, vram_total: bytes, all processes together.
         load_percent: share of the last sampling period in which a kernel ran.
         temperature_c: degrees Celsius.
     """
@@ -45,8 +45,8 @@ class DeviceReading:
     """The machine at one moment; sizes in bytes, None where unknown.
 
     Args:
-        process_rss: resident memory of this process; a model's memory-mapped pages count.
-        cpu_percent: of all cores together, since the reading before; None in the first.
+        process_rss: resident memory of this process, including a model's memory-mapped pages.
+        cpu_percent: load of all cores together since the previous reading; None in the first.
     """
 
     ram_used: int | None = None
@@ -57,9 +57,9 @@ class DeviceReading:
 
 
 class DeviceMonitor:
-    """Reads the devices; callable from any thread, costs a millisecond or less per GPU.
+    """Reads the devices, in a millisecond or less per GPU; thread-safe.
 
-    Readings less than `min_interval_s` apart are one reading.
+    Calls less than `min_interval_s` apart return the same reading.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class DeviceMonitor:
         self._nvml_tried = False
 
     def read(self) -> DeviceReading:
-        """The present reading. Never raises."""
+        """The current reading. Never raises."""
         with self._lock:
             now = self._clock()
             if self._last is not None and now - self._last[0] < self._min_interval_s:
@@ -94,7 +94,7 @@ class DeviceMonitor:
         )
 
     def _cpu_percent(self) -> float | None:
-        # psutil.cpu_percent keeps its state per thread; readers come from a pool of them.
+        # psutil.cpu_percent keeps its state per thread; callers come from a pool of threads.
         times = _attempt(psutil.cpu_times)
         if times is None:
             return None
@@ -151,7 +151,7 @@ def _load_nvml() -> Any:
 
 
 def _ask(nvml: Any, function: str, *arguments: Any) -> Any:
-    # NVML's errors are made at run time, one class per code, and old drivers lack whole functions.
+    # NVML creates its error classes at run time, one per code, and old drivers lack whole functions.
     return _attempt(lambda: getattr(nvml, f"nvml{function}")(*arguments))
 
 

@@ -1,4 +1,8 @@
-"""What is kept of the chats, and what of it a model gets to see."""
+"""Keeps chats and everything learned from them, and assembles the prompts a model sees.
+
+`Memory` is the one entrance: sessions and messages, long-term memory, search, and context. It knows neither
+the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `Embedder`.
+"""
 
 from __future__ import annotations
 

@@ -2,23 +2,23 @@
 
     StoreError
     ├── StoreUnavailable     the database cannot be opened, read or written
-    ├── DiskFull             there is no room left where the database lies
+    ├── DiskFull             there is no room left for the database
     ├── SessionNotFound      no session has this id or title
     ├── MessageNotFound      no message has this id
     ├── InvalidTitle         a title without a visible character
     ├── FactNotFound         no fact has this number
-    ├── MemoryNotFound       nothing remembered has this id
+    ├── MemoryNotFound       no fact or message has this id
     ├── InvalidFact          a fact without a visible character
-    ├── SummaryCancelled     the making of a summary was broken off
-    ├── EmbedderUnavailable  texts cannot be turned into vectors now
-    │   └── TextRefused      one of them ends the embedding model
+    ├── SummaryCancelled     the caller cancelled a summary
+    ├── EmbedderUnavailable  texts cannot be embedded now
+    │   └── TextRefused      one text crashes the embedding model
     ├── IndexUnavailable     the vector index cannot be read or written
-    └── ContextError         a prompt cannot be put together
+    └── ContextError         a prompt cannot be assembled
         ├── CounterMissing   no model is loaded, so tokens cannot be counted
         ├── UnknownStrategy  no context strategy has this name
         └── BudgetTooSmall   what must be sent does not fit
 
-The messages are complete sentences, fit to be shown to a person.
+The messages are complete sentences that can be shown to the user, to whom a session is a chat.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 
 
 class StoreError(Exception):
-    """Base of every error the memory raises on purpose."""
+    """Base class of every error that the memory raises on purpose."""
 
 
 class StoreUnavailable(StoreError):
@@ -57,7 +57,7 @@ class StoreUnavailable(StoreError):
 
 
 class DiskFull(StoreError):
-    """There is no room left where the database lies."""
+    """There is no room left for the database."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,7 +69,7 @@ class SessionNotFound(StoreError):
 
     Attributes:
         wanted: what was asked for.
-        nearest: the title or id that comes closest, if one does.
+        nearest: the most similar title or id, if any is close.
     """
 
     def __init__(self, wanted: str, known: Sequence[str] = ()) -> None:
@@ -78,7 +78,7 @@ class SessionNotFound(StoreError):
         close = difflib.get_close_matches(wanted.casefold(), folded, n=1)
         self.nearest = folded[close[0]] if close else None
         hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
-        super().__init__(f"There is no session {wanted!r}.{hint}")
+        super().__init__(f"No chat {wanted!r}.{hint}")
 
 
 class MessageNotFound(StoreError):
@@ -86,7 +86,7 @@ class MessageNotFound(StoreError):
 
     def __init__(self, message_id: str) -> None:
         self.message_id = message_id
-        super().__init__(f"There is no message {message_id!r}; its session may have been deleted.")
+        super().__init__(f"No message {message_id!r}; its chat may have been deleted.")
 
 
 class InvalidTitle(StoreError):
@@ -98,18 +98,18 @@ class FactNotFound(StoreError):
 
     def __init__(self, fact_id: int) -> None:
         self.fact_id = fact_id
-        super().__init__(f"There is no fact {fact_id}; it may have been forgotten with its message.")
+        super().__init__(f"No fact {fact_id}; it may have been forgotten with its message.")
 
 
 class MemoryNotFound(StoreError):
-    """Neither a fact nor a message has this id, or several messages begin with it."""
+    """No fact or message has this id, or the ids of several messages start with it."""
 
     def __init__(self, item_id: str, *, several: bool = False) -> None:
         self.item_id = item_id
         if several:
-            text = f"Several messages begin with {item_id!r}; give more of the id."
+            text = f"Several message ids start with {item_id!r}; type more of the id."
         else:
-            text = f"Nothing remembered has the id {item_id!r}."
+            text = f"No memory has the id {item_id!r}."
         super().__init__(text)
 
 
@@ -121,21 +121,21 @@ class InvalidFact(StoreError):
 
 
 class SummaryCancelled(StoreError):
-    """The making of a summary was broken off, as its caller wanted."""
+    """The caller cancelled the summary."""
 
     def __init__(self) -> None:
-        super().__init__("The summary was not finished because it was cancelled.")
+        super().__init__("The summary was cancelled.")
 
 
 class EmbedderUnavailable(StoreError):
-    """Texts cannot be turned into vectors now; search goes on by keywords."""
+    """Texts cannot be embedded now; search falls back to keywords."""
 
 
 class TextRefused(EmbedderUnavailable):
-    """One text of a list ended the embedding model twice; the others may be fine.
+    """One text of a list crashed the embedding model twice; the others may be fine.
 
     Attributes:
-        row: its place in the list.
+        row: its index in the list.
     """
 
     def __init__(self, row: int, reason: str) -> None:
@@ -144,18 +144,18 @@ class TextRefused(EmbedderUnavailable):
 
 
 class IndexUnavailable(StoreError):
-    """The vector index cannot be read or written; search goes on by keywords."""
+    """The vector index cannot be read or written; search falls back to keywords."""
 
 
 class ContextError(StoreError):
-    """A prompt cannot be put together."""
+    """A prompt cannot be assembled."""
 
 
 class CounterMissing(ContextError):
     """No model is loaded, so tokens cannot be counted."""
 
     def __init__(self) -> None:
-        super().__init__("The context cannot be measured because no model is loaded. Load a model first.")
+        super().__init__("No model is loaded, so the prompt cannot be measured. Load a model first.")
 
 
 class UnknownStrategy(ContextError):
@@ -164,18 +164,18 @@ class UnknownStrategy(ContextError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name = name
         self.known = tuple(known)
-        super().__init__(f"There is no context strategy {name!r}. Choose one of: {', '.join(known)}.")
+        super().__init__(f"Unknown context strategy {name!r}. Choose one of: {', '.join(known)}.")
 
 
 class BudgetTooSmall(ContextError):
     """What must be sent does not fit into the budget.
 
     Attributes:
-        needed: tokens that the prompt takes.
-        available: tokens that it may take.
+        needed: tokens that the prompt needs.
+        available: the limit.
     """
 
     def __init__(self, what: str, needed: int, available: int, advice: str) -> None:
         self.needed = needed
         self.available = available
-        super().__init__(f"{what} {needed:,} tokens, but the prompt may take {available:,}. {advice}")
+        super().__init__(f"{what} {needed:,} tokens; the limit is {available:,}. {advice}")

@@ -1,4 +1,4 @@
-"""What the memory needs from models and from a vector index."""
+"""What the memory needs from models and from a vector index, as Protocols."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class TokenCounter(Protocol):
     """Counts tokens as the loaded model does. Called from any thread; may block."""
 
     def count_text(self, text: str) -> int:
-        """Tokens of plain text, without any role marks."""
+        """Tokens of plain text, without role marks."""
         ...
 
     def count_prompt(self, messages: Sequence[Turn]) -> int:
-        """Tokens of the rendered chat template, the opening of the reply included."""
+        """Tokens of the rendered chat template, including the opening of the reply."""
         ...
 
 
@@ -33,7 +33,7 @@ class Embedder(Protocol):
 
     @property
     def name(self) -> str:
-        """Identifies the model and what is done to texts; vectors of another name cannot be compared."""
+        """Identifies the model and its preprocessing; vectors of different names cannot be compared."""
         ...
 
     @property
@@ -43,24 +43,24 @@ class Embedder(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether `embed` would answer without loading a model first."""
+        """Whether `embed` can answer without loading a model first."""
         ...
 
     def start(self) -> None:
-        """Load the model in the background; returns at once."""
+        """Load the model in the background; returns immediately."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row of length 1 per text: (len(texts), dimension).
 
         Raises:
-            EmbedderUnavailable: not now.
-            TextRefused: not with this one text among them.
+            EmbedderUnavailable: it cannot embed now.
+            TextRefused: it can embed all texts but one.
         """
         ...
 
     def close(self) -> None:
-        """End whatever runs for it."""
+        """Stop its worker."""
         ...
 
 
@@ -68,7 +68,7 @@ class VectorIndex(Protocol):
     """Finds passages by their vectors. Called from any thread; may block.
 
     Raises (every method):
-        IndexUnavailable: it cannot serve; keywords have to do.
+        IndexUnavailable: it cannot answer; keywords must do.
     """
 
     def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
@@ -76,37 +76,38 @@ class VectorIndex(Protocol):
         ...
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
-        """Enter passages; ids that are there get the new vector."""
+        """Add passages; a known id gets the new vector."""
         ...
 
     def remove(self, ids: Sequence[int]) -> None:
-        """Take passages out; when it returns, their vectors are in no file any more."""
+        """Remove passages. When it returns, no file holds their vectors."""
         ...
 
     def ids(self) -> set[int]:
-        """All passages it has."""
+        """Ids of all passages in it."""
         ...
 
     def clear(self) -> None:
-        """Take everything out, as `remove` does."""
+        """Remove everything, as `remove` does."""
         ...
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Release its files."""
         ...
 
 
 class Summarizer(Protocol):
-    """Says in short what texts say. Called from any thread; blocks."""
+    """Summarises texts. Called from any thread; blocks."""
 
     def summarise(self, texts: Sequence[str], *, max_tokens: int, cancelled: Callable[[], bool]) -> str:
-        """A summary of the texts taken together, oldest first; `memory.digest` has a prompt for it.
+        """One summary of all the texts; `memory.summaries.prompt_for_summary` has a prompt for it.
 
         Args:
-            max_tokens: it must not be longer.
-            cancelled: asked again and again; once it says yes, the work ends within a step.
+            texts: oldest first.
+            max_tokens: limit for the summary.
+            cancelled: polled while it works; once true, the work ends within a step.
 
         Raises:
-            SummaryCancelled: `cancelled` said yes.
+            SummaryCancelled: `cancelled` became true.
         """
         ...

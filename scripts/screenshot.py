@@ -18,6 +18,7 @@ from stevemin_chat.base.config import Config
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.app import SteveminApp
+from stevemin_chat.tui.controller import opener_over
 
 TARGET = Path(__file__).parents[1] / "docs/images/chat.svg"
 SIZE = (140, 46)
@@ -39,7 +40,7 @@ async def main() -> None:
         runtime = await Runtime.open(paths, Config())
         try:
             await runtime.load_model(runtime.config.model)
-            app = SteveminApp(runtime)
+            app = SteveminApp(opener_over(runtime))
             async with app.run_test(size=SIZE) as pilot:
                 await ask(pilot)
                 TARGET.parent.mkdir(parents=True, exist_ok=True)

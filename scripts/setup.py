@@ -1,6 +1,6 @@
-"""Sets up what the Makefile needs: .venv with a compiled llama.cpp, and the peers of the benchmarks.
+"""Set up what the Makefile needs: .venv with a compiled llama.cpp, and the peers of the benchmarks.
 
-Run by whatever python3 the machine has, so this file keeps to old syntax until the version is known.
+Any python3 may run this file, so it keeps to old syntax until the version is known.
 """
 
 import shutil
@@ -13,7 +13,7 @@ NEEDED = (3, 11)
 
 def newer_python():
     # type: () -> str
-    """The name of a Python on PATH that is new enough and starts, or an empty string."""
+    """The name of a new enough Python on PATH that starts, or an empty string."""
     for minor in range(20, NEEDED[1] - 1, -1):
         name = "python3.{0}".format(minor)  # noqa: UP030, UP032
         if shutil.which(name) and subprocess.call([name, "-c", ""], stderr=subprocess.DEVNULL) == 0:
@@ -23,20 +23,20 @@ def newer_python():
 
 def interrupt(_signal, _frame):
     # type: (int, object) -> None
-    """SIGTERM stops what runs, as Ctrl-C does."""
+    """Let SIGTERM do what Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 def main():
     # type: () -> int
-    """Check the interpreter, then hand over."""
+    """Check the interpreter, then run the set-up."""
     if sys.version_info < NEEDED:
         found = newer_python()
         have = ".".join(str(part) for part in sys.version_info[:3])
-        mend = "One is here: make chat PYTHON=" + found
+        remedy = "Found one: make chat PYTHON=" + found
         if not found:
-            mend = "Install one: sudo apt-get install python3.11-venv, then make chat PYTHON=python3.11"
-        sys.stderr.write("stevemin needs Python 3.11 or newer, and this is " + have + ". " + mend + "\n")
+            remedy = "Install it: sudo apt-get install python3.11-venv, then make chat PYTHON=python3.11"
+        sys.stderr.write("stevemin needs Python 3.11 or newer, not " + have + ". " + remedy + "\n")
         return 1
     from bootstrap.main import run
 

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stevemin_chat.base.errors import NoModelLoaded
 from stevemin_chat.base.paths import Paths, builtin_catalogue_path, project_folder
 from stevemin_chat.chats import Chats, ChatSession, ChatsListener, Drafts, SessionSettings, TextSource
-from stevemin_chat.models.catalogue import Catalogue
-from stevemin_chat.models.current import CurrentModel
-from stevemin_chat.models.loading import ModelLoader
+from stevemin_chat.models import Catalogue, CurrentModel, ModelLoader
 from stevemin_chat.notices import describe
 from stevemin_chat.recall import (
     Consolidating,

@@ -31,16 +31,30 @@ hypothesis.settings.register_profile("campaign", deadline=None, max_examples=5_0
 hypothesis.settings.load_profile("stevemin")
 
 _MOST_WORKERS = 8  # each holds models and a Textual application; more than this gains nothing
+_FIRST = (
+    "engine_tests",
+    "memory_tests",
+    "chat_tests",
+)  # long files first, so that no worker is left with one
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-# Several workers share the cores: OpenMP threads that wait must sleep, not spin. Read when libgomp is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Workers share the cores: OpenMP threads that spin for each other would take them from another worker.
+# llama.cpp takes as many threads as libgomp gives it, which reads this when it is loaded.
+if (_WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ.setdefault("OMP_THREAD_LIMIT", str(max(1, _CORES // _WORKERS)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: a worker per core, but at least two, since many tests wait for something."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(2, min(_MOST_WORKERS, cores))
+    return max(2, min(_MOST_WORKERS, _CORES))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the folders with the longest files first."""
+    rank = {folder: place for place, folder in enumerate(_FIRST)}
+    top = Path(__file__).parent
+    items.sort(key=lambda item: rank.get(item.path.relative_to(top).parts[0], len(rank)))
 
 
 @pytest.fixture(autouse=True)

@@ -70,7 +70,7 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
     about: Result = {}
     runs: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {}
     for layout in settings.layouts[:1] if sessions == 1 else settings.layouts:
-        runs[f"batched_bench_{layout}"] = _anyway(
+        runs[f"batched_bench_{layout}"] = _each_round(
             partial(
                 batched_bench,
                 setup,
@@ -100,7 +100,9 @@ async def _ours(config: EngineConfig, gen_tokens: int, about: Result, number: in
     return overlap_rate([answer.marks for answer in answers])
 
 
-def _anyway(once: Callable[[], Coroutine[Any, Any, float]]) -> Callable[[int], Coroutine[Any, Any, float]]:
+def _each_round(
+    once: Callable[[], Coroutine[Any, Any, float]],
+) -> Callable[[int], Coroutine[Any, Any, float]]:
     return lambda _: once()
 
 

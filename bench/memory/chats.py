@@ -85,9 +85,9 @@ async def measure(
             opened.callback(worker.close)
             embedder = SharedEmbedder(worker)
         turns = {talk.name: await _one(talk, settings, embedder, open_engine) for talk in talks}
-    told = {"model": settings.model.name, "turns": settings.turns, "ask_every": settings.ask_every}
+    about = {"model": settings.model.name, "turns": settings.turns, "ask_every": settings.ask_every}
     sizes = {"budget": settings.budget, "reply_tokens": settings.reply_tokens, "meaning": settings.meaning}
-    return told | sizes | summary(turns)
+    return about | sizes | summary(turns)
 
 
 async def _one(

@@ -132,10 +132,10 @@ def talk_of(conversation: Conversation, turns: int, ask_every: int) -> Talk:
         BenchError: the conversation is too short.
     """
     spoken = [turn for said in conversation.sessions for turn in said]
-    told = turns - turns // ask_every
-    if told > len(spoken):
+    repeated = turns - turns // ask_every
+    if repeated > len(spoken):
         raise BenchError(f"{conversation.name} has {len(spoken)} turns: ask for fewer than {turns}.")
-    past, live = spoken[: len(spoken) - told], spoken[len(spoken) - told :]
+    past, live = spoken[: len(spoken) - repeated], spoken[len(spoken) - repeated :]
     asking = _Asking(conversation, past)
     lines: list[Line] = []
     at = past[-1].at if past else ""

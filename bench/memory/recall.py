@@ -50,9 +50,9 @@ class Answer:
     """The outcome of one question.
 
     Args:
-        at: recall among the first k recalls; found: among those whose texts fit so many tokens.
-        quoted: in the prompt of `hierarchical` when its memories may take so many tokens.
-        in_prompt: the same when the whole prompt may take so many; empty unless asked for.
+        at: recall among the first k recalls; found: among those whose texts fit n tokens.
+        quoted: in the prompt of `hierarchical` when its memories may take n tokens.
+        in_prompt: the same when the whole prompt may take n tokens; empty unless asked for.
         gated: nothing was quoted because the question seems to want nothing out of the past.
         seconds: the search took.
     """

@@ -1,13 +1,11 @@
 """Constrained output: a JSON schema or a GBNF grammar decides which tokens may come next.
 
-The work is llguidance's (Moskal et al. 2025, github.com/guidance-ai/llguidance): an Earley parser over a
-lexer of derivatives, walked along a trie of the vocabulary. It reports errors instead of dying of them, and
-its limits bound the time of each step; what they do not bound, `engine.grammar_check` finds out first.
-
-Tries a grammar out in a process of its own, where it can hang or crash without harm.
-
-llguidance limits most of its work, but not all: an intersection of thirty patterns, or a `multipleOf` of
-a large prime, keeps it busy for hours, and references a few thousand deep overflow its stack.
+llguidance does the work (Moskal et al. 2025, github.com/guidance-ai/llguidance): an Earley parser over a
+lexer of derivatives, walked along a trie of the vocabulary. It returns errors instead of crashing, and
+limits bound the time of each step. Some work has no limit: an intersection of thirty patterns, or a
+`multipleOf` of a large prime, keeps it busy for hours, and references a few thousand deep overflow its
+stack. So `check_grammar` first tries each grammar in a child process, where it can hang or crash without
+harm.
 """
 
 from __future__ import annotations
@@ -29,15 +27,11 @@ from engine.grammar.gbnf import gbnf_to_lark
 from engine.step import Constraint
 from engine.types import SamplingParams
 
-__all__ = [
-    "GrammarCompiler",
-    "check_grammar",
-]
-
+__all__ = ["GrammarCompiler", "check_grammar"]
 
 _log = logging.getLogger(__name__)
-_LONGEST_SOURCE = 100_000  # characters
-_WHITESPACE = r" |\n {0,16}"  # enough for people to read; a model can write spaces without end
+_MAX_SOURCE = 100_000  # characters
+_WHITESPACE = r" |\n {0,16}"  # enough to be readable; a model can write spaces without end
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)  # 100 MB of states at most
 
 
@@ -55,10 +49,10 @@ class GrammarCompiler:
         """
         Args:
             vocab_size: tokens in the vocabulary.
-            pieces: a token's bytes, empty for control tokens, which no grammar can ask for. All are read at
-                the first `compile`.
+            pieces: a token's bytes; empty for control tokens, which no grammar can match. The first
+                `compile` reads all.
             tokenize: text to token ids.
-            eog_tokens: those that end the turn; at least one.
+            eog_tokens: tokens that end the turn; a constraint needs at least one.
         """
         self._vocab_size = vocab_size
         self._pieces = pieces
@@ -68,9 +62,10 @@ class GrammarCompiler:
         self._tokenizer: LLTokenizer | None = None
 
     def compile(self, params: SamplingParams) -> Constraint | None:
-        """The constraint of a request, None when it has none.
+        """The constraint of a request; None when it has none.
 
-        Takes up to a second the first time, a tenth for each new grammar, and milliseconds for a known one.
+        Takes up to a second the first time, a tenth of a second for a new grammar, milliseconds for a known
+        one.
 
         Raises:
             InvalidRequest: the schema or grammar is not valid, too large, or allows no answer.
@@ -80,14 +75,12 @@ class GrammarCompiler:
         name = "grammar" if params.json_schema is None else "JSON schema"
         source = _checked(name, params.json_schema or params.grammar or "")
         if not self._eog_tokens:
-            raise InvalidRequest(
-                f"This model has no end-of-turn token, so that a {name} cannot end an answer."
-            )
+            raise InvalidRequest(f"This model has no end-of-turn token, so a {name} cannot end its answer.")
         if error := check_grammar(source):
             raise InvalidRequest(f"The {name} cannot be used: {_sentence(error)}")
         matcher = LLMatcher(self._known_tokenizer(), source, log_level=0, limits=_LIMITS)
         constraint = _Matched(matcher, self._vocab_size, self._eog_tokens)
-        constraint.mask()  # shows an error that only the first step has
+        constraint.mask()  # reveals errors that only the first step has
         if matcher.is_error() or (matcher.is_stopped() and not matcher.is_accepting()):
             raise InvalidRequest(f"The {name} allows no answer, or is too complex.")
         return constraint
@@ -101,7 +94,7 @@ class GrammarCompiler:
 
 
 class _Vocabulary:
-    """What `LLTokenizer` wants to know, by the names it asks for."""
+    """The attributes that `LLTokenizer` reads."""
 
     is_tokenizer_wrapper = True
     bos_token_id = None
@@ -133,7 +126,7 @@ class _Matched:
 
     def mask(self) -> npt.NDArray[np.bool_]:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        # A matcher that has stopped, with an error too, gives the end-of-turn tokens.
+        # A stopped matcher, even after an error, gives the end-of-turn tokens.
         return np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
 
     def accept(self, token: int) -> None:
@@ -142,9 +135,9 @@ class _Matched:
 
 
 def _checked(name: str, source: str) -> str:
-    """llguidance's form of a schema or grammar that will not take it down."""
-    if len(source) > _LONGEST_SOURCE:
-        raise InvalidRequest(f"The {name} is longer than {_LONGEST_SOURCE:,} characters.")
+    """A schema or grammar in llguidance's form, if its source is acceptable."""
+    if len(source) > _MAX_SOURCE:
+        raise InvalidRequest(f"The {name} is longer than {_MAX_SOURCE:,} characters.")
     if not source.strip():
         raise InvalidRequest(f"The {name} is empty.")
     if name == "grammar":
@@ -161,7 +154,7 @@ def _checked(name: str, source: str) -> str:
 
 
 def _sentence(error: str) -> str:
-    """The first line of an error, or the last where the first announces it, as a short sentence."""
+    """An error in one short sentence: its first line, or its last if the first only announces it."""
     lines = [line.strip() for line in error.splitlines() if line.strip() and "state>" not in line]
     line = (lines[-1] if lines and lines[0].endswith("error:") else lines[0]) if lines else "unknown error"
     return line[:200].rstrip(".") + "."
@@ -169,8 +162,8 @@ def _sentence(error: str) -> str:
 
 _TIMEOUT_S = 3.0
 _DONE = "checked:"
-# A vocabulary of single bytes costs no time to build, and compiles like any other. The stack is a quarter of
-# the usual size, so that what passes here does not overflow a thread's stack later.
+# A vocabulary of single bytes takes no time to build and compiles like any other. The stack is a quarter of
+# the usual size, so that a grammar that passes here does not overflow a thread's stack later.
 _CHILD = f"""
 import sys, threading
 try:
@@ -201,7 +194,7 @@ thread.join()
 
 @lru_cache(maxsize=256)
 def check_grammar(grammar: str) -> str:
-    """What is wrong with a grammar in llguidance's form; empty when nothing is.
+    """Try a grammar in llguidance's form; returns what is wrong with it, or an empty string.
 
     Takes a tenth of a second the first time, at most 3 s. Thread-safe.
     """
@@ -211,7 +204,7 @@ def check_grammar(grammar: str) -> str:
             input=grammar.encode("utf-8", "replace"),
             capture_output=True,
             timeout=_TIMEOUT_S,
-            start_new_session=True,  # Ctrl+C in the terminal is not for it
+            start_new_session=True,  # keeps Ctrl+C in the terminal away from it
         )
     except subprocess.TimeoutExpired:
         return f"It takes more than {_TIMEOUT_S:g} s to compile."

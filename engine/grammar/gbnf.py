@@ -1,8 +1,8 @@
 """llama.cpp's GBNF to the Lark dialect of llguidance.
 
-llguidance splits a text into lexemes, the longest first, before it parses; GBNF knows only characters. So
-that both mean the same, each character becomes a lexeme of its own. (llguidance's own converter makes whole
-rules lexemes: its `[a-z]+ "x"` can never end, for the letters have eaten the x.)
+llguidance splits a text into lexemes, longest match first, before it parses; GBNF knows only characters. To
+mean the same in both, each character becomes its own lexeme. (llguidance's own converter turns whole rules
+into lexemes: its `[a-z]+ "x"` can never end, because the letters consume the x.)
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from engine.errors import InvalidRequest
 
 __all__ = ["gbnf_to_lark"]
 
-_MOST_REPETITIONS = 2000  # llama.cpp's own limit
-_DEEPEST = 20  # brackets inside brackets
+_MAX_REPETITIONS = 2000  # llama.cpp's own limit
+_MAX_DEPTH = 20  # brackets inside brackets
 _ANY = r"/[\u{0}-\u{10FFFF}]/"
 _SPACE = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
 _SPACE_AND_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
@@ -26,10 +26,10 @@ _CONTROL = {"t": "\t", "r": "\r", "n": "\n"}
 
 
 def gbnf_to_lark(source: str) -> str:
-    """Convert a grammar whose start is the rule `root`.
+    """Convert a grammar that starts at the rule `root`.
 
     Raises:
-        InvalidRequest: it is not GBNF, or repeats or nests more than is sane; the message names the line.
+        InvalidRequest: it is not GBNF, or repeats or nests too much; the message names the line.
     """
     return _Parser(source).parse()
 
@@ -50,7 +50,7 @@ class _Parser:
         for name, start in self._used.items():
             if name not in self._rules:
                 self._at = start
-                raise self._error(f"there is no rule {name!r}")
+                raise self._error(f"no rule {name!r}")
         numbers = {name: f"r{number}" for number, name in enumerate(self._rules)} | {"root": "start"}
         rules = [f"{numbers[name]}: {body}" for name, body in self._rules.items()]
         named = re.sub(r"<([a-zA-Z0-9-]+)>", lambda match: numbers[match[1]], "\n".join(rules))
@@ -59,22 +59,22 @@ class _Parser:
     def _rule(self) -> None:
         name = self._take(_NAME)
         if name is None:
-            raise self._error("a rule was expected")
+            raise self._error("expected a rule")
         if name in self._rules:
-            raise self._error(f"there is a second rule {name!r}")
+            raise self._error(f"duplicate rule {name!r}")
         self._skip(_SPACE)
         if not self._source.startswith("::=", self._at):
-            raise self._error("'::=' was expected")
+            raise self._error("expected '::='")
         self._at += 3
         self._skip(_SPACE_AND_LINES)
         self._rules[name] = self._alternatives(0)
         if self._peek() not in ("", "\r", "\n"):
-            raise self._error(f"{self._peek()!r} was not expected")
+            raise self._error(f"unexpected {self._peek()!r}")
         self._skip(_SPACE_AND_LINES)
 
     def _alternatives(self, depth: int) -> str:
-        if depth > _DEEPEST:
-            raise self._error(f"there are more than {_DEEPEST} brackets inside each other")
+        if depth > _MAX_DEPTH:
+            raise self._error(f"more than {_MAX_DEPTH} nested brackets")
         found = [self._sequence(depth)]
         while self._peek() == "|":
             self._at += 1
@@ -130,10 +130,10 @@ class _Parser:
                 self._at += 1
                 high = self._character()
             if low > high:
-                raise self._error("a range of characters is backwards")
+                raise self._error("a character range is reversed")
             ranges.append(f"{_written(low)}-{_written(high)}")
         if not ranges:
-            raise self._error("a class of characters is empty")
+            raise self._error("a character class is empty")
         self._at += 1
         return f"/[{sign}{''.join(ranges)}]/"
 
@@ -141,7 +141,7 @@ class _Parser:
         self._skip(_SPACE_AND_LINES)
         inner = self._alternatives(depth + 1)
         if self._peek() != ")":
-            raise self._error("')' was expected")
+            raise self._error("expected ')'")
         self._at += 1
         return f"({inner})"
 
@@ -150,10 +150,10 @@ class _Parser:
         if sign is None:
             low = int(least)
             high = low if comma is None else int(most or low)
-            if max(low, high) > _MOST_REPETITIONS:
-                raise self._error(f"something is repeated more than {_MOST_REPETITIONS} times")
+            if max(low, high) > _MAX_REPETITIONS:
+                raise self._error(f"a repetition exceeds {_MAX_REPETITIONS}")
             if low > high:
-                raise self._error("a repetition ends before it begins")
+                raise self._error("the maximum of a repetition is below its minimum")
             sign = f"{{{low},}}" if comma and not most else f"{{{low},{high}}}"
         self._at = match.end()
         return str(sign)
@@ -161,17 +161,17 @@ class _Parser:
     def _character(self) -> int:
         first = self._peek()
         if first in ("", "\r", "\n"):
-            raise self._error("a quote or class of characters does not end")
+            raise self._error("an unterminated quote or character class")
         if first != "\\":
             self._at += 1
             return ord(first)
         match = _ESCAPE.match(self._source, self._at)
         if match is None:
-            raise self._error("there is an unknown escape")
+            raise self._error("an unknown escape")
         code = match[1] or match[2] or match[3]
         value = int(code, 16) if code else ord(_CONTROL.get(match[4], match[4]))
         if value > 0x10FFFF or 0xD800 <= value < 0xE000:
-            raise self._error("an escape is not a character")
+            raise self._error("an escape that is no character")
         self._at = match.end()
         return value
 

@@ -236,8 +236,7 @@ class PrefixCache:
             self._tree.pin(old, pinned=False)
 
     def compact(self) -> tuple[int, int, list[Move]] | None:
-        """In a split cache, move the highest leased slot into a gap: only adjacent slots share a forward
-        pass.
+        """In a split cache, move the highest leased slot into a gap: a forward pass takes adjacent slots.
 
         Returns:
             The slot it leaves, the slot it moves to, and the moves; None when there is no gap.

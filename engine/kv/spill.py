@@ -82,7 +82,7 @@ class FileThread:
         self._thread.start()
 
     def write(self, spill: Spill) -> None:
-        """Write a state, which must not change meanwhile."""
+        """Write a state, which must not change until its job ends."""
         self._work.put((self._write, spill))
 
     def read(self, spill: Spill) -> None:
@@ -224,7 +224,7 @@ class SpillFile:
         return 0 < -(-size // BLOCK_BYTES) <= self._blocks and not (self._thread and self._thread.broken)
 
     def write(self, key: str, state: State, size: int) -> Spill | None:
-        """Start writing a state, which must not change meanwhile; None when too few blocks are free."""
+        """Start writing a state, which must not change until then; None when too few blocks are free."""
         needed = -(-size // BLOCK_BYTES)
         if not self.takes(size) or needed > self._blocks - self.used // BLOCK_BYTES:
             return None

@@ -1,7 +1,7 @@
-"""The backend on llama.cpp: a loaded model with one context, on the low-level API.
+"""The backend: a loaded model with one context, on llama.cpp's low-level API.
 
-llama.cpp aborts the process on bad input, so everything is checked here before a call. Handles are freed
-by `close`, in order, and never by the garbage collector.
+llama.cpp aborts the process on bad input, so this room checks everything before a call. `close` frees the
+handles in order; the garbage collector never does.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class LlamaBackend:
     def __init__(
         self, config: EngineConfig, on_progress: Callable[[float], bool] = lambda fraction: True
     ) -> None:
-        """Load the model and make its context.
+        """Load the model and create its context.
 
         Args:
-            config: what to load and how.
+            config: the model and its settings.
             on_progress: called with 0..1 on this thread; returning False stops the load.
 
         Raises:
@@ -139,13 +139,13 @@ class LlamaBackend:
         return self._vocab.is_eog(token)
 
     def render(self, messages: Sequence[ChatMessage]) -> str:
-        """Messages to prompt text; lone surrogates, which no tokeniser knows, are replaced."""
+        """Messages to prompt text; replaces lone surrogates, which no tokeniser accepts."""
         return self._template.render(messages).encode("utf-8", "replace").decode()
 
     # Sampling
 
     def constrain(self, params: SamplingParams) -> Constraint | None:
-        """Compile a request's grammar or JSON schema; the first one reads the whole vocabulary."""
+        """Compile a request's grammar or JSON schema; the first call reads the whole vocabulary."""
         return self._grammars.compile(params) if params.is_constrained else None
 
     @cached_property
@@ -172,7 +172,7 @@ class LlamaBackend:
         self._sampler.close(request_id)
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
-        """A view of a forward's logits, shape (rows, vocabulary); it dies at the next step."""
+        """A view of the last forward pass's logits, shape (rows, vocabulary); invalid after the next step."""
         address = logits_address(self._context)
         if address is None:
             raise RuntimeError("llama.cpp has no logits")
@@ -186,7 +186,7 @@ class LlamaBackend:
     # Steps
 
     def execute(self, plan: StepPlan) -> StepResult:
-        """Make the moves, run one forward, sample every row that asks for it."""
+        """Make the moves, run one forward pass, sample its rows."""
         moved = self._memory.make(plan.moves)
         if moved.failed:
             return StepResult(StepStatus.PARTIAL, saved=moved.saved, swap_s=moved.swap_s)
@@ -195,31 +195,31 @@ class LlamaBackend:
         start = time.perf_counter()
         self._raw.n_tokens, sampling = self._batch.fill(plan.work)
         code = int(lib.llama_decode(self._context, self._raw))
-        self._memory.forwarded()
+        self._memory.record_forward()
         if code != 0:
             _log.warning("llama_decode returned %d for %d tokens", code, self._raw.n_tokens)
             spent = time.perf_counter() - start
             return StepResult(_STATUS.get(code, StepStatus.PARTIAL), {}, moved.saved, spent)
-        # A GPU is done only when the logits are there.
+        # Reading the logits waits for the GPU.
         logits = self.logits(sum(item.rows for item in sampling)) if sampling else None
         decoded = time.perf_counter()
         sampled = {} if logits is None else self._sampler.sample(logits, sampling)
-        self._drop_wrong(sampling, sampled)
+        self._drop_rejected(sampling, sampled)
         spent = time.perf_counter() - decoded
         return StepResult(StepStatus.OK, sampled, moved.saved, decoded - start, spent, moved.swap_s)
 
-    def _drop_wrong(self, work: Sequence[Work], sampled: dict[int, tuple[int, ...]]) -> None:
-        """Take the cells of wrong guesses out of the KV cache."""
+    def _drop_rejected(self, work: Sequence[Work], sampled: dict[int, tuple[int, ...]]) -> None:
+        """Remove the cells of rejected drafts from the KV cache."""
         for item in work:
-            if wrong := len(item.drafts) + 1 - len(sampled[item.request_id]):
-                self._memory.trim(item.slot, item.start + len(item.tokens) - wrong)
+            if rejected := len(item.drafts) + 1 - len(sampled[item.request_id]):
+                self._memory.trim(item.slot, item.start + len(item.tokens) - rejected)
 
     def resident(self, slot: int) -> int:
         """Tokens of a slot in the KV cache."""
         return self._memory.resident(slot)
 
     def state_bytes(self) -> int:
-        """Size of the context's state, which counts the occupied KV cells: the leak oracle."""
+        """Size of the context's state, which grows with the occupied KV cells: the test for leaks."""
         return int(lib.llama_state_get_size(self._context))
 
     def close(self) -> None:
@@ -239,7 +239,7 @@ class LlamaBackend:
         )
 
     def _warm_up(self) -> None:
-        """One forward, so that the first request does not pay for pages and buffers never touched."""
+        """Run one forward pass, so that the first request does not pay for touching pages and buffers."""
         self._batch.token[0], self._batch.pos[0], self._batch.seq_id[0] = 0, 0, 0
         self._batch.logits[0] = 1
         self._raw.n_tokens = 1

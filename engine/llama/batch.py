@@ -16,10 +16,10 @@ __all__ = ["BatchArrays", "raw_batch"]
 
 
 class BatchArrays:
-    """Arrays of fixed capacity, filled by slices: one pass per sequence, not per token.
+    """Arrays of fixed capacity, filled in slices: one assignment per sequence, not per token.
 
     Args:
-        capacity: the most tokens a step may have.
+        capacity: largest number of tokens in a step.
 
     Attributes:
         token, pos, n_seq_id, seq_id: int32, logits: int8; all of shape (capacity,).
@@ -37,13 +37,13 @@ class BatchArrays:
         self.seq_id_pointers = (self.seq_id.ctypes.data + step * np.arange(capacity)).astype(np.uint64)
 
     def fill(self, work: Sequence[Work]) -> tuple[int, list[Work]]:
-        """Write a step's work, ordered by slot: a split KV cache computes adjacent slots together.
+        """Write a step's work, sorted by slot: a split KV cache computes adjacent slots together.
 
         Returns:
-            The number of tokens, and the work that gets logits, in the order of its rows.
+            The number of tokens, and the work that gets logits, in the order of the rows.
 
         Raises:
-            ValueError: more tokens than the capacity; llama.cpp would abort the process.
+            ValueError: there are more tokens than the capacity, on which llama.cpp would abort the process.
         """
         total = sum(len(item.tokens) for item in work)
         if total > self.capacity:

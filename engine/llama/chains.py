@@ -1,4 +1,4 @@
-"""From sampling parameters to llama.cpp's sampler chains."""
+"""Sampling parameters to llama.cpp's sampler chains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ __all__ = [
     "uses_penalties",
 ]
 
-# Below this the likeliest token is certain anyhow, and dividing by it can overflow, which makes NaNs.
+# Below this temperature the likeliest token is certain anyway, and dividing by it can overflow, which makes
+# NaNs.
 _COLDEST = 1e-6
 
 
@@ -38,15 +39,16 @@ def uses_penalties(params: SamplingParams) -> bool:
 
 
 def is_greedy(params: SamplingParams) -> bool:
-    """Whether the likeliest token is taken as it is, so that an argmax over the logits will do."""
+    """Whether an argmax over the logits gives the token."""
     return (params.temperature < _COLDEST or params.top_k == 1) and not uses_penalties(params)
 
 
 def preselected(params: SamplingParams) -> int:
-    """How many of the likeliest tokens hold all that the chain can keep; 0 when that cannot be said.
+    """How many of the likeliest tokens include everything the chain can keep; 0 when there is no such bound.
 
-    Penalties that only lower logits move at most as many tokens as they look at: of the k + n likeliest, k
-    stay where they are, above every token outside.
+    Penalties that only lower logits move at most the n tokens they look at: of the k + n likeliest, k keep
+        their
+    logits, above every token outside.
     """
     count = 1 if params.temperature < _COLDEST else params.top_k
     if not count or not uses_penalties(params):
@@ -58,8 +60,8 @@ def preselected(params: SamplingParams) -> int:
 def chain_stages(params: SamplingParams, *, seed: int, vocab_size: int) -> tuple[SamplerStage, ...]:
     """The chain in llama.cpp's usual order: penalties, top-k, top-p, min-p, temperature, draw.
 
-    top-k comes first of the filters because it is cheap (a partial sort up to 128) and everything after it
-    works on k candidates instead of the whole vocabulary.
+    top-k is the first filter because it is cheap (a partial sort up to 128), and every later stage then
+    works on k tokens instead of the whole vocabulary.
     """
     stages: list[SamplerStage] = []
     if uses_penalties(params):
@@ -80,7 +82,7 @@ _MOST_TEMPLATES = 64
 
 
 def build_chain(stages: Sequence[SamplerStage]) -> Any:
-    """A chain of these stages, to be freed by `llama_sampler_free`."""
+    """A chain of these stages; free it with `llama_sampler_free`."""
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
     for stage in stages:
         _add(chain, stage)
@@ -88,10 +90,10 @@ def build_chain(stages: Sequence[SamplerStage]) -> Any:
 
 
 class ChainTemplates:
-    """One chain for each set of parameters, without its last stage.
+    """One chain per set of parameters, without its last stage.
 
-    Cloning takes a third of the time of building. A clone of `dist` keeps its random numbers, and nothing can
-    seed them anew, so the last stage is made for each request.
+    Cloning a chain takes a third of the time of building one. A clone of `dist` keeps the original's random
+    numbers and cannot be reseeded, so the last stage is made for each request.
     """
 
     def __init__(self, vocab_size: int) -> None:
@@ -99,7 +101,7 @@ class ChainTemplates:
         self._templates: dict[tuple[SamplerStage, ...], Any] = {}
 
     def make(self, params: SamplingParams, prompt: Sequence[int]) -> Any:
-        """The chain of a request; its penalties have seen the end of the prompt. The caller frees it."""
+        """The chain of a request, whose penalties have seen the end of the prompt. The caller frees it."""
         *common, last = chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
         chain = lib.llama_sampler_clone(self._template(tuple(common)))
         _add(chain, last)

@@ -1,4 +1,4 @@
-"""llama.cpp itself: the only importer of its binding. Everything else takes `lib` from here."""
+"""llama.cpp's binding and its log: the only importer of the binding, from which the rest takes `lib`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 from collections import deque
 from threading import Lock
 
-# Read once, when libgomp is loaded. By default its threads spin for milliseconds at each of a forward's
-# hundreds of barriers; when anything else wants a core (another program, our own screen), they spin while the
-# thread they wait for is not running, and a token takes many times as long. Spinning this long costs nothing
-# on an idle machine; less costs up to a tenth at one session, none at all ("passive") two thirds.
+# libgomp reads this once, when it is loaded. By default its threads spin for milliseconds at each of the
+# hundreds of barriers of a forward pass. When anything else wants a core (another program, our own screen),
+# they spin while the thread they wait for is not running, and a token takes many times as long. This value
+# costs nothing on an idle machine; a smaller one costs up to a tenth of the speed at one session, no
+# spinning ("passive") two thirds.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import llama_cpp.llama_cpp as lib
@@ -28,7 +29,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _LEVELS = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}  # 1 is debug, 5 continues a line
 
-recent_log: deque[str] = deque(maxlen=200)  # llama.cpp's log lines, to say why a load failed
+recent_log: deque[str] = deque(maxlen=200)  # llama.cpp's log lines, which tell why a load failed
 
 
 @lib.llama_log_callback  # type: ignore[untyped-decorator]
@@ -39,7 +40,7 @@ def _on_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
     _log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
-# The binding's own makes a pointer object each time; this is called between any two forwards.
+# The binding's own function makes a pointer object per call; this one is called after every forward pass.
 logits_address = lib._lib["llama_get_logits"]
 logits_address.argtypes = [ctypes.c_void_p]
 logits_address.restype = ctypes.c_void_p
@@ -49,7 +50,7 @@ _backend_ready = False
 
 
 def init_backend() -> None:
-    """Set llama.cpp up, once for the process."""
+    """Initialise llama.cpp, once per process."""
     global _backend_ready
     with _backend_lock:
         if not _backend_ready:
@@ -59,7 +60,7 @@ def init_backend() -> None:
 
 
 def supports_gpu_offload() -> bool:
-    """Whether this build of llama.cpp can use a GPU that is there."""
+    """Whether this build of llama.cpp supports a GPU, and there is one."""
     init_backend()
     return bool(lib.llama_supports_gpu_offload())
 

@@ -1,11 +1,5 @@
-"""From a file to a model and its context.
-
-What llama.cpp knows of a loaded model.
-
-Whether a model file can be loaded here at all, before llama.cpp is asked.
-
-A step's work as the flat arrays llama_decode reads.
-"""
+"""Loads a model file, creates its context and reads its properties. What llama.cpp would answer with a crash
+or an unclear log line is checked first."""
 
 from __future__ import annotations
 
@@ -37,6 +31,8 @@ __all__ = [
 
 _FLASH = {"auto": -1, "off": 0, "on": 1}
 _KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
+_TYPE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+_BLOCK = 32  # numbers of a quantised type that share a scale
 
 
 def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
@@ -67,23 +63,27 @@ def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> An
     if stopped:
         raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
     reason = _reason()
-    advice = "" if "unknown" in reason else " The file is damaged or incomplete: get it again."
+    advice = "" if "unknown" in reason else " The file is damaged or incomplete: download it again."
     raise ModelCorrupt(f"{config.model_path} cannot be loaded: {reason}.{advice}")
 
 
 def check_kind(model: Any, memory: Any, name: str) -> None:
-    """Refuse models that generate no text token by token: embedders, encoder-decoders, diffusion."""
+    """Refuse models that do not generate text token by token: embedders, encoder-decoders, diffusion models.
+
+    Raises:
+        ModelError: this is such a model.
+    """
     if (
         not memory
         or lib.llama_model_has_encoder(model)
         or not lib.llama_model_has_decoder(model)
         or lib.llama_model_is_diffusion(model)
     ):
-        raise ModelError(f"{name} is not a model to chat with: it does not write text token by token.")
+        raise ModelError(f"{name} is not a chat model: it does not write text token by token.")
 
 
 def _reason() -> str:
-    """The most telling of llama.cpp's last log lines."""
+    """The most informative of llama.cpp's last log lines."""
     said = [line for line in recent_log if "error loading model" in line or line.startswith("gguf_init")]
     specific = [line for line in said if "failed to load model from" not in line] or said
     if not specific:
@@ -93,17 +93,17 @@ def _reason() -> str:
 
 
 def make_context(model: Any, config: EngineConfig, cells: int) -> Any:
-    """A context of so many KV cells over the model.
+    """A context with `cells` KV cells over the model.
 
     Raises:
-        ModelTooLarge: there is no memory for it.
+        ModelTooLarge: there is not enough memory.
     """
     params = lib.llama_context_default_params()
     params.n_ctx = max(cells, config.batch_tokens)
-    # One ubatch per llama_decode: a failed step changes nothing, a cancel waits for one forward.
+    # One ubatch per llama_decode: a failed step changes nothing, and a cancel waits for one forward pass.
     params.n_batch = params.n_ubatch = config.batch_tokens
     params.n_seq_max = config.sequences
-    params.n_outputs_max = config.sequences + config.draft_rows  # fewer than n_seq_max aborts the process
+    params.n_outputs_max = config.sequences + config.draft_rows  # less than n_seq_max aborts the process
     params.n_threads = params.n_threads_batch = config.thread_count
     # llama.cpp refuses a quantised cache unless flash attention is certain.
     params.flash_attn_type = _FLASH["on" if config.kv_type != "f16" else config.flash_attention]
@@ -127,19 +127,15 @@ def _last_error() -> str:
 
 
 def offloaded_layers() -> int:
-    """Layers of the model loaded last that are on a GPU, as llama.cpp said."""
+    """GPU layers of the last loaded model, from llama.cpp's log."""
     for line in reversed(recent_log):
         if match := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
             return int(match[1])
     return 0
 
 
-_TYPE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-_BLOCK = 32  # numbers of a quantised type that share a scale
-
-
 def metadata(model: Any, key: str) -> str:
-    """A value of the GGUF's header as text; empty when there is none."""
+    """A value of the GGUF's header as text; empty if absent."""
     buffer = ctypes.create_string_buffer(512)
     length = lib.llama_model_meta_val_str(model, key.encode(), buffer, 512)
     return buffer.value.decode(errors="replace") if length > 0 else ""
@@ -153,7 +149,7 @@ def description(model: Any) -> str:
 
 
 def rolls_back(model: Any) -> bool:
-    """Whether a sequence's memory can be cut in its middle: recurrent and hybrid models cannot."""
+    """Whether a sequence's memory can be cut in the middle; not in recurrent and hybrid models."""
     return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
 
 
@@ -172,44 +168,44 @@ def cell_bytes(model: Any, config: EngineConfig) -> int:
     ]
     if config.kv_type != "f16" and any(size % _BLOCK for size in sizes):
         raise ConfigError(
-            f"{config.model_path.name} cannot have a {config.kv_type} KV cache: its heads are {sizes[0]}"
-            f" numbers wide, not a multiple of {_BLOCK}. Set kv_type to f16."
+            f"{config.model_path.name} does not support a {config.kv_type} KV cache: its heads are {sizes[0]}"
+            f" numbers wide, which is not a multiple of {_BLOCK}. Set kv_type to f16."
         )
     return int(layers * int(lib.llama_model_n_head_kv(model)) * sum(sizes) * _TYPE_BYTES[config.kv_type])
 
 
 def check_file(path: Path) -> None:
-    """Look at a model file from outside.
+    """Check a model file before llama.cpp opens it.
 
     Raises:
-        ModelNotFound: it is not there or cannot be read.
+        ModelNotFound: it does not exist or cannot be read.
         ModelCorrupt: it is not a GGUF file.
     """
     if not path.exists():
-        raise ModelNotFound(f"There is no file {path}.")
+        raise ModelNotFound(f"No file {path}.")
     if path.is_dir():
-        raise ModelNotFound(f"{path} is a folder, not a .gguf file.")
+        raise ModelNotFound(f"{path} is a folder, not a GGUF file.")
     try:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
         raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
     if magic != b"GGUF":
-        raise ModelCorrupt(f"{path} is not a GGUF file (it does not begin with the letters GGUF).")
+        raise ModelCorrupt(f"{path} is not a GGUF file (it does not start with the letters GGUF).")
 
 
 def check_memory(name: str, *, weights: int, kv_cache: int) -> None:
-    """Refuse what this machine's RAM cannot hold.
+    """Refuse a model that does not fit this machine's RAM.
 
-    Weights are mapped from the file, so they only have to fit the machine; the KV cache is allocated, so it
-    has to fit what is free.
+    Weights are mapped from the file and must fit the total RAM; the KV cache is allocated and must fit the
+    free RAM.
 
     Args:
-        name: of the model, for the message.
-        weights, kv_cache: bytes.
+        name: the model's name, for the message.
+        weights, kv_cache: sizes in bytes.
 
     Raises:
-        ModelTooLarge: with the numbers.
+        ModelTooLarge: it does not fit; the message has the numbers.
     """
     memory = psutil.virtual_memory()
     if kv_cache <= memory.available and weights + kv_cache <= memory.total:

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Moved:
-    """What came of a step's moves.
+    """The outcome of a step's moves.
 
     Attributes:
         saved: key -> state.
@@ -37,8 +37,8 @@ class LlamaMemory:
 
     Args:
         context: a llama_context.
-        slots: sequence ids there are; llama.cpp aborts the process on any other.
-        split: whether each sequence has a stream of its own.
+        slots: number of sequence ids; llama.cpp aborts the process on any other id.
+        split: whether each sequence has its own stream.
     """
 
     def __init__(self, context: Any, *, slots: int, split: bool) -> None:
@@ -46,7 +46,7 @@ class LlamaMemory:
         self._memory = lib.llama_get_memory(context)
         self._slots = slots
         self._split = split
-        self._fresh: set[int] = set()  # streams whose copy llama.cpp makes at the next forward
+        self._fresh: set[int] = set()  # streams that llama.cpp copies at the next forward pass
 
     def resident(self, slot: int) -> int:
         """Tokens of a slot in the KV cache."""
@@ -57,12 +57,12 @@ class LlamaMemory:
         if not lib.llama_memory_seq_rm(self._memory, self._checked(slot), keep, -1):
             raise ValueError(f"this model's memory cannot be cut at {keep}")
 
-    def forwarded(self) -> None:
-        """Note that a forward has run, and with it the copies that were asked for."""
+    def record_forward(self) -> None:
+        """Record that a forward pass has run, and with it the pending copies."""
         self._fresh.clear()
 
     def make(self, moves: Sequence[Move]) -> Moved:
-        """Make the moves in their order."""
+        """Make the moves in order."""
         moved = Moved()
         start = time.perf_counter() if any(isinstance(move, Save | Restore) for move in moves) else 0.0
         for move in moves:
@@ -97,7 +97,7 @@ class LlamaMemory:
 
     def _save(self, slot: int, key: str, moved: Moved) -> None:
         if slot in self._fresh or slot in moved.failed:
-            return  # its cells are not there yet; to compute them again costs no more than before
+            return  # its cells are not copied yet; computing them again costs no more than before
         size = int(lib.llama_state_seq_get_size(self._context, self._checked(slot)))
         state = bytearray(size)
         buffer = (ctypes.c_uint8 * size).from_buffer(state)

@@ -1,7 +1,4 @@
-"""Chooses the next tokens of all sequences from the logits of one forward.
-
-Sampler chains of llama.cpp, cloned from templates.
-"""
+"""Samples the next tokens of all sequences from the logits of one forward pass."""
 
 from __future__ import annotations
 
@@ -15,21 +12,21 @@ import numpy.typing as npt
 
 from engine.llama.chains import ChainTemplates, is_greedy, preselected, uses_penalties
 from engine.llama.lib import lib
-from engine.llama.topk import CandidateArray, Rows, is_samplable, top_pays
+from engine.llama.topk import Rows, TokenDataArray, is_samplable, top_pays
 from engine.step import Constraint, Work
 from engine.types import SamplingParams
 
 __all__ = ["RowSampler"]
 
 
-# Only rows that need the whole vocabulary go to other threads: llama.cpp then works for milliseconds without
-# the GIL. All other rows are a few short numpy calls, and passing the GIL around costs more than it gains,
-# measured with 2 threads at up to 64 rows of 262,144.
+# Only rows that need the whole vocabulary go to other threads: there llama.cpp works for milliseconds
+# without the GIL. All other rows are a few short numpy calls, for which handing the GIL around costs more
+# than it gains (measured with 2 threads at up to 64 rows of 262,144).
 _PARALLEL_LOGITS = 16_384  # about 1 ms of such work
 
-# Up to here llama_sampler_sample, one call, is faster than the dozen numpy calls of a preselection: between
-# two forwards, which stream all weights through the caches, each of those starts cold (0.12 ms instead of
-# 0.25 for one row of 49,152; even at about three).
+# Up to this many logits a single call of llama_sampler_sample is faster than the dozen numpy calls of a
+# preselection. A forward pass streams all weights through the caches, so each of those calls starts cold
+# (0.12 ms against 0.25 for one row of 49,152; break-even at about three rows).
 _FEW_LOGITS = 100_000
 
 
@@ -38,7 +35,7 @@ class _Sampler:
     """The state of one request's sampling.
 
     `chain` is None when it is greedy; `count` is how many of the likeliest tokens the chain gets, 0 for the
-    whole vocabulary; `penalties` says that the chain must be told of each token.
+    whole vocabulary; `penalties` means that the chain must accept each token.
     """
 
     params: SamplingParams
@@ -49,7 +46,7 @@ class _Sampler:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a chain decides alone."""
+        """Whether the chain alone decides."""
         return self.chain is not None and self.constraint is None
 
     @property
@@ -69,10 +66,10 @@ class _Job:
 
 
 class RowSampler:
-    """The samplers of all requests; for one thread at a time, it shares work with threads of its own.
+    """The samplers of all requests. For one thread at a time; it spreads slow rows over its own threads.
 
-    The token chosen is the one that `llama_sampler_sample` would choose with the same chain and seed, ties
-    between equal logits aside.
+    It chooses the token that `llama_sampler_sample` would choose with the same chain and seed, except between
+    equal logits.
     """
 
     def __init__(
@@ -87,10 +84,10 @@ class RowSampler:
         """
         Args:
             vocab_size: logits in a row.
-            eog_tokens: all of them, for requests that never end their turn; asked for when there is one.
-            context: the llama_context the logits come from, to let it sample few rows itself.
-            threads: the most threads to use, the calling one included; they start when they are needed.
+            threads: limit on the threads to use, including the calling one; they start when they are needed.
             is_eog: whether a token ends the model's turn; thread-safe.
+            eog_tokens: all such tokens, for requests that ignore them; called when there is one.
+            context: the llama_context of the logits, which samples a few rows itself.
         """
         self._vocab_size = vocab_size
         self._threads = max(1, threads)
@@ -100,7 +97,7 @@ class RowSampler:
         self._context = context
         self._templates = ChainTemplates(vocab_size)
         self._samplers: dict[int, _Sampler] = {}
-        self._arrays: list[CandidateArray] = []
+        self._arrays: list[TokenDataArray] = []
         self._pool: ThreadPoolExecutor | None = None
 
     def open(
@@ -110,9 +107,9 @@ class RowSampler:
         prompt: Sequence[int],
         constraint: Constraint | None = None,
     ) -> None:
-        """Make the sampler of a request; penalties have seen the end of the prompt.
+        """Make the sampler of a request; its penalties have seen the end of the prompt.
 
-        `params.seed` should be set: with None another one is drawn at each call.
+        `params.seed` should be set: with None each call draws another one.
         """
         self.close(request_id)
         if params.ignore_eos and self._banned is None:
@@ -124,7 +121,7 @@ class RowSampler:
         self._samplers[request_id] = _Sampler(params, constraint, chain, count, uses_penalties(params))
 
     def close(self, request_id: int) -> None:
-        """Free the sampler of a request; nothing happens when it has none."""
+        """Free the sampler of a request, if it has one."""
         sampler = self._samplers.pop(request_id, None)
         if sampler is not None and sampler.chain is not None:
             lib.llama_sampler_free(sampler.chain)
@@ -141,18 +138,18 @@ class RowSampler:
     def sample(self, logits: Rows, work: Sequence[Work]) -> dict[int, tuple[int, ...]]:
         """Choose tokens for each sequence with rows.
 
-        With drafts the first row chooses, and as long as the choice is the draft, the next row goes on. So
-        the tokens are those that sampling one at a time would have given, and random numbers, penalties and
-        constraints advance once for each token returned; a choice that a constraint rejects costs one more
-        random number, with drafts and without.
+        With drafts, the first row is sampled; while the choice equals the draft, the next row is sampled,
+        too. So the tokens are those that sampling one at a time would have given, and random numbers,
+        penalties and constraints advance once per returned token. A choice that a constraint rejects costs
+        one more random number, with drafts and without.
 
         Args:
-            logits: shape (rows of all work, vocabulary); where a constraint or `ignore_eos` forbids
-                tokens, -inf is written.
-            work: those with rows, in the order of their rows.
+            logits: shape (rows of all work, vocabulary). It is changed: tokens that a constraint or
+                `ignore_eos` forbids become -inf.
+            work: the items with rows, in the order of their rows.
 
         Returns:
-            Request id -> accepted drafts and the token after them. An end-of-turn token is the last one,
+            Request id -> accepted drafts and the token after them. Nothing follows an end-of-turn token,
             unless the request ignores it.
         """
         jobs = self._jobs(logits, work)
@@ -192,7 +189,7 @@ class RowSampler:
         return all(job.sampler.is_plain and not job.drafts for job in jobs)
 
     def _sample_few(self, jobs: list[_Job], logits: Rows) -> dict[int, tuple[int, ...]]:
-        """Let llama.cpp read its own logits; a row without finite ones, which would crash it, by argmax."""
+        """Let llama.cpp sample its own logits, except rows that could crash it: those take their argmax."""
         sampled: dict[int, tuple[int, ...]] = {}
         for row, (job, best) in enumerate(zip(jobs, logits.argmax(axis=1).tolist(), strict=True)):
             if is_samplable(logits.item(row, best)):
@@ -207,15 +204,15 @@ class RowSampler:
             self._pool.submit(self._run, jobs, self._array(number)) for number, jobs in enumerate(parts, 1)
         ]
 
-    def _array(self, number: int) -> CandidateArray:
+    def _array(self, number: int) -> TokenDataArray:
         while len(self._arrays) <= number:
-            self._arrays.append(CandidateArray(self._vocab_size))
+            self._arrays.append(TokenDataArray(self._vocab_size))
         return self._arrays[number]
 
-    def _run(self, jobs: list[_Job], array: CandidateArray) -> dict[int, tuple[int, ...]]:
+    def _run(self, jobs: list[_Job], array: TokenDataArray) -> dict[int, tuple[int, ...]]:
         return {job.request_id: self._verify(job, array) for job in jobs}
 
-    def _verify(self, job: _Job, array: CandidateArray) -> tuple[int, ...]:
+    def _verify(self, job: _Job, array: TokenDataArray) -> tuple[int, ...]:
         sampler, tokens = job.sampler, []
         for row, draft in zip(job.rows, (*job.drafts, -1), strict=True):
             token = self._next(sampler, row, array)
@@ -224,7 +221,7 @@ class RowSampler:
                 break
         return tuple(tokens)
 
-    def _next(self, sampler: _Sampler, row: Rows, array: CandidateArray) -> int:
+    def _next(self, sampler: _Sampler, row: Rows, array: TokenDataArray) -> int:
         token = self._choose(sampler, row, array)
         if sampler.constraint is not None:
             if not sampler.constraint.allows(token):
@@ -234,15 +231,15 @@ class RowSampler:
             lib.llama_sampler_accept(sampler.chain, token)
         return token
 
-    def _choose(self, sampler: _Sampler, row: Rows, array: CandidateArray) -> int:
+    def _choose(self, sampler: _Sampler, row: Rows, array: TokenDataArray) -> int:
         if sampler.chain is None:
             return int(row.argmax())
         return array.draw(sampler.chain, row, sampler.count)
 
     def _choose_allowed(
-        self, sampler: _Sampler, constraint: Constraint, row: Rows, array: CandidateArray
+        self, sampler: _Sampler, constraint: Constraint, row: Rows, array: TokenDataArray
     ) -> int:
         mask = constraint.mask()
         row[~mask] = -np.inf
         token = self._choose(sampler, row, array)
-        return token if mask[token] else int(mask.argmax())  # all that is allowed was at -inf before
+        return token if mask[token] else int(mask.argmax())  # every allowed token was at -inf before

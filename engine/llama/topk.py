@@ -1,7 +1,7 @@
-"""The few tokens of a row that a sampler chain needs to see, in llama.cpp's own array.
+"""The k likeliest tokens of a row, in the array that a llama.cpp sampler chain reads.
 
-`llama_sampler_sample` copies a whole vocabulary into an array of 12 bytes a token and sorts in it, for
-each row. Here numpy finds the k likeliest tokens exactly, reading the logits once, and copies only these.
+For each row, `llama_sampler_sample` copies the whole vocabulary into an array of 12 bytes a token and sorts
+it. Here numpy finds the k likeliest tokens exactly, reading the logits once, and copies only those.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy.typing as npt
 
 from engine.llama.lib import lib
 
-__all__ = ["CandidateArray", "Rows", "is_samplable", "top_pays", "top_tokens"]
+__all__ = ["Rows", "TokenDataArray", "is_samplable", "top_pays", "top_tokens"]
 
 Rows: TypeAlias = npt.NDArray[np.float32]
-_BLOCK = 128  # tokens whose maximum is taken first
-_BLOCKS_PER_TOKEN = 4  # blocks there should be for each token that is looked for
-_LEAST_BLOCK = 8  # with smaller blocks, copying everything is as fast
+_BLOCK = 128  # tokens that share a maximum
+_BLOCKS_PER_TOKEN = 4  # blocks for each wanted token
+_LEAST_BLOCK = 8  # with smaller blocks, copying the whole row is as fast
 _LARGEST = 1e28  # logit
 _TOKEN_DATA = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 
 
 def is_samplable(best: float) -> bool:
-    """Whether llama.cpp can be trusted with a row, of which this is the largest logit.
+    """Whether it is safe to hand llama.cpp a row with this largest logit.
 
-    A NaN breaks the order that std::sort relies on, which has crashed the process. What penalties and
+    A NaN breaks the order that std::sort relies on, which has crashed the process. A logit that penalties and
     temperature make infinite turns every probability into NaN, and `dist` takes the unlikeliest token.
     """
     return -_LARGEST < best < _LARGEST
@@ -42,15 +42,15 @@ def top_pays(vocab_size: int, count: int) -> bool:
 def top_tokens(row: Rows, count: int) -> tuple[npt.NDArray[np.intp], Rows]:
     """The `count` likeliest tokens of a row and their logits, likeliest first.
 
-    The row is cut into blocks. The count-th largest of the blocks' maxima is a floor below which none of
-    these tokens can lie: at least `count` logits, those maxima, reach it. Only blocks whose maximum reaches
-    the floor are looked into. The blocks are strided, so that their maxima take vector instructions.
+    The row is cut into blocks. The count-th largest of their maxima is a floor below which none of the
+    wanted tokens can lie: at least `count` logits, those maxima, reach it. Only blocks whose maximum
+    reaches the floor are searched. The blocks are strided, so that vector instructions find their maxima.
 
-    Fewer tokens come back where fewer have a logit above -inf; a NaN is never among them.
+    Returns fewer tokens if fewer have a logit above -inf, and never a NaN.
 
     Args:
         row: logits, shape (vocabulary,).
-        count: tokens wanted; `top_pays`.
+        count: tokens wanted; `top_pays` says for how many this works.
     """
     height = max(1, min(_BLOCK, row.size // (_BLOCKS_PER_TOKEN * count)))
     width = row.size // height
@@ -58,7 +58,7 @@ def top_tokens(row: Rows, count: int) -> tuple[npt.NDArray[np.intp], Rows]:
     peaks = blocks.max(axis=0)
     floor = np.partition(peaks, width - count)[width - count]
     if floor == -np.inf:
-        tokens = (row > floor).nonzero()[0]  # a constraint leaves few
+        tokens = (row > floor).nonzero()[0]  # a constraint left few
     else:
         columns = (peaks >= floor).nonzero()[0]
         found = blocks.take(columns, axis=1).ravel()
@@ -72,8 +72,8 @@ def top_tokens(row: Rows, count: int) -> tuple[npt.NDArray[np.intp], Rows]:
     return tokens[order], logits[order]
 
 
-class CandidateArray:
-    """A `llama_token_data_array` over numpy memory, used again for each row; for one thread at a time."""
+class TokenDataArray:
+    """A `llama_token_data_array` over numpy memory, reused for each row; for one thread at a time."""
 
     def __init__(self, vocab_size: int) -> None:
         self._vocab_size = vocab_size
@@ -83,10 +83,10 @@ class CandidateArray:
         self._grow(1024)
 
     def draw(self, chain: Any, row: Rows, count: int) -> int:
-        """Run a chain over the `count` likeliest tokens of a row, or over all where `count` is 0.
+        """Run a chain over the `count` likeliest tokens of a row, or over all if `count` is 0.
 
-        The chain ends in a sampler that selects, and is advanced by one draw. A row with nothing to choose
-        from (its best logit is NaN or infinite) gives its argmax without the chain.
+        The chain must end in a sampler that selects; it advances by one draw. A row whose best logit is NaN
+        or infinite gives its argmax without the chain.
         """
         if count:
             tokens, logits = top_tokens(row, count)

@@ -1,4 +1,4 @@
-"""A model's vocabulary: text to tokens and back. Thread-safe."""
+"""A model's vocabulary: text to tokens and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LlamaVocab"]
 
 
 class LlamaVocab:
-    """Tokenises on any thread, until the model is unloaded.
+    """Tokenises until the model is unloaded; thread-safe.
 
     Attributes:
         size: tokens in the vocabulary.
@@ -23,7 +23,7 @@ class LlamaVocab:
 
     def __init__(self, model: Any) -> None:
         self._vocab: Any = lib.llama_model_get_vocab(model)
-        self._lock = Lock()  # a tokeniser must not meet `close`
+        self._lock = Lock()  # tokenising must not overlap `close`
         self._open = True
         self.size = int(lib.llama_vocab_n_tokens(self._vocab))
         self._pieces: dict[bool, list[bytes | None]] = {flag: [None] * self.size for flag in (False, True)}
@@ -44,7 +44,7 @@ class LlamaVocab:
         return list(buffer[:count])
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
-        """A token's bytes, remembered after the first call."""
+        """A token's bytes, cached after the first call."""
         known = self._pieces[special]
         piece = known[token]
         if piece is None:
@@ -53,18 +53,18 @@ class LlamaVocab:
 
     def is_eog(self, token: int) -> bool:
         """Whether a token ends the model's turn."""
-        known = self._eog.get(token)  # a call would hand the GIL over, once per token
+        known = self._eog.get(token)  # a call into llama.cpp would release the GIL once per token
         if known is None:
             known = self._eog[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
         return known
 
     def eog_tokens(self) -> list[int]:
-        """All tokens that end the model's turn; slow, it asks for each token of the vocabulary."""
+        """All tokens that end the model's turn. Slow: it checks every token of the vocabulary."""
         with self._alive():
             return [token for token in range(self.size) if self.is_eog(token)]
 
     def close(self) -> None:
-        """Refuse everything from now on; waits for whoever tokenises."""
+        """Wait for running calls, then refuse all further ones."""
         with self._lock:
             self._open = False
 

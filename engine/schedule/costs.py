@@ -12,7 +12,7 @@ _NOISE = 0.02  # variance of one step's time, as a share of its square
 _DRIFT = 0.0026  # variance that a cost gains per step; with _NOISE, the gain settles at 0.3
 _JUMP = 2.0  # largest factor by which one measurement changes an estimate, up or down
 _SWAP_S_PER_BYTE = 1e-9  # until the first swap is measured
-_WORTH_PARKING = 32  # tokens; fewer are not worth a state of their own
+_WORTH_PARKING = 32  # tokens; fewer are not worth a separate state
 
 
 class StepCosts:

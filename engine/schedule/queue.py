@@ -76,7 +76,7 @@ class WaitingQueue:
     def admissible(self, counters: TokenCounters) -> Iterator[TokenSequence]:
         """The sequences that may be admitted now, best first. Those behind one that did not fit may pass it
         until it has been overtaken too often. Nothing passes a preempted one, which is in the middle of its
-        answer. A paused one needs no place and blocks nobody.
+        answer. A paused one needs no place and blocks none.
 
         The queue may change during the iteration.
         """

@@ -47,7 +47,7 @@ class SchedulerLimits:
 
 
 class Scheduler:
-    """Chooses the work of each step and books its result; nobody else changes a sequence."""
+    """Chooses the work of each step and books its result; nothing else changes a sequence."""
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class Scheduler:
         if len(self.running) >= self.limits.max_running and any(s.paused for s in self.running):
             moves += self._preempt() or ()  # a paused sequence gives up its place
         if len(self.running) >= self.limits.max_running:
-            return moves  # sorting the queue for nobody would cost each step of a busy engine
+            return moves  # sorting the queue in vain would slow each step of a busy engine
         blocked: list[TokenSequence] = []
         for sequence in self.waiting.admissible(self._counters):
             if len(self.running) >= self.limits.max_running:

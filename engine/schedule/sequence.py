@@ -1,4 +1,4 @@
-"""One request's tokens and counts. The scheduler changes them; everybody else only reads."""
+"""One request's tokens and counts. The scheduler changes them; everything else only reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every context strategy takes and gives."""
+"""The contract of context strategies: what they receive and what they return."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Assembly", "ContextInput", "Strategy"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextInput:
-    """All that a strategy may look at.
+    """Everything that a strategy may look at.
 
     Args:
         messages: the branch, oldest first.
-        system_prompt: goes first when it is not empty.
-        window_starts: ids of messages where earlier prompts of this session began.
-        start_summaries: for a cut, the highest id of a summary that existed when it was made. A newer one
-            waits for the next eviction, because a new summary voids the KV cache of the history behind
-            it. A cut that is missing here shows every summary.
-        query: what to search for, for strategies that search.
+        system_prompt: comes first in the prompt, unless it is empty.
+        window_starts: ids of messages where earlier prompts of this session started.
+        start_summaries: for a window start, the highest id of a summary that existed when it was recorded.
+            Newer summaries wait for the next eviction, because a new summary invalidates the KV cache of
+            the history after it. A window start that is missing here shows every summary.
+        query: what to search for, if the strategy searches.
         recalls: what the search found, best first, weak ones already left out.
-        summaries: of this branch, of every level.
+        summaries: of this branch, on every level.
         profile: facts for every prompt.
         load: how busy the engine is, from 0 (idle) to 1 (saturated).
     """
@@ -49,8 +49,8 @@ class Assembly:
     """The context, and what to remember if messages were evicted.
 
     Args:
-        cut: the first message that is still sent; None when nothing was evicted.
-        start_summary: goes with the cut into `ContextInput.start_summaries`.
+        window_start: id of the first message that is still sent; None if nothing was evicted.
+        start_summary: goes into `ContextInput.start_summaries` with it.
     """
 
     context: AssembledContext
@@ -59,11 +59,11 @@ class Assembly:
 
 
 class Strategy(Protocol):
-    """Decides what of a branch the model gets to see. Pure: no I/O, no state between calls."""
+    """Decides what the model sees of a branch. Pure: no I/O, no state between calls."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name in commands and settings."""
         ...
 
     @property
@@ -73,17 +73,17 @@ class Strategy(Protocol):
 
     @property
     def searches(self) -> bool:
-        """Whether it wants recalls."""
+        """Whether it uses recalls."""
         ...
 
     @property
     def summarises(self) -> bool:
-        """Whether it wants summaries."""
+        """Whether it uses summaries."""
         ...
 
     @property
     def history_share(self) -> float:
-        """The share of the budget that the messages themselves may take when all layers are full."""
+        """The share of the budget left to the messages themselves when all layers are full."""
         ...
 
     def assemble(self, given: ContextInput) -> Assembly:

@@ -22,7 +22,7 @@ _MAX_RECALLS = 50  # offered to a strategy
 
 
 class ContextBuilder:
-    """Reads what a strategy may see, lets it choose, and remembers where the prompt began. Any thread.
+    """Reads what a strategy may see, lets it choose, and remembers where the prompt starts. Any thread.
 
     Attributes:
         counter: of the loaded model; None while no model is loaded.

@@ -1,4 +1,4 @@
-"""The composition that all strategies but `full` share: which exchanges, and how much of each layer."""
+"""How all strategies but `full` compose a prompt: which exchanges, and how much of each layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memory.errors import BudgetTooSmall
 __all__ = ["FEW_MEMORIES", "Shares", "compose"]
 
 _KEPT_SHARE = 0.5
-# Text alone is a little more than the prompt only for templates that trim it.
+# Text alone can exceed the prompt only for templates that trim it, and then only slightly.
 _SURELY_TOO_MUCH = 1.1
 FEW_MEMORIES = 128  # tokens, about three: a share of a small prompt would hold none
 _JOINT_TOKENS = 4  # at most, for the blank line between the memories and the question
@@ -27,10 +27,10 @@ class Shares:
 
     Args:
         profile, summary: at most this share of the budget.
-        memories: what the history must leave to memories when some are found: a share of what the
-            system prompt leaves.
-        spare_memories: where more is free than that, memories may take this share of it.
-        most_memories: the most tokens that memories may take; None is all that is free.
+        memories: the share, of what the system prompt leaves, that the history yields to memories when
+            some are found.
+        spare_memories: if more than that is free, memories may take this share of it.
+        most_memories: limit in tokens for memories; None: all that is free.
     """
 
     profile: float = 0.05
@@ -41,7 +41,7 @@ class Shares:
 
     @property
     def history(self) -> float:
-        """The share that is left to the messages themselves when summary and memories are full."""
+        """The share left to the messages themselves when summary and memories are full."""
         return max(0.0, 1 - self.summary - self.memories)
 
 
@@ -53,16 +53,15 @@ def compose(
     target: int | None = None,
     focus: str | None = None,
 ) -> Assembly:
-    """The newest exchanges, and with them what the shares allow of the rest.
+    """Compose the newest exchanges with as much of the other layers as the shares allow.
 
-    Dropping one exchange per turn would change the start of every prompt and with it void the model's
-    KV cache each time. So an eviction goes down to half of the history's share, and then the prompt only
-    grows at its end until its limit is exceeded again. Between two evictions the system turn stays as it
-    is. Where even the newest message hardly fits, memories are given up first, then the summary, then
-    the profile.
+    Dropping one exchange per turn would change the start of every prompt and so invalidate the model's KV
+    cache each time. So an eviction shrinks the history to half of its share; then the prompt only grows at
+    its end until it exceeds its limit again. Between two evictions the system turn does not change. If
+    even the newest message hardly fits, memories are dropped first, then the summary, then the profile.
 
     Args:
-        target: tokens that the prompt should take, at most the budget; the newest message may exceed it.
+        target: how many tokens the prompt should take, at most the budget; the newest message may exceed it.
         focus: see `ContextReport`.
 
     Raises:
@@ -81,7 +80,7 @@ def compose(
 
 
 class _Composer:
-    """Decides where the prompt begins and what goes into it."""
+    """Decides where the prompt starts and what goes into it."""
 
     def __init__(self, given: ContextInput, shares: Shares, sizes: Sizes, target: int) -> None:
         self._limit = given.budget.tokens
@@ -94,22 +93,22 @@ class _Composer:
         self._reserve = min(int(free * shares.memories), self._most_memories)
 
     def fits(self, first: int) -> bool:
-        """Whether the exchanges from `first` on leave room for the memories that this question finds."""
+        """Whether the exchanges from `first` on fit and leave room for the memories found."""
         sizes = self._sizes
         if first < sizes.branch.last and sizes.exchanges(first) > self._target * _SURELY_TOO_MUCH:
-            return False  # spares rendering a prompt of a million tokens
+            return False  # avoids rendering a prompt of a million tokens
         room = self._target - sizes.tokens(first)
         if not 0 <= room < self._reserve:
             return room >= 0
         return self._picker.pick(sizes.branch.sent(first), self._reserve).tokens <= room
 
     def evict(self, start: int) -> int:
-        """The first exchange to keep so that about half of the history's share is used."""
+        """The first exchange to keep, so that about half of the history's share is used."""
         sizes, last = self._sizes, self._sizes.branch.last
-        # By text first, which costs little; then exactly.
+        # First an estimate from the texts, which is cheap; then exactly.
         likely = start + bisect_left(range(start, last), True, key=self._seems_half)
         first = likely + bisect_left(range(likely, last), True, key=self._is_half)
-        # A long question must not cost the exchange that it most likely refers to.
+        # A long question must not evict the exchange that it most likely refers to.
         if first == last > start and sizes.tokens(last - 1) <= self._limit:
             return last - 1
         return first
@@ -125,10 +124,10 @@ class _Composer:
             tokens = self._sizes.measure(draft)
         if tokens > self._limit:
             raise BudgetTooSmall(
-                "The newest message takes, with the system prompt,",
+                "Message and system prompt need",
                 tokens,
                 self._limit,
-                "Shorten it, or switch to a model with a larger context.",
+                "Shorten the message, or switch to a model with a larger context.",
             )
         return self._with_memories(draft, tokens)
 
@@ -154,7 +153,7 @@ class _Composer:
         return self._sizes.tokens(first) <= self._half(first)
 
     def _half(self, first: int) -> int:
-        """What the prompt from exchange `first` on may take after an eviction."""
+        """Limit for the prompt from exchange `first` on after an eviction."""
         before = self._sizes.before_history(first)
         history = max(0, self._target - before - self._reserve)
         return min(self._target, before + int(history * _KEPT_SHARE))

@@ -1,7 +1,4 @@
-"""How large the prompts are that begin at one exchange or another.
-
-A token counter that remembers: the same messages are measured again at every turn.
-"""
+"""Token counts: of texts, remembered from turn to turn, and of the prompts that a branch allows."""
 
 from __future__ import annotations
 
@@ -17,23 +14,20 @@ from memory.ports import TokenCounter
 from memory.storage import cover
 from memory.types import Turn
 
-__all__ = [
-    "CachedCounter",
-    "Sizes",
-]
+__all__ = ["CachedCounter", "Sizes"]
 
 
 class Sizes:
-    """Drafts the prompts of a branch, memories apart, and measures them.
+    """Drafts the possible prompts of a branch, without memories, and measures them.
 
-    What stands before the history must not change while the prompt begins at the same exchange, or the
-    model's KV cache is void. So profile and summary depend on that exchange and on nothing later.
+    What precedes the history must not change while the prompt starts at the same exchange, or the model's
+    KV cache is void. So profile and summary depend on that exchange and on nothing later.
 
     Args:
-        profile, summary: the most tokens that these layers may take.
+        profile, summary: limits in tokens for these layers.
 
     Attributes:
-        start: the exchange of the remembered cut.
+        start: the first exchange since the last eviction.
         system: text tokens of the system prompt.
     """
 
@@ -46,7 +40,7 @@ class Sizes:
         self.start = self.branch.start(given.window_starts)
         self.system = sum(map(count, self.branch.system_texts))
         exchanges = [sum(count(item.content) for item in items) for items in self.branch.exchanges]
-        # _after[i]: text tokens of exchange i and all that follow.
+        # _after[i]: text tokens of exchange i and everything after it.
         self._after = list(accumulate(reversed(exchanges)))[::-1]
         self._last_sources = _last_sources(given, self.branch)
         self._profiles: dict[tuple[int, ...], Layer] = {}
@@ -77,7 +71,7 @@ class Sizes:
         return self._after[first] if first < len(self._after) else 0
 
     def _profile(self, first: int) -> Layer:
-        """Pinned facts, and others if they are older than all that is sent."""
+        """Pinned facts, and others if they are older than everything that is sent."""
         since = self.branch.exchanges[first][0].created_at if self.branch.exchanges else ""
         facts = [fact for fact in self._given.profile if fact.pinned or fact.created_at < since]
         key = tuple(fact.id for fact in facts)
@@ -86,7 +80,7 @@ class Sizes:
         return self._profiles[key]
 
     def _summary(self, first: int) -> Layer:
-        """Summaries of which every source has been evicted, and which are not younger than the cut."""
+        """Summaries whose sources are all evicted, and that are not newer than the window start."""
         newest: int | None = None
         if first == self.start > 0:
             newest = self._given.start_summaries.get(self.branch.exchanges[first][0].id)
@@ -103,7 +97,7 @@ class Sizes:
 
 
 def _last_sources(given: ContextInput, branch: Branch) -> list[int]:
-    """For each summary the exchange of its last source; one that is not on the branch is never evicted."""
+    """The exchange of each summary's last source; a source off the branch counts as never evicted."""
     exchange_of = {message.id: -1 for message in branch.empty}
     for number, exchange in enumerate(branch.exchanges):
         exchange_of |= {message.id: number for message in exchange}
@@ -116,7 +110,7 @@ _MAX_ENTRIES = 100_000
 
 
 class CachedCounter:
-    """Wraps the model's counter; one per model, used from many threads."""
+    """Wraps a model's counter and remembers: every turn measures the same messages. Thread-safe."""
 
     def __init__(self, counter: TokenCounter) -> None:
         self.counter = counter
@@ -124,14 +118,14 @@ class CachedCounter:
         self._lock = threading.Lock()
 
     def count_text(self, text: str) -> int:
-        """Tokens of plain text, from the cache when it was counted before."""
+        """Tokens of plain text, from the cache if it was counted before."""
         key = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         known = self._tokens.get(key)
         if known is not None:
             return known
         tokens = self.counter.count_text(text)  # outside the lock: it may wait for the engine
         with self._lock:
-            # Messages are read in order, so evicting the oldest entry one by one would miss every time.
+            # Messages are counted in order, so evicting the oldest entry each time would always miss.
             if len(self._tokens) >= _MAX_ENTRIES:
                 self._tokens.clear()
             self._tokens[key] = tokens

@@ -1,4 +1,4 @@
-"""What a question turns to: the past, or what was said just now."""
+"""Classifies a question: does it point to the past, or to what was said just now?"""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ _ASKS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _SHORT = 8  # words
-_BARE = 2  # words: "the second?" says nothing by itself
-_NAMED = 0.75  # of a question's words, by their weight: found around one passage
+_BARE = 2  # words: "the second?" means nothing by itself
+_NAMED = 0.75  # share of a question's words, by weight, that occur around one passage
 
 
 def last_question(given: ContextInput) -> str:
-    """The newest message of the person; in a branch without one, what is searched for."""
+    """The user's newest message; in a branch without one, the search query."""
     asked = (message.content for message in reversed(given.messages) if message.role == "user")
     return next(asked, given.query or "")
 
 
 def asks(message: str) -> bool:
-    """Whether a message wants something told or done. The words are English ones."""
+    """Whether a message asks for something, in English."""
     return bool(_ASKS.search(message) or _PAST.search(message))
 
 
 def focus_of(question: str, recalls: Sequence[Recall]) -> Focus:
-    """What the answer has to be made from. The words are English ones.
+    """What the answer must draw on, judged by English words.
 
-    "past": the question points back ("remember", "last time", "when did", a date) or names an old
-    topic, which shows in a recall whose signal "coverage around" is high. "follow-up": it is short and
-    continues ("and then?", "why?"). "plain": neither.
+    "past": the question points back ("remember", "last time", "when did", a date) or names an old topic,
+    which a recall with a high "coverage around" signal reveals. "follow-up": it is short and continues
+    ("and then?", "why?"). "plain": neither.
     """
     if _PAST.search(question):
         return "past"

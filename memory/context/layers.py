@@ -1,6 +1,6 @@
-"""The parts of the system turn that the memory adds: the profile and the summary of what was evicted.
+"""The layers that the memory adds to a prompt.
 
-Passages of older messages, quoted before the question.
+Profile and summary join the system turn; quotations of older messages precede the question.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ SUMMARY_HEADING = "What was said earlier in this conversation, in short:"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One part of the system turn.
+    """One section of the system turn.
 
     Args:
         tokens: of `text`.
-        shown, dropped: ids of the facts or summaries that are in it, and of those that did not fit.
-        messages: the messages that it stands for.
+        shown: ids of the facts or summaries in it.
+        dropped: ids of those that did not fit.
+        messages: ids of the messages that it stands for.
     """
 
     text: str = ""
@@ -49,7 +50,7 @@ class Layer:
     messages: frozenset[str] = frozenset()
 
     def emptied(self) -> Layer:
-        """The same with nothing shown."""
+        """The layer with everything dropped."""
         return Layer(dropped=tuple(sorted((*self.shown, *self.dropped))))
 
 
@@ -58,7 +59,7 @@ EMPTY = Layer()
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """One line of a layer; the lines stand in the order of their places."""
+    """One line of a layer; lines are ordered by place."""
 
     place: int
     id: int
@@ -67,7 +68,7 @@ class _Item:
 
 
 def profile_layer(facts: Sequence[Fact], limit: int, counter: TokenCounter) -> Layer:
-    """The facts that fit into `limit` tokens: the pinned ones first, then the oldest."""
+    """The facts that fit into `limit` tokens: pinned ones first, then the oldest."""
     ordered = sorted(facts, key=lambda fact: (not fact.pinned, fact.id))
     items = [
         _Item(place, fact.id, quoted(fact.text), () if fact.message_id is None else (fact.message_id,))
@@ -90,7 +91,7 @@ def summary_layer(summaries: Sequence[Summary], limit: int, counter: TokenCounte
 
 
 def _fill(heading: str, items: Sequence[_Item], limit: int, counter: TokenCounter) -> Layer:
-    """As many items as fit, the most important first."""
+    """As many items as fit; `items` come most important first."""
     used = counter.count_text(heading + "\n")
     chosen: list[_Item] = []
     for item in items:
@@ -99,7 +100,7 @@ def _fill(heading: str, items: Sequence[_Item], limit: int, counter: TokenCounte
             used += tokens
             chosen.append(item)
     text = _text(heading, chosen)
-    # Tokens do not add up exactly, because some reach over a line's end.
+    # Token counts do not add up exactly, because a token can span a line's end.
     while chosen and counter.count_text(text) > limit:
         chosen.pop()
         text = _text(heading, chosen)
@@ -124,12 +125,12 @@ MEMORIES_HEADING = "From earlier conversations (for reference):"
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """The quotation and its account.
+    """The quotation, and which recalls it uses.
 
     Args:
-        text: the heading, and below each date what was said on that day; no blank line in it.
+        text: the heading, then under each date what was said on that day; contains no blank line.
         tokens: of `text`.
-        used: what is quoted, in the text's order; passages of one message are one recall.
+        used: what is quoted, in the order of the text; passages of one message are one recall.
         dropped: the other recalls, best first.
     """
 
@@ -155,77 +156,78 @@ class _Quotation:
 
 
 class MemoryPicker:
-    """The recalls that may be quoted, best first.
+    """Chooses which recalls to quote.
 
     Args:
-        order: places of the messages of the branch, by id: they order what has the same time.
+        recalls: best first.
+        order: position of each message on the branch, by id: orders messages of the same time.
     """
 
     def __init__(self, recalls: Sequence[Recall], counter: TokenCounter, order: Mapping[str, int]) -> None:
         self._recalls = recalls
         self._counter = counter
         self._order = order
-        self._pieces: dict[tuple[str, int, str], _Quotation] = {}
+        self._quotations: dict[tuple[str, int, str], _Quotation] = {}
         for rank, recall in enumerate(recalls):
             text = quoted(recall.text)
             if text:
                 tokens = counter.count_text(f"{recall.role}: {text}\n")
-                piece = _Quotation(rank, recall, text, tokens)
-                self._pieces.setdefault((recall.message_id, recall.passage_id, text), piece)
+                quotation = _Quotation(rank, recall, text, tokens)
+                self._quotations.setdefault((recall.message_id, recall.passage_id, text), quotation)
 
     def pick(self, window: Set[str], limit: int) -> Memories:
         """Quote the best recalls that fit into `limit` tokens and are not in the window."""
         room = limit - self._counter.count_text(MEMORIES_HEADING + "\n")
         chosen: list[_Quotation] = []
         days = {""}
-        for piece in self._pieces.values():
-            if piece.recall.message_id in window:
+        for quotation in self._quotations.values():
+            if quotation.recall.message_id in window:
                 continue
-            tokens = piece.tokens
-            if piece.day not in days:
-                tokens += self._counter.count_text(f"[{piece.day}]\n")
+            tokens = quotation.tokens
+            if quotation.day not in days:
+                tokens += self._counter.count_text(f"[{quotation.day}]\n")
             if tokens <= room:
                 room -= tokens
-                days.add(piece.day)
-                chosen.append(piece)
+                days.add(quotation.day)
+                chosen.append(quotation)
         return self._settle(chosen, window, limit)
 
     def _settle(self, chosen: list[_Quotation], window: Set[str], limit: int) -> Memories:
-        """Tokens do not add up exactly, because some reach over a line's end: give up the weakest."""
+        """Drop the weakest until it fits: token counts do not add up, as a token can span a line's end."""
         while chosen:
             text, used = self._quote(chosen)
             tokens = self._counter.count_text(text)
             if tokens <= limit:
-                return Memories(text, tokens, used, self._account(chosen, window))
+                return Memories(text, tokens, used, self._dropped(chosen, window))
             chosen.pop()
-        return Memories(dropped=self._account([], window))
+        return Memories(dropped=self._dropped([], window))
 
     def _quote(self, chosen: Sequence[_Quotation]) -> tuple[str, tuple[Recall, ...]]:
         messages: dict[str, list[_Quotation]] = {}
-        for piece in chosen:
-            messages.setdefault(piece.recall.message_id, []).append(piece)
+        for quotation in chosen:
+            messages.setdefault(quotation.recall.message_id, []).append(quotation)
         lines, used, day = [MEMORIES_HEADING], [], ""
-        for pieces in sorted(messages.values(), key=self._when):
-            if pieces[0].day != day:
-                day = pieces[0].day
+        for quotations in sorted(messages.values(), key=self._when):
+            if quotations[0].day != day:
+                day = quotations[0].day
                 lines.append(f"[{day}]")
-            text = _joined(sorted(pieces, key=lambda piece: piece.recall.passage_id))
-            lines.append(f"{pieces[0].recall.role}: {text}")
-            used.append(self._merged(pieces, text))
+            text = _joined(sorted(quotations, key=lambda quotation: quotation.recall.passage_id))
+            lines.append(f"{quotations[0].recall.role}: {text}")
+            used.append(self._merged(quotations, text))
         return "\n".join(lines), tuple(used)
 
-    def _when(self, pieces: Sequence[_Quotation]) -> tuple[str, int]:
-        recall = pieces[0].recall
+    def _when(self, quotations: Sequence[_Quotation]) -> tuple[str, int]:
+        recall = quotations[0].recall
         return recall.at, self._order.get(recall.message_id, -1)
 
-    def _merged(self, pieces: Sequence[_Quotation], text: str) -> Recall:
-        best = pieces[0].recall
-        if len(pieces) == 1:
+    def _merged(self, quotations: Sequence[_Quotation], text: str) -> Recall:
+        best = quotations[0].recall
+        if len(quotations) == 1:
             return best
         return replace(best, text=text, tokens=self._counter.count_text(text))
 
-    def _account(self, chosen: Sequence[_Quotation], window: Set[str]) -> tuple[Dropped, ...]:
-        ranks = {piece.rank for piece in chosen}
+    def _dropped(self, chosen: Sequence[_Quotation], window: Set[str]) -> tuple[Dropped, ...]:
+        ranks = {quotation.rank for quotation in chosen}
         return tuple(
             Dropped(item.message_id, item.role, item.tokens, self._reason(rank, item, window), item.score)
             for rank, item in enumerate(self._recalls)
@@ -234,16 +236,16 @@ class MemoryPicker:
 
     def _reason(self, rank: int, recall: Recall, window: Set[str]) -> str:
         if recall.message_id in window:
-            return "in the window already"
-        piece = self._pieces.get((recall.message_id, recall.passage_id, quoted(recall.text)))
-        if piece is None:
+            return "already in the window"
+        quotation = self._quotations.get((recall.message_id, recall.passage_id, quoted(recall.text)))
+        if quotation is None:
             return "nothing to quote"
-        return "no room" if piece.rank == rank else "found twice"
+        return "no room" if quotation.rank == rank else "found twice"
 
 
-def _joined(pieces: Sequence[_Quotation]) -> str:
-    text = pieces[0].text
-    for before, piece in pairwise(pieces):
-        text += " " if piece.recall.passage_id == before.recall.passage_id + 1 else " … "
-        text += piece.text
+def _joined(quotations: Sequence[_Quotation]) -> str:
+    text = quotations[0].text
+    for before, quotation in pairwise(quotations):
+        text += " " if quotation.recall.passage_id == before.recall.passage_id + 1 else " … "
+        text += quotation.text
     return text

@@ -1,6 +1,6 @@
-"""From the parts of a prompt to turns that every chat template can render.
+"""Renders a prompt as turns that every chat template accepts.
 
-The messages of a branch, sorted by what may be left out.
+A branch is split into what is always sent and the exchanges that may be left out.
 """
 
 from __future__ import annotations
@@ -12,24 +12,17 @@ from itertools import groupby
 from memory.context.layers import EMPTY, NO_MEMORIES, Layer, Memories
 from memory.types import Message, Role, Turn
 
-__all__ = [
-    "JOINT",
-    "Branch",
-    "Draft",
-    "flatten",
-    "render",
-]
+__all__ = ["Branch", "Draft", "flatten", "render"]
 
-
-JOINT = "\n\n"
+_JOINT = "\n\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a prompt is made of besides what is always sent.
+    """What a prompt contains besides what is always sent.
 
     Args:
-        first: the number of the first exchange that is sent.
+        first: number of the first exchange that is sent.
     """
 
     first: int
@@ -42,12 +35,14 @@ def render(branch: Branch, draft: Draft) -> tuple[Turn, ...]:
     """The prompt: system, profile and summary | history | memories and the question.
 
     What is stable comes first, so that the model's KV cache survives a turn. The history only grows at
-    its end; memories stand before the newest user message and are gone in the next prompt.
+    its end; memories precede the newest user message and are gone from the next prompt.
 
-    Chat templates may demand one system message at the front and strictly alternating roles, but a
-    failed reply leaves two user messages in a row: neighbours of the same role become one turn.
+    Chat templates may require a single system message at the front and strictly alternating roles, but a
+    failed reply leaves two user messages in a row: adjacent messages of one role become one turn.
     """
-    head = JOINT.join(text for text in (*branch.system_texts, draft.profile.text, draft.summary.text) if text)
+    head = _JOINT.join(
+        text for text in (*branch.system_texts, draft.profile.text, draft.summary.text) if text
+    )
     turns = [Turn("system", head)] if head else []
     kept = branch.window(draft.first)
     question = max((place for place, message in enumerate(kept) if message.role == "user"), default=None)
@@ -57,7 +52,7 @@ def render(branch: Branch, draft: Draft) -> tuple[Turn, ...]:
             texts.append((message.role, draft.memories.text))
         texts.append((message.role, message.content))
     for role, neighbours in groupby(texts, key=lambda pair: pair[0]):
-        turns.append(Turn(role, JOINT.join(text for _, text in neighbours)))
+        turns.append(Turn(role, _JOINT.join(text for _, text in neighbours)))
     return tuple(turns)
 
 
@@ -65,13 +60,13 @@ class Branch:
     """A branch, split into what is always sent, exchanges that may be left out, and empty replies.
 
     An exchange is a user message with the replies that follow it; the last one is the question.
-    A prompt is named by the number of the first exchange that it sends.
+    A prompt is identified by the number of the first exchange that it sends.
 
     Attributes:
         system_texts: the system prompt and the system messages of the branch.
         pinned: the system messages of the branch.
         empty: replies without text and forgotten messages, which are never sent.
-        order: every message's place, by id.
+        order: the position of each message, by id.
     """
 
     def __init__(self, messages: Sequence[Message], system_prompt: str | None) -> None:
@@ -94,7 +89,7 @@ class Branch:
         return max(0, len(self.exchanges) - 1)
 
     def start(self, window_starts: Set[str]) -> int:
-        """The exchange of the latest cut on this branch; 0 without one."""
+        """The exchange of the latest window start on this branch; 0 without one."""
         for number in range(self.last, 0, -1):
             if self.exchanges[number][0].id in window_starts:
                 return number
@@ -105,7 +100,7 @@ class Branch:
         return flatten(self.exchanges[first:])
 
     def evicted(self, first: int) -> list[Message]:
-        """The messages that come before exchange `first`."""
+        """The messages before exchange `first`."""
         return flatten(self.exchanges[:first])
 
     def sent(self, first: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""The account of a prompt."""
+"""The report on a prompt: its layers, what was dropped and why, and a notice for the user."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def report_context(
     target: int | None = None,
     focus: str | None = None,
 ) -> AssembledContext:
-    """The prompt of a draft that was measured as `tokens`, with its account.
+    """Render a draft that was measured as `tokens`, and report on it.
 
     Args:
-        target: what the prompt was to take, when that is less than the budget.
+        target: how many tokens the prompt was to take, if less than the budget.
         focus: see `ContextReport`.
     """
     sent = branch.sent(draft.first)
@@ -53,7 +53,7 @@ def report_context(
 
 
 def _layers(given: ContextInput, branch: Branch, draft: Draft, tokens: int) -> tuple[LayerReport, ...]:
-    """In the order of the prompt; what the template adds is what remains."""
+    """The layers in the order of the prompt; the remaining tokens come from the template."""
     count = given.counter.count_text
 
     def messages(name: str, items: Sequence[Message]) -> LayerReport:
@@ -83,18 +83,18 @@ def _dropped(given: ContextInput, branch: Branch, draft: Draft) -> tuple[Dropped
 
 
 def _notice(dropped: Iterable[Dropped], draft: Draft, budget_tokens: int) -> str | None:
-    """What the model knows nothing of."""
+    """Tells the user what the model does not see."""
     sentences = []
     evicted = [item for item in dropped if item.reason == DOES_NOT_FIT]
     if evicted:
         tokens = sum(item.tokens for item in evicted)
-        noun = "message was" if len(evicted) == 1 else "messages were"
+        noun = "message" if len(evicted) == 1 else "messages"
         sentences.append(
-            f"{len(evicted):,} older {noun} left out ({tokens:,} tokens): "
-            f"the prompt may take {budget_tokens:,} tokens."
+            f"{len(evicted):,} older {noun} left out, {tokens:,} tokens "
+            f"(prompt limit {budget_tokens:,} tokens)."
         )
     facts = len(draft.profile.dropped)
     if facts:
         noun = "fact" if facts == 1 else "facts"
-        sentences.append(f"{facts:,} {noun} of the profile did not fit.")
+        sentences.append(f"{facts:,} profile {noun} did not fit.")
     return " ".join(sentences) or None

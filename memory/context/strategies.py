@@ -1,17 +1,4 @@
-"""Context strategies: what of the past goes into the prompt.
-
-Everything that was said.
-
-The newest part of the chat, with a cut that stays put between evictions.
-
-The newest part of the chat, and what came before it in short.
-
-What fits the question, wherever it was said, and a little of what was said last.
-
-All layers: profile, summary, the newest exchanges, and memories that fit the question.
-
-All layers, in shares that move with the question, the fill and the engine's load.
-"""
+"""The six context strategies: which parts of the past go into the prompt."""
 
 from __future__ import annotations
 
@@ -41,7 +28,7 @@ __all__ = [
 
 
 class FullStrategy:
-    """Sends the whole branch or says that it does not fit."""
+    """Sends the whole branch, or refuses if it does not fit."""
 
     name = "full"
     summary = "everything; refuses to answer when it no longer fits"
@@ -50,7 +37,7 @@ class FullStrategy:
     history_share = 1.0
 
     def assemble(self, given: ContextInput) -> Assembly:
-        """All messages. Raises `BudgetTooSmall` when they exceed the budget."""
+        """All messages. Raises `BudgetTooSmall` if they exceed the budget."""
         limit = given.budget.tokens
         sizes = Sizes(given, profile=int(limit * Shares().profile), summary=0)
         draft = sizes.draft(0)
@@ -60,7 +47,7 @@ class FullStrategy:
             tokens = sizes.measure(draft)
         if tokens > limit:
             raise BudgetTooSmall(
-                "The whole chat takes",
+                "The whole chat needs",
                 tokens,
                 limit,
                 "Switch to the sliding strategy, or to a model with a larger context.",
@@ -69,7 +56,7 @@ class FullStrategy:
 
 
 class SlidingStrategy:
-    """Leaves the oldest exchanges out, many at a time."""
+    """Sends the newest exchanges; drops the oldest ones, many at a time."""
 
     name = "sliding"
     summary = "the newest messages that fit; the oldest go first, in chunks"
@@ -78,12 +65,12 @@ class SlidingStrategy:
     history_share = 1.0
 
     def assemble(self, given: ContextInput) -> Assembly:
-        """The newest exchanges. Raises `BudgetTooSmall` when the newest message alone does not fit."""
+        """The newest exchanges. Raises `BudgetTooSmall` if the newest message alone does not fit."""
         return compose(self.name, given, Shares())
 
 
 class SummaryStrategy:
-    """Sends summaries in place of the exchanges that were left out."""
+    """Sends summaries in place of the exchanges that it drops."""
 
     name = "summary"
     summary = "summaries of what no longer fits, and the newest messages"
@@ -95,18 +82,18 @@ class SummaryStrategy:
         self.history_share = self._shares.history
 
     def assemble(self, given: ContextInput) -> Assembly:
-        """Summary and newest exchanges. Raises `BudgetTooSmall` when the newest message does not fit."""
+        """Summary and newest exchanges. Raises `BudgetTooSmall` if the newest message does not fit."""
         return compose(self.name, given, self._shares)
 
 
 class RetrievalStrategy:
-    """Keeps a quarter of the prompt for the newest exchanges; memories get the rest.
+    """Reserves a quarter of the prompt for the newest exchanges; memories take the rest.
 
-    Most of the prompt is new in each turn, so the model's KV cache saves little.
+    Most of the prompt changes every turn, so the model's KV cache saves little.
     """
 
     name = "retrieval"
-    summary = "what fits the question from all chats, and the last messages"
+    summary = "relevant memories from all chats, and the newest messages"
     searches = True
     summarises = False
 
@@ -115,28 +102,28 @@ class RetrievalStrategy:
         self.history_share = self._shares.history
 
     def assemble(self, given: ContextInput) -> Assembly:
-        """Memories and newest exchanges. Raises `BudgetTooSmall` when the newest message does not fit."""
+        """Memories and newest exchanges. Raises `BudgetTooSmall` if the newest message does not fit."""
         return compose(self.name, given, self._shares)
 
 
-# A quarter of what is free, at least an eighth of the prompt: memories have to be read anew in each turn, and
-# with a quarter of every prompt a long chat would read three times as much.
+# Memories take a quarter of what is free, at least an eighth of the prompt: they must be prefilled anew every
+# turn, and with a quarter of every prompt a long chat would prefill three times as much.
 _SHARES = Shares(summary=0.15, memories=0.125, spare_memories=0.25, most_memories=1024)
-_WHEN_TOLD = 0.5  # of the share for memories
+_STATEMENT_SHARE = 0.5  # of the share for memories, if the message asks nothing
 
 
 class HierarchicalStrategy:
     """Divides the prompt into layers, as MemGPT (Packer et al., 2023) divides a small context.
 
-    A message that asks nothing gets half as many memories as a question in a full prompt.
+    A message that asks nothing gets half the memories that a question gets in a full prompt.
 
     Args:
-        shares: an eighth for memories by default, twice as much in a new chat, up to 1,024 tokens: more of
-            them dilute the question.
+        shares: by default an eighth for memories, twice as much in a new chat, at most 1,024 tokens: more
+            would dilute the question.
     """
 
     name = "hierarchical"
-    summary = "newest messages, summaries of older ones, what fits the question"
+    summary = "newest messages, summaries of older ones, relevant memories"
     searches = True
     summarises = True
 
@@ -145,48 +132,50 @@ class HierarchicalStrategy:
         self.history_share = self._shares.history
 
     def assemble(self, given: ContextInput) -> Assembly:
-        """All layers. Raises `BudgetTooSmall` when the newest message alone does not fit."""
-        return compose(self.name, given, self._shares if asks(last_question(given)) else self._told(given))
+        """All layers. Raises `BudgetTooSmall` if the newest message alone does not fit."""
+        return compose(
+            self.name, given, self._shares if asks(last_question(given)) else self._statement_shares(given)
+        )
 
-    def _told(self, given: ContextInput) -> Shares:
-        most = max(int(given.budget.tokens * self._shares.memories * _WHEN_TOLD), FEW_MEMORIES)
+    def _statement_shares(self, given: ContextInput) -> Shares:
+        most = max(int(given.budget.tokens * self._shares.memories * _STATEMENT_SHARE), FEW_MEMORIES)
         if self._shares.most_memories is not None:
             most = min(most, self._shares.most_memories)
         return replace(self._shares, most_memories=most)
 
 
-# By what the question turns to: what the history must leave to memories, and the most they may take.
+# By the focus of the question: the share the history yields to memories, and their limits.
 _RESERVED: dict[Focus, float] = {"past": 0.4, "plain": 0.125, "follow-up": 0.0}
 _MOST: dict[Focus, float] = {"past": 0.5, "plain": 0.125, "follow-up": 0.05}
 _CAP: dict[Focus, int] = {"past": 1536, "plain": 1024, "follow-up": 256}
-# What a saturated engine takes off the prompt, and off the memories once more.
+# How much a saturated engine shrinks the prompt, and on top of that the memories.
 _LOAD_OFF_PROMPT = 0.4
 _LOAD_OFF_MEMORIES = 0.5
 
 
 class AdaptiveStrategy:
-    """Decides anew for each question how much of the prompt goes to memories and how much to the history.
+    """Decides for each question how to divide the prompt between memories and history.
 
-    - The question: one that turns to the past reserves 40 % for memories and may fill half of the
-      prompt with them; a short follow-up reserves nothing and takes at most 5 %; any other gets an
-      eighth, as with `hierarchical`. `focus_of` tells them apart.
-    - The fill: only a full prompt has to be divided. While the chat is small all of it is sent, whatever
+    - The question: one about the past reserves 40 % for memories and may fill half of the prompt with
+      them; a short follow-up reserves nothing and takes at most 5 %; any other gets an eighth, as with
+      `hierarchical`. `focus_of` tells them apart.
+    - The fill: only a full prompt must be divided. While the chat is short, all of it is sent, whatever
       the question; memories then take what is free, up to their limit.
-    - The load: a busy engine gets smaller prompts, down to 60 % of the budget, with half as many memories
-      in them, since memories are what must be read anew in each turn.
+    - The load: a busy engine gets smaller prompts, down to 60 % of the budget, with half the memories,
+      since memories must be prefilled anew every turn.
 
-    The profile and the summary keep their shares. They stand before the history, so to move them with
-    each question would void the KV cache of everything behind them, which costs more than it gains.
+    Profile and summary keep their shares. They precede the history, so changing them with each question
+    would invalidate the KV cache of everything after them, which costs more than it gains.
     """
 
     name = "adaptive"
-    summary = "as hierarchical, with shares that follow question and load"
+    summary = "like hierarchical; shares adapt to the question and the load"
     searches = True
     summarises = True
     history_share = 0.6
 
     def assemble(self, given: ContextInput) -> Assembly:
-        """All layers. Raises `BudgetTooSmall` when the newest message alone does not fit."""
+        """All layers. Raises `BudgetTooSmall` if the newest message alone does not fit."""
         focus = focus_of(last_question(given), given.recalls)
         load = min(1.0, given.load) if given.load > 0 else 0.0
         target = int(given.budget.tokens * (1 - _LOAD_OFF_PROMPT * load))

@@ -1,7 +1,7 @@
 """What enters the store and long-term memory, and what leaves them again.
 
-Owns the transactions that touch several kinds of record at once (a message with its passages and facts,
-a deleted session with all its traces), and the extraction of facts from what the user writes.
+Owns the transactions that span several kinds of record (a message with its passages and facts, a deleted
+session with all its traces), and the extraction of facts from what the user writes.
 """
 
 from memory.ingest.ingest import Ingest

@@ -1,9 +1,9 @@
-"""Facts and preferences out of what the person wrote, without a model.
+"""Extracts facts and preferences from what the user wrote, without a model.
 
-A small model that is asked for facts invents them, and then remembers its own inventions. So this only
-finds sentences in which the person says something of themselves in plain words, and keeps these words.
-It would rather miss one than enter a wrong one: nothing is taken from questions, quotations, code, pasted
-text, role play or hypotheses. English only.
+A small model that is asked for facts invents them, and then remembers its own inventions. So this module
+only finds sentences in which users state something about themselves in plain words, and keeps those words.
+It prefers missing a fact to recording a wrong one: questions, quotations, code, pasted text, role play and
+hypotheses yield nothing. English only.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _PASTED_CHARACTERS = 2000  # nobody types that much about themselves at once
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Something the person said of themselves, in their own words."""
+    """Something the user stated about themselves, in their own words."""
 
     text: str
     kind: FactKind
 
 
 def extract_statements(message: Message) -> tuple[Statement, ...]:
-    """What a message says of the person who wrote it; nothing if a model or a program wrote it.
+    """What a message states about the user who wrote it; nothing if a model or a program wrote it.
 
-    Takes messages as they are stored, never a prompt: memories that were put into a prompt must not be
-    learned again.
+    Takes messages as they are stored, never a prompt: memories quoted in a prompt must not be learned
+    again.
     """
     return statements_in(message.content) if message.role == "user" else ()
 
 
 def statements_in(text: str) -> tuple[Statement, ...]:
-    """What a text says of its author, each statement once, in order."""
+    """What a text states about its author, each statement once, in order."""
     if len(text) > _PASTED_CHARACTERS:
         return ()
     masked = _mask(text)
@@ -56,7 +56,7 @@ def statements_in(text: str) -> tuple[Statement, ...]:
 
 
 def _statement(sentence: str) -> Match | None:
-    """The first clause that states something, up to where the sentence turns to asking."""
+    """The first clause that states something, up to where the sentence starts to ask."""
     clauses = [(0, 0), *(mark.span() for mark in _CLAUSE.finditer(sentence))]
     asks = [before for before, start in clauses if _ASK.match(sentence, start)]
     is_question = sentence.rstrip(" \"')_*").endswith("?")
@@ -75,14 +75,14 @@ def _statement(sentence: str) -> Match | None:
 
 
 def _mask(text: str) -> str:
-    """The text with all that is not the person's own speech blotted out; every position stays."""
+    """The text with everything but the author's own speech blanked out; positions do not move."""
     for pattern in (_FENCED, *_LINES, *_QUOTED):
         text = pattern.sub(_blot, text)
     return text.replace("\u2019", "'").replace("\r", "\n").replace("\t", " ")
 
 
 def _blot(match: re.Match[str]) -> str:
-    # A quoted word may be a name, which a mark can stand for; lines and blocks are no part of any sentence.
+    # A quoted word may be a name, so an underscore stands for it; lines and blocks belong to no sentence.
     return re.sub(r"[^\n]", "_" if match.re in _QUOTED else " ", match.group())
 
 
@@ -104,7 +104,7 @@ _QUOTED = (
     re.compile(r'"[^"\n]*"|“[^”\n]*”|«[^»\n]*»|„[^“”"\n]*[“”"]'),
     re.compile(r"(?<!\w)['\u2018](?:[^'\u2018\u2019\n]|(?<=\w)['\u2019](?=\w))+['\u2019](?!\w)"),
 )
-# Tasks on a text that is not about the person, and role play.
+# Tasks on a text that is not about the user, and role play.
 _POLITE = one_of(
     "please kindly now ok okay hi hello (?:can|could|would|will)_you help_me to let's let_us "
     "i_(?:need|want)_(?:you_)?to i'd_like_(?:you_)?to"
@@ -139,7 +139,7 @@ _ASK = re.compile(
     rf"(?i)(?:(?:so|and|but|then|now|anyway)\s+)?(?:(?!do(?:n't|\s+not)\b){one_of(f'{_QUESTION} {_REQUEST}')}"
     rf"|please\b(?!\s+{_STANDING}))"
 )
-# Before a statement these make it someone else's, or none.
+# Before a statement, these make it someone else's, or no statement at all.
 _NOT_OWN = re.compile(
     r"(?i)\b"
     + one_of(

@@ -1,7 +1,7 @@
-"""The forms in which people say something of themselves, in English.
+"""The phrasings in which people state something about themselves, in English.
 
-A rule is the opening of a statement and what must not follow it: the second part keeps "I'm a bit tired"
-and "I like your answer" out.
+A rule is the opening of a statement and what must not follow it: the latter keeps out "I'm a bit tired"
+and "I like your answer".
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One form.
+    """One phrasing.
 
     Args:
-        kind: None where it depends on what is said.
-        opening: matches up to what is said, which begins where it ends.
-        never: must not match there.
-        named: what is said begins with a name: with a capital, unless the whole sentence has none.
+        kind: None where it depends on what is stated.
+        opening: matches up to the start of what is stated.
+        never: must not match at that start.
+        named: a name follows: it needs a capital, unless the whole sentence has none.
     """
 
     kind: FactKind | None
@@ -73,7 +73,7 @@ _INSTRUCTION = one_of(
     "answer reply respond use write give keep speak call show include explain ask address say format cite "
     "end avoid talk refer tell add round convert"
 )
-# What "my … is called" and "I have a child …" are about in programs.
+# What "my … is called" and "I have a child …" mean in programming.
 _CODE = one_of(
     "functions? methods? variables? files? scripts? class(?:es)? columns? tables? branch(?:es)? folders? "
     "director(?:y|ies) endpoints? components? hooks? callbacks? constructors? apis? errors? code modules? "
@@ -82,7 +82,7 @@ _CODE = one_of(
     "elements? views? widgets? windows? process(?:es)? divs?"
 )
 
-# What must not follow. Pointers: without what was said before, the sentence would say nothing.
+# What must not follow. Pointers: without the sentences before, such a statement means nothing.
 _POINTER = one_of(
     "it this that these those them they their him her his he she you your yours one ones all either "
     "neither each none any some such myself what how when where who why which whatever if not"
@@ -164,7 +164,7 @@ _RULES = (
         _NO_NAME,
         named=True,
     ),
-    # What the person is
+    # What the user is
     _rule("fact", rf"{_AM}an?\s+(?=\w)", _STATE),
     _rule("fact", rf"{_AM}\d{{1,2}}(?:\s+years?\s+old\b|\s*(?=[.,!]|$))"),
     _rule("fact", rf"{_AM}(?:allergic|intolerant)\s+to\s+"),
@@ -236,7 +236,7 @@ _WISH = re.compile(rf"(?i)\b{one_of('prefer like love hate enjoy always never fa
 
 
 def match_statement(sentence: str, start: int, end: int) -> Match | None:
-    """The statement that begins exactly at `start`, if one does."""
+    """The statement that starts exactly at `start`, if any."""
     for rule in _RULES:
         opening = rule.opening.match(sentence, start, end)
         if opening is None:
@@ -252,5 +252,5 @@ def match_statement(sentence: str, start: int, end: int) -> Match | None:
 
 
 def _is_informal(sentence: str) -> bool:
-    """Whether somebody writes without capitals: then a name has none either."""
+    """Whether the author writes without capitals, so that names have none either."""
     return sentence == sentence.lower()

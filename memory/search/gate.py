@@ -1,4 +1,4 @@
-"""Whether a message wants anything out of long-term memory: small talk and fresh tasks do not."""
+"""Whether a message needs long-term memory; small talk and unrelated tasks do not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from memory.search.rank import Ranked
 
 __all__ = ["wants_memory"]
 
-# Best cosine between a message and a passage, all-MiniLM-L6-v2: 99 of 100 questions about what was said
-# reach it; of the tasks in bench/unrelated_prompts.txt none does, and small talk is told by its words.
+# Best cosine between a message and a passage, all-MiniLM-L6-v2: 99 of 100 questions about the past reach it,
+# none of the tasks in bench/memory/unrelated_prompts.txt does; small talk is recognised by its words.
 _CLOSE = 0.45
 _CLOSE_WITH_CUE = 0.3
 _COVERED = 0.5  # without vectors: the share of a question's words, by weight, around one passage
-# With vectors: what has nearly all words of a question is meant, however its sentences are built.
+# With vectors: nearly all words of the question around one passage are enough, whatever the cosine.
 _ALL_COVERED, _SEVERAL = 0.9, 3
 _CUE = re.compile(
     r"\b(?:remember|remind|last time|earlier|before|again|previous(?:ly)?|yesterday|ago"
@@ -35,12 +35,12 @@ _SMALL_TALK = frozenset(_TALK.split())
 
 
 def wants_memory(question: str, closest: float | None, ranked: Sequence[Ranked], keywords: int) -> bool:
-    """Whether to show recalls at all.
+    """Whether to use recalls at all.
 
     Args:
-        closest: the best cosine similarity; None when only keywords were searched.
-        ranked: what was found, the best first.
-        keywords: how many words of the question tell passages apart.
+        closest: the best cosine similarity; None if only keywords were searched.
+        ranked: the passages found, best first.
+        keywords: how many words of the question are selective.
     """
     if _is_small_talk(question):
         return False
@@ -53,5 +53,5 @@ def wants_memory(question: str, closest: float | None, ranked: Sequence[Ranked],
 
 
 def _is_small_talk(text: str) -> bool:
-    """Whether every word is one of greetings, thanks and assent."""
+    """Whether all words are greetings, thanks or assent."""
     return _SMALL_TALK.issuperset(word.lower().replace("\u2019", "'") for word in _WORD.findall(text))

@@ -1,4 +1,4 @@
-"""Search by keywords: SQLite's FTS5. Every method runs on the database's thread."""
+"""Keyword search on SQLite's FTS5. Every method runs on the database's thread."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from memory.text import content_words, stem
 
 __all__ = ["Keyword", "Keywords"]
 
-_COMMON = 0.25  # share of the passages from which on a word says nothing; a chat partner's name is one
-_FEW = 40  # passages; fewer make no statistics
-# So many passages get a BM25 score, at 1.3 µs each, however many the store holds. At 100,000 passages that
+_COMMON = 0.25  # a word in a larger share of the passages is not selective; a partner's name is one
+_FEW = 40  # passages; with fewer, frequencies mean nothing
+# How many passages get a BM25 score, at 1.3 µs each, however many the store holds. At 100,000 passages this
 # keeps 99 of the 100 best of ten questions.
 _POSTINGS = 2_000
 
@@ -32,7 +32,7 @@ class Keyword:
 
     Args:
         weight: its inverse document frequency, as in BM25.
-        passages: how many have it.
+        passages: how many contain it.
     """
 
     word: str
@@ -42,13 +42,13 @@ class Keyword:
 
 
 class Keywords:
-    """Finds passages by their words, ranked by BM25 (Robertson and Zaragoza 2009)."""
+    """Finds passages by their words, ranked by BM25 (Robertson and Zaragoza, 2009)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def of(self, question: str) -> list[Keyword]:
-        """The words of a question that tell passages apart; those in too many are left out."""
+        """The selective words of a question; words in too many passages are left out."""
         row = self._database.query_one("SELECT count(*) AS passages FROM passages")
         passages = row["passages"] if row is not None else 0
         words = content_words(question)
@@ -65,13 +65,13 @@ class Keywords:
     def search(
         self, keywords: Sequence[Keyword], count: int, visible: Collection[str] | None = None
     ) -> list[tuple[int, float]]:
-        """Passage ids and BM25 scores, the best first.
+        """Passage ids and BM25 scores, best first.
 
-        In a large store common words alone find nothing: they only add to the score of what a rarer word
-        finds. If there is no rarer one, the newest passages with the word are scored.
+        In a large store common words only add to the score of what a rarer word finds. If there is no
+        rarer word, the newest passages with the common one are scored.
 
         Args:
-            visible: only passages of these sessions; None: of all.
+            visible: only passages of these sessions; None: of all sessions.
         """
         if not keywords:
             return []
@@ -88,7 +88,7 @@ class Keywords:
         return [(row["id"], row["score"]) for row in rows]
 
     def _oldest(self, finding: Sequence[Keyword]) -> int:
-        """The id from which on about `_POSTINGS` passages have these words; 0 when no more do at all."""
+        """The lowest id to score, so that about `_POSTINGS` contain these words; 0 scores them all."""
         postings = sum(keyword.passages for keyword in finding)
         if postings <= _POSTINGS:
             return 0
@@ -98,7 +98,7 @@ class Keywords:
 
 
 def _split(keywords: Sequence[Keyword]) -> tuple[list[Keyword], list[Keyword]]:
-    """Those that find passages, the rarest at least, and those that would find too many."""
+    """The keywords that find passages, at least the rarest, and those that would find too many."""
     by_rarity = sorted(keywords, key=lambda keyword: keyword.passages)
     postings = 0
     for place, keyword in enumerate(by_rarity):
@@ -109,7 +109,7 @@ def _split(keywords: Sequence[Keyword]) -> tuple[list[Keyword], list[Keyword]]:
 
 
 def _expression(finding: Sequence[Keyword], adding: Sequence[Keyword]) -> str:
-    """For FTS5. BM25 counts a word where its part of the expression holds, and there once only."""
+    """An FTS5 query. BM25 counts a word only where its part of the query matches, and only once."""
     found = _any_of(finding)
     if not adding:
         return found

@@ -1,6 +1,7 @@
-"""Finds what was said before: keywords and meaning, fused, aware of neighbours, sessions and dates.
+"""Ranks passages: keywords and meanings fused, aware of neighbours, sessions and dates.
 
-What the hits of a search say of passages by their place in the chat, before any text is read.
+The hits of a search give each passage and its neighbours signals before any text is read; the best of them
+are read, and their text, speaker and date add more. A score is the weighted sum of a passage's signals.
 """
 
 from __future__ import annotations
@@ -17,19 +18,10 @@ from memory.search.keywords import Keyword
 from memory.text import StemFinder, asks_when, days_of, says_when
 from memory.types import Passage
 
-__all__ = [
-    "WEIGHTS",
-    "Hits",
-    "Ranked",
-    "contributions",
-    "rank",
-    "shortlist",
-    "signals_of",
-]
-
+__all__ = ["WEIGHTS", "Hits", "Ranked", "contributions", "rank", "shortlist", "signals_of"]
 
 # Learned by softmax regression on the development set of LoCoMo (three conversations), cross-validated by
-# conversation; see docs/memory.md. What a question and a passage have in common counts by these.
+# conversation; see docs/memory.md.
 WEIGHTS: Mapping[str, float] = {
     "words": 2.3,
     "words before": 0.9,
@@ -51,7 +43,7 @@ WEIGHTS: Mapping[str, float] = {
     # it was told.
     "model": -0.5,
 }
-_LONG = 80  # words; a longer turn says no more, and models are wordy
+_LONG = 80  # words; longer turns are not more informative, and models are wordy
 
 _SPEAKER = re.compile(r"([^\W\d_][\w .'-]{0,30}): ")
 _MODEL = "assistant"
@@ -64,7 +56,7 @@ _PRONOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A passage with its score and the signals it is the weighted sum of; zeros are left out."""
+    """A passage with its score, the weighted sum of its signals; signals of 0 are left out."""
 
     passage: Passage
     score: float
@@ -75,19 +67,19 @@ def rank(
     question: str,
     keywords: Sequence[Keyword],
     passages: Mapping[int, Passage],
-    nearby: Mapping[int, Mapping[str, float]],
+    hit_signals: Mapping[int, Mapping[str, float]],
     today: date,
 ) -> list[Ranked]:
-    """All passages, the best first; equal ones newest first.
+    """All passages, best first; of equal scores the newest first.
 
     Args:
         passages: by id.
-        nearby: the signals of the search's hits by passage id, see `memory.nearby`.
+        hit_signals: what the hits of the search contribute, by passage id, from `signals_of`.
     """
-    signals = [dict(nearby.get(number, {})) for number in passages]
+    signals = [dict(hit_signals.get(number, {})) for number in passages]
     scores = [sum([WEIGHTS[name] * value for name, value in mine.items()]) for mine in signals]
-    found = _Signals(question, keywords, passages, nearby, today)
-    # A signal at a time for all passages takes half the time of a passage at a time.
+    found = _Signals(question, keywords, passages, hit_signals, today)
+    # One signal at a time for all passages takes half the time of one passage at a time.
     for name, values in chain(found.of_words(), found.of_surroundings()):
         weight = WEIGHTS[name]
         for place, value in enumerate(values):
@@ -99,34 +91,34 @@ def rank(
 
 
 def contributions(signals: Mapping[str, float]) -> list[tuple[str, float]]:
-    """What each signal of a passage adds to its score, the largest part first."""
-    parts = [(name, WEIGHTS[name] * value) for name, value in signals.items()]
-    return sorted(parts, key=lambda part: -abs(part[1]))
+    """What each signal of a passage adds to its score, the largest contribution first."""
+    weighted = [(name, WEIGHTS[name] * value) for name, value in signals.items()]
+    return sorted(weighted, key=lambda each: -abs(each[1]))
 
 
 class _Signals:
-    """The signals of one question that take the text: each a list in the order of the passages."""
+    """The signals that need the texts: each is a list in the order of the passages."""
 
     def __init__(
         self,
         question: str,
         keywords: Sequence[Keyword],
         passages: Mapping[int, Passage],
-        nearby: Mapping[int, Mapping[str, float]],
+        hit_signals: Mapping[int, Mapping[str, float]],
         today: date,
     ) -> None:
         self._question = question
         self._keywords = keywords
         self._passages = passages
-        self._nearby = nearby
+        self._hit_signals = hit_signals
         self._today = today
         self._all = list(passages.values())
         self._asking = {item.id for item in self._all if item.text.rstrip().endswith("?")}
         self._speakers = [_speaker(item) for item in self._all]
 
     def of_words(self) -> Iterator[tuple[str, list[float]]]:
-        """Who said it, when, and whether it is something that answers."""
-        # Blanks stand for words: to split the texts would take a quarter of the time that ranking takes.
+        """Who said it, when, and whether it can be an answer."""
+        # Counts spaces, not words: splitting the texts would take a quarter of the time of a ranking.
         yield "length", [log1p(min(item.text.count(" ") + 1, _LONG)) for item in self._all]
         yield "question", [item.id in self._asking for item in self._all]
         yield "model", [speaker == _MODEL for speaker in self._speakers]
@@ -139,13 +131,13 @@ class _Signals:
             yield "time", [says_when(item.text) for item in self._all]
 
     def of_surroundings(self) -> Iterator[tuple[str, list[float]]]:
-        """What the passages around it and its session have to do with the question."""
-        coverage = _Coverage(self._keywords, self._all)
+        """How the neighbours and the session of a passage relate to the question."""
+        coverage = _QueryCoverage(self._keywords, self._all)
         yield "coverage around", [coverage.around(item) for item in self._all]
         yield "session coverage", [coverage.of_session(item.session_id) for item in self._all]
         meaning: dict[str, float] = defaultdict(float)
         for item in self._all:
-            own = self._nearby.get(item.id, {}).get("meaning", 0.0)
+            own = self._hit_signals.get(item.id, {}).get("meaning", 0.0)
             meaning[item.session_id] = max(meaning[item.session_id], own)
         yield "session meaning", [meaning[item.session_id] for item in self._all]
         yield (
@@ -158,15 +150,15 @@ class _Signals:
         yield "first", [item.previous is None for item in self._all]
 
 
-class _Coverage:
-    """How much of a question, by the weight of its words, some passages have between them."""
+class _QueryCoverage:
+    """The share of a question's words, by weight, that occurs in a group of passages."""
 
     def __init__(self, keywords: Sequence[Keyword], passages: Sequence[Passage]) -> None:
         self._weights = [keyword.weight for keyword in keywords]
         self._all = sum(self._weights) or 1.0
         self._next = {item.previous: item.id for item in passages}
         finder = StemFinder([keyword.stem for keyword in keywords])
-        # Sets of words as bits: most passages have one of a few sets.
+        # Sets of words as bits: most passages share a few distinct sets.
         self._words = {item.id: finder.places_in(item.text) for item in passages}
         self._shares: dict[int, float] = {}
         self._sessions: dict[str, int] = defaultdict(int)
@@ -174,12 +166,12 @@ class _Coverage:
             self._sessions[item.session_id] |= self._words[item.id]
 
     def around(self, passage: Passage) -> float:
-        """Of a passage and the two next to it, as far as they are there."""
+        """Of a passage and its two neighbours, as far as they were found."""
         words, before, after = self._words, passage.previous or 0, self._next.get(passage.id, 0)
         return self._share(words[passage.id] | words.get(before, 0) | words.get(after, 0))
 
     def of_session(self, session_id: str) -> float:
-        """Of all passages of a session."""
+        """Of all passages of a session that were found."""
         return self._share(self._sessions[session_id])
 
     def _share(self, words: int) -> float:
@@ -190,7 +182,7 @@ class _Coverage:
 
 
 def _named_in(question: str, speakers: Iterable[str]) -> str | None:
-    """The one speaker a question is about: by name, else "I" is the person and "you" the model."""
+    """The one speaker a question is about: by name, else "I" is the user and "you" the model."""
     names = set(speakers) - {"user", _MODEL}
     named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", question)]
     if not named:
@@ -199,7 +191,7 @@ def _named_in(question: str, speakers: Iterable[str]) -> str | None:
 
 
 def _speaker(passage: Passage) -> str:
-    """Who said it; imported chats of several people begin with a name and a colon."""
+    """Who said it; messages of imported group chats start with a name and a colon."""
     named = _SPEAKER.match(passage.text) if ": " in passage.text[:_LONGEST_NAME] else None
     is_name = named is not None and all(word[0].isupper() for word in named[1].split())
     return named[1] if named is not None and is_name else passage.role
@@ -210,8 +202,9 @@ class Hits:
     """What a search found.
 
     Args:
-        words, meanings: BM25 scores and cosine similarities by passage id, of those that were found.
-        previous: by id, the passage before: of those that were found and of those right before and after.
+        words: BM25 scores by passage id.
+        meanings: cosine similarities by passage id.
+        previous: the id of the passage before, by id, for the passages found and their neighbours.
     """
 
     words: Mapping[int, float]
@@ -220,14 +213,14 @@ class Hits:
 
 
 def signals_of(hits: Hits) -> dict[int, dict[str, float]]:
-    """Signals by passage id, without those that are zero: its own hits and those of its neighbours."""
+    """Signals by passage id, from its own hits and its neighbours'; zeros are left out."""
     following: dict[int, list[int]] = defaultdict(list)
     for number, before in hits.previous.items():
         if before is not None:
             following[before].append(number)
     signals: dict[int, dict[str, float]] = defaultdict(dict)
     for number, name, value in _spread(hits, following):
-        if value > signals[number].get(name, 0.0):  # a passage may have several right after it
+        if value > signals[number].get(name, 0.0):  # several passages may follow one, on different branches
             signals[number][name] = value
     return signals
 
@@ -235,7 +228,7 @@ def signals_of(hits: Hits) -> dict[int, dict[str, float]]:
 def shortlist(
     hits: Hits, signals: Mapping[int, Mapping[str, float]], weights: Mapping[str, float], count: int
 ) -> list[int]:
-    """The passages worth reading: those that score best by these signals alone, or all if they are few."""
+    """The passages worth reading: the best by these signals alone, or all if there are few."""
     if len(hits.previous) <= count:
         return list(hits.previous)
     scores = {

@@ -1,4 +1,4 @@
-"""One search of long-term memory, from a question to recalls."""
+"""One search of long-term memory, from a question to ranked passages."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from memory.vectors import PassageVectors
 
 __all__ = ["Search", "to_recall"]
 
-_BY_WORDS = 90  # hits of each kind; their neighbours come on top
+_BY_WORDS = 90  # hits of each kind, not counting their neighbours
 _BY_MEANING = 80
 _READ = 280  # the most passages that are read and scored
-_OVERFETCH = 4  # the vector index knows no sessions: more hits, of which those in view count
+_OVERFETCH = 4  # the vector index knows no sessions: fetch more hits, then keep the visible ones
 
 
 @dataclass(frozen=True, slots=True)
 class _WordHits:
-    """What the words of a question found, with neighbours by id (see `Hits.previous`) and texts."""
+    """The hits of keyword search, with their neighbours (see `Hits.previous`) and texts."""
 
     keywords: Sequence[Keyword]
     scores: Mapping[int, float]
@@ -34,7 +34,7 @@ class _WordHits:
 
 
 class Search:
-    """Searches by keywords and, where there is an index, by meaning. Any thread; blocks."""
+    """Searches by keywords and, if there is an index, by meaning. Any thread; blocks."""
 
     def __init__(
         self,
@@ -52,21 +52,21 @@ class Search:
         self._today = today
 
     def find(self, question: str, session_id: str | None = None) -> list[Ranked]:
-        """What may answer a question, the best first; empty when nothing has anything to do with it.
+        """Passages that may answer a question, best first; empty if none relates to it.
 
         Args:
-            session_id: search only what this session may hear of; None: all sessions.
+            session_id: search only what this session may see; None: all sessions.
         """
         return self._find(question, session_id)[0]
 
     def recall(
         self, question: str, session_id: str | None = None, *, known: Collection[str] = ()
     ) -> list[Ranked]:
-        """As `find`, but empty also for a message that wants nothing out of the past.
+        """As `find`, but also empty for a message that needs nothing from the past.
 
         Args:
-            known: ids of messages that the prompt has anyway, the question itself among them. They are not
-                found: nothing is nearer to a question than itself, so it would open the gate for all.
+            known: ids of messages that the prompt contains anyway, the question itself among them. They
+                are excluded: nothing is nearer to a question than itself, so it would always open the gate.
         """
         ranked, closest, keywords = self._find(question, session_id, known)
         return ranked if wants_memory(question, closest, ranked, keywords) else []
@@ -76,41 +76,41 @@ class Search:
     ) -> tuple[list[Ranked], float | None, int]:
         self._vectors.start()
         visible: frozenset[str] | None = None
-        besides: frozenset[int] = frozenset()
+        excluded: frozenset[int] = frozenset()
         if session_id is not None or known:
-            visible, besides = self._database.call(self._limits, session_id, known)
-        # Words on the database's thread while the process of the index looks for meanings.
-        searching = self._database.submit(self._by_words, question, visible, besides)
-        count = _BY_MEANING * (1 if visible is None else _OVERFETCH) + min(len(besides), _BY_MEANING)
+            visible, excluded = self._database.call(self._limits, session_id, known)
+        # Keywords run on the database's thread while the index process searches by meaning.
+        searching = self._database.submit(self._by_words, question, visible, excluded)
+        count = _BY_MEANING * (1 if visible is None else _OVERFETCH) + min(len(excluded), _BY_MEANING)
         found = self._vectors.search(question, count)
         words = searching.result()
-        near = {number: value for number, value in found or () if number not in besides}
+        near = {number: value for number, value in found or () if number not in excluded}
         meanings, signals, passages = self._database.call(self._read, words, near, visible)
         ranked = rank(question, words.keywords, passages, signals, self._today())
         closest = None if found is None else max(meanings.values(), default=0.0)
-        return [item for item in ranked if item.passage.id not in besides], closest, len(words.keywords)
+        return [item for item in ranked if item.passage.id not in excluded], closest, len(words.keywords)
 
     # The rest runs on the database's thread.
 
     def _limits(
         self, session_id: str | None, known: Collection[str]
     ) -> tuple[frozenset[str] | None, frozenset[int]]:
-        """The sessions that may be searched, None for all, and the passages that must not be found."""
+        """The sessions to search, None for all, and the passages to exclude."""
         return self._scopes.visible_to(session_id), self._passages.of_messages(known)
 
     def _by_words(
-        self, question: str, visible: Collection[str] | None, besides: Collection[int]
+        self, question: str, visible: Collection[str] | None, excluded: Collection[int]
     ) -> _WordHits:
         keywords = self._keywords.of(question)
-        found = self._keywords.search(keywords, _BY_WORDS + min(len(besides), _BY_WORDS), visible)
-        scores = {number: score for number, score in found if number not in besides}
-        # Most of them are worth reading: better now than when the meanings are there.
+        found = self._keywords.search(keywords, _BY_WORDS + min(len(excluded), _BY_WORDS), visible)
+        scores = {number: score for number, score in found if number not in excluded}
+        # Most of them will be read: do it now, while the other search is still running.
         return _WordHits(keywords, scores, self._passages.links(scores.keys()), self._passages.get(scores))
 
     def _read(
         self, words: _WordHits, meanings: Mapping[int, float], visible: Collection[str] | None
     ) -> tuple[Mapping[int, float], Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
-        """The meanings in view, the signals of all hits, and the passages that are worth reading."""
+        """The visible meanings, the signals of all hits, and the passages worth reading."""
         if visible is not None:
             seen = self._passages.visible(meanings.keys(), visible)
             meanings = {number: value for number, value in meanings.items() if number in seen}

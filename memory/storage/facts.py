@@ -1,4 +1,4 @@
-"""What is known of the person across sessions. Every method runs on the database's thread."""
+"""The profile: facts about the user, across sessions. Every method runs on the database's thread."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _STRAIGHT = str.maketrans("\u2019\u2018“”", "''\"\"")
 
 
 class Facts:
-    """The profile: one line each, with the message it came from."""
+    """Stores facts: one line each, with the message that stated it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, text: str, kind: FactKind, message_id: str | None = None) -> Fact:
-        """Enter a fact; one that says the same is returned instead, with its own source.
+        """Record a fact; if an equal one exists, return that with its own source.
 
         Args:
-            message_id: where it was said; None when the person writes it into the profile.
+            message_id: the message that stated it; None when the user writes it into the profile.
 
         Raises:
-            InvalidFact: nothing is visible in the text.
+            InvalidFact: the text has no visible character.
             MessageNotFound: the message has been deleted or forgotten.
         """
         line = _checked(text)
@@ -47,10 +47,10 @@ class Facts:
             return self.get(rows[0]["id"])
 
     def list(self, visible: Collection[str] | None = None) -> tuple[Fact, ...]:
-        """Pinned ones first, then the newest.
+        """Pinned facts first, then the newest.
 
         Args:
-            visible: only those said in these sessions, and those that the person wrote; None: all.
+            visible: only facts stated in these sessions, and those the user wrote; None: all.
         """
         where, value = "", tuple[str, ...]()
         if visible is not None:
@@ -70,7 +70,7 @@ class Facts:
         return _fact(row)
 
     def edit(self, fact_id: int, text: str) -> Fact:
-        """Change the words; the source stays. Raises `FactNotFound`, `InvalidFact`."""
+        """Reword a fact; its source stays. Raises `FactNotFound`, `InvalidFact`."""
         line = _checked(text)
         with self._database.atomic():
             if line != self.get(fact_id).text:
@@ -78,7 +78,7 @@ class Facts:
             return self.get(fact_id)
 
     def pin(self, fact_id: int) -> Fact:
-        """Put it into every prompt. Raises `FactNotFound`."""
+        """Put a fact into every prompt. Raises `FactNotFound`."""
         return self._set_pinned(fact_id, True)
 
     def unpin(self, fact_id: int) -> Fact:
@@ -86,21 +86,21 @@ class Facts:
         return self._set_pinned(fact_id, False)
 
     def remove(self, fact_id: int) -> None:
-        """Raises `FactNotFound`. The text is out of the file after the next checkpoint."""
+        """Raises `FactNotFound`. The next checkpoint erases the text from the file."""
         if not self._database.execute("DELETE FROM facts WHERE id = ?", (fact_id,)):
             raise FactNotFound(fact_id)
 
     def made_from(self, message_id: str) -> tuple[Fact, ...]:
-        """The facts with this message as their source, edited ones included, oldest first."""
+        """The facts that this message stated, edited ones included, oldest first."""
         rows = self._database.query(f"{_SELECT} WHERE message_id = ? ORDER BY id", (message_id,))
         return tuple(_fact(row) for row in rows)
 
     def remove_made_from(self, message_id: str) -> int:
-        """Remove them; returns how many there were."""
+        """Delete the facts that this message stated; returns how many."""
         return self._database.execute("DELETE FROM facts WHERE message_id = ?", (message_id,))
 
     def count(self) -> int:
-        """How many facts there are."""
+        """The number of facts."""
         row = self._database.query_one("SELECT count(*) AS facts FROM facts")
         return int(row["facts"]) if row is not None else 0
 
@@ -121,7 +121,7 @@ class Facts:
 
 
 def fact_key(line: str) -> str:
-    """What two lines have in common that say the same: case and closing marks do not count."""
+    """Equal for lines that state the same: ignores case, closing marks and the style of quotes."""
     key = unicodedata.normalize("NFKC", line.translate(_STRAIGHT)).casefold()
     return key.rstrip(" .!,;:") or key
 

@@ -2,8 +2,6 @@
 
 Each message has a parent; a session points at the last message of its current branch, its head.
 Editing and regenerating add siblings and copy nothing.
-
-Is the process that was writing a reply still there?
 """
 
 from __future__ import annotations
@@ -19,13 +17,9 @@ from memory.errors import MessageNotFound
 from memory.storage.database import Database, Row, now
 from memory.storage.sessions import Sessions
 from memory.text import storable
-from memory.types import HEAD, Head, Message, ReplyStatus, Role, SessionRecord
+from memory.types import HEAD, Head, Message, ReplyStatus, Role
 
-__all__ = [
-    "Transcript",
-    "is_alive",
-]
-
+__all__ = ["Transcript", "is_alive"]
 
 _BRANCH = """
     WITH RECURSIVE branch (message_id, parent, height) AS (
@@ -35,7 +29,7 @@ _BRANCH = """
     )
     SELECT messages.* FROM branch JOIN messages ON messages.id = message_id ORDER BY height DESC
 """
-# The newest message below (or at) a message ends the branch that was looked at last.
+# The newest message at or below a message ends the branch that was viewed last.
 _NEWEST_BELOW = """
     WITH RECURSIVE below (message_id) AS (
         SELECT id FROM messages WHERE id = ?
@@ -47,7 +41,7 @@ _NEWEST_BELOW = """
 
 
 class Transcript:
-    """Adds messages, follows branches, keeps a streaming reply's text."""
+    """Adds messages, follows branches, stores the text of streaming replies."""
 
     def __init__(self, database: Database, sessions: Sessions) -> None:
         self._database = database
@@ -63,10 +57,10 @@ class Transcript:
         *,
         recorded: bool = True,
     ) -> Message:
-        """A finished message; it becomes the head. Raises `SessionNotFound`, `MessageNotFound`.
+        """Add a finished message; it becomes the head. Raises `SessionNotFound`, `MessageNotFound`.
 
         Args:
-            recorded: False keeps it out of long-term memory for good.
+            recorded: False keeps it out of long-term memory forever.
         """
         with self._database.atomic():
             message_id = self._insert(
@@ -79,7 +73,7 @@ class Transcript:
     def begin_reply(
         self, session_id: str, parent_id: str | Head | None, model: str | None, *, recorded: bool = True
     ) -> Message:
-        """An empty reply that this process is going to write; it becomes the head."""
+        """Add an empty reply that this process will write; it becomes the head."""
         with self._database.atomic():
             message_id = self._insert(
                 session_id, "assistant", "", parent_id, "streaming", model, os.getpid(), recorded=recorded
@@ -88,7 +82,7 @@ class Transcript:
             return self.get(message_id)
 
     def update_reply(self, message_id: str, content: str) -> None:
-        """Keep the text so far. A reply that has ended is left as it ended."""
+        """Store the text so far. A reply that has ended stays as it is."""
         changed = self._database.execute(
             "UPDATE messages SET content = ? WHERE id = ? AND status = 'streaming'",
             (storable(content), message_id),
@@ -105,7 +99,7 @@ class Transcript:
         timings: Mapping[str, Any] | None,
         error: str | None,
     ) -> None:
-        """Keep the final text and how it ended; of a forgotten reply only how."""
+        """Store the final text and how the reply ended; of a forgotten reply only the latter."""
         with self._database.atomic():
             reply = self.get(message_id)
             if reply.forgotten:
@@ -125,7 +119,7 @@ class Transcript:
             self._sessions.touch(reply.session_id)
 
     def forget(self, message_id: str) -> None:
-        """Take the text out; the place in the tree stays. Whoever still writes it writes into nothing."""
+        """Erase the text; the place in the tree stays. Later writes of a streaming reply are discarded."""
         self._database.execute(
             "UPDATE messages SET content = '', error = NULL, forgotten = 1, writer_pid = NULL,"
             " status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END WHERE id = ?",
@@ -140,7 +134,7 @@ class Transcript:
         return [_message(row) for row in rows]
 
     def recover_interrupted(self) -> int:
-        """Mark the replies whose writer died; returns how many."""
+        """Mark streaming replies whose process died; returns how many."""
         with self._database.atomic():
             rows = self._database.query("SELECT * FROM messages WHERE status = 'streaming'")
             dead = [row["id"] for row in rows if not is_alive(row["writer_pid"], row["created_at"])]
@@ -174,17 +168,13 @@ class Transcript:
         )
         return [_message(row) for row in rows]
 
-    def session_of(self, message: Message) -> SessionRecord:
-        """The session of a message."""
-        return self._sessions.get(message.session_id)
-
     def with_id_prefix(self, prefix: str) -> list[Message]:
-        """At most two messages whose ids begin with these hexadecimal digits."""
+        """At most two messages whose ids start with these hexadecimal digits."""
         rows = self._database.query("SELECT * FROM messages WHERE id GLOB ? LIMIT 2", (f"{prefix}*",))
         return [_message(row) for row in rows]
 
     def containing(self, folded: str, limit: int) -> list[Message]:
-        """Messages with this case-folded text in them, the newest first."""
+        """Messages that contain this case-folded text, the newest first."""
         # SQLite folds ASCII only.
         rows = self._database.query("SELECT id, content FROM messages ORDER BY number DESC")
         found = [row["id"] for row in rows if folded in row["content"].casefold()]
@@ -200,7 +190,7 @@ class Transcript:
         return [_message(row) for row in rows]
 
     def select_branch(self, message_id: str) -> Message:
-        """Make the branch through this message the current one; returns its last message."""
+        """Switch to the branch through this message; returns its last message."""
         with self._database.atomic():
             message = self.get(message_id)
             row = self._database.query_one(_NEWEST_BELOW, (message_id,))
@@ -267,10 +257,10 @@ _CLOCK_SLACK_S = 2.0
 
 
 def is_alive(pid: int | None, since: str) -> bool:
-    """Whether the process that had this id at `since` (UTC, ISO 8601) still runs.
+    """Whether the process that had this id at `since` (UTC, ISO 8601) is still running.
 
-    Process ids come back: after a reboot, and in a container nearly always. So a process that was
-    born later is another one, even if it is this one.
+    Process ids are reused: after a reboot, and in a container nearly always. So a process that started
+    later is a different one, even if it is this one.
     """
     if pid is None:
         return False

@@ -1,4 +1,4 @@
-"""The pieces of messages that can be found again. Every method runs on the database's thread."""
+"""Passages: the excerpts of messages that a search can find. Every method runs on the database's thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memory.types import Passage
 
 __all__ = ["Passages"]
 
-# In the order of a passage's fields.
+# In the order of the fields of `Passage`.
 _SELECT = """
     SELECT passages.id, message_id, session_id, role, text, created_at, previous
     FROM passages JOIN messages ON messages.id = passages.message_id
@@ -35,13 +35,13 @@ _MEMORABLE = """
 
 
 class Passages:
-    """Keeps the passages of messages, and which of them the vector index has."""
+    """Stores the passages of messages, and which of them the vector index has."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, message_id: str) -> None:
-        """Enter a finished message; nothing of an empty one, a system message, or one off the record."""
+        """Store a finished message's passages; none if it is empty, a system message or off the record."""
         row = self._database.query_one(
             "SELECT messages.content, (SELECT max(id) FROM passages WHERE message_id = messages.parent_id)"
             " AS previous FROM messages JOIN sessions ON sessions.id = messages.session_id"
@@ -62,13 +62,13 @@ class Passages:
                 previous = newest["id"] if newest is not None else None
 
     def add_missing(self, after: int, limit: int) -> int | None:
-        """Enter older messages that should have passages and have none.
+        """Store the passages of older messages that lack them.
 
         Args:
-            after: the number of the message to go on behind; 0 begins.
+            after: continue after the message with this number; 0 starts at the first.
 
         Returns:
-            The number of the last message that was looked at; None when there is none left.
+            The number of the last message examined; None when none is left.
         """
         rows = self._database.query(
             "SELECT messages.id, messages.number FROM messages JOIN sessions ON sessions.id = session_id"
@@ -83,17 +83,17 @@ class Passages:
         return rows[-1]["number"] if rows else None
 
     def get(self, ids: Iterable[int]) -> dict[int, Passage]:
-        """Those of the passages that are there."""
+        """Passages by id; ids that no longer exist are left out."""
         rows = self._database.query(f"{_SELECT} WHERE passages.id IN {_LISTED}", (json.dumps(list(ids)),))
         return {row[0]: Passage(*row) for row in rows}
 
     def links(self, ids: Collection[int]) -> dict[int, int | None]:
-        """The passages and those right before and after them, each with the one before it."""
+        """These passages and their neighbours on either side, each mapped to the one before it."""
         rows = self._database.query(_LINKS, (json.dumps(sorted(ids)),))
         return {row["id"]: row["previous"] for row in rows}
 
     def visible(self, ids: Collection[int], sessions: Collection[str]) -> set[int]:
-        """Those of the passages that these sessions have."""
+        """The passages among these that belong to the sessions."""
         values = (json.dumps(sorted(ids)), json.dumps(sorted(sessions)))
         return {row["id"] for row in self._database.query(_VISIBLE, values)}
 
@@ -111,7 +111,7 @@ class Passages:
         return [row["id"] for row in rows]
 
     def counts_of_message(self, message_id: str) -> tuple[int, int]:
-        """How many passages a message has, and how many of them have a vector."""
+        """How many passages a message has, and how many of those have a vector."""
         row = self._database.query_one(
             "SELECT count(*) AS everything, count(embedder) AS embedded FROM passages WHERE message_id = ?",
             (message_id,),
@@ -119,7 +119,7 @@ class Passages:
         return (row["everything"], row["embedded"]) if row is not None else (0, 0)
 
     def remove_messages(self, message_ids: Sequence[str]) -> None:
-        """Take the passages of messages out; their words are in the keyword index until `purge`."""
+        """Delete the passages of messages; their words stay in the keyword index until `purge`."""
         with self._database.atomic():
             for message_id in message_ids:
                 self._database.execute("DELETE FROM passages WHERE message_id = ?", (message_id,))
@@ -133,13 +133,13 @@ class Passages:
         return [row["id"] for row in rows]
 
     def purge(self) -> None:
-        """Write the keyword index anew: without the words of what was deleted."""
-        # FTS5 only marks postings as deleted; they are in its segments until those are written again.
+        """Rewrite the keyword index without the words of deleted passages."""
+        # FTS5 only marks postings as deleted; they stay in its segments until those are rewritten.
         self._database.execute("INSERT INTO passage_words (passage_words) VALUES ('rebuild')")
 
     def without_vector(self, limit: int, *, skipped: Collection[int] = ()) -> list[Passage]:
-        """Passages that have no vector yet, the newest first, without those to skip."""
-        # By the index on (embedder, id): a look at every passage would take a tenth of a second.
+        """Passages that have no vector yet, the newest first, except those to skip."""
+        # Uses the index on (embedder, id): a scan of all passages would take a tenth of a second.
         rows = self._database.query(
             f"{_SELECT} WHERE passages.embedder IS NULL ORDER BY passages.id DESC LIMIT ?",
             (limit + len(skipped),),
@@ -147,41 +147,41 @@ class Passages:
         return [Passage(*row) for row in rows if row[0] not in skipped][:limit]
 
     def reset_other_embedders(self, embedder: str) -> None:
-        """Vectors of any other embedder count for nothing."""
+        """Mark passages that another embedder embedded as having no vector."""
         for other in ("<", ">"):
             self._database.execute(
                 f"UPDATE passages SET embedder = NULL WHERE embedder {other} ?", (embedder,)
             )
 
     def mark_embedded(self, ids: Sequence[int], embedder: str | None) -> None:
-        """Remember whose vectors of these passages the index has; None: nobody's."""
+        """Record which embedder's vectors of these passages the index has; None: no vector."""
         self._database.execute(
             f"UPDATE passages SET embedder = ? WHERE id IN {_LISTED}", (embedder, json.dumps(list(ids)))
         )
 
     def embedded(self, embedder: str) -> list[int]:
-        """Passages whose vector of this embedder the index should have."""
+        """Passages that should have a vector of this embedder in the index."""
         rows = self._database.query("SELECT id FROM passages WHERE embedder = ?", (embedder,))
         return [row["id"] for row in rows]
 
     def mark_removed(self, ids: Sequence[int]) -> None:
-        """Remember that the index must lose these vectors, whoever has it open now."""
+        """Record that these vectors must go, whichever process has the index open now."""
         with self._database.atomic():
             for number in ids:
                 self._database.execute("INSERT OR IGNORE INTO removed_vectors VALUES (?)", (number,))
 
     def removed(self) -> list[int]:
-        """What `mark_removed` remembers."""
+        """The passages recorded by `mark_removed`."""
         return [row["passage_id"] for row in self._database.query("SELECT passage_id FROM removed_vectors")]
 
     def clear_removed(self, ids: Sequence[int]) -> None:
-        """The index has lost these vectors."""
+        """Note that the index no longer has these vectors."""
         with self._database.atomic():
             for number in ids:
                 self._database.execute("DELETE FROM removed_vectors WHERE passage_id = ?", (number,))
 
     def counts(self) -> tuple[int, int]:
-        """How many passages there are, and how many of them have a vector."""
+        """How many passages there are, and how many of those have a vector."""
         row = self._database.query_one(
             "SELECT (SELECT count(*) FROM passages) AS everything,"
             " (SELECT count(*) FROM passages WHERE embedder IS NULL) AS missing"

@@ -1,6 +1,6 @@
-"""The schema, as ordered, named steps; each is recorded in the transaction that makes it.
+"""The schema, as ordered, named migrations; each is recorded in the transaction that applies it.
 
-A released migration never changes: files in the field have run it. Append a new one.
+A released migration never changes, because users' files have run it. Append a new one.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) ->
 
 
 def applied_migrations(database: Database) -> list[str]:
-    """Names of the steps this file has, in order."""
+    """Names of the migrations that this file has, in order."""
     if not database.query("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'"):
         return []
     return [row["name"] for row in database.query("SELECT name FROM migrations ORDER BY position")]

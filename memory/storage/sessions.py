@@ -42,7 +42,7 @@ class Sessions:
             return self.get(session_id)
 
     def all(self) -> list[SessionRecord]:
-        """Newest activity first."""
+        """All sessions, newest activity first."""
         rows = self._database.query(f"{_SELECT} ORDER BY updated_at DESC, number DESC")
         return [_record(row) for row in rows]
 
@@ -54,7 +54,7 @@ class Sessions:
         return _record(row)
 
     def find(self, id_or_title: str) -> SessionRecord | None:
-        """By id, else by title (the newest of several), else by the unique start of an id."""
+        """By id, else by title (the newest of several), else by a unique prefix of an id."""
         order = "ORDER BY updated_at DESC, number DESC LIMIT 1"
         for where, value in (("id = ?", id_or_title.lower()), ("title_key = ?", title_key(id_or_title))):
             row = self._database.query_one(f"{_SELECT} WHERE {where} {order}", (value,))
@@ -66,7 +66,7 @@ class Sessions:
         return _record(rows[0]) if len(rows) == 1 else None
 
     def require(self, id_or_title: str) -> SessionRecord:
-        """`find`, or `SessionNotFound` with the nearest title."""
+        """As `find`, but raises `SessionNotFound`, which suggests the nearest title."""
         record = self.find(id_or_title)
         if record is None:
             rows = self._database.query(
@@ -97,11 +97,11 @@ class Sessions:
         return self._update(session_id, changes)
 
     def set_off_record(self, session_id: str, off_record: bool) -> SessionRecord:
-        """What is remembered of it already is the caller's to take out."""
+        """Change the mark only; the caller deletes the memories."""
         return self._update(session_id, {"off_record": int(off_record)})
 
     def clear_title_from(self, session_id: str, text: str) -> None:
-        """Take back a name that was made from this text: the next message that is left gives one."""
+        """Drop a title that was made from this text; the first remaining question gives a new one."""
         record = self.get(session_id)
         if record.title != title_from(text):
             return
@@ -115,7 +115,7 @@ class Sessions:
         self._update(session_id, {"title": name, "title_key": title_key(name), "titled": int(bool(title))})
 
     def delete(self, session_id: str) -> None:
-        """Remove a session and all its messages from the file."""
+        """Delete a session with all its messages."""
         with self._database.atomic():
             self.get(session_id)
             # One statement for the whole tree: a cascade along parents would be as deep as the chat
@@ -125,7 +125,7 @@ class Sessions:
             self._database.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
 
     def touch(self, session_id: str, *, head_id: str | None = None, question: str | None = None) -> None:
-        """Note activity; move the head; a question names a session that has no name yet."""
+        """Record activity, move the head, and let a question name a session that has no title yet."""
         changes: dict[str, Value] = {} if head_id is None else {"head_id": head_id}
         title = title_from(question) if question is not None else ""
         if title and not self._is_titled(session_id):

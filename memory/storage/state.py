@@ -1,37 +1,27 @@
-"""What the store remembers about itself. Every method runs on the database's thread.
+"""State beside the messages: settings, scopes, and where each prompt's window starts.
 
-Which chats hear of each other. Every method runs on the database's thread.
-
-Where the prompts of a session begin since the last eviction. Runs on the database's thread.
-
-A cut that stays where it is lets the prompt grow at its end only, so that the model's KV cache
-survives from turn to turn. It names a message, so each branch finds its own.
+Every method runs on the database's thread.
 """
 
 from __future__ import annotations
 
 from memory.storage.database import Database
 
-__all__ = [
-    "Scopes",
-    "Settings",
-    "WindowStarts",
-]
-
+__all__ = ["Scopes", "Settings", "WindowStarts"]
 
 _REMEMBERING = "remembering"
 _PURGE = "purge"
 
 
 class Settings:
-    """Switches that outlive the process."""
+    """Settings that survive the process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def remembering(self) -> bool:
-        """Whether what is said enters long-term memory, and whether prompts draw on it."""
+        """Whether new messages enter long-term memory and prompts draw on it."""
         return not self._is_set(_REMEMBERING, "off")
 
     @remembering.setter
@@ -58,7 +48,7 @@ class Settings:
             self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
 
-# Two chats hear of each other if the scopes of both reach the other one.
+# Two sessions see each other if the scope of each includes the other.
 _VISIBLE = """
     SELECT other.id FROM sessions AS other JOIN sessions AS mine ON mine.id = ?
     WHERE other.id = mine.id
@@ -68,16 +58,16 @@ _VISIBLE = """
 
 
 class Scopes:
-    """How far the memory of each session reaches."""
+    """Which sessions may see each other's memories."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def visible_to(self, session_id: str | None) -> frozenset[str] | None:
-        """The sessions that one may hear of, itself included; None is no limit: the usual case.
+        """The sessions that this one may see, itself included; None: all, which is the usual case.
 
         Args:
-            session_id: None stands for the person, who sees everything.
+            session_id: None stands for the user, who sees everything.
         """
         if session_id is None or not self._any_limited():
             return None
@@ -88,16 +78,20 @@ class Scopes:
 
 
 class WindowStarts:
-    """Remembers the first message that was still sent, per session and strategy."""
+    """Remembers, per session and strategy, the first message that prompts sent since the last eviction.
+
+    A start that stays where it is lets the prompt grow at its end only, so that the model's KV cache
+    survives from turn to turn. It names a message, so each branch finds its own.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def valid_for(self, session_id: str, strategy: str, budget_tokens: int) -> dict[str, int]:
-        """The window_starts that hold for this budget: a larger one than they were made for starts afresh.
+        """The window starts that are valid for this budget; a larger budget than theirs starts afresh.
 
         Returns:
-            The newest summary there was when a cut was made, by the cut's message.
+            By message id, the newest summary that existed when the window start was recorded.
         """
         rows = self._database.query(
             "SELECT message_id, summary_id FROM context_cuts"
@@ -109,7 +103,7 @@ class WindowStarts:
     def remember(
         self, session_id: str, strategy: str, message_id: str, budget_tokens: int, summary_id: int = 0
     ) -> None:
-        """Keep a cut. The session may have been deleted meanwhile; then there is nothing to keep."""
+        """Record a window start; does nothing if the session was deleted meanwhile."""
         self._database.execute(
             "INSERT INTO context_cuts (session_id, strategy, message_id, budget_tokens, summary_id)"
             " SELECT session_id, ?, id, ?, ? FROM messages WHERE id = ? AND session_id = ?"

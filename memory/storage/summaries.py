@@ -1,9 +1,8 @@
-"""Rolling summaries, each with the messages it came from. Every method runs on the database's thread.
-
-Which summaries stand for which part of a branch. Pure: values in, values out.
+"""Summaries, each with the messages it stands for, and which of them cover a branch.
 
 A message that says nothing (a system message, which is always sent, an empty reply, a forgotten message)
-may lie between the sources of a summary; any other message may not.
+may lie between the sources of a summary; any other message may not. The methods of `Summaries` run on the
+database's thread; the functions are pure.
 """
 
 from __future__ import annotations
@@ -18,14 +17,7 @@ from memory.storage.database import Database, Row, now
 from memory.text import storable
 from memory.types import Role, Summary
 
-__all__ = [
-    "Gap",
-    "Summaries",
-    "cover",
-    "gaps",
-    "says_something",
-]
-
+__all__ = ["Gap", "Summaries", "cover", "gaps", "says_something"]
 
 _SELECT = """
     SELECT summaries.*, (
@@ -41,7 +33,7 @@ _SHOWN = """
         WHERE summary_id = summaries.id AND forgotten
     )
 """
-# The way up from the last source to the first, or to the root if the first is not above the last.
+# From the last source up to the first, or to the root if the first is not above the last.
 _PATH = """
     WITH RECURSIVE path (message_id, parent, height) AS (
         SELECT id, parent_id, 0 FROM messages WHERE id = ? AND session_id = ?
@@ -55,10 +47,10 @@ _PATH = """
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Messages that have lost their summary.
+    """Messages that lost their summary.
 
     Args:
-        sources: what the summary stood for and may stand for again, oldest first.
+        sources: the messages that a new summary may stand for, oldest first.
     """
 
     session_id: str
@@ -66,25 +58,25 @@ class Gap:
 
 
 class Summaries:
-    """Keeps summaries and finds those that hold for a branch.
+    """Stores summaries and finds those that are valid on a branch.
 
-    What a summary stands for is a contiguous part of one branch, so it holds for every branch that goes
-    through this part.
+    A summary stands for a contiguous part of one branch, so it is valid on every branch through that
+    part.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, session_id: str, level: int, text: str, sources: Sequence[str]) -> Summary:
-        """Keep a summary. The same sources on the same level are not entered twice.
+        """Store a summary. One with the same level and sources is stored only once.
 
         Args:
-            level: 0 for a summary of messages, n + 1 for one made of summaries of level n.
+            level: 0 for a summary of messages, n + 1 for a summary of summaries of level n.
             sources: ids of the messages it stands for, oldest first.
 
         Raises:
-            MessageNotFound: a source has been deleted or forgotten meanwhile.
-            ValueError: there is no text, or the sources are not a contiguous part of one branch.
+            MessageNotFound: a source was deleted or forgotten meanwhile.
+            ValueError: the text is empty, or the sources are not a contiguous part of one branch.
         """
         kept = storable(text.strip())
         if not kept:
@@ -101,20 +93,20 @@ class Summaries:
         return self._select(f"session_id = ? AND {_SHOWN} ORDER BY id", session_id)
 
     def all(self) -> tuple[Summary, ...]:
-        """Those of every session, oldest first."""
+        """The summaries of all sessions, oldest first."""
         return tuple(_summary(row) for row in self._database.query(f"{_SELECT} WHERE {_SHOWN} ORDER BY id"))
 
     def made_from(self, message_id: str) -> tuple[Summary, ...]:
-        """Every summary with this message among its sources, rolled-up ones included."""
+        """Every summary that has this message among its sources, on any level."""
         return self._made_from(message_id)
 
     def count(self) -> int:
-        """How many there are, in all sessions."""
+        """The number of summaries in all sessions."""
         row = self._database.query_one("SELECT count(*) AS summaries FROM summaries")
         return int(row["summaries"]) if row is not None else 0
 
     def on_branch(self, message_ids: Sequence[str]) -> tuple[Summary, ...]:
-        """Every summary that holds for this branch, parts and what they were rolled up into.
+        """Every summary that is valid on this branch, on any level.
 
         Args:
             message_ids: the messages of a branch or of a contiguous part of it, oldest first.
@@ -129,7 +121,7 @@ class Summaries:
         return tuple(item for item, found in between.items() if silent.issuperset(found))
 
     def for_branch(self, message_ids: Sequence[str]) -> tuple[Summary, ...]:
-        """The summaries to show for these messages, oldest first and without overlaps.
+        """The summaries to show for these messages, oldest first, without overlaps.
 
         Args:
             message_ids: as for `on_branch`.
@@ -137,17 +129,19 @@ class Summaries:
         return cover(self.on_branch(message_ids), message_ids)
 
     def forgotten(self, session_id: str) -> frozenset[str]:
-        """Ids of messages that no summary may be made of."""
+        """Ids of the forgotten messages, which no summary may draw on."""
         rows = self._database.query(
             "SELECT id FROM messages WHERE session_id = ? AND forgotten", (session_id,)
         )
         return frozenset(row["id"] for row in rows)
 
     def remove_made_from(self, message_id: str) -> tuple[Gap, ...]:
-        """Remove every summary with this message among its sources, rolled-up ones included.
+        """Delete every summary that has this message among its sources, on any level.
 
-        Returns what should be summarised again without the message; rolling up follows from that.
-        The text is out of the file after the next checkpoint.
+        The next checkpoint erases the text from the file.
+
+        Returns:
+            What to summarise again without the message; higher levels follow from that.
         """
         with self._database.atomic():
             removed = self._made_from(message_id)
@@ -233,17 +227,17 @@ def _summary(row: Row) -> Summary:
 
 
 def says_something(role: Role, content: str) -> bool:
-    """Whether a message has a place among the sources of a summary."""
+    """Whether a message can be a source of a summary."""
     return role != "system" and any(char.isprintable() and not char.isspace() for char in content)
 
 
 def gaps(
     sources: Sequence[str], branch: Sequence[str], positions: Mapping[str, int]
 ) -> tuple[str, ...] | None:
-    """The ids of the branch that lie between the sources; None if these are not on it in this order.
+    """The ids between the sources on a branch; None if the sources are not on it in this order.
 
     Args:
-        positions: where each id of `branch` stands.
+        positions: the index in `branch` of each id.
     """
     places = [positions.get(source, -1) for source in sources]
     if not places or min(places) < 0 or any(one >= other for one, other in pairwise(places)):
@@ -253,21 +247,21 @@ def gaps(
 
 
 def cover(summaries: Iterable[Summary], message_ids: Sequence[str]) -> tuple[Summary, ...]:
-    """Summaries for these messages, oldest first, no message in two of them.
+    """Summaries that cover these messages, oldest first, no message in two of them.
 
-    A rolled-up summary goes before its parts, but only if all that it stands for is among the messages.
-    So a strategy passes the messages that it leaves out: what reaches into the window is then told by the
-    parts that do not.
+    A summary of summaries is preferred to those it sums up, but only if all its sources are among the
+    messages. So a strategy passes the messages that it leaves out: where a summary reaches into the
+    window, lower levels that do not are used instead.
 
     Args:
-        summaries: valid on the branch, as `Summaries.on_branch` gives them.
+        summaries: valid on the branch, as `Summaries.on_branch` returns them.
         message_ids: a part of the branch, oldest first.
     """
     positions = {message_id: place for place, message_id in enumerate(message_ids)}
     fitting = [item for item in summaries if all(source in positions for source in item.sources)]
     taken: set[str] = set()
     chosen = []
-    # Among equals the newest: it was made because the older ones did not fit this branch.
+    # Of equals the newest: it was made because the older ones did not fit this branch.
     for item in sorted(fitting, key=lambda item: (-item.level, -len(item.sources), -item.id)):
         if taken.isdisjoint(item.sources):
             taken.update(item.sources)

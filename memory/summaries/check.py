@@ -1,8 +1,8 @@
-"""The text of a summary: the question to a small model, the check of its answer, and what to do without.
+"""The text of a summary: the prompt for a small model, the check of its answer, and the fallback.
 
-A small model invents, and often goes on with the conversation instead of summing it up. So sentences whose
-words are mostly not in the texts, or that speak as one of the two would, are refused; if nothing is left,
-the person's own sentences are kept instead.
+A small model invents, and often continues the conversation instead of summarising it. So sentences are
+rejected that speak as a participant, or whose words are mostly not in the texts; if nothing is left, the
+user's own sentences are used instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from memory.text import clean_title, clip, content_stems, quoted, split_sentence
 __all__ = ["MIN_OVERLAP", "accepted", "excerpt", "prompt_for_summary"]
 
 MIN_OVERLAP = 0.5
-_MAX_REPETITION = 3.0  # words per distinct word; a model that is caught in a loop goes far beyond
+_MAX_REPETITION = 3.0  # words per distinct word; a model caught in a loop far exceeds it
 _EXCERPT_SHARE = 3
 _CHARACTERS_PER_TOKEN = 4
 _SENTENCE_CHARACTERS = 120
@@ -30,21 +30,21 @@ _DIALOGUE = re.compile(r"(?i)\b(?:i|i'm|i've|i'll|me|my|you|your|you're)\b|\?\W*
 
 
 def prompt_for_summary(texts: Sequence[str]) -> str:
-    """What to ask a small instruct model, as one user message.
+    """The request to a small instruct model, as one user message.
 
-    The instruction comes last and is short: with a longer one, or before the texts, SmolLM2-135M answers the
-    conversation more often than it sums it up.
+    The instruction is short and comes last: if it is longer, or precedes the texts, SmolLM2-135M replies to
+    the conversation more often than it summarises it.
     """
     conversation = "\n".join(quoted(text) for text in texts)
     return f"{conversation}\n\nSummarize the conversation above in two short sentences."
 
 
 def accepted(answer: str, texts: Sequence[str]) -> str | None:
-    """What of a model's answer is fit to be kept, as one paragraph; None if nothing is.
+    """The trustworthy sentences of a model's answer, as one paragraph; None if there are none.
 
-    The whole answer is refused if it has control characters, marks of a chat template or of a speaker, if it
-    goes round in circles, or if it is not shorter than the texts. Of the rest those sentences are kept that
-    report, and of whose content words at least half are in the texts.
+    Rejects the whole answer if it contains control characters, control tokens or a speaker's label, if it
+    repeats itself, or if it is not shorter than the texts. Otherwise keeps the sentences that report, and
+    that share at least half of their content words with the texts.
     """
     text = _LABEL.sub("", " ".join(answer.split()))
     words = content_stems(text)
@@ -59,11 +59,11 @@ def accepted(answer: str, texts: Sequence[str]) -> str | None:
 
 
 def excerpt(user_texts: Sequence[str], texts: Sequence[str], max_tokens: int) -> str:
-    """The first telling sentence of each text, a third of the texts at most.
+    """The first informative sentence of each text, at most a third of the length of the texts.
 
     Args:
-        user_texts: what to quote from; the texts themselves where nothing is visible in these.
-        texts: at least one visible character.
+        user_texts: what to quote from; if nothing in them is visible, the texts are quoted.
+        texts: contain at least one visible character.
     """
     room = max(1, min(len("\n".join(texts)) // _EXCERPT_SHARE, max_tokens * _CHARACTERS_PER_TOKEN))
     kept: list[str] = []
@@ -82,7 +82,7 @@ def _reports(sentence: str, known: set[str]) -> bool:
 
 
 def _telling(texts: Sequence[str]) -> list[str]:
-    """The first sentence of each text that says something; of texts without one, the first of all."""
+    """The first informative sentence of each text; if no text has one, the first sentence of all."""
     sentences = [[line for line in map(clean_title, split_sentences(text)) if line] for text in texts]
     firsts = [next((one for one in some if _is_telling(one)), "") for some in sentences]
     chosen = [first for first in firsts if first] or [some[0] for some in sentences if some][:1]
@@ -94,7 +94,7 @@ def _is_telling(sentence: str) -> bool:
 
 
 def _whole(text: str) -> str:
-    """Without a last sentence that was cut off, if there is a whole one before it."""
+    """The text without a last sentence that was cut off, if a complete one precedes it."""
     if text.endswith((".", "!", "?", "…", "。", '"', "”", ")")):
         return text
     end = max(text.rfind(mark) for mark in (". ", "! ", "? "))

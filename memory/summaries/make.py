@@ -1,4 +1,4 @@
-"""Makes summaries in the background, one at a time, when the engine has nothing better to do."""
+"""Makes summaries in the background, one at a time, while the engine is idle."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 class Consolidator:
-    """Finds the next summary to make, has it made, checks it and keeps it with its sources.
+    """Finds the next summary to make, has it written, checks it and stores it with its sources.
 
-    Called from any thread but the database's: counting and summarising wait for the engine.
+    Call from any thread but the database's: counting and summarising wait for the engine.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Consolidator:
         """The summaries that can be made now, the most urgent first.
 
         Args:
-            window_starts: where prompts of this session began, as `WindowStarts.valid_for` gives them.
+            window_starts: where prompts of this session started, from `WindowStarts.valid_for`.
             history_tokens: the part of the budget that is for the messages themselves.
-            head: the end of the branch; the session's head by default.
+            head: the last message of the branch; the session's head by default.
 
         Raises:
             SessionNotFound, MessageNotFound: no such session, or no such head in it.
@@ -67,27 +67,27 @@ class Consolidator:
         )
 
     def run(
-        self, piece: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]
+        self, task: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]
     ) -> Summary | None:
-        """Make one summary and keep it.
+        """Make one summary and store it.
 
-        Returns None, and keeps nothing, if it was cancelled or if one of its messages was deleted or
-        forgotten meanwhile. An answer that is not fit to be kept, and any error of the summariser, lead to an
-        excerpt of the person's own words.
+        If the summariser fails, or its answer is rejected, the summary is an excerpt of the user's own
+        words.
 
         Args:
-            summarizer: None where no model can summarise.
+            summarizer: None if no model can summarise.
+
+        Returns:
+            None, with nothing stored, if it was cancelled or a source was deleted or forgotten meanwhile.
         """
         if cancelled():
             return None
         try:
-            text = self._text(piece, summarizer, cancelled)
+            text = self._text(task, summarizer, cancelled)
         except SummaryCancelled:
             return None
         try:
-            return self._database.call(
-                self._summaries.add, piece.session_id, piece.level, text, piece.sources
-            )
+            return self._database.call(self._summaries.add, task.session_id, task.level, text, task.sources)
         except MessageNotFound:
             return None
 
@@ -102,11 +102,11 @@ class Consolidator:
         cancelled: Callable[[], bool],
         head: str | None = None,
     ) -> Summary | None:
-        """Make the most urgent summary, as `work` and `run` say; None if there is nothing to do, too."""
-        pieces = self.work(
+        """Make the most urgent summary; see `work` and `run`. None also if there is nothing to do."""
+        tasks = self.work(
             session_id, window_starts=window_starts, history_tokens=history_tokens, counter=counter, head=head
         )
-        return self.run(pieces[0], summarizer, cancelled) if pieces else None
+        return self.run(tasks[0], summarizer, cancelled) if tasks else None
 
     def _read(self, session_id: str, head: str | None) -> tuple[list[Message], tuple[Summary, ...]]:
         branch = self._transcript.branch(session_id, head)
@@ -114,15 +114,15 @@ class Consolidator:
         spoken = [replace(item, content="") if item.id in forgotten else item for item in branch]
         return spoken, self._summaries.on_branch([item.id for item in branch])
 
-    def _text(self, piece: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]) -> str:
+    def _text(self, task: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]) -> str:
         answer = None
         if summarizer is not None:
             try:
-                reply = summarizer.summarise(piece.texts, max_tokens=piece.max_tokens, cancelled=cancelled)
-                answer = accepted(reply, piece.texts)
+                reply = summarizer.summarise(task.texts, max_tokens=task.max_tokens, cancelled=cancelled)
+                answer = accepted(reply, task.texts)
             except SummaryCancelled:
                 raise
             except Exception as exc:
-                # Its words may quote the chat, which has no place in a log.
+                # The message may quote the chat, which must not reach a log.
                 _log.warning("A summary could not be made: %s.", type(exc).__name__)
-        return answer if answer is not None else excerpt(piece.user_texts, piece.texts, piece.max_tokens)
+        return answer if answer is not None else excerpt(task.user_texts, task.texts, task.max_tokens)

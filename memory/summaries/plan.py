@@ -1,7 +1,7 @@
-"""What there is to summarise. Pure: branch, window_starts and summaries in, work out.
+"""What to summarise next. Pure: branch, window starts and summaries in, tasks out.
 
-Messages are summarised in chunks of whole exchanges as they leave the prompt, and once the history is
-nearly full, those that will leave next. About eight summaries in a row become one of the next level.
+Messages are summarised in chunks of whole exchanges when they leave the prompt; once the history is nearly
+full, so are those that will leave next. Eight summaries in a row become one of the next level.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Limits:
     """Sizes, in tokens, and shares of the history's budget.
 
     Args:
-        chunk_tokens: what one summary of level 0 is made of, at most.
+        chunk_tokens: the most that one summary of level 0 covers.
         least_tokens: less than this is not worth a summary yet.
-        summary_tokens: the length of a summary, at most.
-        fan_in: so many summaries become one of the next level.
-        prepare_share: from here on the messages that will be left out next are summarised ahead.
-        evicted_share: so much of the history is left out at once, oldest first.
+        summary_tokens: the most that a summary may take.
+        fan_in: how many summaries become one of the next level.
+        prepare_share: how full the history is when the messages that will leave next are summarised.
+        evicted_share: how much of the history one eviction drops, oldest first.
     """
 
     chunk_tokens: int = 800
@@ -46,8 +46,8 @@ class SummaryTask:
     Args:
         sources: ids of the messages it will stand for, oldest first.
         texts: what to summarise: messages with their speakers, or summaries.
-        user_texts: what to quote from if no model helps: the person's messages, or the summaries.
-        max_tokens: how long the summary may be.
+        user_texts: what to quote from without a model: the user's messages, or the summaries.
+        max_tokens: limit for the summary.
     """
 
     session_id: str
@@ -67,17 +67,17 @@ def plan(
     counter: TokenCounter,
     limits: Limits,
 ) -> tuple[SummaryTask, ...]:
-    """All work that can be done now: what has been left out, what will be next, what to roll up.
+    """All tasks that can be done now: for what has left the prompt, what will leave it, and higher levels.
 
     Args:
         branch: from the root, oldest first.
-        summaries: those that hold for this branch.
-        window_starts: ids of messages where prompts began; the last of them on the branch counts.
+        summaries: those valid on this branch.
+        window_starts: ids of messages where prompts started; the last of them on the branch counts.
         history_tokens: the part of the budget that is for the messages themselves.
     """
     due = _Due(branch, window_starts, history_tokens, counter, limits)
     everything = [*due.left_out, *due.ahead]
-    # What was prepared may reach past the cut that came: it does not stand for what has left the prompt.
+    # A summary prepared ahead may reach past the actual window start; it does not cover what left the prompt.
     shown = cover(summaries, [message.id for message in due.left_out])
     prepared = cover(summaries, [message.id for message in everything])
     chunks = [
@@ -85,12 +85,12 @@ def plan(
         for run in (*_uncovered(due.left_out, shown), *_uncovered(due.ahead, prepared))
         for messages in _split(run, due.sizes, limits)
     ]
-    rolls = [_roll(run, counter, limits) for run in _runs(prepared, everything, limits.fan_in)]
+    rolls = [_roll_up(run, counter, limits) for run in _runs(prepared, everything, limits.fan_in)]
     return (*chunks, *rolls)
 
 
 class _Due:
-    """The messages that have left the prompt, and those that will next, with their sizes in tokens."""
+    """The messages that have left the prompt, and those that will leave next, with their token counts."""
 
     def __init__(
         self,
@@ -109,14 +109,18 @@ class _Due:
         }
         fill = sum(self.sizes.get(message.id, 0) for message in kept)
         is_nearly_full = fill >= limits.prepare_share * history_tokens
-        end = start + self._next_cut(kept, limits.evicted_share * history_tokens) if is_nearly_full else start
-        # A reply that is being written will say more than it says now.
+        end = (
+            start + self._next_window_start(kept, limits.evicted_share * history_tokens)
+            if is_nearly_full
+            else start
+        )
+        # A streaming reply is not complete yet.
         ready = list(takewhile(lambda message: message.status != "streaming", branch[:end]))
         self.left_out = [message for message in ready[:start] if message.id in self.sizes]
         self.ahead = [message for message in ready[start:] if message.id in self.sizes]
 
-    def _next_cut(self, kept: Sequence[Message], tokens: float) -> int:
-        """Where the exchanges begin that stay, counted from the start of `kept`: at least the newest does."""
+    def _next_window_start(self, kept: Sequence[Message], tokens: float) -> int:
+        """The index in `kept` of the first exchange that stays; the newest always stays."""
         starts = [place for place, message in enumerate(kept) if message.role == "user" and place]
         before = list(accumulate((self.sizes.get(message.id, 0) for message in kept), initial=0))
         return max((start for start in starts if before[start] <= tokens), default=min(starts, default=0))
@@ -130,9 +134,9 @@ def _uncovered(messages: Sequence[Message], summaries: Sequence[Summary]) -> Ite
 
 
 def _split(run: Sequence[Message], sizes: dict[str, int], limits: Limits) -> list[list[Message]]:
-    """Chunks of whole exchanges, or of single messages where an exchange is too long for one.
+    """Chunks of whole exchanges, or of single messages where an exchange is too long for a chunk.
 
-    What is too little for a chunk goes into its neighbour, or waits if it has none.
+    What is too short for a chunk joins its neighbour, or waits if there is none.
     """
     chunks: list[list[Message]] = []
     for unit in _units(run, sizes, limits.chunk_tokens):
@@ -179,7 +183,7 @@ def _chunk(messages: Sequence[Message], sizes: dict[str, int], limits: Limits) -
 
 
 def _shortened(text: str, tokens: int, limits: Limits) -> str:
-    """A text longer than a chunk without its middle: the summariser's own context is small."""
+    """The text, without its middle if it is longer than a chunk: the summariser's context is small."""
     if tokens <= limits.chunk_tokens:
         return text
     room = len(text) * limits.chunk_tokens // tokens
@@ -191,7 +195,7 @@ def _summary_tokens(tokens: int, limits: Limits) -> int:
 
 
 def _runs(shown: Sequence[Summary], due: Sequence[Message], fan_in: int) -> Iterator[tuple[Summary, ...]]:
-    """So many summaries of one level, each beginning where the one before ends; the oldest first."""
+    """Runs of `fan_in` adjacent summaries of one level, the oldest first."""
     following = {one.id: other.id for one, other in pairwise(due)}
     run: list[Summary] = []
     for item in shown:
@@ -202,12 +206,12 @@ def _runs(shown: Sequence[Summary], due: Sequence[Message], fan_in: int) -> Iter
             run = []
 
 
-def _roll(parts: Sequence[Summary], counter: TokenCounter, limits: Limits) -> SummaryTask:
-    texts = tuple(part.text for part in parts)
+def _roll_up(summaries: Sequence[Summary], counter: TokenCounter, limits: Limits) -> SummaryTask:
+    texts = tuple(summary.text for summary in summaries)
     return SummaryTask(
-        session_id=parts[0].session_id,
-        level=parts[0].level + 1,
-        sources=tuple(source for part in parts for source in part.sources),
+        session_id=summaries[0].session_id,
+        level=summaries[0].level + 1,
+        sources=tuple(source for summary in summaries for source in summary.sources),
         texts=texts,
         user_texts=texts,
         max_tokens=_summary_tokens(sum(map(counter.count_text, texts)), limits),

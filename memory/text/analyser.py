@@ -37,21 +37,21 @@ def _porter() -> Any:
 
 
 def content_words(text: str) -> list[str]:
-    """The words that say what a question is about, lower case, in order, each once."""
+    """The words that carry a question's meaning: lower case, in order, each once, no stop words."""
     words = (word.lower() for word in _WORD.findall(_bare(text)))
     return list(dict.fromkeys(word for word in words if word not in _STOP))
 
 
 class StemFinder:
-    """Finds which stems a text has, much faster than by stemming it."""
+    """Finds which stems occur in a text, much faster than by stemming the text."""
 
     def __init__(self, stems: Sequence[str]) -> None:
-        # A word that begins with the stem, as stems are made by cutting ends off; "y" may have become "i".
+        # A stem is the start of its word, since stemming cuts endings off; a final "y" may have become "i".
         starts = [stem[:-1] if stem.endswith("i") else stem for stem in stems]
         self._starts = [(start, 1 << place) for place, start in enumerate(starts)]
 
     def places_in(self, text: str) -> int:
-        """The stems that words of the text begin with: bit 0 stands for the first."""
+        """The stems that words of the text start with, as bits: bit 0 is the first stem."""
         lower, found = _bare(text).lower(), 0
         for start, bit in self._starts:
             if start in lower and _begins_a_word(start, lower):
@@ -67,7 +67,7 @@ def _begins_a_word(start: str, text: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """Without accents, as the index has it."""
+    """The text without accents, as in the index."""
     if text.isascii():
         return text
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))

@@ -1,4 +1,4 @@
-"""Messages cut into passages: the unit that search finds and the embedding model reads."""
+"""Splits messages into passages: the unit that search finds and the embedding model reads."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def _split(text: str, level: int) -> Iterator[str]:
     if len(text.split()) <= PASSAGE_WORDS or level == len(_BREAKS):
         yield text
         return
-    held: list[str] = []
+    chunk: list[str] = []
     words = 0
-    for part in _BREAKS[level].split(text):
-        count = len(part.split())
-        if held and words + count > PASSAGE_WORDS:
-            yield " ".join(held)
-            held, words = [], 0
+    for section in _BREAKS[level].split(text):
+        count = len(section.split())
+        if chunk and words + count > PASSAGE_WORDS:
+            yield " ".join(chunk)
+            chunk, words = [], 0
         if count > PASSAGE_WORDS:
-            yield from _split(part, level + 1)
+            yield from _split(section, level + 1)
             continue
-        held.append(part)
+        chunk.append(section)
         words += count
-    if held:
-        yield " ".join(held)
+    if chunk:
+        yield " ".join(chunk)

@@ -1,4 +1,4 @@
-"""Which days a question is about."""
+"""Dates in questions and passages, in English."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _UNIT_DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
 def asks_when(question: str) -> bool:
-    """Whether the answer is a time."""
+    """Whether a question asks for a time."""
     return _WHEN.match(question) is not None
 
 
 def says_when(text: str) -> bool:
-    """Whether a text names a time."""
+    """Whether a text mentions a time."""
     return _TIME.search(text) is not None
 
 
 def days_of(question: str, today: date) -> list[Days]:
-    """The days that a question names, by a date or relative to today; a year that is not named is open.
+    """The days that a question names, by date or relative to today.
 
-    An open year is that of the last such day before today.
+    A month without a year is the latest one up to the current month.
     """
     found = [_day(int(y), int(m), int(d)) for y, m, d in _ISO.findall(question)]
     found += [_named(month, day, year, today) for day, month, year in _DAY_MONTH.findall(question)]

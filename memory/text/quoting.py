@@ -1,4 +1,4 @@
-"""Text that somebody else may have written, made fit to stand among our own words."""
+"""Quoting of untrusted text inside a prompt."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 __all__ = ["quoted"]
 
 # Control tokens of chat templates as people know them: <|im_start|>, </s>, <start_of_turn>, [INST], [gMASK].
-# The engine recognises them anywhere in a prompt, so a blank has to break them.
+# The engine recognises them anywhere in a prompt, so a space must break them up.
 _MARKS = re.compile(r"<(?=[^\s<>]{1,60}>)|\[(?=/?[a-z]?[A-Z_]{2,30}\])")
 
 
 def quoted(text: str) -> str:
-    """A text as one line without role marks.
+    """The text as one line without control tokens.
 
-    Old messages, summaries and facts are data. On one line behind a name of ours they cannot pass for
-    a heading, another message or another turn.
+    Old messages, summaries and facts are data. On one line after a label of ours they cannot pass for a
+    heading, another message or another turn.
     """
     return _MARKS.sub(lambda mark: mark.group() + " ", " ".join(text.split()))

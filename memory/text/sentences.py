@@ -1,4 +1,4 @@
-"""Running text: its sentences, its words, and its beginning."""
+"""Sentences of running text, rough stems in several languages, and clipping."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COMMON = (
     "from had has have he her him his how i if in into is it its me more my no not of on one or other "
     "our out over she should so some than that the their them then there these they this to up us was "
     "we were what when where which who will with would you your "
-    # What summaries are full of, whatever they are about.
+    # Words that summaries are full of, whatever they are about.
     "asked asks assistant chat conversation discussed discusses mentioned mentions said say says "
     "summary user users "
 )
@@ -25,7 +25,7 @@ _STOP_WORDS = frozenset(_COMMON.split())
 
 
 def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where the sentences are, without the blanks around them; a line break ends one."""
+    """Start and end of each sentence, surrounding blanks excluded; a line break ends a sentence."""
     start = 0
     for mark in (*_END.finditer(text), None):
         end = mark.end() if mark is not None else len(text)
@@ -38,18 +38,18 @@ def sentence_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text; a line break ends one."""
+    """The sentences of a text; a line break ends a sentence."""
     return [text[start:end].strip() for start, end in sentence_spans(text)]
 
 
 def content_stems(text: str) -> list[str]:
-    """The stems of the words that carry meaning: no stop words, endings cut off roughly, in lower case."""
+    """Lower-case stems of the words that carry meaning: no stop words; endings are cut off roughly."""
     words = (word.lower() for word in _WORD.findall(text))
     return [_stem(word) for word in words if word not in _STOP_WORDS]
 
 
 def clip(text: str, characters: int) -> str:
-    """The beginning of a text, cut between words; "…" takes the place of what is missing."""
+    """The start of a text, cut between words; "…" marks what is missing."""
     if len(text) <= characters:
         return text
     room = max(characters - 1, 0)

@@ -10,7 +10,7 @@ TITLE_CHARACTERS = 40
 
 
 def storable(text: str) -> str:
-    """The same text with lone surrogates, which UTF-8 cannot hold, replaced."""
+    """The text with lone surrogates, which UTF-8 cannot encode, replaced."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -19,13 +19,13 @@ def storable(text: str) -> str:
 
 
 def clean_title(text: str) -> str:
-    """One line without control characters; empty when nothing visible is left."""
+    """The text as one line without control characters; empty if nothing visible is left."""
     visible = (" " if unicodedata.category(char) in _INVISIBLE else char for char in storable(text))
     return " ".join("".join(visible).split())
 
 
 def title_from(text: str) -> str:
-    """The first words of a message, at most 40 characters; empty when nothing is visible in it."""
+    """The first words of a message, at most 40 characters; empty if it has no visible character."""
     title = clean_title(text)
     if len(title) <= TITLE_CHARACTERS:
         return title
@@ -36,7 +36,7 @@ def title_from(text: str) -> str:
 
 
 def title_key(title: str) -> str:
-    """What two titles that a person takes for the same have in common."""
+    """Equal for titles that look the same: ignores case, spacing and character variants."""
     return unicodedata.normalize("NFKC", clean_title(title)).casefold()
 
 

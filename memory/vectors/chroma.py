@@ -21,32 +21,32 @@ from memory.vectors.index_process import IndexProcess, IndexSpec, WorkerDied
 __all__ = ["ChromaIndex", "open_index"]
 
 _BATCH = 1000  # vectors in one request
-_SEARCH_WAIT_S = 0.5  # a search does not wait longer for other calls: keywords have to do
-_SILENCE_S = 30.0  # without a sign of life the process is ended
+_SEARCH_WAIT_S = 0.5  # a search waits no longer for other calls; keywords must do
+_SILENCE_S = 30.0  # then a process without a sign of life is killed
 _SERVER_SILENCE_S = 10.0
 _RETRY_S = 30.0
-_MAX_DEATHS = 5  # then it stays off until stevemin starts again
+_MAX_DEATHS = 5  # then it stays off until stevemin restarts
 _CLOSE_WAIT_S = 10.0
 
 
 def open_index(folder: Path, *, embedder: str, dimension: int, url: str | None = None) -> ChromaIndex:
-    """Open or make the index of one embedder; takes a second or two.
+    """Open or create the index of one embedder; takes a second or two.
 
     Args:
-        folder: of the embedded index, made with mode 0700; one process owns it. With a `url` it only
-            keeps whose collection it is.
+        folder: of the embedded index, made with mode 0700; one process owns it. With a `url`, it only
+            stores the id of this installation's collection.
         embedder: names the embedding model. Vectors of another name are deleted, never mixed in.
         dimension: length of a vector.
         url: of a Chroma server (http://host:port) to use instead. Chroma reads its credentials from
             `CHROMA_CLIENT_AUTH_PROVIDER` and `CHROMA_CLIENT_AUTH_CREDENTIALS`.
 
     Raises:
-        IndexUnavailable: another stevemin has it, chromadb is missing, the disk or the server refuses,
-            `url` is no address.
+        IndexUnavailable: another stevemin has it open, chromadb is missing, the disk or the server fails,
+            or `url` is no address.
     """
     if url is not None and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
         raise IndexUnavailable(
-            f"{url!r} is no address of a Chroma server; it looks like http://127.0.0.1:8000."
+            f"{url!r} is not the address of a Chroma server; write it like http://127.0.0.1:8000."
         )
     return ChromaIndex(IndexSpec(Path(os.path.abspath(folder)), embedder, dimension, url))
 
@@ -54,16 +54,16 @@ def open_index(folder: Path, *, embedder: str, dimension: int, url: str | None =
 class ChromaIndex(VectorIndex):
     """A `VectorIndex` on chromadb, in a process of its own that is restarted when it dies. Thread-safe.
 
-    Embedded, `remove` and `clear` return when no file holds the vectors any more. On a server they are
-    Chroma's delete: hidden at once, while the server keeps the bytes for as long as it likes.
+    Embedded, `remove` and `clear` return when no file holds the vectors any more. On a server they hide the
+    vectors, and the server decides when to erase the bytes.
 
-    Whenever something got lost a call raises `IndexUnavailable`; afterwards `ids` tells what is left.
+    Whenever something was lost, a call raises `IndexUnavailable`; then `ids` tells what is left.
 
     Attributes:
-        rebuilt: when it was last opened it was new, damaged or of another embedder: it lacks passages.
+        rebuilt: when last opened it was new, damaged or of another embedder, so it lacks passages.
 
     Raises (every method):
-        IndexUnavailable: it cannot serve now; the next call tries again.
+        IndexUnavailable: it cannot answer now; the next call tries again.
     """
 
     def __init__(self, spec: IndexSpec) -> None:
@@ -79,7 +79,7 @@ class ChromaIndex(VectorIndex):
             self._start()
 
     def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
-        """Does not wait long: raises while passages are removed or the process restarts."""
+        """Never waits long: raises while passages are being removed or the process restarts."""
         if count < 1:
             return []
         self._check(vector.reshape(1, -1), 1)
@@ -95,34 +95,34 @@ class ChromaIndex(VectorIndex):
             self._turn.release()
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
-        """Enter or replace vectors, 1,000 at a time, between which searches come through."""
+        """Add or replace vectors, 1,000 at a time; searches run in between."""
         self._check(vectors, len(ids))
         last = {number: row for row, number in enumerate(ids)}  # Chroma refuses an id twice
         numbers, rows = list(last), list(last.values())
         for start in range(0, len(numbers), _BATCH):
-            piece = slice(start, start + _BATCH)
+            batch = slice(start, start + _BATCH)
             with self._turn:
-                self._ask("add", numbers[piece], vectors[rows[piece]])
+                self._ask("add", numbers[batch], vectors[rows[batch]])
 
     def remove(self, ids: Sequence[int]) -> None:
-        """Take passages out with every byte of their vectors; takes seconds, since what stays is copied."""
+        """Remove passages with every byte of their vectors; takes seconds, since what stays is copied."""
         if not ids:
             return
         with self._turn:
             self._ask("remove", list(ids))
 
     def ids(self) -> set[int]:
-        """Every passage it has."""
+        """Ids of all passages in it."""
         with self._turn:
             return cast(set[int], self._ask("ids"))
 
     def clear(self) -> None:
-        """Take everything out."""
+        """Remove everything."""
         with self._turn:
             self._ask("clear")
 
     def close(self) -> None:
-        """End the process properly; calling it twice is fine."""
+        """Shut the process down cleanly. Safe to call twice."""
         self._closed = True
         has_turn = self._turn.acquire(timeout=_CLOSE_WAIT_S)
         process, self._process = self._process, None
@@ -134,7 +134,7 @@ class ChromaIndex(VectorIndex):
         if has_turn:
             self._turn.release()
 
-    # The rest runs with the turn taken.
+    # The rest runs while holding the turn.
 
     def _ask(self, name: str, *args: object) -> Any:
         if self._closed:
@@ -173,7 +173,7 @@ class ChromaIndex(VectorIndex):
 
     def _open(self) -> IndexProcess:
         silence_s = _SERVER_SILENCE_S if self._spec.url else _SILENCE_S
-        # What it died of twice is in its files.
+        # If it died twice, the cause is in its files.
         spec = replace(self._spec, fresh=self._deaths > 1)
         try:
             try:

@@ -1,7 +1,7 @@
 """The only importer of chromadb: ids and vectors in one of its collections, in a folder or on a server.
 
 Runs in the worker process of the index. chromadb is imported when it is first needed (0.9 s, 71 MB).
-No text and no metadata are handed over: the id of a passage and its vector are all it keeps.
+It receives neither text nor metadata, only passage ids and vectors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PassageCollection:
 
     Args:
         client: is closed together with this.
-        name: of the collection; made where it is missing.
+        name: of the collection, which is created if it is missing.
     """
 
     def __init__(self, client: Client, name: str) -> None:
@@ -43,22 +43,22 @@ class PassageCollection:
         return [(int(number), 1.0 - float(distance)) for number, distance in zip(ids, distances, strict=True)]
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
-        """Enter vectors or replace those that are there; no id may be there twice."""
+        """Add or replace vectors; `ids` must not repeat."""
         for batch in batches(range(len(ids))):
             rows = slice(batch[0], batch[-1] + 1)
             self._collection.upsert(ids=[str(number) for number in ids[rows]], embeddings=vectors[rows])
 
     def remove(self, ids: Sequence[int]) -> None:
-        """Hide vectors. Chroma leaves their bytes in its files; a server's owner decides when they go."""
+        """Hide vectors. Chroma leaves their bytes in its files; a server decides when to erase them."""
         for batch in batches(sorted(ids)):
             self._collection.delete(ids=[str(number) for number in batch])
 
     def ids(self) -> set[int]:
-        """Every passage it has."""
+        """Ids of all passages in it."""
         return {int(number) for number in self._collection.get(include=[])["ids"]}
 
     def is_empty(self) -> bool:
-        """Whether it has no passage."""
+        """Whether it has no passages."""
         return not self._collection.count()
 
     def vectors(self, ids: Sequence[int]) -> tuple[list[int], Vectors]:
@@ -67,12 +67,12 @@ class PassageCollection:
         return [int(number) for number in got["ids"]], np.asarray(got["embeddings"], dtype=np.float32)
 
     def clear(self) -> None:
-        """Start over with an empty collection."""
+        """Replace it with an empty collection."""
         self._client.delete_collection(self._name)
         self._collection = self._get_or_create()
 
     def close(self) -> None:
-        """Let go of files or connections."""
+        """Release files or connections."""
         self._client.close()
 
     def _get_or_create(self) -> Any:
@@ -82,17 +82,17 @@ class PassageCollection:
 
 
 def batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Pieces of at most `BATCH`."""
+    """Split into batches of at most `BATCH` ids."""
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 def load_chromadb() -> None:
-    """Import it now, so that a missing or broken package is told from a damaged index."""
+    """Import it now, to distinguish a missing or broken package from a damaged index."""
     import chromadb  # noqa: F401
 
 
 def open_folder(path: Path, name: str) -> PassageCollection:
-    """The collection in a folder of its own. A damaged HNSW file there ends the process (Chroma #7238)."""
+    """The collection in a folder of its own. A damaged HNSW file in it crashes the process (Chroma #7238)."""
     import chromadb
 
     client = cast("Client", chromadb.PersistentClient(path=str(path), settings=_settings()))
@@ -100,10 +100,10 @@ def open_folder(path: Path, name: str) -> PassageCollection:
 
 
 def open_server(url: str, prefix: str, name: str) -> PassageCollection:
-    """The collection on a Chroma server; other collections of the same prefix are removed from it."""
+    """The collection on a Chroma server; deletes other collections with the same prefix."""
     import chromadb
 
-    # The whole address goes in as the host, so that a path in it counts and the port stays the URL's.
+    # The whole URL is passed as the host, so that its path and its port are kept.
     client = cast("Client", chromadb.HttpClient(host=url, settings=_settings()))
     for other in client.list_collections():
         if other.name.startswith(prefix) and other.name != name:

@@ -1,4 +1,4 @@
-"""Texts to vectors in a process of its own, so that PyTorch never stalls the screen or the token stream."""
+"""Embeds texts in a separate process, so that PyTorch never stalls the screen or the token stream."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _MAX_CHARACTERS = 4096
 
 
 class WorkerEmbedder:
-    """all-MiniLM-L6-v2 by sentence-transformers, in a worker process. May be used from any thread.
+    """all-MiniLM-L6-v2 by sentence-transformers, in a worker process. Thread-safe.
 
-    Nothing runs before `start` or the first `embed`. A worker that dies or hangs is replaced, and what
-    it was asked is asked once more, a text at a time. After several failures `embed` fails at once for
-    some minutes; then the next worker is started.
+    Nothing runs before `start` or the first `embed`. A worker that dies or hangs is replaced, and its
+    request is retried once, one text at a time. After several failures `embed` fails immediately for some
+    minutes; then the next worker is started.
 
     Args:
         model: what to load; by default the installed package's.
         threads: how many threads PyTorch may use.
-        command: the worker's program; tests bring their own.
-        load_timeout_s: a worker that takes longer to load is taken for hung.
-        answer_timeout_s: so is one that takes longer for a batch, 32 short texts at most.
-        restarts: when a worker that failed may be started again.
+        command: the worker's program; tests pass their own.
+        load_timeout_s: a worker that takes longer to load counts as hung.
+        answer_timeout_s: so does one that takes longer for a batch, 32 short texts at most.
+        restarts: when a failed worker may be restarted.
 
     Raises:
         EmbedderUnavailable: the model's packages are not installed.
@@ -60,7 +60,7 @@ class WorkerEmbedder:
 
     @property
     def name(self) -> str:
-        """Identifies weights and preprocessing; vectors of another name cannot be compared."""
+        """Identifies weights and preprocessing; vectors of different names cannot be compared."""
         return self._model.name
 
     @property
@@ -70,7 +70,7 @@ class WorkerEmbedder:
 
     @property
     def ready(self) -> bool:
-        """Whether `embed` would answer without loading the model first."""
+        """Whether `embed` can answer without loading the model first."""
         process = self._thread.process
         return process is not None and process.loaded and process.alive
 
@@ -81,17 +81,16 @@ class WorkerEmbedder:
         return process.pid if process is not None else None
 
     def start(self) -> None:
-        """Load the model in the background; returns at once. Free to repeat while it is not `ready`."""
+        """Load the model in the background; returns immediately. May be repeated until `ready`."""
         self._thread.start()
 
     def embed(self, texts: Sequence[str], *, timeout: float | None = None) -> Vectors:
-        """One row of length 1 per text; blocks the calling thread only.
+        """One row of length 1 per text; blocks only the calling thread.
 
-        A single text (a search) goes before lists of several. What lies beyond 256 tokens of a text
-        does not count.
+        A single text (a search) is served before longer lists. Only the first 256 tokens of a text count.
 
         Args:
-            timeout: seconds to wait at most, the loading of the model included.
+            timeout: seconds to wait, including the time to load the model.
 
         Returns:
             float32, (len(texts), dimension).
@@ -112,5 +111,5 @@ class WorkerEmbedder:
             job.abandoned = True
 
     def close(self) -> None:
-        """End the worker and its thread; calls that wait fail. Calling it twice is fine."""
+        """End the worker and its thread; pending calls fail. Safe to call twice."""
         self._thread.close()

@@ -1,6 +1,6 @@
-"""One run of the worker process, seen from the outside.
+"""The embedding worker's process, as the chat sees it, and the model it loads.
 
-Where the embedding model lies and which one it is; found without importing it or PyTorch.
+The model is found and identified without importing it or PyTorch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ __all__ = [
     "fingerprint",
 ]
 
-
 # As a script and with -P, so that no file of ours or of the current folder shadows a library's.
 WORKER_COMMAND = (sys.executable, "-P", "-W", "ignore", str(Path(worker.__file__).resolve()))
 
@@ -40,19 +39,19 @@ _END_S = 5.0
 
 
 class WorkerFailed(Exception):
-    """The process ended, hung or answered nonsense; says what happened."""
+    """The process ended, hung or sent an invalid answer; the message says which."""
 
 
 class EmbeddingProcess:
-    """A running worker. One thread at a time asks; `alive` and `kill` may be called from any.
+    """A running worker. For one thread at a time; `alive` and `kill` may be called from any.
 
-    A plain child process rather than `multiprocessing`'s spawn: that imports the application's main
-    module again, sends pickles and leaves a resource tracker behind. Its output goes nowhere, since
-    the screen belongs to the chat.
+    A plain child process rather than `multiprocessing`'s spawn, which imports the application's main module
+    again, sends pickles and leaves a resource tracker behind. Its output is discarded, since the screen
+    belongs to the chat.
 
     Args:
         command: the program; the socket's descriptor, the model's folder and `threads` are appended.
-        model: what it is to load.
+        model: the model to load.
         threads: how many threads PyTorch may use.
 
     Raises:
@@ -74,8 +73,8 @@ class EmbeddingProcess:
                 stderr=DEVNULL,
                 pass_fds=[theirs.fileno()],
                 cwd="/",
-                # Keeps Ctrl+C and Ctrl+Z away from it. A session of its own would do so, too, but Linux
-                # may schedule by session first (autogroups), and then its niceness would be in vain.
+                # Shields it from Ctrl+C and Ctrl+Z. A new session would, too, but Linux may schedule by
+                # session first (autogroups), which would defeat its niceness.
                 process_group=0,
             )
         except OSError as error:
@@ -86,12 +85,12 @@ class EmbeddingProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     def load(self, timeout_s: float) -> None:
@@ -116,11 +115,11 @@ class EmbeddingProcess:
         return vectors
 
     def kill(self) -> None:
-        """End the process; whoever waits for an answer gets `WorkerFailed`. It has nothing to save."""
+        """Kill the process; a pending request raises `WorkerFailed`. It has nothing to save."""
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and let go of everything; not while another thread asks."""
+        """Kill the process and release everything; not while another thread uses it."""
         self.kill()
         self._connection.close()
         self._wait(_END_S)
@@ -138,9 +137,8 @@ class EmbeddingProcess:
             if self._connection.poll(timeout_s):
                 return self._connection.recv_bytes(_MAX_ANSWER_BYTES)
         except (EOFError, OSError) as error:
-            if (
-                isinstance(error, OSError) and error.errno is None
-            ):  # what recv_bytes says of a message too long
+            # What recv_bytes raises for a message that is too long.
+            if isinstance(error, OSError) and error.errno is None:
                 raise WorkerFailed(f"its answer has more than {_MAX_ANSWER_BYTES:,} bytes") from error
             raise WorkerFailed(self.describe_end()) from error
         raise WorkerFailed(f"it did not answer within {timeout_s:g} s")
@@ -148,7 +146,7 @@ class EmbeddingProcess:
     def _refuse(self, answer: bytes) -> None:
         if answer[:1] == ERROR:
             raise WorkerFailed(" ".join(answer[1:300].decode(errors="replace").split()))
-        raise WorkerFailed(f"its answer of {len(answer)} bytes makes no sense")
+        raise WorkerFailed(f"its answer of {len(answer)} bytes is invalid")
 
     def _wait(self, timeout_s: float) -> None:
         try:
@@ -164,8 +162,8 @@ _DISTRIBUTIONS = {"sentence_transformers": "sentence-transformers", _PACKAGE: "g
 
 _DECISIVE = {".json", ".txt", ".safetensors"}
 _WHOLE_BYTES = 1 << 20
-_PIECES = 64
-_PIECE_BYTES = 4096
+_SAMPLES = 64
+_SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +172,7 @@ class EmbeddingModel:
 
     Attributes:
         folder: what `SentenceTransformer` loads.
-        name: identifies weights and preprocessing; vectors of another name cannot be compared.
+        name: identifies weights and preprocessing; vectors of different names cannot be compared.
         dimension: length of a vector.
     """
 
@@ -187,7 +185,7 @@ def find_model() -> EmbeddingModel:
     """all-MiniLM-L6-v2 from its installed package; takes milliseconds.
 
     Raises:
-        EmbedderUnavailable: a package is not installed, or the model's files are not in it.
+        EmbedderUnavailable: a package is not installed, or lacks the model's files.
     """
     missing = [name for module, name in _DISTRIBUTIONS.items() if find_spec(module) is None]
     if missing:
@@ -199,11 +197,11 @@ def find_model() -> EmbeddingModel:
 
 
 def fingerprint(folder: Path) -> str:
-    """12 hex digits that tell one model folder from another.
+    """12 hex digits that distinguish one model folder from another.
 
-    SHA-256 over settings and vocabularies as a whole and over the size and 64 spread pieces of each
-    larger file. Other weights differ nearly everywhere, so the pieces tell them apart without reading
-    90 MB at every start; that a file is undamaged they do not prove.
+    SHA-256 over settings and vocabularies in full, and over the size and 64 evenly spread samples of each
+    larger file. Different weights differ nearly everywhere, so samples distinguish them without reading
+    90 MB at every start; they do not prove that a file is undamaged.
 
     Raises:
         OSError: a file cannot be read.
@@ -215,14 +213,14 @@ def fingerprint(folder: Path) -> str:
         with path.open("rb") as file:
             for offset in _offsets(size):
                 file.seek(offset)
-                digest.update(file.read(_PIECE_BYTES))
+                digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:12]
 
 
 def _offsets(size: int) -> Iterable[int]:
     if size <= _WHOLE_BYTES:
-        return range(0, size, _PIECE_BYTES)
-    return (size * piece // _PIECES for piece in range(_PIECES))
+        return range(0, size, _SAMPLE_BYTES)
+    return (size * sample // _SAMPLES for sample in range(_SAMPLES))
 
 
 def _data_folder() -> Path:
@@ -232,6 +230,6 @@ def _data_folder() -> Path:
         if (folder / "modules.json").is_file():
             return folder
     raise EmbedderUnavailable(
-        f"The package {_DISTRIBUTIONS[_PACKAGE]} holds no model: run pip install --force-reinstall "
+        f"The package {_DISTRIBUTIONS[_PACKAGE]} contains no model: run pip install --force-reinstall "
         f"{_DISTRIBUTIONS[_PACKAGE]}."
     )

@@ -1,4 +1,4 @@
-"""What waits to be embedded, and in which order it goes."""
+"""The queue of texts to embed, and the order in which they are served."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from memory.ports import Vectors
 
 __all__ = ["Batch", "Job", "Lanes"]
 
-# A search waits for one running batch at most, which runs at low priority. 1,024 padded characters are
-# about 250 tokens; on a CPU larger batches cost the same time per text.
+# A search waits for at most one running batch, which runs at low priority. 1,024 padded characters are
+# about 250 tokens; on a CPU larger batches take the same time per text.
 _BATCH_TEXTS = 32
 _BATCH_CHARACTERS = 1024
 
 
 class Job:
-    """One call for vectors: its texts, and the rows that have come so far.
+    """One call for vectors: its texts, and the rows received so far.
 
     Attributes:
-        failures: how often no worker could be started since its last row came.
-        suspects: rows that a worker failed on. They go alone, so that it shows which one it is.
-        abandoned: nobody waits for it any more.
+        failures: how often no worker could be started since the last row arrived.
+        suspects: rows on which a worker failed. Each is retried alone, to find the culprit.
+        abandoned: no caller is waiting for it any more.
         result: (texts, dimension), or the error.
     """
 
@@ -43,8 +43,8 @@ class Job:
         """Whether no more rows are wanted."""
         return self.abandoned or self.result.done()
 
-    def fill(self, row: int, vector: Vectors) -> None:
-        """Enter one text's vector; the last one completes the job."""
+    def set_row(self, row: int, vector: Vectors) -> None:
+        """Set one text's vector; the last one completes the job."""
         self._vectors[row] = vector
         self._missing -= 1
         self.failures = 0
@@ -57,32 +57,32 @@ class Batch:
     """Texts that go through the model together: rows of one job or of several.
 
     Attributes:
-        urgent: these are searches, and somebody waits for each.
+        urgent: these are searches, for which users wait.
     """
 
-    pieces: tuple[tuple[Job, int], ...]
+    rows: tuple[tuple[Job, int], ...]
     urgent: bool
 
     @property
     def texts(self) -> list[str]:
-        """In the order of `pieces`."""
-        return [job.texts[row] for job, row in self.pieces]
+        """In the order of `rows`."""
+        return [job.texts[row] for job, row in self.rows]
 
     @property
     def jobs(self) -> set[Job]:
         """The jobs that have a text in it."""
-        return {job for job, _ in self.pieces}
+        return {job for job, _ in self.rows}
 
     @property
     def culprit(self) -> tuple[Job, int] | None:
-        """The text that a worker has failed on before, when this batch is that text alone."""
-        (job, row), *others = self.pieces
+        """The text on which a worker failed before, if this batch is that text alone."""
+        (job, row), *others = self.rows
         return (job, row) if not others and row in job.suspects else None
 
     def deliver(self, vectors: Vectors) -> None:
         """Give each job its rows."""
-        for (job, row), vector in zip(self.pieces, vectors, strict=True):
-            job.fill(row, vector)
+        for (job, row), vector in zip(self.rows, vectors, strict=True):
+            job.set_row(row, vector)
 
 
 class Lanes:
@@ -103,35 +103,35 @@ class Lanes:
         lane.extend((job, row) for row in rows)
 
     def take(self) -> Batch | None:
-        """The next batch; None when nothing waits."""
+        """The next batch; None if nothing is queued."""
         for lane in (self._urgent, self._bulk):
-            if pieces := _fill_batch(lane):
-                return Batch(tuple(pieces), urgent=lane is self._urgent)
+            if rows := _fill_batch(lane):
+                return Batch(tuple(rows), urgent=lane is self._urgent)
         return None
 
     def put_back(self, batch: Batch) -> None:
-        """Queue a batch that a worker failed on again, before everything else of its lane."""
-        for job, row in batch.pieces:
+        """Requeue a batch on which a worker failed, at the front of its lane."""
+        for job, row in batch.rows:
             job.suspects.add(row)
-        (self._urgent if batch.urgent else self._bulk).extendleft(reversed(batch.pieces))
+        (self._urgent if batch.urgent else self._bulk).extendleft(reversed(batch.rows))
 
     def jobs(self) -> set[Job]:
-        """Everything that waits."""
+        """All queued jobs."""
         return {job for lane in (self._urgent, self._bulk) for job, _ in lane}
 
 
 def _fill_batch(lane: deque[tuple[Job, int]]) -> list[tuple[Job, int]]:
-    pieces: list[tuple[Job, int]] = []
+    rows: list[tuple[Job, int]] = []
     longest = 0
-    while lane and len(pieces) < _BATCH_TEXTS:
+    while lane and len(rows) < _BATCH_TEXTS:
         job, row = lane[0]
         suspect = row in job.suspects
         if not job.over:
             longest = max(longest, len(job.texts[row]))
-            if pieces and longest * (len(pieces) + 1) > _BATCH_CHARACTERS:
+            if rows and longest * (len(rows) + 1) > _BATCH_CHARACTERS:
                 break
-            pieces.append((job, row))
+            rows.append((job, row))
         lane.popleft()
-        if pieces and suspect:
+        if rows and suspect:
             break
-    return pieces
+    return rows

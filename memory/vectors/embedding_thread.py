@@ -1,7 +1,4 @@
-"""The one thread that talks to the worker process, and replaces it when it fails.
-
-When something that failed may be tried again.
-"""
+"""The one thread that talks to the embedding worker, and restarts it when it fails."""
 
 from __future__ import annotations
 
@@ -15,16 +12,12 @@ from memory.errors import EmbedderUnavailable, TextRefused
 from memory.vectors.embedding_process import EmbeddingProcess, WorkerFailed
 from memory.vectors.embedding_queue import Batch, Job, Lanes
 
-__all__ = [
-    "EmbeddingThread",
-    "Restarts",
-]
-
+__all__ = ["EmbeddingThread", "Restarts"]
 
 _log = logging.getLogger(__name__)
 
 _TRIES = 2
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _CLOSED = "The embedding model was closed."
 
 
@@ -33,9 +26,9 @@ class EmbeddingThread:
 
     Args:
         spawn: starts a worker; raises `WorkerFailed`.
-        restarts: when a worker that failed may be started again.
-        load_timeout_s: a worker that takes longer to load is taken for hung.
-        answer_timeout_s: so is one that takes longer for a batch.
+        restarts: when a failed worker may be restarted.
+        load_timeout_s: a worker that takes longer to load counts as hung.
+        answer_timeout_s: so does one that takes longer for a batch.
     """
 
     def __init__(
@@ -64,12 +57,12 @@ class EmbeddingThread:
         return self._process
 
     def start(self) -> None:
-        """Want a worker from now on: one that dies is replaced, after a pause if need be. Free to repeat."""
+        """Keep a worker running from now on: a dead one is replaced, if need be after a pause."""
         with self._work:
             self._want_worker()
 
     def submit(self, job: Job) -> None:
-        """Queue a job; its result will hold the vectors or an `EmbedderUnavailable`.
+        """Queue a job; its result will be the vectors or an `EmbedderUnavailable`.
 
         Raises:
             EmbedderUnavailable: workers keep failing, or it is closed.
@@ -83,7 +76,7 @@ class EmbeddingThread:
             self._want_worker()
 
     def close(self) -> None:
-        """End worker and thread; what waits fails. Calling it twice is fine."""
+        """End worker and thread; pending jobs fail. Safe to call twice."""
         with self._work:
             self._closed = True
             process, thread = self._process, self._thread
@@ -114,7 +107,7 @@ class EmbeddingThread:
     def _wait_for_work(self) -> bool:
         with self._work:
             while not (self._closed or self._lanes or self._needs_worker()):
-                self._work.wait(_LOOK_S)  # a worker that dies while nothing waits tells nobody
+                self._work.wait(_POLL_S)  # nothing signals the death of an idle worker
             return not self._closed
 
     def _needs_worker(self) -> bool:
@@ -131,7 +124,7 @@ class EmbeddingThread:
             if batch is not None:
                 vectors = process.embed(batch.texts, urgent=batch.urgent, timeout_s=self._answer_timeout_s)
                 batch.deliver(vectors)
-        except Exception as failure:  # also what is no fault of the worker: somebody waits for an answer
+        except Exception as failure:  # even if it is not the worker's fault: a caller is waiting
             self._recover(batch, failure)
 
     def _running_process(self) -> EmbeddingProcess:
@@ -158,7 +151,7 @@ class EmbeddingThread:
             _log.warning("the embedding worker failed: %s", failure, exc_info=failure if ours else None)
             self._reason = str(failure) or type(failure).__name__
             delay_s = self._restarts.record_failure()
-            # What only waited in the queue is not to blame for what the worker died of.
+            # Jobs that only waited in the queue are not to blame for the worker's death.
             if culprit is not None:
                 self._refuse(*culprit)
             elif batch is None:
@@ -170,7 +163,7 @@ class EmbeddingThread:
 
     def _fail_all(self, sentence: str) -> None:
         _fail(self._lanes.jobs(), sentence)
-        self._lanes = Lanes()  # what is left in there would start a worker in the middle of a pause
+        self._lanes = Lanes()  # a job left in it would start a worker during the pause
 
     def _refuse(self, job: Job, row: int) -> None:
         if not job.over:
@@ -208,11 +201,11 @@ class Restarts:
     """A circuit breaker: a short delay after a failure, a long pause after several.
 
     Args:
-        limit: so many failures within `window_s` begin a pause.
-        window_s: should be longer than `limit` starts that time out, or those would never begin one.
-        pause_s: how long it takes; one more failure within the window begins the next.
+        limit: how many failures within `window_s` trigger a pause.
+        window_s: must exceed the time that `limit` starts take to time out, or those never trigger a pause.
+        pause_s: length of a pause; one more failure within the window triggers the next.
         delay_s: before the second start; doubled before each further one.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -234,11 +227,11 @@ class Restarts:
 
     @property
     def pause_left_s(self) -> float:
-        """Seconds until a pause ends; 0 when there is none."""
+        """Seconds until the pause ends; 0 if there is none."""
         return max(0.0, self._paused_until - self._clock())
 
     def record_failure(self) -> float:
-        """Note a failure; gives the seconds to wait before the next start."""
+        """Record a failure; returns the seconds to wait before the next start."""
         now = self._clock()
         while self._failures and now - self._failures[0] > self._window_s:
             self._failures.popleft()

@@ -1,14 +1,14 @@
-"""The folder of an embedded vector index: who owns it, and which files in it count.
+"""The folder of an embedded vector index: who owns it, and which of its files are valid.
 
     index.lock        beside the folder; held while a process has it open
     index/
         current.json  names the generation of each shard: {"collection": …, "shards": {"0": "gen-0003"}}
-        clean         there only between a proper close and the next opening
+        clean         exists only between a proper close and the next opening
         gen-0003/     one Chroma database
 
-Files are never edited to take something out. What stays is written to a new generation, `current.json` is
-replaced in one step, and the old generation is deleted: a crash at any moment leaves one valid state,
-and what it left over is deleted at the next opening. Knows nothing of Chroma.
+Files are never edited to remove something. What stays is written to a new generation, `current.json` is
+replaced in one step, and the old generation is deleted: a crash at any moment leaves one valid state, and
+the next opening deletes its leftovers. Knows nothing about Chroma.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _LOCK_WAIT_S = 1.0  # a worker whose chat was killed needs a moment to notice
 
 
 class IndexFolder:
-    """Locks the folder and reads which generations count. Made with mode 0700 where it is missing.
+    """Locks the folder and reads which generations are valid. A missing folder is made with mode 0700.
 
     Attributes:
         generations: the folder of each shard.
-        known: whether `current.json` was there, readable, and of this collection.
+        known: whether `current.json` existed, was readable, and names this collection.
 
     Raises (every method):
         IndexUnavailable: another process has it, or the system refuses to read or write.
@@ -51,25 +51,25 @@ class IndexFolder:
         with _on_disk(path):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _take_lock(path)
-        self._last = 0  # generation; a number never comes twice, since Chroma remembers each path it had open
+        self._last = 0  # generation; numbers are never reused, since Chroma remembers each path it had open
         told = self._read()
         self.known = told is not None
         self.generations: dict[int, Path] = told or {}
 
     def take_clean_mark(self) -> bool:
-        """Whether the last owner closed properly; from here on it counts as unclean."""
+        """Whether the last owner closed it properly; from now on it counts as unclean."""
         with _on_disk(self.path):
             was_clean = self._mark.exists()
             self._mark.unlink(missing_ok=True)
             return was_clean
 
     def leave_clean_mark(self) -> None:
-        """Everything is closed properly."""
+        """Record that everything was closed properly."""
         with _on_disk(self.path):
             self._mark.touch(mode=0o600)
 
     def new_generation(self) -> Path:
-        """An empty folder that does not count until it is committed."""
+        """An empty folder that is not valid until it is committed."""
         with _on_disk(self.path):
             there = [int(found[1]) for name in self._names() if (found := _GENERATION.fullmatch(name))]
             self._last = max(self._last, *there, 0) + 1
@@ -78,7 +78,7 @@ class IndexFolder:
             return path
 
     def commit(self, generations: Mapping[int, Path]) -> None:
-        """From here on exactly these count. Atomic and on disk when it returns."""
+        """Make exactly these generations valid. Atomic, and on disk when it returns."""
         shards = {str(shard): path.name for shard, path in generations.items()}
         written = self.path / "current.json.new"
         with _on_disk(self.path):
@@ -91,7 +91,7 @@ class IndexFolder:
         self.generations = dict(generations)
 
     def sweep(self) -> None:
-        """Delete every generation that does not count."""
+        """Delete every generation that is not valid."""
         counting = {path.name for path in self.generations.values()}
         with _on_disk(self.path):
             for name in self._names():
@@ -99,20 +99,20 @@ class IndexFolder:
                     shutil.rmtree(self.path / name)
 
     def delete(self, shard: int) -> None:
-        """Delete the files of a shard before it is committed away: a full disk may have no room for that."""
+        """Delete a shard's files before the commit that drops it: a full disk may have no room to commit."""
         with _on_disk(self.path):
             if shard in self.generations and self.generations[shard].exists():
                 shutil.rmtree(self.generations[shard])
 
     def discard(self) -> None:
-        """Delete everything that was kept in it."""
+        """Delete everything in it."""
         with _on_disk(self.path):
             self._pointer.unlink(missing_ok=True)
         self.generations = {}
         self.sweep()
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -136,12 +136,12 @@ class IndexFolder:
 
 
 def _take_lock(path: Path) -> int | None:
-    """The kernel drops the lock when its process dies. Windows gets none."""
+    """Lock the folder; the kernel releases the lock when the process dies. Windows gets no lock."""
     if sys.platform == "win32":
         return None
     import fcntl
 
-    # The file is never deleted: a newcomer that locks a deleted file would not see the next one's lock.
+    # The file is never deleted: a process that locks a deleted file would not see the next one's lock.
     file = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:

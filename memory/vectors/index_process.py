@@ -1,15 +1,12 @@
-"""The process that the vector index runs in, seen from the chat.
+"""The worker process of the vector index, as the chat sees it.
 
 Chroma's bindings hold the interpreter's lock while they write (1,000 vectors: a quarter of a second, in
-which no token and no key would get through), and a damaged search graph ends the process that reads it.
-So Chroma gets a process of its own; what happens to it is an exception here.
+which no token and no key would get through), and a damaged search graph crashes the process that reads it.
+So Chroma gets its own process; whatever happens to it becomes an exception here.
 
-Ends what gives no sign of life.
-
-What the chat and the process of its vector index tell each other: pickled pairs over two pipes.
-
-The chat sends an `IndexSpec`, then (name of a request, arguments). The process answers (kind, value): once
-when chromadb is loaded, once with whether the index lacks passages, then once for each request.
+The two talk in pickled pairs over two pipes. The chat sends an `IndexSpec`, then (request name, arguments).
+The worker answers (kind, value): once when chromadb is loaded, once with whether the index lacks passages,
+then once per request.
 """
 
 from __future__ import annotations
@@ -29,37 +26,27 @@ from typing import Any, Final
 
 from memory.errors import IndexUnavailable
 
-__all__ = [
-    "FAILED",
-    "OK",
-    "REQUESTS",
-    "WORKING",
-    "IndexProcess",
-    "IndexSpec",
-    "Watchdog",
-    "WorkerDied",
-]
-
+__all__ = ["FAILED", "OK", "REQUESTS", "WORKING", "IndexProcess", "IndexSpec", "Watchdog", "WorkerDied"]
 
 _PACKAGES = str(Path(__file__).parents[2])
 _RUN = "import sys; sys.path.insert(0, sys.argv[1]); from memory.vectors.workers.index import main; main()"
-# Chroma's settings come from the environment, too: what is meant for another program must not move or
-# change our index. Only how to get into a server is asked for there.
+# Chroma also reads settings from the environment; those meant for another program must not move or change
+# our index. Only the credentials for a server are passed on.
 _FOREIGN_PREFIX = "CHROMA_"
 _FOREIGN = {"ALLOW_RESET", "ANONYMIZED_TELEMETRY", "IS_PERSISTENT", "MIGRATIONS", "PERSIST_DIRECTORY"}
 _CREDENTIALS = ("CHROMA_CLIENT_AUTH_", "CHROMA_AUTH_TOKEN_", "CHROMA_SERVER_SSL_VERIFY")
-# hnswlib writes buffers that it has not filled yet, so a vector that was removed could come back in a new
-# file, out of freed memory. These make the allocators of glibc and macOS overwrite what is freed.
+# hnswlib writes buffers before it has filled them, so a removed vector could reappear in a new file, out of
+# freed memory. These make the allocators of glibc and macOS overwrite memory when it is freed.
 _SCRIBBLE = {"MALLOC_PERTURB_": "85", "MallocPreScribble": "1", "MallocScribble": "1"}
-_LOADING_S = 60.0  # chromadb, on a machine that is busy
+_LOADING_S = 60.0  # loading chromadb on a busy machine
 _CLOSE_S = 10.0
 
 
 class WorkerDied(Exception):
-    """The process ended or had to be ended.
+    """The process ended or had to be killed.
 
     Attributes:
-        opening: it was at the index for the first time, so its files may be what it died of.
+        opening: it died while opening the index, so the files may be the cause.
     """
 
     def __init__(self, *, opening: bool = False) -> None:
@@ -68,16 +55,16 @@ class WorkerDied(Exception):
 
 
 class IndexProcess:
-    """Starts the process, opens the index in it, asks it. One thread at a time.
+    """Starts the process, opens the index in it, sends requests. For one thread at a time.
 
     Args:
-        silence_s: it is ended when it gives no sign of life for so long.
+        silence_s: kill it after this long without a sign of life.
 
     Attributes:
         rebuilt: the index is empty, or lost something.
 
     Raises:
-        IndexUnavailable: the index says why it cannot serve.
+        IndexUnavailable: the worker reports why it cannot answer.
         WorkerDied: the process ended instead of answering.
     """
 
@@ -91,7 +78,7 @@ class IndexProcess:
                 stderr=subprocess.DEVNULL,
                 cwd=spec.folder.anchor,  # Chroma reads the .env of the current folder
                 env=_environment(),
-                process_group=0,  # Ctrl-C, Ctrl-Z and a closed terminal are the chat's business
+                process_group=0,  # only the chat handles Ctrl-C, Ctrl-Z and a closed terminal
             )
         except OSError as exc:
             raise IndexUnavailable(f"The process of the vector index cannot be started: {exc}.") from exc
@@ -106,16 +93,16 @@ class IndexProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self._process.pid
 
     def ask(self, name: str, *args: object) -> Any:
-        """What the index answers to one of `REQUESTS`."""
+        """The answer to one of `REQUESTS`."""
         self._send((name, args))
         return self._receive()
 
     def stop(self) -> None:
-        """The index is closed when this returns; one that does not end by itself is ended."""
+        """Close the index and wait for the process to end; kill it if it does not."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(OSError):
@@ -129,7 +116,7 @@ class IndexProcess:
         self._watchdog.close()
 
     def kill(self) -> None:
-        """End it at once; from any thread."""
+        """Kill it now; from any thread."""
         self._process.kill()
 
     def _open(self) -> bool:
@@ -140,7 +127,7 @@ class IndexProcess:
 
     def _send(self, message: object) -> None:
         assert self._process.stdin is not None
-        # A worker that reads nothing would block this for ever, too.
+        # A worker that does not read would block this forever, too.
         with self._watchdog.expecting(self._silence_s):
             try:
                 pickle.dump(message, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
@@ -173,13 +160,13 @@ def _is_foreign(name: str) -> bool:
     return name in _FOREIGN or name.startswith(_FOREIGN_PREFIX)
 
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 
 
 class Watchdog:
-    """Calls `bark`, on a thread of its own, when a block takes too long. Watches one block at a time.
+    """Calls `bark`, on its own thread, when a block takes too long. Watches one block at a time.
 
-    The thread looks now and then: to start a timer for each block took longer than many a search.
+    The thread polls: starting a timer for each block took longer than many searches do.
     """
 
     def __init__(self, bark: Callable[[], None]) -> None:
@@ -190,7 +177,7 @@ class Watchdog:
 
     @contextmanager
     def expecting(self, seconds: float) -> Iterator[None]:
-        """Bark unless the block ends in so many seconds, or about a second later."""
+        """Bark if the block takes longer than `seconds`, up to a second late."""
         self._deadline = time.monotonic() + seconds
         try:
             yield
@@ -198,19 +185,19 @@ class Watchdog:
             self._deadline = None
 
     def close(self) -> None:
-        """Watch no longer; the thread ends by itself. Calling it twice is fine."""
+        """Stop watching; the thread ends by itself. Safe to call twice."""
         self._closed.set()
 
     def _watch(self) -> None:
-        while not self._closed.wait(_LOOK_S):
+        while not self._closed.wait(_POLL_S):
             deadline = self._deadline
             if deadline is not None and time.monotonic() > deadline:
                 self._bark()
 
 
 OK: Final = "ok"
-FAILED: Final = "failed"  # with a sentence for a person
-WORKING: Final = "working"  # still at it: not an answer, only a sign of life
+FAILED: Final = "failed"  # with a sentence for the user
+WORKING: Final = "working"  # no answer yet, only a sign of life
 REQUESTS: Final = frozenset({"search", "add", "remove", "ids", "clear"})
 
 
@@ -219,10 +206,10 @@ class IndexSpec:
     """Which index to open.
 
     Args:
-        folder: absolute; for a server it only holds whose collection it is.
-        embedder: vectors of another name or dimension are of another collection.
+        folder: absolute; with a server, it only stores the id of this installation's collection.
+        embedder: vectors of another name or dimension belong to another collection.
         url: of a Chroma server; None: embedded.
-        fresh: start empty, whatever is there.
+        fresh: start empty, even if there are files.
     """
 
     folder: Path
@@ -233,10 +220,10 @@ class IndexSpec:
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """Names the index in messages."""
         return self.url or str(self.folder)
 
     def collection(self, prefix: str, layout: str = "") -> str:
-        """A name that Chroma takes, another one for each embedder."""
+        """A valid collection name, different for each embedder."""
         identity = f"{self.embedder}\0{self.dimension}\0{layout}"
         return f"{prefix}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"

@@ -30,9 +30,9 @@ _CONCURRENT_SEARCHES = 4
 class PassageVectors:
     """Embeds new passages, searches by meaning, and removes vectors.
 
-    A thread that `start` begins opens and fills the index; every other method may be called from any
-    thread. Until the embedder is ready, and whenever it or the index fails, `search` returns None and
-    keywords must do.
+    `start` starts a thread that opens and fills the index; every method may be called from any thread.
+    Until the embedder is ready, and whenever it or the index fails, `search` returns None and keywords
+    must do.
 
     Args:
         embedder: None switches search by meaning off.
@@ -95,7 +95,7 @@ class PassageVectors:
         """Delete vectors from every file, even if nothing has opened the index yet.
 
         Vectors that cannot be deleted now are marked; the process that has the index open deletes them
-        within a minute.
+        within half a minute.
 
         Returns:
             Whether they are deleted.
@@ -147,7 +147,7 @@ class TimeLimit:
     """Runs work on its own threads, so that the caller can stop waiting. Thread-safe.
 
     Args:
-        seconds: how long a caller waits. While an earlier answer is overdue, nobody waits at all.
+        seconds: how long a caller waits. While an earlier answer is overdue, callers do not wait at all.
         threads: how many calls may run at once.
     """
 

@@ -1,10 +1,8 @@
 """An embedded vector index that can forget: shards, each in a Chroma folder that is replaced as a whole.
 
-Chroma's delete leaves vectors in its files, so taking one out means copying what stays to a new folder.
-A shard holds the passages of one range of ids, which bounds that copy however large the index grows
-(Lucene's segments serve the same end). A search asks every shard and merges.
-
-Copies vectors to a new Chroma folder: what is not copied is gone when the old folder is deleted.
+Chroma's delete leaves vectors in its files, so removing one means copying the others to a new folder and
+deleting the old one. A shard holds the passages of one range of ids, which bounds that copy however large
+the index grows (Lucene's segments serve the same purpose). A search queries every shard and merges.
 """
 
 from __future__ import annotations
@@ -23,36 +21,29 @@ from memory.ports import Vectors
 from memory.vectors.collections import PassageCollection, batches, open_folder
 from memory.vectors.folder import IndexFolder
 
-__all__ = [
-    "LAYOUT",
-    "SHARD_SIZE",
-    "ShardedIndex",
-    "check_room",
-    "copy_vectors",
-]
-
+__all__ = ["LAYOUT", "SHARD_SIZE", "ShardedIndex", "check_room", "copy_vectors"]
 
 SHARD_SIZE = 1 << 14  # ids; about six seconds to copy, and seven shards for 100,000 passages
 LAYOUT = f"1/{SHARD_SIZE}"  # part of the collection's name: another layout starts over
-_SEARCH_THREADS = 4  # Chroma lets go of the interpreter's lock while it searches
+_SEARCH_THREADS = 4  # Chroma releases the interpreter's lock while it searches
 
 
 class ShardedIndex:
-    """Serves one folder; makes what is missing, drops what is damaged.
+    """Serves one folder; creates what is missing, drops what is damaged.
 
-    After an unclean end nothing of the search graphs is trusted: a torn one can end the process, or grow
-    without bound (Chroma #7238, #7510). The vectors are read, checked and entered into new shards.
+    After an unclean end no search graph is trusted: a torn one can crash the process, or grow without bound
+    (Chroma #7238, #7510). The vectors are read, checked and added to new shards.
 
     Args:
         folder: locked; is closed together with this.
-        fresh: start empty, whatever is there.
-        on_progress: called now and then during what takes long.
+        fresh: start empty, even if there are files.
+        on_progress: called repeatedly during long work.
 
     Attributes:
-        rebuilt: something was dropped, or nothing was there: `ids` tells what is left.
+        rebuilt: it was empty, or something was dropped: `ids` tells what is left.
 
     Raises (every method):
-        IndexUnavailable: the disk refuses, or Chroma does.
+        IndexUnavailable: the disk or Chroma failed.
     """
 
     def __init__(
@@ -62,7 +53,7 @@ class ShardedIndex:
         self._on_progress = on_progress
         self._shards: dict[int, PassageCollection] = {}
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS)
-        self._sound = True  # False: Chroma failed, so its files may hold what it does not admit to
+        self._sound = True  # False: Chroma failed, so its files may hold vectors that it does not list
         self.rebuilt = fresh or not folder.known
         was_clean = folder.take_clean_mark()
         if self.rebuilt:
@@ -85,31 +76,31 @@ class ShardedIndex:
         return heapq.nlargest(count, found, key=lambda hit: hit[1])
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
-        """Enter or replace vectors; a shard is made when its first passage comes."""
+        """Add or replace vectors; the first passage of a shard creates it."""
         with self._watched():
             for number, rows in _by_shard(ids).items():
                 self._shard(number).add([ids[row] for row in rows], vectors[rows])
 
     def remove(self, ids: Collection[int]) -> None:
-        """Copy what stays of the shards concerned, then delete their old files.
+        """Copy what stays in the affected shards, then delete their old files.
 
-        Where that fails (a full disk), those shards are emptied instead and `IndexUnavailable` says so:
-        they can be filled again, and forgetting comes first.
+        If that fails (a full disk), those shards are emptied instead, and `IndexUnavailable` is raised:
+        they can be refilled, and forgetting comes first.
         """
-        leaving = self._leaving(ids)
-        if not leaving:
+        removed = self._affected(ids)
+        if not removed:
             return
         try:
-            self._replace({shard: self._copy(shard, numbers) for shard, numbers in leaving.items()})
+            self._replace({shard: self._copy(shard, numbers) for shard, numbers in removed.items()})
         except Exception as exc:
-            self._drop(leaving)
+            self._drop(removed)
             raise IndexUnavailable(
-                f"A part of the vector index {self._folder.path} had to be emptied to remove passages "
-                "from it; it is filled again."
+                f"Part of the vector index {self._folder.path} had to be emptied to remove passages; "
+                "it is being refilled."
             ) from exc
 
     def ids(self) -> set[int]:
-        """Every passage of all shards."""
+        """Ids of the passages in all shards."""
         with self._watched():
             return {number for shard in self._shards.values() for number in shard.ids()}
 
@@ -118,7 +109,7 @@ class ShardedIndex:
         self._drop(list(self._folder.generations))
 
     def close(self) -> None:
-        """Close every file, say that all is well, and let others have the folder."""
+        """Close every file, record that all is well, and release the folder."""
         try:
             for shard in self._shards.values():
                 shard.close()
@@ -130,7 +121,7 @@ class ShardedIndex:
             self._folder.close()
 
     def _open(self, number: int) -> None:
-        """Open a shard and search it once, so that damage shows now; one that cannot be read is dropped."""
+        """Open a shard and search it once, so that damage shows now; drop it if it cannot be read."""
         self._on_progress()
         try:
             shard = open_folder(self._existing(number), self._folder.collection)
@@ -143,14 +134,14 @@ class ShardedIndex:
             self.rebuilt = True
 
     def _existing(self, number: int) -> Path:
-        # Chroma would make a missing folder without a word.
+        # Chroma would silently create a missing folder.
         path = self._folder.generations[number]
         if not path.is_dir():
             raise FileNotFoundError(path)
         return path
 
     def _renew(self, number: int) -> None:
-        """Carry the vectors over to a new shard; one with vectors that make no sense is dropped."""
+        """Copy the vectors to a new shard; drop the shard if they are damaged."""
         check_room(self._folder.generations[number])
         try:
             self._replace({number: self._copy(number)})
@@ -165,20 +156,20 @@ class ShardedIndex:
             self._shards[number] = open_folder(path, self._folder.collection)
         return self._shards[number]
 
-    def _leaving(self, ids: Collection[int]) -> dict[int, set[int]]:
-        """What of `ids` each shard has."""
-        leaving: dict[int, set[int]] = {}
+    def _affected(self, ids: Collection[int]) -> dict[int, set[int]]:
+        """Which of the ids each shard has."""
+        removed: dict[int, set[int]] = {}
         with self._watched():
             for number, shard in self._shards.items():
                 wanted = {each for each in ids if each // SHARD_SIZE == number}
                 # After a failure a vector may be in the files of a shard that does not list it.
                 if there := wanted & shard.ids() if wanted and self._sound else wanted:
-                    leaving[number] = there
-        return leaving
+                    removed[number] = there
+        return removed
 
-    def _copy(self, number: int, leaving: Collection[int] = ()) -> Path | None:
-        """A new generation with what stays; None when nothing does."""
-        staying = sorted(self._shards[number].ids().difference(leaving))
+    def _copy(self, number: int, removed: Collection[int] = ()) -> Path | None:
+        """A new generation with what stays; None if nothing stays."""
+        staying = sorted(self._shards[number].ids().difference(removed))
         if not staying:
             return None
         path = self._folder.new_generation()
@@ -197,7 +188,7 @@ class ShardedIndex:
                 self._shards[number] = open_folder(path, self._folder.collection)
 
     def _drop(self, numbers: Collection[int]) -> None:
-        """Delete shards with all their files, before they are committed away: there may be no room."""
+        """Delete shards, their files first: a full disk may have no room for the commit."""
         for number in numbers:
             if shard := self._shards.pop(number, None):
                 shard.close()
@@ -216,7 +207,7 @@ class ShardedIndex:
 
 
 def _by_shard(ids: Sequence[int]) -> dict[int, list[int]]:
-    """Positions in `ids` by the shard that the id belongs to."""
+    """Positions in `ids`, by the shard that each id belongs to."""
     rows: dict[int, list[int]] = {}
     for row, number in enumerate(ids):
         rows.setdefault(number // SHARD_SIZE, []).append(row)
@@ -230,7 +221,7 @@ _LENGTH_TOLERANCE = 1e-2
 def copy_vectors(
     old: PassageCollection, ids: Sequence[int], path: Path, name: str, on_progress: Callable[[], None]
 ) -> None:
-    """Enter the vectors of `ids` into a collection in the empty folder `path`, and close it.
+    """Copy the vectors of `ids` into a collection in the empty folder `path`, and close it.
 
     Raises:
         ValueError: a vector is missing or not of length 1, so the old files are damaged.

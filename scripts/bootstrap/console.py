@@ -69,9 +69,9 @@ def run_logged(
 def error_lines(text: str, limit: int = 12) -> list[str]:
     """The first error lines of a log with the lines they announce; without any, its last lines."""
     lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
-    telling = [bool(_ERROR.search(line)) and not _COUNTED.match(line) for line in lines]
-    announced = [False, *(told and line.endswith(":") for told, line in zip(telling, lines, strict=True))]
-    shown = [line for line, *why in zip(lines, telling, announced, strict=False) if any(why)]
+    is_error = [bool(_ERROR.search(line)) and not _COUNTED.match(line) for line in lines]
+    announced = [False, *(it and line.endswith(":") for it, line in zip(is_error, lines, strict=True))]
+    shown = [line for line, *why in zip(lines, is_error, announced, strict=False) if any(why)]
     return shown[:limit] or lines[-limit:]
 
 

@@ -177,9 +177,9 @@ class Environment:
         command = [str(self.python), "-c", "import llama_cpp"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            told = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
+            reason = (done.stderr.strip().splitlines() or [f"signal {-done.returncode}"])[-1]
             raise SetupError(
-                f"The compiled llama.cpp does not load ({told}). "
+                f"The compiled llama.cpp does not load ({reason}). "
                 f"Remove {wheel.cache_folder()} and .venv, then run make again."
             )
 

@@ -14,8 +14,6 @@ temperature = 0.7
 [memory]
 scope = "project"
 ```
-
-What is wrong with a settings file, and in which line.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ import dataclasses
 import difflib
 import re
 import tomllib
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -36,21 +35,25 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, InvalidRequest
 from engine.types import SamplingParams
 from stevemin_chat.base.errors import ConfigFileError
+from stevemin_chat.base.logs import start_logging
+from stevemin_chat.base.paths import Paths
 
 __all__ = [
     "STARTER_MODEL",
+    "STRATEGY_NAMES",
     "Config",
-    "ConfigFileError",
     "EngineSection",
     "MemorySection",
     "SamplingSection",
+    "begin",
+    "line_of",
     "load_config",
-    "setting_error",
-    "syntax_error",
+    "read_toml",
 ]
 
-
 STARTER_MODEL = "smollm2-135m"
+# The names of memory.STRATEGIES, which a test compares: importing the memory to read the settings is slow.
+STRATEGY_NAMES = ("hierarchical", "adaptive", "retrieval", "summary", "sliding", "full")
 
 _ENGINE = EngineConfig(model_path=Path("model.gguf"))  # the engine's defaults are ours
 _SAMPLING = SamplingParams()
@@ -60,7 +63,23 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class EngineSection(_Section):
+class _EngineFacing(_Section):
+    """A section whose values the engine judges."""
+
+    @abstractmethod
+    def _for_engine(self) -> object:
+        """Build what the engine takes; raises the engine's error."""
+
+    @model_validator(mode="after")
+    def _accepted_by_the_engine(self) -> Self:
+        try:
+            self._for_engine()
+        except (ConfigError, InvalidRequest) as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class EngineSection(_EngineFacing):
     """`[engine]`: the settings of `engine.EngineConfig` that a person may want to change."""
 
     max_sessions: int = _ENGINE.max_sessions
@@ -80,20 +99,15 @@ class EngineSection(_Section):
     draft_tokens: int = _ENGINE.draft_tokens
     sampling_threads: int = _ENGINE.sampling_threads
 
-    @model_validator(mode="after")
-    def _accepted_by_the_engine(self) -> Self:
-        try:
-            self.for_model(Path("model.gguf"))
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
-        return self
+    def _for_engine(self) -> EngineConfig:
+        return self.for_model(Path("model.gguf"))
 
     def for_model(self, model_path: Path, *, parked_folder: Path | None = None) -> EngineConfig:
-        """These settings as the engine takes them; `parked_disk_mib` is about `parked_folder`."""
+        """These settings as the engine takes them; `parked_disk_mib` limits `parked_folder`."""
         return EngineConfig(model_path=model_path, parked_folder=parked_folder, **self.model_dump())
 
 
-class SamplingSection(_Section):
+class SamplingSection(_EngineFacing):
     """`[sampling]`: defaults of `engine.SamplingParams`."""
 
     temperature: float = _SAMPLING.temperature
@@ -113,13 +127,8 @@ class SamplingSection(_Section):
     def _list_to_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    @model_validator(mode="after")
-    def _accepted_by_the_engine(self) -> Self:
-        try:
-            self.params()
-        except InvalidRequest as error:
-            raise ValueError(str(error)) from error
-        return self
+    def _for_engine(self) -> SamplingParams:
+        return self.params()
 
     def params(self, **changes: Any) -> SamplingParams:
         """These settings as the engine takes them, with some replaced.
@@ -131,13 +140,13 @@ class SamplingSection(_Section):
 
 
 class MemorySection(_Section):
-    """`[memory]`: what is kept of the chats besides their messages.
+    """`[memory]`: what stevemin keeps of the chats besides their messages.
 
     Args:
-        enabled: use long-term memory; False neither recalls nor learns anything, in this run only.
-        summaries: have older messages summarised while nobody waits for an answer.
-        scope: how far the memory of new chats reaches.
-        chroma_url: a Chroma server for the vectors; None keeps them in the data folder.
+        enabled: use long-term memory; False recalls and learns nothing, in this run only.
+        summaries: summarise older messages while nobody waits for an answer.
+        scope: which chats share memories with a new chat.
+        chroma_url: a Chroma server that holds the vectors; None keeps them in the data folder.
     """
 
     enabled: bool = True
@@ -158,9 +167,9 @@ class Config(_Section):
 
     Args:
         model: catalogue name, path to a `.gguf`, or `OWNER/REPO:FILE`.
-        strategy: what of the past goes into the prompt.
-        system_prompt: given to new chats; None gives none.
-        theme: a theme of the interface; None is its default.
+        strategy: selects the history that goes into the prompt; one of `STRATEGY_NAMES`.
+        system_prompt: of new chats; None is none.
+        theme: of the interface; None is its default.
     """
 
     model: str = STARTER_MODEL
@@ -171,12 +180,30 @@ class Config(_Section):
     sampling: SamplingSection = SamplingSection()
     memory: MemorySection = MemorySection()
 
-    @field_validator("model", "strategy")
+    @field_validator("model")
     @classmethod
     def _not_empty(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("It must not be empty.")
         return value
+
+    @field_validator("strategy")
+    @classmethod
+    def _is_a_strategy(cls, value: str) -> str:
+        if value not in STRATEGY_NAMES:
+            raise ValueError(f"There is no strategy {value!r}. Choose one of: {', '.join(STRATEGY_NAMES)}.")
+        return value
+
+
+def begin() -> tuple[Paths, Config]:
+    """Find the folders, start the log, read the settings.
+
+    Raises:
+        ConfigFileError: the settings are not valid.
+    """
+    paths = Paths.resolve()
+    start_logging(paths.log_file)
+    return paths, load_config(paths.config_file)
 
 
 def load_config(path: Path) -> Config:
@@ -186,22 +213,40 @@ def load_config(path: Path) -> Config:
         ConfigFileError: unreadable, not TOML, an unknown setting, or a value out of range.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text, values = read_toml(path)
     except FileNotFoundError:
         return Config()
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _setting_error(path, text, error) from error
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, without a byte order mark and with `\\n` for line ends, and its values.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigFileError: it cannot be read, or is not TOML.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except FileNotFoundError:
+        raise
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigFileError(path, None, line, "The file is not UTF-8 text.") from error
     except OSError as error:
-        what = f"The settings cannot be read ({error.strerror or error})."
+        what = f"The file cannot be read ({error.strerror or error})."
         raise ConfigFileError(path, None, None, what) from error
-    text = text.replace("\r\n", "\n")
     try:
-        return Config.model_validate(tomllib.loads(text))
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise syntax_error(path, text, error) from error
-    except ValidationError as error:
-        raise setting_error(path, text, error, Config) from error
+        raise _syntax_error(path, text, error) from error
+    except RecursionError:
+        raise ConfigFileError(path, None, None, "Its values are nested too deeply.") from None
+    except ValueError as error:  # a number with thousands of digits
+        raise ConfigFileError(path, None, None, f"This is not valid TOML: {error}.") from error
 
 
 def _is_web_address(text: str) -> bool:
@@ -213,15 +258,12 @@ def _is_web_address(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))
 
 
-_REPLACED = {  # settings of earlier versions, and what took their place
-    "engine.prefill_tokens": (
-        "step_target_ms, the milliseconds that a step may take while somebody's answer is written"
-    ),
+_REPLACED = {  # settings of earlier versions, and their successors
+    "engine.prefill_tokens": "step_target_ms, the longest step while an answer is written, in milliseconds",
 }
 
 
-def syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigFileError:
-    """Where the file stops being TOML."""
+def _syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigFileError:
     message = str(error)
     found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
     if found:
@@ -233,25 +275,25 @@ def syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> Confi
     return ConfigFileError(path, None, line, f"This is not valid TOML: {what}.")
 
 
-def setting_error(path: Path, text: str, error: ValidationError, model: type[BaseModel]) -> ConfigFileError:
-    """The first setting that `model` refuses, and the line it stands in."""
+def _setting_error(path: Path, text: str, error: ValidationError) -> ConfigFileError:
+    """The first setting that is refused, and its line."""
     first = error.errors(include_url=False)[0]
     keys = [str(part) for part in first["loc"] if not isinstance(part, int)]
-    what = _sentence(first, keys, model)
+    what = _sentence(first, keys)
     if first["type"] == "value_error" and len(keys) < 2:
         keys = _blamed(text, keys, what)
     more = error.error_count() - 1
     if more:
         what += f" ({more} more after this one.)"
-    return ConfigFileError(path, ".".join(keys) or None, _line_of(text, keys), what)
+    return ConfigFileError(path, ".".join(keys) or None, line_of(text, keys), what)
 
 
-def _sentence(problem: ErrorDetails, keys: Sequence[str], model: type[BaseModel]) -> str:
+def _sentence(problem: ErrorDetails, keys: Sequence[str]) -> str:
     message, kind, given = problem["msg"], problem["type"], problem["input"]
     if kind == "extra_forbidden" and (instead := _REPLACED.get(".".join(keys))):
-        return f"There is no such setting any more. Use {instead}."
+        return f"This setting was removed. Use {instead}."
     if kind == "extra_forbidden":
-        known = _known(keys[:-1], model)
+        known = _known(keys[:-1])
         near = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
         return f"There is no such setting. {hint}"
@@ -263,7 +305,8 @@ def _sentence(problem: ErrorDetails, keys: Sequence[str], model: type[BaseModel]
     return f"{message.replace('Input should', 'It must', 1)}{shown}."
 
 
-def _known(section: Sequence[str], model: type[BaseModel]) -> list[str]:
+def _known(section: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Config
     for name in section:
         annotation = model.model_fields[name].annotation
         assert isinstance(annotation, type)
@@ -273,18 +316,20 @@ def _known(section: Sequence[str], model: type[BaseModel]) -> list[str]:
 
 
 def _blamed(text: str, section: list[str], what: str) -> list[str]:
-    """Which setting of the section a check of the whole section complains about."""
+    """The setting that an error of its whole section names."""
     values: Any = tomllib.loads(text)
     for name in section:
         values = values[name]
+    if not isinstance(values, dict):
+        return section
     named = [name for name in re.findall(r"[a-z_]+", what) if name in values]
     return [*section, *named[:1]]
 
 
-def _line_of(text: str, keys: Sequence[str]) -> int | None:
-    """Line where a setting starts: after the last readable head of the file that does not have it yet.
+def line_of(text: str, keys: Sequence[str]) -> int | None:
+    """The line where a setting starts: after the longest valid start of the file that lacks it.
 
-    Lets tomllib itself judge, so that every way to write a key is understood.
+    tomllib parses every start of the file, so that every spelling of a key is understood.
     """
     lines = text.split("\n")
     start = 0

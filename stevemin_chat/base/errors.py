@@ -1,18 +1,18 @@
-"""Everything that can go wrong in the application itself, as one tree.
+"""The application's own errors, as one tree.
 
     ChatAppError
-    ├── UsageProblem         a command was called in a way that cannot work
+    ├── UsageProblem         wrong usage of a command
     ├── Declined             the person said no
-    ├── ConfigFileError      the settings file cannot be used
+    ├── ConfigFileError      a settings file or a catalogue cannot be used
     ├── InputFileError       a file named on the command line cannot be used
     ├── AlreadyRunning       another chat holds the data folder
-    ├── NoModelLoaded        an answer was asked for while no model is loaded
-    ├── ModelSwitchFailed    the new model could not be loaded; says what became of the old one
+    ├── NoModelLoaded        a question needs a model, and none is loaded
+    ├── ModelSwitchFailed    the new model does not load; says whether the old one is back
     └── HubError             a model cannot be fetched or removed
         ├── HubUnreachable   no answer, or the connection broke
-        ├── HubRefused       an answer that is no file: not found, gated, overloaded
-        ├── HashMismatch     what arrived is not what the hub announced
-        └── DiskTooSmall     the download does not fit
+        ├── HubRefused       the hub refuses, or offers what cannot be used
+        ├── HashMismatch     the content differs from what the hub announced
+        └── DiskTooSmall     the download does not fit on the disk
     FolderNotWritable        (an OSError) a folder cannot be created or written to
 
 The messages are complete sentences without a trailing newline, fit to be shown to a person.
@@ -45,7 +45,7 @@ class ChatAppError(Exception):
 
 
 class UsageProblem(ChatAppError):
-    """A command was called in a way that cannot work; exit code 2."""
+    """Wrong usage of a command; exit code 2."""
 
 
 class Declined(ChatAppError):
@@ -56,13 +56,13 @@ class Declined(ChatAppError):
 
 
 class ConfigFileError(ChatAppError):
-    """The settings file cannot be used.
+    """A settings file or a model catalogue cannot be used.
 
     Attributes:
-        file: the settings file.
-        key: dotted name of the setting at fault, or None when the file as a whole is.
-        line: its line, counted from 1, or None when unknown.
-        what: one sentence: what is wrong and what to do.
+        file: its path.
+        key: dotted name of the setting at fault; None is the whole file.
+        line: the setting's line, counted from 1; None when unknown.
+        what: one sentence: the fault and its remedy.
     """
 
     def __init__(self, file: Path, key: str | None, line: int | None, what: str) -> None:
@@ -93,23 +93,23 @@ class AlreadyRunning(ChatAppError):
 
 
 class NoModelLoaded(ChatAppError):
-    """An answer was asked for while no model is loaded."""
+    """A question needs a model, and none is loaded."""
 
     def __init__(self) -> None:
         super().__init__("No model is loaded. Choose one first.")
 
 
 class ModelSwitchFailed(ChatAppError):
-    """The new model could not be loaded; `__cause__` says why.
+    """The new model does not load; `__cause__` says why.
 
     Attributes:
-        name: the model that was asked for.
-        kept: the model that is loaded again, or None when there is none.
+        name: the new model.
+        kept: the model that is loaded again; None when there is none.
     """
 
     def __init__(self, name: str, cause: Exception, kept: str | None) -> None:
         self.name, self.kept = name, kept
-        rest = f"{kept} is loaded again." if kept else "The model before it could not be loaded again either."
+        rest = f"{kept} is loaded again." if kept else "The previous model does not load again either."
         super().__init__(f"{cause} {rest}")
 
 
@@ -122,11 +122,11 @@ class HubUnreachable(HubError):
 
 
 class HubRefused(HubError):
-    """The hub's answer is no file: not found, gated, overloaded."""
+    """The hub refuses (not found, gated, overloaded), or offers what cannot be used."""
 
 
 class HashMismatch(HubError):
-    """What arrived is not what the hub announced."""
+    """The content differs from what the hub announced."""
 
 
 class DiskTooSmall(HubError):
@@ -134,10 +134,7 @@ class DiskTooSmall(HubError):
 
 
 class FolderNotWritable(OSError):
-    """A folder of stevemin's cannot be created or written to.
-
-    `errno` and `strerror` are those of the failed call.
-    """
+    """A folder of stevemin cannot be created or written to; `errno` and `strerror` are the failed call's."""
 
     def __init__(self, folder: Path, cause: OSError) -> None:
         super().__init__(cause.errno, cause.strerror or str(cause), str(folder))

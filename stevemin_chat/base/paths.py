@@ -1,16 +1,13 @@
-"""Where stevemin keeps its files on this machine.
+"""Where stevemin keeps its files, how it keeps them private, and who may use them.
 
-Files that only the person may read.
-
-The project of a chat: the folder that stevemin was started in, or the repository around it.
-
-One chat per data folder, kept by a lock that the kernel drops when the process dies.
+One process at a time runs the chat on a data folder: it holds a lock that the kernel drops when it dies.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +17,8 @@ from typing import Self
 from stevemin_chat.base.errors import AlreadyRunning, FolderNotWritable
 
 __all__ = [
-    "AlreadyRunning",
+    "PRIVATE_FILE",
+    "PRIVATE_FOLDER",
     "Paths",
     "SingleInstance",
     "builtin_catalogue_path",
@@ -29,6 +27,8 @@ __all__ = [
     "write_private",
 ]
 
+
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700  # modes: only the owner reads, writes, enters
 
 _APP = "stevemin"
 
@@ -40,7 +40,7 @@ class Paths:
     Args:
         config: settings and the user's catalogue; read only.
         data: the database and pulled models.
-        cache: what can be deleted at any time.
+        cache: files that may be deleted at any time.
         logs: rotating log files.
     """
 
@@ -81,7 +81,7 @@ class Paths:
 
     @property
     def parked_dir(self) -> Path:
-        """For the KV caches of chats that had to leave the engine's memory."""
+        """Holds the KV caches of chats that the engine's memory has no room for."""
         return self.cache / "parked"
 
     @property
@@ -93,7 +93,7 @@ class Paths:
         return self.logs / "stevemin.log"
 
     def prepare(self) -> None:
-        """Create the data folder and prove that it can be written to.
+        """Create the data folder and prove that it is writable.
 
         Raises:
             FolderNotWritable: the folder cannot be created, or files cannot be created in it.
@@ -102,14 +102,14 @@ class Paths:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Create `folder` and write a file in it once; permission bits alone lie on network and read-only mounts.
+    """Create `folder`, private, and write into it: on network and read-only mounts permission bits lie.
 
     Raises:
         FolderNotWritable: the folder cannot be created, or files cannot be created in it.
     """
     probe = folder / f".write-test-{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # chats are private
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -123,15 +123,21 @@ def builtin_catalogue_path() -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write or replace a file with mode 0600. Whoever looks sees the old text or the new, never a part.
+    """Write or replace a file that only its owner may read.
+
+    It is private from its creation on, and a reader sees the old text or the new, never a part.
 
     Raises:
-        OSError: it cannot be written; what was there is as it was.
+        OSError: it cannot be written; an existing file is as it was.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with open(file, "w", encoding="utf-8") as stream:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    except OSError as error:
+        error.filename = str(path)  # nobody knows the other name
+        raise
+    partial = Path(name)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -142,10 +148,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 def project_folder() -> str | None:
-    """The nearest folder with a `.git`, from the current one upwards; else the current one.
+    """The project that a new chat belongs to: the repository around the current folder, else that folder.
 
-    None where there is no project: in the home folder, at the root, or in a folder that is gone. A
-    repository that is the whole home folder makes no project of what lies in it.
+    None in the home folder, at the root and in a deleted folder. A repository that is the whole home folder
+    is no project.
     """
     try:
         current, home = Path.cwd(), Path.home().resolve()
@@ -163,16 +169,16 @@ def project_folder() -> str | None:
 
 
 def _storable(folder: Path) -> str:
-    """A name may be bytes that are no UTF-8."""
+    """The path as text; a name may be bytes that are not UTF-8."""
     return os.fsencode(folder).decode("utf-8", "replace")
 
 
 class SingleInstance:
-    """Holds `path` locked while in its `with` block.
+    """Holds the lock file `path` for its `with` block.
 
     Raises:
         AlreadyRunning: another process holds it.
-        FolderNotWritable: the folder of the lock cannot be written to.
+        FolderNotWritable: the lock's folder cannot be written to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -181,8 +187,8 @@ class SingleInstance:
 
     def __enter__(self) -> Self:
         prepare_folder(self._path.parent)
-        # The file is never deleted: a newcomer that locks a deleted file would not see the next one's lock.
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Never deleted: a process that locks a deleted file would not see the next one's lock.
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,10 +14,7 @@ from typing import Any
 from engine import RequestPhase
 from engine.errors import InvalidRequest
 from memory import STRATEGIES, SessionRecord, UnknownStrategy
-from stevemin_chat.base.config import Config
-from stevemin_chat.base.errors import UsageProblem
-from stevemin_chat.base.logs import begin
-from stevemin_chat.base.paths import Paths
+from stevemin_chat.base import Config, Paths, UsageProblem, begin
 from stevemin_chat.chats import ChatSession
 from stevemin_chat.cli.output import ProgressLine, note, print_answer, print_json, progress_line
 from stevemin_chat.notices import EXIT_DONE, EXIT_INTERRUPTED

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stevemin_chat.base.errors import InputFileError, UsageProblem
+from stevemin_chat.base import InputFileError, UsageProblem
 
 __all__ = ["ask", "read_constraint"]
 

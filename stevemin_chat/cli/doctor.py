@@ -13,9 +13,8 @@ __all__ = ["doctor"]
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Check what is installed, offloaded, missing, and say how to mend it."""
-    from stevemin_chat.base.logs import start_logging
-    from stevemin_chat.base.paths import Paths
-    from stevemin_chat.doctor.report import examine
+    from stevemin_chat.base import Paths, start_logging
+    from stevemin_chat.doctor import examine
     from stevemin_chat.text import sanitize
 
     paths = Paths.resolve()

@@ -55,9 +55,7 @@ def _ready_streams() -> None:
 
 
 def _tell(error: BaseException) -> int:
-    from stevemin_chat.base.errors import UsageProblem
-    from stevemin_chat.base.logs import log_path, start_logging
-    from stevemin_chat.base.paths import Paths
+    from stevemin_chat.base import Paths, UsageProblem, log_path, start_logging
     from stevemin_chat.notices import describe
 
     if isinstance(error, ModuleNotFoundError):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stevemin_chat.base.errors import UsageProblem
+from stevemin_chat.base import UsageProblem
 from stevemin_chat.cli import memory_control as control
 from stevemin_chat.cli.output import note, print_json, print_lines, print_table, progress_line
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stevemin_chat.base.errors import InputFileError
+from stevemin_chat.base import InputFileError
 from stevemin_chat.cli.output import confirm, note, print_json, print_table, progress_line
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="With --output: print JSON.")] = False,
 ) -> None:
     """Everything in long-term memory as one JSON document."""
-    from stevemin_chat.base.paths import write_private
+    from stevemin_chat.base import write_private
     from stevemin_chat.recall import counted, open_memory
 
     if output is not None and output.exists():

@@ -9,8 +9,8 @@ import typer
 from stevemin_chat.cli.output import confirm, note, print_json, print_table, progress_line
 
 if TYPE_CHECKING:
-    from stevemin_chat.base.paths import Paths
-    from stevemin_chat.models.catalogue import Catalogue
+    from stevemin_chat.base import Paths
+    from stevemin_chat.models import Catalogue
 
 __all__ = ["app"]
 
@@ -22,9 +22,8 @@ Name = Annotated[str, typer.Argument(help="A name of the catalogue, or OWNER/REP
 
 
 def _catalogue() -> tuple[Paths, Catalogue]:
-    from stevemin_chat.base.logs import begin
-    from stevemin_chat.base.paths import builtin_catalogue_path
-    from stevemin_chat.models.catalogue import Catalogue
+    from stevemin_chat.base import begin, builtin_catalogue_path
+    from stevemin_chat.models import Catalogue
 
     paths, _config = begin()
     return paths, Catalogue.load(builtin_catalogue_path(), paths.user_catalogue)
@@ -33,10 +32,10 @@ def _catalogue() -> tuple[Paths, Catalogue]:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """The catalogue, and every other model that was pulled."""
-    from stevemin_chat.models.local import entries
+    from stevemin_chat.models import listed_models
 
     paths, catalogue = _catalogue()
-    found = entries(catalogue, paths.models_dir)
+    found = listed_models(catalogue, paths.models_dir)
     if as_json:
         print_json([entry.to_json() for entry in found])
         return
@@ -46,10 +45,10 @@ def list_models(as_json: Json = False) -> None:
 @app.command()
 def info(name: Name, as_json: Json = False) -> None:
     """Everything known of one model."""
-    from stevemin_chat.models.local import find_entry
+    from stevemin_chat.models import find_model
 
     paths, catalogue = _catalogue()
-    entry = find_entry(name, catalogue, paths.models_dir)
+    entry = find_model(name, catalogue, paths.models_dir)
     if as_json:
         print_json(entry.to_json())
     else:
@@ -59,9 +58,8 @@ def info(name: Name, as_json: Json = False) -> None:
 @app.command()
 def pull(name: Name, as_json: Json = False) -> None:
     """Download a model. Interrupted, it goes on from there the next time."""
-    from stevemin_chat.models.download import DownloadMeter
-    from stevemin_chat.models.local import hub_source
-    from stevemin_chat.models.pull import pull as fetch
+    from stevemin_chat.models import DownloadMeter, hub_source
+    from stevemin_chat.models import pull as fetch
     from stevemin_chat.text import size
 
     paths, catalogue = _catalogue()
@@ -82,13 +80,13 @@ def pull(name: Name, as_json: Json = False) -> None:
 @app.command()
 def remove(name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a downloaded model."""
-    from stevemin_chat.models.local import removable, remove_model
+    from stevemin_chat.models import removable, remove_pulled
     from stevemin_chat.text import size
 
     paths, catalogue = _catalogue()
     target = removable(name, catalogue, paths.models_dir)
     confirm(f"Delete {name} ({size(target.size_bytes)}, {target.path})?", yes=yes)
-    removed = remove_model(target, paths.models_dir)
+    removed = remove_pulled(target.path, paths.models_dir)
     if as_json:
         print_json({"id": name, "removed": removed})
     else:

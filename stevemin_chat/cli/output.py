@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from stevemin_chat.base.errors import Declined, UsageProblem
+from stevemin_chat.base import Declined, UsageProblem
 from stevemin_chat.text import Sanitizer, sanitize
 
 __all__ = [
@@ -40,7 +40,7 @@ def print_table(
         shorten: headings of the columns that give way on a terminal, so that each row is one line of it,
             and in which proportion they share what the others leave.
     """
-    from stevemin_chat.text.cells import table_lines
+    from stevemin_chat.text import table_lines
 
     cells = [[sanitize(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
     shares = {header.index(name): share for name, share in (shorten or {}).items()}
@@ -85,7 +85,7 @@ def confirm(question: str, *, yes: bool, details: Iterable[str] = ()) -> None:
 
 
 def _note_lines(lines: Iterable[str]) -> None:
-    from stevemin_chat.text.cells import shortened
+    from stevemin_chat.text import shortened
 
     for line in lines:
         note(shortened(sanitize(line).replace("\n", " "), shutil.get_terminal_size().columns))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stevemin_chat.base.errors import UsageProblem
+from stevemin_chat.base import UsageProblem
 from stevemin_chat.cli import (
     ask as commands_ask,
 )
@@ -113,11 +113,9 @@ def chat(
 
 
 def _open_chat(model: str | None) -> int:
-    from stevemin_chat.base.logs import begin
-    from stevemin_chat.base.paths import SingleInstance
+    from stevemin_chat.base import Paths, SingleInstance
 
-    paths, config = begin()
-    with SingleInstance(paths.lock_file):
+    with SingleInstance(Paths.resolve().lock_file):
         from stevemin_chat.tui.app import run_app
 
-        return run_app(paths, config, model)
+        return run_app(model)

@@ -1,1 +1,7 @@
-"""doctor"""
+"""Checks that this machine has what stevemin needs, and says how to mend what is missing."""
+
+from __future__ import annotations
+
+from stevemin_chat.doctor.checks import Check, Status, examine
+
+__all__ = ["Check", "Status", "examine"]

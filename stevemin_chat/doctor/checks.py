@@ -1,7 +1,4 @@
-"""What was installed on this machine, and what it can do.
-
-The files that stevemin reads and writes.
-"""
+"""What stevemin needs from this machine, checked one by one: what is installed, then the files it uses."""
 
 from __future__ import annotations
 
@@ -9,37 +6,32 @@ import logging
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any, Literal
 
 from engine.devices import DeviceMonitor, DeviceReading
 from engine.errors import ModelError
 from memory.errors import StoreError
 from memory.storage import Database
-from stevemin_chat.base.config import STARTER_MODEL, load_config
-from stevemin_chat.base.errors import ConfigFileError
-from stevemin_chat.base.paths import Paths, builtin_catalogue_path
-from stevemin_chat.doctor.finding import INSTALL, Check, Status
-from stevemin_chat.models.catalogue import Catalogue
-from stevemin_chat.models.local import entries
+from stevemin_chat.base import (
+    STARTER_MODEL,
+    ConfigFileError,
+    Paths,
+    builtin_catalogue_path,
+    load_config,
+)
+from stevemin_chat.models import Catalogue, listed_models
+from stevemin_chat.notices import describe
 from stevemin_chat.text import size
 
-__all__ = [
-    "catalogue",
-    "compilers",
-    "data_folder",
-    "database",
-    "devices",
-    "disk",
-    "llama",
-    "packages",
-    "python",
-    "settings",
-    "starter",
-]
+__all__ = ["Check", "Status", "examine"]
 
+Status = Literal["ok", "warn", "fail"]
 
+_INSTALL = "Run: make install"
 _PACKAGES = (
     "llama-cpp-python",
     "textual",
@@ -50,12 +42,40 @@ _PACKAGES = (
     "numpy",
     "psutil",
 )
+_LITTLE_DISK, _NO_DISK = 2 << 30, 100 << 20  # bytes
 
 _log = logging.getLogger("stevemin.doctor")
 
 
-def python(paths: Paths) -> Iterator[Check]:
-    """Its version."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """The result of one check.
+
+    Args:
+        found: what there is, or what is wrong with it.
+        mend: how to mend it; empty when nothing is wrong.
+    """
+
+    id: str
+    title: str
+    status: Status
+    found: str
+    mend: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def examine(paths: Paths) -> list[Check]:
+    """Check everything. Never raises: a check that cannot be made has failed."""
+    return [check for look in _LOOKS for check in _safely(look, paths)]
+
+
+# What is installed
+
+
+def _python(paths: Paths) -> Iterator[Check]:
     version = platform.python_version()
     new_enough = sys.version_info >= (3, 11)
     yield Check(
@@ -67,8 +87,7 @@ def python(paths: Paths) -> Iterator[Check]:
     )
 
 
-def packages(paths: Paths) -> Iterator[Check]:
-    """The libraries."""
+def _packages(paths: Paths) -> Iterator[Check]:
     found, missing = [], []
     for name in _PACKAGES:
         try:
@@ -80,12 +99,11 @@ def packages(paths: Paths) -> Iterator[Check]:
         title="Packages",
         status="fail" if missing else "ok",
         found=f"missing: {', '.join(missing)}" if missing else ", ".join(found),
-        mend=INSTALL if missing else "",
+        mend=_INSTALL if missing else "",
     )
 
 
-def llama(paths: Paths) -> Iterator[Check]:
-    """llama.cpp, and whether it can use a GPU."""
+def _llama(paths: Paths) -> Iterator[Check]:
     try:
         from engine.llama import supports_gpu_offload, system_info
 
@@ -93,7 +111,7 @@ def llama(paths: Paths) -> Iterator[Check]:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         _log.warning("llama.cpp cannot be loaded", exc_info=error)
         yield Check(
-            id="llama", title="llama.cpp", status="fail", found=f"cannot be loaded: {error}", mend=INSTALL
+            id="llama", title="llama.cpp", status="fail", found=f"cannot be loaded: {error}", mend=_INSTALL
         )
         return
     yield Check(id="llama", title="llama.cpp", status="ok", found=build)
@@ -101,37 +119,31 @@ def llama(paths: Paths) -> Iterator[Check]:
 
 
 def _offload(supported: bool) -> Check:
-    gpus = [gpu.name or "GPU" for gpu in _read_devices().gpus]
-    if supported:
-        where = f" ({', '.join(gpus)})" if gpus else ""
-        return Check(id="offload", title="GPU offload", status="ok", found=f"this build can use a GPU{where}")
-    if gpus:
+    gpus = ", ".join(gpu.name or "GPU" for gpu in _read_devices().gpus)
+    if gpus and not supported:
         return Check(
             id="offload",
             title="GPU offload",
             status="warn",
-            found=f"{', '.join(gpus)} is there, but llama.cpp was built for the CPU only",
+            found=f"{gpus} found, but this build of llama.cpp runs on the CPU only",
             mend="Install the CUDA toolkit, then run: GPU=cuda make install",
         )
-    return Check(
-        id="offload", title="GPU offload", status="ok", found="built for the CPU; no NVIDIA GPU found"
-    )
+    if supported:
+        found = f"this build can use a GPU ({gpus})" if gpus else "this build can use a GPU"
+    else:
+        found = "built for the CPU; no NVIDIA GPU found"
+    return Check(id="offload", title="GPU offload", status="ok", found=found)
 
 
-def devices(paths: Paths) -> Iterator[Check]:
-    """Memory and GPUs."""
+def _devices(paths: Paths) -> Iterator[Check]:
     reading = _read_devices()
-    parts = []
+    parts = [f"{gpu.name or 'GPU'} VRAM {size(gpu.vram_total)}" for gpu in reading.gpus]
     if reading.ram_total is not None and reading.ram_used is not None:
-        free = size(reading.ram_total - reading.ram_used, reading.ram_total)
-        parts.append(f"RAM {free} free")
-    for gpu in reading.gpus:
-        parts.append(f"{gpu.name or 'GPU'} VRAM {size(gpu.vram_total)}")
+        parts.insert(0, f"RAM {size(reading.ram_total - reading.ram_used, reading.ram_total)} free")
     yield Check(id="devices", title="Devices", status="ok", found=", ".join(parts) or "n/a")
 
 
-def compilers(paths: Paths) -> Iterator[Check]:
-    """What building llama.cpp takes."""
+def _compilers(paths: Paths) -> Iterator[Check]:
     names = {"a C++ compiler": ("c++", "g++", "clang++"), "cmake": ("cmake",), "make": ("make",)}
     missing = [what for what, tools in names.items() if not any(shutil.which(tool) for tool in tools)]
     yield Check(
@@ -139,7 +151,7 @@ def compilers(paths: Paths) -> Iterator[Check]:
         title="Compilers",
         status="warn" if missing else "ok",
         found=f"missing: {', '.join(missing)}" if missing else "C++ compiler, cmake, make",
-        mend="Only needed to build llama.cpp again: sudo apt install build-essential cmake"
+        mend="Needed only to build llama.cpp again: sudo apt install build-essential cmake"
         if missing
         else "",
     )
@@ -149,11 +161,10 @@ def _read_devices() -> DeviceReading:
     return DeviceMonitor().read()
 
 
-_LITTLE_DISK, _NO_DISK = 2 << 30, 100 << 20  # bytes
+# The files that stevemin reads and writes
 
 
-def settings(paths: Paths) -> Iterator[Check]:
-    """Is config.toml valid?"""
+def _settings(paths: Paths) -> Iterator[Check]:
     file = paths.config_file
     try:
         load_config(file)
@@ -164,26 +175,23 @@ def settings(paths: Paths) -> Iterator[Check]:
     yield Check(id="settings", title="Settings", status="ok", found=found)
 
 
-def catalogue(paths: Paths) -> Iterator[Check]:
-    """Are the catalogues valid, and what of them is here?"""
+def _catalogue(paths: Paths) -> Iterator[Check]:
     known = _load_catalogue(paths)
-    here = [entry.id for entry in entries(known, paths.models_dir) if entry.installed]
+    here = [model.id for model in listed_models(known, paths.models_dir) if model.installed]
     found = f"{len(known)} models known, {len(here)} here: {', '.join(here) or 'none'}"
     yield Check(id="catalogue", title="Catalogue", status="ok", found=found)
 
 
-def starter(paths: Paths) -> Iterator[Check]:
-    """Is the starter model here?"""
+def _starter(paths: Paths) -> Iterator[Check]:
     try:
         path = _load_catalogue(paths).resolve(STARTER_MODEL, paths.models_dir)
     except ModelError as error:
-        yield Check(id="starter", title="Starter model", status="fail", found=str(error), mend=INSTALL)
+        yield Check(id="starter", title="Starter model", status="fail", found=str(error), mend=_INSTALL)
         return
     yield Check(id="starter", title="Starter model", status="ok", found=str(path))
 
 
-def data_folder(paths: Paths) -> Iterator[Check]:
-    """Can it be written to?"""
+def _data_folder(paths: Paths) -> Iterator[Check]:
     try:
         paths.prepare()
     except OSError as error:
@@ -192,37 +200,36 @@ def data_folder(paths: Paths) -> Iterator[Check]:
             title="Data folder",
             status="fail",
             found=f"{paths.data} cannot be written to ({error.strerror})",
-            mend="Give yourself the right to write there, or set STEVEMIN_HOME to another folder.",
+            mend="Make it writable, or set STEVEMIN_HOME to another folder.",
         )
         return
     yield Check(id="data", title="Data folder", status="ok", found=str(paths.data))
 
 
-def disk(paths: Paths) -> Iterator[Check]:
-    """Is there room?"""
+def _disk(paths: Paths) -> Iterator[Check]:
     folder = next(folder for folder in (paths.data, *paths.data.parents) if folder.is_dir())
     free = shutil.disk_usage(folder).free
     status: Status = "fail" if free < _NO_DISK else "warn" if free < _LITTLE_DISK else "ok"
-    mend = "" if status == "ok" else "Free some space; models are gigabytes."
+    mend = "" if status == "ok" else "Free some space; models take gigabytes."
     yield Check(id="disk", title="Disk", status=status, found=f"{size(free)} free in {folder}", mend=mend)
 
 
-def database(paths: Paths) -> Iterator[Check]:
-    """Is it whole?"""
-    if not paths.database.exists():
+def _database(paths: Paths) -> Iterator[Check]:
+    file = paths.database
+    if not file.exists():
         yield Check(id="database", title="Database", status="ok", found="none yet")
         return
-    verdict = _verify(paths.database)
+    damage = _damage(file)
     yield Check(
         id="database",
         title="Database",
-        status="ok" if verdict is None else "fail",
-        found=verdict or f"{paths.database} ({size(paths.database.stat().st_size)}), no damage found",
-        mend=f"Move {paths.database} away and start anew, or put a copy of yours back." if verdict else "",
+        status="ok" if damage is None else "fail",
+        found=damage or f"{file} ({size(file.stat().st_size)}), no damage found",
+        mend=f"Restore {file} from a backup, or move it away to start empty." if damage else "",
     )
 
 
-def _verify(database: Path) -> str | None:
+def _damage(database: Path) -> str | None:
     try:
         opened = Database(database)
         try:
@@ -236,3 +243,28 @@ def _verify(database: Path) -> str | None:
 
 def _load_catalogue(paths: Paths) -> Catalogue:
     return Catalogue.load(builtin_catalogue_path(), paths.user_catalogue)
+
+
+_Look = Callable[[Paths], Iterator[Check]]
+
+_LOOKS: tuple[_Look, ...] = (
+    _python,
+    _packages,
+    _llama,
+    _devices,
+    _compilers,
+    _settings,
+    _catalogue,
+    _starter,
+    _data_folder,
+    _disk,
+    _database,
+)
+
+
+def _safely(look: _Look, paths: Paths) -> Iterator[Check]:
+    try:
+        yield from look(paths)
+    except Exception as error:
+        name = look.__name__.removeprefix("_")
+        yield Check(id=name, title=name.replace("_", " "), status="fail", found=describe(error).text)

@@ -1,11 +1,6 @@
-"""The model catalogue: `models.toml` files to validated `ModelSpec`s, and names to GGUF files.
+"""The model catalogue: reads `models.toml` files and finds the GGUF file behind a name.
 
-A catalogue is the one that ships, overlaid by the user's own: an entry of the same name replaces field by
-field, so that a user may write only what differs.
-
-One entry of the model catalogue.
-
-Where the files of models are on this machine.
+The user's own catalogue overlays the one that ships, field by field: a user writes only what differs.
 """
 
 from __future__ import annotations
@@ -14,14 +9,14 @@ import difflib
 import importlib.util
 import os.path
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.errors import ConfigError, ModelNotFound
+from engine.errors import ModelNotFound
+from stevemin_chat.base import ConfigFileError, HubRefused, line_of, read_toml
 from stevemin_chat.text import size
 
 __all__ = [
@@ -47,16 +42,17 @@ class Catalogue:
         """Read the catalogue that ships and, if there is one, the user's.
 
         Raises:
-            ConfigError: a file cannot be read or is not valid; names the file and the key.
+            ConfigFileError: a file cannot be read or is not valid; names file, line and key.
         """
-        entries: dict[str, dict[str, Any]] = {}
+        merged: dict[str, dict[str, Any]] = {}
         specs: dict[str, ModelSpec] = {}
         for source in (builtin, user):
             if source is None:
                 continue
-            for name, fields in _read(source, optional=source is user).items():
-                entries[name] = {**entries.get(name, {}), **_absolute(fields, source.parent)}
-                specs[name] = _spec(name, entries[name], source)
+            text, models = _read(source, optional=source is user)
+            for name, fields in models.items():
+                merged[name] = {**merged.get(name, {}), **_absolute(fields, source.parent)}
+                specs[name] = _spec(name, merged[name], source, text)
         return cls(specs)
 
     def __iter__(self) -> Iterator[ModelSpec]:
@@ -66,10 +62,11 @@ class Catalogue:
         return len(self._specs)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._specs
+        """Whether it has a model of that name, in any case."""
+        return name in self._specs or (isinstance(name, str) and name.lower() in self._specs)
 
     def get(self, name: str) -> ModelSpec:
-        """The entry of that name.
+        """A model by its name, in any case.
 
         Raises:
             ModelNotFound: there is none; suggests the nearest.
@@ -85,7 +82,7 @@ class Catalogue:
         Raises:
             ModelNotFound: nothing of that name, or its file is not on this machine.
         """
-        if name in self or name.lower() in self:
+        if name in self:
             return installed_file(self.get(name), models_dir)
         found = find_file(name, models_dir)
         if found is None:
@@ -95,29 +92,30 @@ class Catalogue:
     def _unknown(self, name: str) -> ModelNotFound:
         near = difflib.get_close_matches(name.lower(), self._specs, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
-        return ModelNotFound(f"There is no model named {name!r}.{hint} All names: stevemin models list")
+        return ModelNotFound(f"No model is named {name!r}.{hint} All names: stevemin models list")
 
 
-def _read(source: Path, *, optional: bool) -> dict[str, dict[str, Any]]:
+def _read(source: Path, *, optional: bool) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The file's text, and its models by name."""
     try:
-        document = tomllib.loads(source.read_text(encoding="utf-8"))
+        text, document = read_toml(source)
     except FileNotFoundError:
         if optional:
-            return {}
-        raise ConfigError(f"There is no model catalogue at {source}.") from None
-    except OSError as error:
-        raise ConfigError(f"Cannot read {source}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{source} is not UTF-8 text.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{source} is not valid TOML: {error}.") from error
+            return "", {}
+        raise ConfigFileError(source, None, None, "The model catalogue is missing.") from None
     if unknown := sorted(set(document) - {"models"}):
-        raise ConfigError(f"{source}: unknown key {unknown[0]}; models are tables named [models.NAME].")
+        what = "There is no such setting; models are tables named [models.NAME]."
+        raise ConfigFileError(source, unknown[0], line_of(text, unknown[:1]), what)
     models = document.get("models", {})
-    for name, fields in models.items() if isinstance(models, dict) else [("", models)]:
+    for keys, fields in [(["models"], models), *_tables(models)]:
         if not isinstance(fields, dict):
-            raise ConfigError(f"{source}: models{'.' * bool(name)}{name} must be a table.")
-    return dict(models)
+            raise ConfigFileError(source, ".".join(keys), line_of(text, keys), "It must be a table.")
+    return text, models
+
+
+def _tables(models: Any) -> list[tuple[list[str], Any]]:
+    named = models.items() if isinstance(models, dict) else ()
+    return [(["models", name], fields) for name, fields in named]
 
 
 def _absolute(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -126,21 +124,31 @@ def _absolute(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
     return fields
 
 
-def _spec(name: str, fields: dict[str, Any], source: Path) -> ModelSpec:
+def _spec(name: str, fields: dict[str, Any], source: Path, text: str) -> ModelSpec:
+    keys = ["models", name]
     if "name" in fields:
-        raise ConfigError(f"{source}: models.{name}.name: the table's own name is the model's name.")
+        what = "The table's own name is the model's name."
+        raise ConfigFileError(source, f"models.{name}.name", line_of(text, [*keys, "name"]), what)
     try:
         return ModelSpec.model_validate({**fields, "name": name})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(("models", name, *(str(part) for part in first["loc"])))
+        first = error.errors(include_url=False)[0]
+        keys += [str(part) for part in first["loc"]]
         what = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{source}: {key}: {what[:1].lower()}{what[1:]}.") from error
+        line = line_of(text, keys) or line_of(text, keys[:2])
+        raise ConfigFileError(source, ".".join(keys), line, f"{what[:1].upper()}{what[1:]}.") from error
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a relative path with forward slashes cannot leave the folder it is put in."""
-    return not any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in path.split("/"))
+    """Whether a relative path with forward slashes, from a hub or a person, stays in the folder it is put in.
+
+    Parts that another system would take for a drive or a folder, and characters that a terminal would obey,
+    count as leaving it, too.
+    """
+    parts = path.split("/")
+    return path.isprintable() and not any(
+        part in ("", ".", "..") or part != part.strip() or "\\" in part or ":" in part for part in parts
+    )
 
 
 def _checked_file(file: str) -> str:
@@ -154,16 +162,16 @@ FileName = Annotated[str, AfterValidator(_checked_file)]
 
 
 class ModelSpec(BaseModel):
-    """One entry of a catalogue.
+    """One model of a catalogue.
 
-    The file comes from `path`, or from inside the installed Python package `package`, or from the Hugging
-    Face Hub (`repo`, `file`): the first one that is given.
+    Its file is at `path`, or `file` inside the installed Python package `package`, or `file` in `repo` on the
+    Hugging Face Hub: the first that is given.
 
     Args:
         context_length: tokens the model was trained for.
-        parameters: as people write it ("1.7B").
+        parameters: their number, as people write it ("1.7B").
         size_bytes: of the file; approximate.
-        vram_gib: the weights and the KV cache of 8,192 tokens, in GiB.
+        vram_gib: of the weights and the KV cache of 8,192 tokens.
         gated: the Hub asks for an account that accepted the licence.
     """
 
@@ -203,7 +211,13 @@ _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 
 
 def hub_file(repo: str, file: str, models_dir: Path) -> Path:
-    """Where a file pulled from the Hub lives."""
+    """Where a file pulled from the Hub lives.
+
+    Raises:
+        HubRefused: the name leads out of the models folder.
+    """
+    if not (stays_inside(repo) and stays_inside(file)):
+        raise HubRefused(f"The file name {file!r} of {repo} leads out of the models folder.")
     return models_dir.joinpath(*repo.split("/"), *file.split("/"))
 
 
@@ -234,7 +248,7 @@ def installed_file(spec: ModelSpec, models_dir: Path) -> Path:
     if file is not None and _is_file(file):
         return file
     if spec.path is not None:
-        raise ModelNotFound(f"The file of the model {spec.name} is not there: {spec.path}")
+        raise ModelNotFound(f"The file of the model {spec.name} is missing: {spec.path}")
     if spec.package is not None:
         raise ModelNotFound(
             f"The model {spec.name} comes with the Python package {spec.package}, which is not installed. "
@@ -299,7 +313,7 @@ def _existing_file(path: Path) -> Path:
 def _expanded(name: str) -> Path:
     try:
         return Path(name).expanduser()
-    except RuntimeError:  # "~someone" with no such user
+    except RuntimeError:  # "~someone", and there is no such user
         return Path(name)
 
 

@@ -1,7 +1,4 @@
-"""One file over HTTP: resumed where it stopped, hashed as it comes, put in place only when it is right.
-
-How fast a download goes and how long it will take.
-"""
+"""Downloads one file: resumes it, hashes it while it arrives, and puts it in place only when it is right."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stevemin_chat.base.errors import DiskTooSmall, HashMismatch, HubError, HubUnreachable
+from stevemin_chat.base import DiskTooSmall, HashMismatch, HubError, HubUnreachable
 from stevemin_chat.models.hub import Listing, RemoteFile
 from stevemin_chat.text import duration, percent, size
 
@@ -32,7 +29,7 @@ __all__ = [
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's name, how many of its bytes are here, and its size."""
+"""Called with a file's name, its bytes that have arrived, and its size."""
 
 _TRIES = 5  # in a row without a new byte
 _WAIT_S = 1.0  # before the second try; doubles
@@ -49,15 +46,15 @@ def fetch(
     sha256: str | None = None,
     on_progress: Progress | None = None,
 ) -> bool:
-    """Bring `file` to `target`; False if it was there already. Blocking; an interruption loses nothing.
+    """Download `file` to `target`; False if it is there already. Blocking; an interruption loses nothing.
 
     Args:
-        sha256: what the content must hash to, beside what the hub says.
+        sha256: the hash that the content must have, besides the hub's own.
 
     Raises:
-        HubUnreachable, HubRefused: the hub.
-        HashMismatch: damaged on the way, or another file than the catalogue means; it is deleted.
-        DiskTooSmall: the disk filled up.
+        HubUnreachable, HubRefused: the hub fails.
+        HashMismatch: the content is damaged, or not the file that the catalogue means; it is deleted.
+        DiskTooSmall: the disk is full.
         HubError: another process is downloading the same file.
     """
     expected = {digest for digest in (file.sha256, sha256) if digest}
@@ -81,7 +78,7 @@ def fetch(
 
 
 def remaining_bytes(file: RemoteFile, target: Path) -> int:
-    """What is still to be downloaded."""
+    """The bytes that are still to be downloaded."""
     if target.is_file() and target.stat().st_size == file.size:
         return 0
     part = _part_path(file, target)
@@ -94,7 +91,7 @@ def partial_files(target: Path) -> list[Path]:
 
 
 class _Transfer:
-    """Reads the rest of a file into its partial one, trying again when the connection breaks."""
+    """Appends the rest of a file to its partial one; retries when the connection breaks."""
 
     def __init__(
         self, listing: Listing, file: RemoteFile, stream: io.FileIO, on_progress: Progress | None
@@ -105,13 +102,13 @@ class _Transfer:
         self._done = 0
 
     def run(self) -> str:
-        """Gives the SHA-256 of the whole content."""
-        self._take_up_what_is_there()
+        """Read to the end; returns the SHA-256 of the whole content."""
+        self._hash_partial()
         failures = 0
         while self._done < self._file.size:
             before = self._done
             try:
-                self._read_on()
+                self._read_rest()
                 if self._done < self._file.size:
                     raise HubUnreachable(
                         f"The connection ended within {self._file.path}. Run the same command again."
@@ -124,13 +121,13 @@ class _Transfer:
                 time.sleep(_WAIT_S * 2 ** (failures - 1))
         return self._digest.hexdigest()
 
-    def _take_up_what_is_there(self) -> None:
+    def _hash_partial(self) -> None:
         if os.fstat(self._stream.fileno()).st_size > self._file.size:
             self._start_over()
         while piece := self._stream.read(_READ_BYTES):
             self._count(piece)
 
-    def _read_on(self) -> None:
+    def _read_rest(self) -> None:
         with self._listing.open(self._file, self._done) as (start, pieces):
             if start != self._done:  # the hub ignored the range
                 self._start_over()
@@ -156,15 +153,17 @@ class _Transfer:
 
 
 def _part_path(file: RemoteFile, target: Path) -> Path:
-    # Named after the content: the rest of a newer version must never be put behind the head of an older one.
+    # Named after the content: the rest of a new version must never be appended to the start of an old one.
     return target.with_name(f"{target.name}.{(file.sha256 or str(file.size))[:12]}.part")
 
 
 @contextmanager
 def _exclusive(part: Path) -> Iterator[io.FileIO]:
     part.parent.mkdir(parents=True, exist_ok=True)
-    # Unbuffered: what was counted as arrived has been written, whatever interrupts us.
-    with part.open("a+b", buffering=0) as raw:
+    # Unbuffered: every byte that was counted is written, whatever interrupts us. Never through a link: its
+    # target is not ours.
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    with io.FileIO(descriptor, "a+b") as raw:
         try:
             fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -183,8 +182,8 @@ def _disk_full(error: OSError, file: RemoteFile, stream: io.FileIO) -> Exception
         return error
     here = size(os.fstat(stream.fileno()).st_size)
     return DiskTooSmall(
-        f"The disk is full after {here} of {file.path}. Free some space, then run the same command again: "
-        "it goes on where it stopped."
+        f"The disk is full after {here} of {file.path}. Free some space, then run the same command again to "
+        "resume."
     )
 
 
@@ -194,7 +193,7 @@ _BAR_CELLS = 20
 
 
 class DownloadMeter:
-    """Turns bytes that arrive into lines for a person.
+    """Turns the progress of a download into lines with a bar, the speed and the time left.
 
     Args:
         show: gets a line, at most ten times a second.
@@ -208,7 +207,7 @@ class DownloadMeter:
         self._shown_at = float("-inf")
 
     def update(self, file: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of `file` are here."""
+        """Record that `done` of `total` bytes of `file` have arrived."""
         now = self._clock()
         if file != self._file:
             self._file = file

@@ -1,28 +1,34 @@
-"""The questions to the hub and what its refusals mean; the only importer of huggingface_hub."""
+"""Talks to the Hugging Face Hub and turns its refusals into errors; the only importer of huggingface_hub."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from stevemin_chat.base.errors import HubRefused, HubUnreachable
+from stevemin_chat.base import HubRefused, HubUnreachable
 
-__all__ = ["Listing", "RemoteFile", "list_files", "session"]
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import BlobLfsInfo
+
+__all__ = ["Listing", "RemoteFile", "connection", "list_files"]
 
 _TIMEOUT_S = 15.0
 _DEFAULT_ENDPOINT = "https://huggingface.co"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository.
+    """A file of a repository, as an untrusted hub describes it.
 
     Args:
-        path: inside the repository.
+        path: inside the repository; may be anything, see `catalogue.hub_file`.
         size: in bytes.
         sha256: of its content; None for files that the hub keeps in git itself.
     """
@@ -43,10 +49,10 @@ class Listing:
 
     @contextmanager
     def open(self, file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Download a file from byte `start` on: gives the byte where the answer starts, and its pieces.
+        """Download a file from byte `start`: yields the byte where the answer starts, and its pieces.
 
         Raises:
-            HubUnreachable, HubRefused: also while the pieces are read.
+            HubUnreachable, HubRefused: at once, or while the pieces are read.
         """
         from huggingface_hub import get_session, get_token, hf_hub_url, hf_raise_for_status
 
@@ -57,7 +63,7 @@ class Listing:
             headers["Range"] = f"bytes={start}-"
         url = hf_hub_url(self.repo, file.path, revision=self.commit, endpoint=self.endpoint)
         with (
-            _told_clearly(self.repo, self.endpoint),
+            _clear_errors(self.repo, self.endpoint),
             get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_S) as response,
         ):
             hf_raise_for_status(response)
@@ -65,11 +71,11 @@ class Listing:
 
 
 @contextmanager
-def session() -> Iterator[str]:
-    """The endpoint to talk to; closes the library's connections at the end."""
+def connection() -> Iterator[str]:
+    """Yields the endpoint to talk to; closes the library's connections at the end."""
     from huggingface_hub import close_session
 
-    # It puts a handler for the terminal on its own logger; its messages belong in the log.
+    # The library adds a handler that writes to the terminal; its messages belong in the log.
     logger = logging.getLogger("huggingface_hub")
     logger.handlers.clear()
     logger.propagate = True
@@ -80,24 +86,32 @@ def session() -> Iterator[str]:
 
 
 def list_files(repo: str, endpoint: str) -> Listing:
-    """Ask for the files of a repository, their sizes and hashes.
+    """Ask for the files of a repository with their sizes and hashes.
 
     Raises:
         HubUnreachable, HubRefused.
     """
     from huggingface_hub import HfApi
 
-    with _told_clearly(repo, endpoint):
+    with _clear_errors(repo, endpoint):
         info = HfApi(endpoint=endpoint).model_info(repo, files_metadata=True, timeout=_TIMEOUT_S)
-    files = tuple(
-        RemoteFile(entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else None)
-        for entry in info.siblings or ()
-    )
+        # Converted in here: a hub that is none may answer with values of any type.
+        files = tuple(
+            RemoteFile(str(entry.rfilename), max(0, int(entry.size or 0)), _hash(entry.lfs))
+            for entry in info.siblings or ()
+        )
     return Listing(repo, info.sha, endpoint, files)
 
 
+def _hash(lfs: BlobLfsInfo | None) -> str | None:
+    # It becomes part of a file's name.
+    if lfs is not None and not _SHA256.fullmatch(lfs.sha256):
+        raise ValueError("not a SHA-256")
+    return lfs.sha256 if lfs is not None else None
+
+
 @contextmanager
-def _told_clearly(repo: str, endpoint: str) -> Iterator[None]:
+def _clear_errors(repo: str, endpoint: str) -> Iterator[None]:
     import httpx2
     from huggingface_hub import errors
 
@@ -110,7 +124,7 @@ def _told_clearly(repo: str, endpoint: str) -> Iterator[None]:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise HubRefused(
-            f"There is no repository {repo} at {host}, or it is private. "
+            f"No repository {repo} at {host}, or it is private. "
             "Check the spelling; for a private one set HF_TOKEN."
         ) from error
     except errors.EntryNotFoundError as error:
@@ -134,8 +148,8 @@ def _told_clearly(repo: str, endpoint: str) -> Iterator[None]:
         why = str(error) or type(error).__name__
         advice = "Check the network, then run the same command again."
         raise HubUnreachable(f"{what} ({why}). {advice}") from error
-    except (httpx2.HTTPError, ValueError, KeyError) as error:
-        raise HubRefused(f"The answer of {host} is not that of a model hub. Check HF_ENDPOINT.") from error
+    except (httpx2.HTTPError, ValueError, TypeError, KeyError) as error:
+        raise HubRefused(f"{host} does not answer like a model hub. Check HF_ENDPOINT.") from error
 
 
 def _by_status(status: int, repo: str, host: str) -> str:

@@ -1,7 +1,4 @@
-"""What models this machine has and could have: the catalogue and the pulled files as one list.
-
-Where a model would be fetched from, and what would be deleted of it.
-"""
+"""The models of the catalogue and the pulled ones as one list: what each is, and where it comes from."""
 
 from __future__ import annotations
 
@@ -10,33 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelNotFound
-from stevemin_chat.base.errors import HubError
-from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, model_file
+from stevemin_chat.base import HubError
+from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, model_file, stays_inside
 from stevemin_chat.models.download import partial_files
-from stevemin_chat.models.pull import Pulled, part_names, pulled_models, remove_pulled, split_name
+from stevemin_chat.models.pulled import Pulled, part_names, pulled_models, split_name
 from stevemin_chat.text import size
 
 __all__ = [
-    "Entry",
     "HubSource",
+    "ListedModel",
     "Removable",
-    "entries",
-    "find_entry",
+    "find_model",
     "hub_source",
-    "in_catalogue",
+    "listed_models",
     "removable",
-    "remove_model",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One model, as lists show it.
+class ListedModel:
+    """A model as lists show it.
 
     Args:
-        id: what commands take for it.
-        installed: whether its file is on this machine; path is where it is or would be.
-        vram_gib: the weights and the KV cache of 8,192 tokens.
+        id: the name that commands take.
+        installed: its file is on this machine.
+        path: of its file, also before it is pulled.
+        vram_gib: of the weights and the KV cache of 8,192 tokens.
     """
 
     id: str
@@ -60,7 +56,7 @@ class Entry:
         return asdict(self) | {"path": str(self.path) if self.path is not None else None}
 
     def facts(self) -> list[tuple[str, str]]:
-        """What `stevemin models info` shows, unknown things as empty text."""
+        """The rows of `stevemin models info`; unknown values are empty."""
         return [
             ("title", self.title),
             ("about", self.description),
@@ -87,36 +83,36 @@ class Entry:
         )
 
 
-def _vram(entry: Entry) -> str:
+def _vram(entry: ListedModel) -> str:
     return size(entry.vram_gib * 2**30) if entry.vram_gib else ""
 
 
-def entries(catalogue: Catalogue, models_dir: Path) -> list[Entry]:
-    """The catalogue in its order, then what else was pulled."""
+def listed_models(catalogue: Catalogue, models_dir: Path) -> list[ListedModel]:
+    """The catalogue in its order, then the other models that were pulled."""
     listed = [_from_spec(spec, models_dir) for spec in catalogue]
     known = {entry.path for entry in listed}
     return listed + [_from_pulled(pulled) for pulled in pulled_models(models_dir) if pulled.path not in known]
 
 
-def find_entry(name: str, catalogue: Catalogue, models_dir: Path) -> Entry:
-    """One model of the catalogue, pulled, or a file by its path.
+def find_model(name: str, catalogue: Catalogue, models_dir: Path) -> ListedModel:
+    """A model by its name in the catalogue, as "OWNER/REPO[:FILE]", or by the path of its file.
 
     Raises:
         engine.ModelNotFound: there is none; suggests the nearest.
     """
-    if in_catalogue(name, catalogue):
+    if name in catalogue:
         return _from_spec(catalogue.get(name), models_dir)
     path = catalogue.resolve(name, models_dir)
     for pulled in pulled_models(models_dir):
         if pulled.path == path:
             return _from_pulled(pulled)
-    return Entry(id=name, title=path.name, installed=True, path=path, size_bytes=path.stat().st_size)
+    return ListedModel(id=name, title=path.name, installed=True, path=path, size_bytes=path.stat().st_size)
 
 
-def _from_spec(spec: ModelSpec, models_dir: Path) -> Entry:
+def _from_spec(spec: ModelSpec, models_dir: Path) -> ListedModel:
     path = model_file(spec, models_dir)
     here = path is not None and path.is_file()
-    return Entry(
+    return ListedModel(
         id=spec.name,
         title=spec.label,
         installed=here,
@@ -135,9 +131,9 @@ def _from_spec(spec: ModelSpec, models_dir: Path) -> Entry:
     )
 
 
-def _from_pulled(pulled: Pulled) -> Entry:
+def _from_pulled(pulled: Pulled) -> ListedModel:
     repo, file = split_name(pulled.name)
-    return Entry(
+    return ListedModel(
         id=pulled.name,
         title=pulled.path.stem,
         installed=True,
@@ -155,7 +151,7 @@ class HubSource:
     Args:
         spec: "OWNER/REPO[:FILE]".
         sha256: from the catalogue.
-        path: set when there is nothing to fetch: the file comes with a package, or is the user's own.
+        path: set when there is nothing to fetch: the file is part of a package, or the user's own.
     """
 
     spec: str
@@ -165,7 +161,7 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """A pulled model, complete or not."""
+    """A pulled model, complete or not: the first file, and the bytes that deleting it frees."""
 
     path: Path
     size_bytes: int
@@ -175,10 +171,10 @@ def hub_source(name: str, catalogue: Catalogue, models_dir: Path) -> HubSource:
     """Where to fetch a model from.
 
     Raises:
-        engine.ModelNotFound: neither in the catalogue nor OWNER/REPO[:FILE], or its package is missing.
-        UsageProblem: not of that form.
+        engine.ModelNotFound: not in the catalogue, or its package is missing.
+        UsageProblem: neither a name nor OWNER/REPO[:FILE].
     """
-    if in_catalogue(name, catalogue):
+    if name in catalogue:
         spec = catalogue.get(name)
         if spec.path is not None or spec.package is not None:
             return HubSource(name, path=catalogue.resolve(name, models_dir))
@@ -190,7 +186,7 @@ def hub_source(name: str, catalogue: Catalogue, models_dir: Path) -> HubSource:
 
 
 def removable(name: str, catalogue: Catalogue, models_dir: Path) -> Removable:
-    """What `remove_model` would delete.
+    """The files that `remove_pulled` would delete for a model.
 
     Raises:
         HubError: stevemin did not download it.
@@ -204,13 +200,8 @@ def removable(name: str, catalogue: Catalogue, models_dir: Path) -> Removable:
     return Removable(path, sum(file.stat().st_size for file in files))
 
 
-def remove_model(target: Removable, models_dir: Path) -> list[Path]:
-    """Delete it; gives the files."""
-    return remove_pulled(target.path, models_dir)
-
-
 def _removable_path(name: str, catalogue: Catalogue, models_dir: Path) -> Path:
-    if in_catalogue(name, catalogue):
+    if name in catalogue:
         spec = catalogue.get(name)
         if spec.package is not None and spec.path is None:
             raise HubError(
@@ -223,11 +214,6 @@ def _removable_path(name: str, catalogue: Catalogue, models_dir: Path) -> Path:
         return hub_file(spec.repo, spec.file, models_dir)
     if ":" in name:
         repo, file = split_name(name)
-        if file is not None and ".." not in file.split("/"):
+        if file is not None and stays_inside(file):
             return hub_file(repo, file, models_dir)
     return catalogue.resolve(name, models_dir)
-
-
-def in_catalogue(name: str, catalogue: Catalogue) -> bool:
-    """Whether the catalogue has that name, in any case."""
-    return name in catalogue or name.lower() in catalogue

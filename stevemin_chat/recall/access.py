@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memory import EmbedderUnavailable, IndexState, Memory
-from stevemin_chat.base.logs import begin
+from stevemin_chat.base import begin
 
 if TYPE_CHECKING:
     from memory import Embedder, IndexStatus

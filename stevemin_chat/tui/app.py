@@ -1,13 +1,14 @@
-"""The terminal application."""
+"""The terminal application: draws the chat screen, then opens everything else behind it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,27 +18,31 @@ from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
 
-from engine.devices import DeviceMonitor
-from stevemin_chat.runtime import Runtime
+from stevemin_chat.tui.alt_keys import teach_alt_keys
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.palette import PaletteCommands
 from stevemin_chat.tui.theme import STEVEMIN_THEME
 
 if TYPE_CHECKING:
-    from stevemin_chat.base.config import Config
-    from stevemin_chat.base.paths import Paths
+    from stevemin_chat.tui.controller import Controller
+    from stevemin_chat.tui.view import View
+
+    Opener = Callable[[View], Awaitable[Controller]]
 
 __all__ = ["SteveminApp", "run_app"]
 
 _PATIENCE = 5.0  # seconds that leaving waits for a model load to stop
-_WANTING = (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown, events.MouseScrollUp)
+_USE = (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown, events.MouseScrollUp)
 
 
 class SteveminApp(App[None]):
-    """Chats over one runtime, which the caller closes.
+    """Draws the chat screen, opens the rest, attaches it.
+
+    Args:
+        opener: opens settings, store and chats for a view; see `controller.open_controller`.
 
     Attributes:
-        consolidating: makes summaries while the person does nothing, unless the settings say no.
+        failure: why the opener failed; the application has ended then.
     """
 
     TITLE = "stevemin"
@@ -46,20 +51,14 @@ class SteveminApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, show=True)]
     NOTIFICATION_TIMEOUT = 6
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        *,
-        model: str | None = None,
-        devices: DeviceMonitor | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, opener: Opener, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        teach_alt_keys()
         super().__init__()
-        self.runtime = runtime
-        self._chat_screen = ChatScreen(
-            runtime, devices or DeviceMonitor(), model=model or runtime.config.model, now=now
-        )
-        self.consolidating = self._chat_screen.consolidating
+        self.failure: Exception | None = None
+        self._chat_screen = ChatScreen(now=now)
+        self._opener = opener
+        self._opening: asyncio.Task[None] | None = None
+        self._controller: Controller | None = None
         self._leaving = False
 
     def get_default_screen(self) -> Screen[None]:
@@ -67,24 +66,42 @@ class SteveminApp(App[None]):
         return self._chat_screen
 
     def on_mount(self) -> None:
-        if self.runtime.config.memory.summaries:
-            self.consolidating.start()
         self.register_theme(STEVEMIN_THEME)
-        wanted = self.runtime.config.theme or STEVEMIN_THEME.name
+        self.theme = STEVEMIN_THEME.name
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self._opening = asyncio.create_task(self._open_behind())
+
+    async def _open_behind(self) -> None:
+        try:
+            controller = await self._opener(self._chat_screen)
+        except Exception as error:
+            self.failure = error
+            self.exit(return_code=1)
+            return
+        self._controller = controller
+        self._choose_theme(controller.runtime.config.theme)
+        await controller.begin()
+        self._chat_screen.attach(controller)
+
+    def _choose_theme(self, wanted: str | None) -> None:
+        if not wanted:
+            return
         if wanted in self.available_themes:
             self.theme = wanted
             return
-        self.theme = STEVEMIN_THEME.name
         known = ", ".join(sorted(self.available_themes))
-        self.notify(f"There is no theme {wanted}. Known: {known}.", severity="warning", markup=False)
+        self._chat_screen.say(f"There is no theme {wanted}. Known: {known}.", warn=True)
 
     async def on_unmount(self) -> None:
-        await self.consolidating.stop()
+        if self._controller is not None:
+            await self._controller.consolidating.stop()
 
     async def on_event(self, event: events.Event) -> None:
-        """The engine is the person's from the first key on."""
-        if isinstance(event, _WANTING):
-            self.consolidating.disturb()
+        """Whatever the person does has priority over summaries."""
+        if isinstance(event, _USE) and self._controller is not None:
+            self._controller.consolidating.disturb()
         await super().on_event(event)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -92,52 +109,77 @@ class SteveminApp(App[None]):
         return action != "command_palette" or self.screen is self._chat_screen
 
     async def store(self) -> None:
-        """Stop the answers and store them and what is typed."""
-        await self._chat_screen.chats.close()
-        await self._chat_screen.keep_drafts()  # with what is in the prompt
+        """Stop the answers; store them, the drafts and the queues."""
+        if self._controller is not None:
+            await self._controller.store()
 
     async def action_quit(self) -> None:
-        """Store what is being written, then leave. A second time leaves at once."""
+        """Store everything, then leave. A second time leaves without waiting."""
+        await self.leave(0)
+
+    async def leave(self, code: int) -> None:
+        """Store everything, then end with this exit code; a second call ends without waiting."""
         if not self._leaving:
             self._leaving = True
-            await self.store()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._chat_screen.loader.cancel(), _PATIENCE)
-        self.exit()
+                await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
+            if self._opening is not None and self._chat_screen.in_use:
+                await self._opening  # what was typed can only be stored in an open store
+            await self.store()
+            if self._controller is not None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._controller.models.stop(), _PATIENCE)
+        self.exit(return_code=code)
 
     def action_help_quit(self) -> None:
         """Ctrl-C outside the prompt."""
-        self._chat_screen.on_prompt_stop()
+        self._chat_screen.prompt.action_copy_or_stop()
+
+    async def close(self) -> None:
+        """Close what the opener opened, also if the application ended before it was done."""
+        if self._opening is not None:
+            await self._opening
+        if self._controller is not None:
+            await self._controller.runtime.close()
 
 
-def run_app(paths: Paths, config: Config, model: str | None) -> int:
+def run_app(model: str | None) -> int:
     """Run the application until the person leaves; returns the exit code.
 
     Raises:
-        Exception: what `Runtime.open` raises, before the screen is touched.
+        Exception: what stopped it from opening (settings, store), when the terminal is restored.
     """
-    return asyncio.run(_run(paths, config, model))
+    return asyncio.run(_run(model))
 
 
-async def _run(paths: Paths, config: Config, model: str | None) -> int:
-    runtime = await Runtime.open(paths, config, meaning=True)
+async def _run(model: str | None) -> int:
+    async def opener(view: View) -> Controller:
+        # The imports take most of a second: on a thread they leave the screen alive.
+        module = await asyncio.to_thread(import_module, "stevemin_chat.tui.controller")
+        controller: Controller = await module.open_controller(view, model=model)
+        return controller
+
+    app = SteveminApp(opener)
+    loop = asyncio.get_running_loop()
+    leaving: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(
+        signal.SIGTERM, lambda: leaving.add(loop.create_task(app.leave(128 + signal.SIGTERM)))
+    )
+    signal.signal(signal.SIGHUP, lambda *_: Thread(target=_hang_up, args=(app, loop)).start())
     try:
-        app = SteveminApp(runtime, model=model)
-        loop = asyncio.get_running_loop()
-        leaving: set[asyncio.Task[None]] = set()
-        loop.add_signal_handler(signal.SIGTERM, lambda: leaving.add(loop.create_task(app.action_quit())))
-        signal.signal(signal.SIGHUP, lambda *_: Thread(target=_hang_up, args=(app, loop)).start())
         await app.run_async()
-        return app.return_code or 0
     finally:
-        await runtime.close()
+        await app.close()
+    if app.failure is not None:
+        raise app.failure
+    return app.return_code or 0
 
 
 def _hang_up(app: SteveminApp, loop: asyncio.AbstractEventLoop) -> None:
-    """The terminal is gone: store what is there and end.
+    """The terminal is gone: store everything and end.
 
     Textual cannot be asked to leave: it would wait for ever for a writer that has no terminal. Even the event
-    loop may be waiting there already; then what the replies' writers stored in the last half second is all.
+    loop may be blocked already; then what the writers of the replies stored in the last half second is all.
     """
     with suppress(Exception):
         asyncio.run_coroutine_threadsafe(app.store(), loop).result(_PATIENCE)

@@ -1,32 +1,29 @@
-"""The chat screen: shows chats, figures and the prompt, and hands over what the person does."""
+"""The chat screen: composes the widgets and is the controller's `View`.
+
+It is drawn before anything else is loaded; the controller is attached when the chats have been read.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from textual import events, work
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
+from textual.css.query import NoMatches
 from textual.screen import Screen
-from textual.widgets import Footer, Markdown, Static
+from textual.widgets import Footer, Markdown, OptionList, Static
 
-from stevemin_chat.chats import Chat
-from stevemin_chat.recall import Place
-from stevemin_chat.text import model_label
 from stevemin_chat.tui.actions import COMMANDS
-from stevemin_chat.tui.answer_commands import AnswerCommands
-from stevemin_chat.tui.arranging import Arranging
-from stevemin_chat.tui.chat_commands import ChatCommands
-from stevemin_chat.tui.figures import Figures
-from stevemin_chat.tui.listening import Listening
-from stevemin_chat.tui.memory_commands import MemoryCommands
-from stevemin_chat.tui.model_commands import ModelCommands
-from stevemin_chat.tui.prompting import Prompting
-from stevemin_chat.tui.screen_commands import ScreenCommands
+from stevemin_chat.tui.clipboard import copy_natively
+from stevemin_chat.tui.screens.help import HelpScreen
 from stevemin_chat.tui.widgets.completions import Completions
 from stevemin_chat.tui.widgets.greeting import Greeting, Hint
 from stevemin_chat.tui.widgets.load_banner import LoadBanner
@@ -39,26 +36,31 @@ from stevemin_chat.tui.widgets.transcript import Transcript
 from stevemin_chat.tui.widgets.turns import progress
 
 if TYPE_CHECKING:
-    from engine.devices import DeviceMonitor, DeviceReading
-    from stevemin_chat.runtime import Runtime
+    from textual.worker import Worker
+
+    from stevemin_chat.chats import Chat
+    from stevemin_chat.tui.controller import Controller
 
 __all__ = ["ChatScreen"]
 
+Result = TypeVar("Result")
+
 _POLL = 0.5  # seconds
+_ERROR_SECONDS = 10  # that an error stays on the screen
+_LIST_FROM = 96  # columns from which the list of chats is shown by default
+_PANEL_FROM = 132  # columns from which the stats panel is shown by default
+_ROOMY = 30  # rows from which the footer is shown
 
 
-class ChatScreen(
-    ChatCommands,
-    AnswerCommands,
-    ModelCommands,
-    MemoryCommands,
-    ScreenCommands,
-    Prompting,
-    Listening,
-    Arranging,
-    Screen[None],
-):
-    """List of chats, transcript and prompt, figures."""
+class ChatScreen(Screen[None]):
+    """List of chats, transcript and prompt, stats; a `View`.
+
+    Args:
+        now: the clock for the ages of chats.
+
+    Attributes:
+        poll_timer: polls the controller while the screen lives.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(c.key, f"command('{c.name}')", c.label or c.title, show=bool(c.label), id=c.name)
@@ -66,28 +68,17 @@ class ChatScreen(
         if c.key and c.name != "quit"
     ]
 
-    def __init__(
-        self, runtime: Runtime, devices: DeviceMonitor, *, model: str, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, *, now: Callable[[], datetime]) -> None:
         super().__init__()
-        self.runtime = runtime
-        workspace = runtime.open_workspace(self)
-        self.chats = workspace.chats
-        self.remembering = workspace.remembering
-        self.loader = workspace.loader
-        self.consolidating = workspace.consolidating
-        self.chat: Chat | None = None  # whose draft is in the prompt
-        self._devices = devices
-        self._model = model
         self._now = now
-        self._reading: DeviceReading | None = None
-        self.folded: dict[str, bool] = {}
-        self.room = (False, False)
+        self._controller: Controller | None = None
+        self._early: list[str] = []  # commands given by key or palette before the controller was attached
+        self._folded: dict[str, bool] = {}  # by hand, in a terminal as wide as this one
+        self._room = (False, False)  # for the list, for the panel
         self._new_text = False
-        self._noted = ""
-        self.entered_early = False  # enter was pressed before the chats were read
 
     def compose(self) -> ComposeResult:
+        completions = Completions(id="completions")
         with Horizontal(id="body"):
             yield SessionList(id="sessions", now=self._now)
             with Vertical(id="centre"):
@@ -97,8 +88,8 @@ class ChatScreen(
                     yield Static("↓ new text · ctrl+end", id="jump", markup=False)
                 yield LoadBanner(id="loading")
                 yield QueueBar(id="queue")
-                yield Completions(id="completions")
-                yield Prompt(id="prompt")
+                yield completions
+                yield Prompt(COMMANDS, completions, id="prompt")
             yield MetricsPanel(id="metrics")
         yield StatusLine(id="status")
         yield Footer(show_command_palette=False)
@@ -106,8 +97,33 @@ class ChatScreen(
     def on_mount(self) -> None:
         self.prompt.placeholder = "Message, or / for commands"
         self.prompt.focus()
+
+    def attach(self, controller: Controller) -> None:
+        """Hand everything to this controller from now on, first what was entered early."""
+        self._controller = controller
         self.poll_timer = self.set_interval(_POLL, self.poll)
-        self._begin()
+        self.query_one(QueueBar).show((), "")
+        self.prompt.attach(controller)
+        early, self._early = self._early, []
+        for name in early:
+            self.action_command(name)
+        self.poll()
+
+    @property
+    def controller(self) -> Controller:
+        """Attached when the chats have been read."""
+        assert self._controller is not None
+        return self._controller
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a controller."""
+        return self._controller is not None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether something was typed or entered."""
+        return bool(self.prompt.text or self.prompt.early)
 
     @property
     def prompt(self) -> Prompt:
@@ -119,87 +135,35 @@ class ChatScreen(
         """What was said."""
         return self.query_one("#transcript", Transcript)
 
-    @work
-    async def _begin(self) -> None:
-        try:
-            await self.remembering.look()
-            await self.chats.load()
-        except Exception as error:
-            self.tell(error)
-        first = self.chats.opening()
-        if self.prompt.text:  # typed before the chats were read
-            first = self.chats.new()
-            first.draft = self.prompt.text
-        self.switch(first)
-        if self.runtime.engine is None:
-            self.load_model(self._model)
-        if self.entered_early:
-            self.prompt.post_message(Prompt.Sent(self.prompt.text))
+    # from the widgets to the controller
 
-    def note(self, what: str) -> None:
-        """Say in the status line what goes on for some seconds; empty when it is over."""
-        self._noted = what
-        self.poll()
+    def action_command(self, name: str) -> None:
+        """Run a command by key or from the palette."""
+        if self._controller is None:
+            self._early.append(name)
+            return
+        self._controller.run(next(command for command in COMMANDS if command.name == name))
 
-    # looking at a chat
+    def on_prompt_early(self) -> None:
+        self.query_one(QueueBar).show(self.prompt.early, "sent when the chats are read")
 
-    def switch(self, chat: Chat, message_id: str | None = None) -> None:
-        """Put a chat on the screen; what was typed in the other one stays there.
-
-        Args:
-            message_id: shown instead of the end.
-        """
-        if self.chat is not None:
-            self.chat.draft = self.prompt.text
-        self.chat = chat
-        self.chats.look_at(chat)
-        self.prompt.put(chat.draft)
-        self.chats_changed()
-        self.chat_changed(chat)
-        self._open(chat, message_id)
-
-    @work
-    async def go_to(self, place: Place) -> None:
-        """Open a chat at one of its messages."""
-        try:
-            self.switch(await self.chats.of_session(place.session_id), place.message_id)
-        except Exception as error:
-            self.tell(error)
-
-    @work(exclusive=True, group="open")
-    async def _open(self, chat: Chat, message_id: str | None) -> None:
-        try:
-            await self.chats.open(chat)
-        except Exception as error:
-            self.tell(error)
-        first = len(self.chats.all) == 1 and chat.blank
-        opening = Greeting(self._model_words()) if first else Hint()
-        if not await self.transcript.show(chat, opening, message_id):
-            self.say("That message is in another version of this chat, which is not on the screen.")
-        self._note_end()
-        self.poll()
-
-    @work(group="sync")
-    async def sync(self) -> None:
-        """Show what came and went in the visible chat."""
-        await self.transcript.sync()
-        self._note_end()
-
-    def _model_words(self) -> str:
-        return model_label(self.runtime.model_name or self.loader.name or self._model)
-
-    def send(self, chat: Chat, text: str) -> None:
-        """Send a message, or queue it until the chat and the model are free."""
-        self.chats.answers.send(chat, text)
-        self.transcript.follow()
-        if not self.chats.answers.ready and self.loader.name is None:
-            self.say("No model is loaded; the message waits. Choose one with /model.", warn=True)
+    def on_prompt_scroll(self, event: Prompt.Scroll) -> None:
+        """Scroll by a page, less two rows that stay in view."""
+        view = self.transcript
+        view.scroll_relative(y=event.direction * max(1, view.size.height - 2), animate=False)
 
     def on_session_list_chosen(self, event: SessionList.Chosen) -> None:
-        chat = next((chat for chat in self.chats.all if chat.key == event.key), None)
-        if chat is not None:
-            self.switch(chat)
-            self.prompt.focus()
+        self.controller.switch_to(event.key)
+
+    def on_queue_bar_take_back(self) -> None:
+        if self._controller is not None and self._controller.take_back():
+            self.focus_prompt()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """A click on a completion."""
+        if isinstance(event.option_list, Completions) and event.option_id is not None:
+            self.focus_prompt()
+            self.prompt.choose(event.option_id)
 
     def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
         self.copy(event.href)
@@ -207,86 +171,180 @@ class ChatScreen(
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self.query_one("#jump"):
-            self.command_end("")
+            self.follow()
 
     def on_transcript_moved(self) -> None:
         self._note_end()
 
-    # the engine
+    # `View`: dialogue
 
-    @work(group="load")
-    async def load_model(self, name: str) -> None:
-        """Load a model; the screen stays alive."""
-        try:
-            info = await self.loader.load(name)
-        except Exception as error:
-            self.tell(error)
-            if self.runtime.engine is None:
-                self.say(
-                    "Choose another model with /model. Nothing you type is lost meanwhile.",
-                    "No model",
-                    warn=True,
-                )
-            return
-        if info is None:
-            self.say("No model is loaded. Choose one with /model.", "Loading was stopped", warn=True)
-            return
-        for warning in info.warnings:
-            self.say(warning, info.name, warn=True)
+    def say(self, text: str, title: str = "", *, warn: bool = False) -> None:
+        self.notify(text, title=title, severity="warning" if warn else "information", markup=False)
 
-    def loading_changed(self) -> None:
-        """The loader tells of a change."""
-        if self.is_mounted:
-            self.query_one(LoadBanner).show(self.loader.name, self.loader.progress)
-            if self.chat is not None:
-                self.chat_changed(self.chat)
+    def tell(self, error: BaseException) -> None:
+        from stevemin_chat.notices import describe
 
-    def poll(self) -> None:
-        """Look at the engine and draw what has changed."""
-        now = Figures.read(self.runtime.engine, self.chat)
-        live = self.transcript.live_view()
-        if live is not None and not live.entry.text:
-            live.say(progress(now.request))
-        panel = self.query_one(MetricsPanel)
-        panel.note(now.stats)
-        if panel.display:
-            titles = {chat.record.id: chat.title for chat in self.chats.all if chat.record}
-            panel.show(now, self._reading, titles)
-            self._read_devices()
-        summarising = self.consolidating.summarising is not None
-        hint = self._noted or self.remembering.hint(summarising=summarising)
-        self.query_one(StatusLine).show(self._model_line(), self.strategy(), now.context, now.stats, hint)
-        if (news := self.remembering.news()) is not None:
-            self.say(news, "Search by words only")
+        notice = describe(error)
+        self.notify(
+            notice.text, title=notice.title, severity=notice.severity, markup=False, timeout=_ERROR_SECONDS
+        )
+
+    async def ask(self, question: Screen[Result]) -> Result | None:
+        return await self.app.push_screen_wait(question)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
+        _: Worker[None] = self.run_worker(work, group=group or "default", exclusive=bool(group))
+
+    # `View`: the prompt and the list of chats
+
+    @property
+    def draft(self) -> str:
+        return self.prompt.text
+
+    @property
+    def entered(self) -> bool:
+        return bool(self.prompt.early)
+
+    def put(self, text: str, *, recalled: bool = False) -> None:
+        self.prompt.put(text, recalled=recalled)
+
+    def give_back(self, text: str) -> None:
+        self.prompt.give_back(text)
+
+    def focus_prompt(self) -> bool:
+        moved = self.focused is not self.prompt
+        self.prompt.focus()
+        return moved
+
+    @property
+    def marked(self) -> str | None:
+        options = self.query_one("#chats", OptionList)
+        option = options.highlighted_option
+        return option.id if option is not None and options.has_focus else None
+
+    def show_chats(self, chats: Sequence[Chat], visible: Chat | None) -> None:
+        with suppress(NoMatches):  # the screen is being taken down
+            self.query_one(SessionList).show(chats, visible)
+
+    def show_state(self, chat: Chat, *, visible: bool, queue_hint: str) -> None:
+        with suppress(NoMatches):
+            self.query_one(SessionList).refresh_lines(chat)
+            if visible:
+                mark = " · off the record" if chat.off_record else ""
+                title = Content.assemble(chat.title or "New chat", (mark, "$accent"))
+                self.query_one("#title", Static).update(title)
+                self.query_one(QueueBar).show(chat.queue, queue_hint)
+
+    def focus_list(self) -> None:
+        if not self.query_one("#sessions").display:
+            self.fold("sessions")
+        self.query_one("#chats").focus()
+
+    # `View`: the transcript
+
+    async def open(self, chat: Chat, message_id: str | None, *, first_model: str | None) -> bool:
+        opening = Hint() if first_model is None else Greeting(first_model)
+        found = await self.transcript.show(chat, opening, message_id)
         self._note_end()
-        self._tidy()
+        return found
 
-    @work(exclusive=True, group="tidy")
-    async def _tidy(self) -> None:
-        await self.transcript.prune()
-        await self.keep_drafts()
+    def sync(self) -> None:
+        if self.is_running:
+            self.run(self._sync)
 
-    @work(group="devices")
-    async def _read_devices(self) -> None:
-        self._reading = await asyncio.to_thread(self._devices.read)
+    async def _sync(self) -> None:
+        await self.transcript.sync()
+        self._note_end()
 
-    def _model_line(self) -> str:
-        if self.loader.name is not None:
-            return f"loading {model_label(self.loader.name)}"
-        return model_label(self.runtime.model_name) if self.runtime.model_name else "no model: /model"
+    def follow(self) -> None:
+        self.transcript.follow()
 
-    def strategy(self) -> str:
-        """The context strategy of the visible chat."""
-        return (self.chat.strategy if self.chat else None) or self.runtime.config.strategy
-
-    async def keep_drafts(self) -> None:
-        """Write what was typed and not sent, if that has changed."""
-        if self.chat is not None:
-            self.chat.draft = self.prompt.text
-        await self.chats.keep_drafts()
+    @property
+    def selection(self) -> str | None:
+        return self.get_selected_text()
 
     def _note_end(self) -> None:
         behind = not self.transcript.at_end
         live = self.transcript.live_view() is not None
         self._new_text = behind and (live or self._new_text)
         self.query_one("#jump").display = self._new_text
+
+    # `View`: the rest
+
+    def show_load(self, name: str | None, progress: float) -> None:
+        if self.is_mounted:
+            self.query_one(LoadBanner).show(name, progress)
+
+    def refresh_status(self) -> None:
+        if self._controller is not None:
+            self.poll()
+
+    def copy(self, text: str) -> None:
+        self.run(partial(self._copy, text))
+
+    async def _copy(self, text: str) -> None:
+        if not await asyncio.to_thread(copy_natively, text):
+            self.app.copy_to_clipboard(text)  # the terminal may ignore it, and does not say so
+        self.say(f"{len(text):,} characters copied.")
+
+    def help(self) -> None:
+        self.app.push_screen(HelpScreen())
+
+    def quit(self) -> None:
+        self.run(self.app.action_quit)
+
+    @property
+    def theme(self) -> str:
+        return self.app.theme
+
+    @theme.setter
+    def theme(self, name: str) -> None:
+        self.app.theme = name
+
+    @property
+    def themes(self) -> Sequence[str]:
+        return sorted(self.app.available_themes)
+
+    # what is polled
+
+    def poll(self) -> None:
+        """Ask the controller for its status and draw what has changed."""
+        controller = self.controller
+        now = controller.status()
+        live = self.transcript.live_view()
+        if live is not None and not live.entry.text:
+            live.say(progress(now.request))
+        panel = self.query_one(MetricsPanel)
+        panel.note(now.stats)
+        if panel.display:
+            panel.show(now)
+            self.run(controller.read_devices)
+        self.query_one(StatusLine).show(now.model, now.strategy, now.context, now.stats, now.hint)
+        self._note_end()
+        self.run(self._tidy, group="tidy")
+
+    async def _tidy(self) -> None:
+        await self.transcript.prune()
+        await self.controller.tidy()
+
+    # what is shown in the room there is
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._arrange(event.size.width, event.size.height)
+
+    def fold(self, name: str) -> None:
+        shown = self.query_one(f"#{name}").display
+        self._folded[name] = shown
+        if not shown and self.size.width < _LIST_FROM:  # room for one of them only
+            self._folded["sessions" if name == "metrics" else "metrics"] = True
+        self._arrange(self.size.width, self.size.height)
+        self.refresh_status()
+
+    def _arrange(self, width: int, height: int) -> None:
+        room = (width >= _LIST_FROM, width >= _PANEL_FROM)
+        if room != self._room:
+            self._room = room
+            self._folded.clear()
+        self.query_one("#sessions").display = not self._folded.get("sessions", not room[0])
+        self.query_one("#metrics").display = not self._folded.get("metrics", not room[1])
+        self.set_class(height >= _ROOMY, "-roomy")

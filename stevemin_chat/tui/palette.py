@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
 from stevemin_chat.tui.actions import COMMANDS
-
-if TYPE_CHECKING:
-    from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.chat_screen import ChatScreen
 
 __all__ = ["PaletteCommands"]
 
@@ -30,17 +29,22 @@ class PaletteCommands(Provider):
             score = max(matcher.match(command.title), matcher.match(f"/{command.name}"))
             if score > 0:
                 yield Hit(score, matcher.highlight(command.title), self._run(command.name), help=command.help)
-        screen = cast("ChatScreen", self.screen)
-        for chat in screen.chats.all:
+        screen = self._chat_screen
+        for chat in screen.controller.chats.all if screen.attached else ():
             if chat.title and (score := matcher.match(chat.title)) > 0:
                 # Content, because a title could be read as markup.
                 yield Hit(
                     score,
                     Content(chat.title),
-                    lambda chat=chat: screen.switch(chat),
+                    partial(screen.controller.switch, chat),
                     text=chat.title,
                     help="open this chat",
                 )
 
-    def _run(self, name: str):  # type: ignore[no-untyped-def]
-        return lambda: cast("ChatScreen", self.screen).action_command(name)
+    @property
+    def _chat_screen(self) -> ChatScreen:
+        assert isinstance(self.screen, ChatScreen)  # there is no palette over another screen
+        return self.screen
+
+    def _run(self, name: str) -> Callable[[], None]:
+        return partial(self._chat_screen.action_command, name)

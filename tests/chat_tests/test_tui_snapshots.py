@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from chat_tests.recall.memory_kit import CALM, DOG, TEA, remember
 from chat_tests.tui_kit import (
-    NOW,
     FakeDevices,
+    app_over,
     ask,
     busy_stats,
     engine_of,
@@ -26,8 +26,7 @@ from chat_tests.tui_kit import (
 from textual.pilot import Pilot
 
 from memory import ContextReport, Dropped, Fact, LayerReport, Recall
-from stevemin_chat.recall import Account
-from stevemin_chat.tui.app import SteveminApp
+from stevemin_chat.recall.lookup import Account
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.screens.context import ContextScreen
 from stevemin_chat.tui.screens.memory import MemoryScreen
@@ -78,8 +77,8 @@ async def several_chats(pilot: Pilot[None], screen: ChatScreen) -> None:
     await say(pilot, screen, "And this one waits")
     done = engine_of(screen).streams[2]
     done.end()
-    await until(pilot, lambda: len(screen.chats.busy) == 2)
-    ids = [chat.record.id for chat in screen.chats.all if chat.record]
+    await until(pilot, lambda: len(screen.controller.chats.busy) == 2)
+    ids = [chat.record.id for chat in screen.controller.chats.all if chat.record]
     engine_of(screen).stats_now = busy_stats(*ids[:3])
     if screen.size.width < 100:
         await pilot.press("ctrl+l")
@@ -98,14 +97,17 @@ async def half_a_command(pilot: Pilot[None], screen: ChatScreen) -> None:
 async def what_the_model_saw(pilot: Pilot[None], screen: ChatScreen) -> None:
     screen.app.push_screen(
         ContextScreen(
-            an_account(), title="Gardening", strategy="hierarchical", remembering=screen.remembering
+            an_account(),
+            title="Gardening",
+            strategy="hierarchical",
+            show_origin=screen.controller.memory.show_origin,
         )
     )
     await until(pilot, lambda: isinstance(screen.app.focused, RecallView))
 
 
 async def what_is_remembered(pilot: Pilot[None], screen: ChatScreen) -> None:
-    remember(screen.runtime.memory)
+    remember(screen.controller.runtime.memory)
     await pilot.press("f5")
     await until(pilot, lambda: isinstance(screen.app.screen, MemoryScreen))
     await until(pilot, lambda: screen.app.screen.query_one(MemoryList).option_count == 3)
@@ -144,19 +146,18 @@ def still(scene: Scene) -> Callable[[Pilot[None]], Awaitable[None]]:
     async def run(pilot: Pilot[None]) -> None:
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
-        await until(pilot, lambda: screen.runtime.engine is not None and screen.chat is not None)
+        await until(pilot, lambda: screen.attached and screen.controller.runtime.engine is not None)
         screen.prompt.cursor_blink = False
         await scene(pilot, screen)
         panel, sessions = screen.query_one(MetricsPanel), screen.query_one(SessionList)
         panel._rates.extend(60 + 30 * math.sin(step / 5) for step in range(120))
-        screen._reading = FakeDevices().read()
+        screen.controller.reading = FakeDevices().read()
         screen.poll_timer.stop()
         sessions.freeze()
         panel.note = lambda stats: None  # type: ignore[method-assign]
         screen.poll()
         await pilot.pause()
-        passing = ("tidy", "devices")
-        await until(pilot, lambda: not any(w.group in passing and w.is_running for w in screen.workers))
+        await until(pilot, lambda: not any(w.group == "tidy" and w.is_running for w in screen.workers))
 
     return run
 
@@ -181,7 +182,7 @@ SCENES = [
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_looks(tmp_path: Path, snap_compare: Compare, scene: Scene, size: tuple[int, int]) -> None:
     runtime = make_runtime(tmp_path)
-    app = SteveminApp(runtime, devices=FakeDevices(), now=lambda: NOW)  # type: ignore[arg-type]
+    app = app_over(runtime)
     try:
         assert snap_compare(app, terminal_size=size, run_before=still(scene))
     finally:

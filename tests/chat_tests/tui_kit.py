@@ -32,6 +32,7 @@ from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.controller import opener_over
 from stevemin_chat.tui.widgets.code_block import CodeLines
 
 NOW = datetime(2000, 1, 1, tzinfo=UTC)  # before anything was stored: every age is "now"
@@ -243,12 +244,18 @@ def make_runtime(home: Path, engine: type[FakeEngine] = FakeEngine, **config: An
     )
 
 
+def app_over(runtime: Runtime) -> SteveminApp:
+    """The application over a runtime that the test closes; ages of chats are all "now"."""
+    devices: Any = FakeDevices()
+    return SteveminApp(opener_over(runtime, devices=devices), now=lambda: NOW)
+
+
 @asynccontextmanager
 async def running(
     runtime: Runtime, size: tuple[int, int] = (100, 30)
 ) -> AsyncIterator[tuple[Pilot[None], ChatScreen]]:
     """The application, with its model loaded where that does not need the test."""
-    app = SteveminApp(runtime, devices=FakeDevices(), now=lambda: NOW)  # type: ignore[arg-type]
+    app = app_over(runtime)
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             screen = app.screen
@@ -256,16 +263,16 @@ async def running(
             screen.prompt.cursor_blink = False
             engine = runtime.model._engine_factory
             waits = getattr(engine, "load_gate", None) or getattr(engine, "load_error", None)
-            await until(pilot, lambda: screen.chat is not None and (waits or runtime.engine is not None))
+            await until(pilot, lambda: screen.attached and (waits or runtime.engine is not None))
             yield pilot, screen
-            await app._chat_screen.chats.close()
+            await screen.controller.chats.close()
     finally:
         await runtime.close()
 
 
 def engine_of(screen: ChatScreen) -> FakeEngine:
     """The scripted engine behind a screen."""
-    engine: Any = screen.runtime.engine
+    engine: Any = screen.controller.runtime.engine
     assert isinstance(engine, FakeEngine)
     return engine
 

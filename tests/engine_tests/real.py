@@ -23,6 +23,8 @@ from engine import (
 from engine.llama.backend import LlamaBackend
 from engine.step import Work
 
+THREADS = 1  # of llama.cpp: test processes run side by side, and its threads wait for each other at barriers
+
 # Kernels round differently for other batch shapes and other places in the KV cache. Log-probabilities of the
 # likely tokens agree within this, half of the time within a quarter of it, and tokens are the same wherever
 # the best two are further apart. A wrong or missing token in the context changes them by several.
@@ -83,10 +85,13 @@ def backend_of(engine: Engine) -> LlamaBackend:
 
 
 async def settle(engine: Engine) -> None:
-    """Wait until the engine is idle and its moves are done."""
-    while engine.stats().active or engine.stats().waiting:  # noqa: ASYNC110 - the engine has no such event
+    """Wait until the engine has handled every command so far, is idle, and shows it in its stats."""
+    for _ in range(2):  # it publishes its stats before it takes the second one out of its inbox
+        barrier = engine.submit(request("barrier"))
+        barrier.cancel()
+        await read(barrier)
+    while engine.stats().active or engine.stats().waiting:  # noqa: ASYNC110 - requests nobody reads have no event
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
 
 
 class Recording(LlamaBackend):

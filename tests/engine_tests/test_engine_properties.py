@@ -39,27 +39,29 @@ _ACTIONS = st.one_of(
 
 @pytest.mark.parametrize("layout", ["unified", "split"])
 @pytest.mark.parametrize("speculation", ["on", "off"])
-@given(
-    actions=st.lists(_ACTIONS, max_size=40),
-    cells=st.integers(96, 200),
-    seats=st.integers(1, 4),
-    parks=st.booleans(),
-)
-@settings(max_examples=75)
-def test_random_traffic_keeps_the_ledger(
-    layout: str, speculation: str, actions: list[tuple[Any, ...]], cells: int, seats: int, parks: bool
-) -> None:
-    sizes = {"cells": cells * seats, "context": cells} if layout == "split" else {"cells": cells}
-    bench = Bench(
-        **sizes,
-        max_sessions=seats,
-        cached_sessions=2,
-        max_queue=8,
-        kv_layout=layout,
-        speculation=speculation,
-        parked_ram_mib=1 if parks else 0,
+@pytest.mark.parametrize("examples", [50, pytest.param(5000, marks=pytest.mark.campaign)])
+def test_random_traffic_keeps_the_ledger(layout: str, speculation: str, examples: int) -> None:
+    @given(
+        actions=st.lists(_ACTIONS, max_size=40),
+        cells=st.integers(96, 200),
+        places=st.integers(1, 4),
+        parks=st.booleans(),
     )
-    asyncio.run(_play(bench, actions))
+    @settings(max_examples=examples)
+    def traffic(actions: list[tuple[Any, ...]], cells: int, places: int, parks: bool) -> None:
+        sizes = {"cells": cells * places, "context": cells} if layout == "split" else {"cells": cells}
+        bench = Bench(
+            **sizes,
+            max_sessions=places,
+            cached_sessions=2,
+            max_queue=8,
+            kv_layout=layout,
+            speculation=speculation,
+            parked_ram_mib=1 if parks else 0,
+        )
+        asyncio.run(_play(bench, actions))
+
+    traffic()
 
 
 async def _play(bench: Bench, actions: list[tuple[Any, ...]]) -> None:

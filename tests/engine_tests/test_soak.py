@@ -1,4 +1,7 @@
-"""2,000 requests of random length with random cancels and forks: afterwards everything is as it was."""
+"""Requests of random length with random cancels and forks: afterwards everything is as it was.
+
+A few hundred requests in the suite, thousands in a campaign.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine_tests.real import backend_of, read, request, settle
+from engine_tests.real import THREADS, backend_of, read, request, settle
 
 from bench.engine.make_model import SHAPES, write
 from engine import Engine, EngineConfig, FinishReason, TokenStream
 
-_REQUESTS = 2_000
 _WORDS = [
     "the",
     "sea",
@@ -57,7 +59,7 @@ class Traffic:
         self.ends: Counter[FinishReason | None] = Counter()
 
     async def run(self, count: int) -> None:
-        """So many requests, all read to their end."""
+        """Send `count` requests and read each to its end."""
         async with asyncio.TaskGroup() as tasks:
             sent = 0
             while sent < count:
@@ -96,8 +98,9 @@ class Traffic:
         self._room.release()
 
 
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("layout", ["unified", "split"])
-async def test_soak(tiny_model: Path, layout: str) -> None:
+async def test_soak(tiny_model: Path, tmp_path: Path, layout: str, count: int) -> None:
     config = EngineConfig(
         model_path=tiny_model,
         max_sessions=8,
@@ -105,25 +108,26 @@ async def test_soak(tiny_model: Path, layout: str) -> None:
         context_tokens=4096 if layout == "split" else 1536,
         kv_layout=layout,  # type: ignore[arg-type]
         speculation="on",
+        threads=THREADS,
         parked_ram_mib=2,
         parked_disk_mib=64,
-        parked_folder=tiny_model.parent,
+        parked_folder=tmp_path,
     )
     process = psutil.Process()
     async with Engine(config) as engine:
-        await Traffic(engine, 0).run(_REQUESTS // 10)
+        await Traffic(engine, 0).run(count // 10)
         baseline = await _baseline(engine)
         files, memory = process.num_fds(), _memory(process)
         traffic = Traffic(engine, 1)
-        await traffic.run(_REQUESTS // 2)
+        await traffic.run(count // 2)
         await settle(engine)
         middle = _memory(process)
-        await traffic.run(_REQUESTS // 2)
+        await traffic.run(count // 2)
         assert await _baseline(engine) == baseline
         stats = engine.stats()
-        assert traffic.ends.total() >= _REQUESTS
-        assert traffic.ends[FinishReason.LENGTH] > _REQUESTS / 3
-        assert traffic.ends[FinishReason.CANCELLED] > _REQUESTS / 20
+        assert traffic.ends.total() >= count
+        assert traffic.ends[FinishReason.LENGTH] > count / 3
+        assert traffic.ends[FinishReason.CANCELLED] > count / 20
         assert stats.requests_failed == 0
         assert min(stats.evicted, stats.restored, stats.cached_tokens, stats.accepted_tokens) > 0
         assert process.num_fds() <= files + 1  # parked states' file is opened when RAM is first full

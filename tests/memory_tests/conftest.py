@@ -1,4 +1,4 @@
-"""A store on a real file, with a counter of words."""
+"""Stores on a real file: the façade with a counter of words, and the bare storage classes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memory_tests.storage.store_kit import Store, open_store
 from memory_tests.template import copy_template
 from memory_tests.word_counter import WordCounter
 
@@ -21,3 +22,9 @@ def database_path(tmp_path: Path) -> Path:
 def memory(database_path: Path) -> Iterator[Memory]:
     with Memory(copy_template(database_path), counter=WordCounter()) as memory:
         yield memory
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with open_store(tmp_path / "store.db") as store:
+        yield store

@@ -1,4 +1,4 @@
-"""An empty, migrated database that tests copy: migrating anew for each of them takes most of their time."""
+"""An empty, migrated database for tests to copy: migrating for each test would dominate its time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["copy_template"]
 
 
 def copy_template(path: Path) -> Path:
-    """Put an empty database there; returns the path."""
+    """Copy an empty database to this path; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Path(shutil.copy(_template(), path))
 

@@ -1,4 +1,4 @@
-"""Forget means gone: a canary, planted with the real embedder and the real Chroma, is in no file any more."""
+"""Forget means gone: a canary, planted with the real embedder and real Chroma, is in no file any more."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def files_with_canary(folder: Path, traces: set[bytes]) -> list[str]:
 
 
 def plant(memory: Memory) -> tuple[str, str]:
-    """A secret, an answer that repeats it, and enough talk after it for a summary; chat and message."""
+    """A secret, a reply that repeats it, and enough talk for a summary; the ids of chat and secret."""
     session = memory.create_session()
     secret = memory.add_message(session.id, "user", SECRET)
     memory.add_message(session.id, "assistant", f"How is the weather in {CANARY}?")
@@ -115,7 +115,7 @@ def plant(memory: Memory) -> tuple[str, str]:
 
 
 def asked_again(memory: Memory) -> str:
-    """What a new chat hears of it, by all means there are."""
+    """Everything that a new chat can find out about it."""
     session = memory.create_session()
     memory.add_message(session.id, "user", "Do you remember where I live with my cat?")
     prompt = memory.build_context(session.id, budget=Budget(800), strategy="hierarchical")
@@ -128,12 +128,12 @@ def test_a_canary_is_gone_from_every_byte(tmp_path: Path, shared: Shared) -> Non
         session, secret = plant(memory)
         indexed(memory)
         origin = memory.long_term.why(secret)
-        assert origin.facts, "a fact was made of it"
+        assert origin.facts, "a fact was derived from it"
         assert any(CANARY in summary.text for summary in origin.summaries), "and a summary"
         assert origin.embedded == 1, "and a vector"
         assert CANARY in asked_again(memory)
         assert any("vectors" in name for name in files_with_canary(tmp_path, shared.traces)), (
-            "the vector lies there"
+            "the vector is on the disk"
         )
 
         gone = memory.long_term.forget([secret])
@@ -142,7 +142,7 @@ def test_a_canary_is_gone_from_every_byte(tmp_path: Path, shared: Shared) -> Non
         assert gone.summaries >= 1
         assert files_with_canary(tmp_path, shared.traces) == [], "while it runs"
         assert CANARY not in asked_again(memory)
-        # What the summary told apart from the secret is told again.
+        # The rest of what the summary covered is summarised again.
         while memory.consolidate(session, strategy="hierarchical", budget=BUDGET, cancelled=lambda: False):
             pass
         assert memory.long_term.export()["summaries"]
@@ -154,7 +154,7 @@ def test_a_canary_is_gone_from_every_byte(tmp_path: Path, shared: Shared) -> Non
     assert files_with_canary(tmp_path, shared.traces) == []
 
 
-def test_a_process_that_only_forgets_takes_the_vectors_out_too(
+def test_a_process_that_only_forgets_removes_the_vectors_too(
     tmp_path: Path, shared: Shared, embedder: WorkerEmbedder
 ) -> None:
     with open_at(tmp_path, shared) as memory:
@@ -166,7 +166,7 @@ def test_a_process_that_only_forgets_takes_the_vectors_out_too(
     assert files_with_canary(tmp_path, shared.traces) == []
 
 
-def test_beside_a_process_that_has_the_index_the_vectors_wait_for_it(
+def test_the_process_that_owns_the_index_removes_the_vectors(
     tmp_path: Path, shared: Shared, embedder: WorkerEmbedder
 ) -> None:
     with open_at(tmp_path, shared) as owner:

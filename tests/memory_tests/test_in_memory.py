@@ -19,7 +19,7 @@ LARGE = (
 
 
 def open_files() -> set[str]:
-    """What this process has open: a temporary file that is unlinked at once shows only here."""
+    """Files this process has open: an unlinked temporary file is visible only here."""
     links = (os.readlink(FDS / name) for name in os.listdir(FDS) if (FDS / name).is_symlink())
     return {link for link in links if link.startswith("/") and not link.startswith(("/proc/", "/dev/"))}
 
@@ -37,7 +37,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(not FDS.is_dir(), reason="needs /proc")
 @pytest.mark.parametrize("path", [":memory:", Path(":memory:")])
-def test_nothing_of_it_reaches_the_disk(path: Path | str, empty_folder: Path) -> None:
+def test_nothing_reaches_the_disk(path: Path | str, empty_folder: Path) -> None:
     before = open_files()
     embedder = Letters()
     with Memory(path, counter=WordCounter(), embedder=embedder) as memory:
@@ -65,7 +65,7 @@ def test_nothing_of_it_reaches_the_disk(path: Path | str, empty_folder: Path) ->
     assert list(empty_folder.iterdir()) == []
 
 
-def test_each_one_is_its_own_and_gone_when_closed() -> None:
+def test_each_store_is_separate_and_gone_when_closed() -> None:
     with Memory(":memory:") as first, Memory(":memory:") as second:
         first.create_session("only here")
         assert second.sessions() == []

@@ -1,4 +1,4 @@
-"""Long-term memory as a person handles it, on a real file."""
+"""Long-term memory as the user manages it, on a real file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from memory import (
 
 
 def say(memory: Memory, *texts: str, project: str | None = None) -> tuple[str, list[str]]:
-    """A chat in which person and model take turns: its id, and those of the messages."""
+    """A chat in which user and model take turns: its id, and the ids of its messages."""
     session = memory.create_session(project=project)
     roles = ("user", "assistant")
     ids = [
@@ -43,7 +43,7 @@ def profile(memory: Memory, session_id: str | None = None) -> list[str]:
 # The profile
 
 
-def test_what_a_person_says_of_themselves_is_known_with_its_source(memory: Memory) -> None:
+def test_what_users_state_about_themselves_is_recorded_with_its_source(memory: Memory) -> None:
     session, (told, _) = say(memory, "I live in Lisbon and I am allergic to nuts.", "You live in Porto.")
     (fact,) = [fact for fact in memory.long_term.facts() if "Lisbon" in fact.text]
     assert fact.message_id == told
@@ -73,7 +73,7 @@ def test_the_profile_can_be_written_and_corrected(memory: Memory) -> None:
         keep.edit_fact(first.id, "gone")
 
 
-def test_an_id_is_a_fact_s_number_or_the_start_of_a_message_s(memory: Memory) -> None:
+def test_an_id_is_a_fact_number_or_a_message_id_prefix(memory: Memory) -> None:
     _, (told, reply) = say(memory, "I live in Lisbon.", "Nice.")
     fact = memory.long_term.facts()[0]
     assert memory.long_term.find(f" {fact.id} ") == fact
@@ -82,11 +82,11 @@ def test_an_id_is_a_fact_s_number_or_the_start_of_a_message_s(memory: Memory) ->
     assert isinstance(item, Message)
     assert item.id == reply
     for wrong in ("999", told[:5], "zebra", "", "f" * 32, "*", "%"):
-        with pytest.raises(MemoryNotFound, match="Nothing remembered"):
+        with pytest.raises(MemoryNotFound, match="No memory has the id"):
             memory.long_term.find(wrong)
 
 
-def test_what_was_made_of_a_message_is_told(memory: Memory) -> None:
+def test_what_was_derived_from_a_message_is_reported(memory: Memory) -> None:
     _, (told, _) = say(memory, "I live in Lisbon.", "Nice.")
     origin = memory.long_term.why(told)
     assert [fact.text for fact in origin.facts] == ["I live in Lisbon."]
@@ -123,7 +123,7 @@ def test_forgetting_one_reply_keeps_the_question(memory: Memory) -> None:
     assert memory.session(session).title == "Tell me a secret."
 
 
-def test_a_chat_of_which_all_is_forgotten_has_no_name(memory: Memory) -> None:
+def test_a_fully_forgotten_chat_loses_its_title(memory: Memory) -> None:
     session, (question, _) = say(memory, "Tell me of Zanzibar.", "No.")
     memory.long_term.forget([question])
     assert memory.session(session).title == "New chat"
@@ -131,7 +131,7 @@ def test_a_chat_of_which_all_is_forgotten_has_no_name(memory: Memory) -> None:
     assert memory.session(session).title == "And now of tea."
 
 
-def test_an_own_title_stays(memory: Memory) -> None:
+def test_a_title_the_user_chose_stays(memory: Memory) -> None:
     session, (question, _) = say(memory, "Tell me of Zanzibar.", "No.")
     memory.rename_session(session, "Africa")
     memory.long_term.forget([question])
@@ -145,7 +145,7 @@ def test_one_unknown_id_forgets_nothing(memory: Memory) -> None:
     assert memory.message(question).content == "Tell me of Zanzibar."
 
 
-def test_a_reply_that_is_still_written_does_not_come_back(memory: Memory) -> None:
+def test_a_forgotten_streaming_reply_does_not_come_back(memory: Memory) -> None:
     session = memory.create_session()
     question = memory.add_message(session.id, "user", "Tell me of Zanzibar.")
     reply = memory.begin_reply(session.id)
@@ -157,10 +157,10 @@ def test_a_reply_that_is_still_written_does_not_come_back(memory: Memory) -> Non
     assert found(memory, "Zanzibar") == []
 
 
-def test_forgetting_that_was_cut_short_is_finished_at_the_next_start(database_path: Path) -> None:
+def test_interrupted_forgetting_is_finished_at_the_next_start(database_path: Path) -> None:
     with Memory(database_path) as memory:
         _, (question, _) = say(memory, "Tell me of Zanzibarcanary.", "No.")
-        # As if the process had been killed between the deletion and the clearing of its traces.
+        # Simulates a process killed between deleting the rows and clearing their traces.
         memory._call(memory._components.ingest.forget, [question])
     assert b"zanzibarcanari" in database_path.read_bytes(), "the keyword index has the stem"
     with Memory(database_path):
@@ -168,7 +168,7 @@ def test_forgetting_that_was_cut_short_is_finished_at_the_next_start(database_pa
     assert b"zanzibarcanar" not in database_path.read_bytes().lower()
 
 
-def test_messages_with_a_text_in_them_are_found_as_it_stands(memory: Memory) -> None:
+def test_messages_that_contain_a_text_are_found_verbatim(memory: Memory) -> None:
     say(memory, "My code is 50% ÄPFEL_x.", "It is äpfel_x?", "100 percent", "no")
     texts = [item.content for item in memory.long_term.containing("äpfel_X")]
     assert texts == ["It is äpfel_x?", "My code is 50% ÄPFEL_x."]
@@ -180,7 +180,7 @@ def test_messages_with_a_text_in_them_are_found_as_it_stands(memory: Memory) -> 
 # Off the record, and off
 
 
-def test_off_the_record_takes_out_and_lets_nothing_in(memory: Memory) -> None:
+def test_off_the_record_deletes_memories_and_records_none(memory: Memory) -> None:
     session, _ = say(memory, "I live in Zanzibar.", "Warm.")
     record = memory.set_session(session, off_record=True)
     assert record.off_record
@@ -204,7 +204,9 @@ def test_off_the_record_leaves_no_posting_in_the_file(memory: Memory, database_p
     assert b"zanzibarcanari" not in database_path.read_bytes()
 
 
-def test_what_is_said_while_remembering_is_off_never_enters(memory: Memory, database_path: Path) -> None:
+def test_what_is_said_while_remembering_is_off_is_never_remembered(
+    memory: Memory, database_path: Path
+) -> None:
     session, _ = say(memory, "I live in Lisbon.", "Nice.")
     memory.long_term.switch(False)
     assert not memory.long_term.remembering
@@ -229,7 +231,7 @@ def test_what_is_said_while_remembering_is_off_never_enters(memory: Memory, data
         assert "Lisbon" in str(context.messages)
 
 
-def test_one_process_may_leave_the_memory_alone(database_path: Path) -> None:
+def test_one_process_may_turn_remembering_off(database_path: Path) -> None:
     with Memory(database_path) as memory:
         say(memory, "I live in Lisbon.")
     with Memory(database_path, remembering=False) as memory:
@@ -256,7 +258,7 @@ def test_one_process_may_leave_the_memory_alone(database_path: Path) -> None:
         ("everywhere", "session", True, False),
     ],
 )
-def test_two_chats_hear_of_each_other_if_both_scopes_reach(
+def test_two_chats_see_each_other_if_both_scopes_allow(
     memory: Memory, mine: str, other: str, same_project: bool, heard: bool
 ) -> None:
     there, _ = say(memory, "I live in Zanzibar.", project="/there")
@@ -271,7 +273,7 @@ def test_two_chats_hear_of_each_other_if_both_scopes_reach(
     assert ("I live in Zanzibar." in str(context.messages)) is heard
 
 
-def test_chats_without_a_project_share_none(memory: Memory) -> None:
+def test_chats_without_a_project_share_nothing(memory: Memory) -> None:
     there, _ = say(memory, "I live in Zanzibar.")
     here, _ = say(memory, "Zanzibar or not?")
     memory.set_session(here, scope="project")
@@ -279,17 +281,17 @@ def test_chats_without_a_project_share_none(memory: Memory) -> None:
     assert memory.session(there).project is None
 
 
-def test_what_the_person_wrote_is_known_everywhere(memory: Memory) -> None:
+def test_facts_the_user_wrote_are_known_everywhere(memory: Memory) -> None:
     here, _ = say(memory, "Hello there.")
     memory.set_session(here, scope="session")
     memory.long_term.add_fact("I like tea.")
     assert profile(memory, here) == ["I like tea."]
 
 
-# All of it
+# Statistics and export
 
 
-def test_stats_and_export_say_what_there_is(memory: Memory, database_path: Path) -> None:
+def test_stats_and_export_are_complete(memory: Memory, database_path: Path) -> None:
     session, (told, reply) = say(memory, "I live in Lisbon.", "Nice.")
     hidden, _ = say(memory, "I like Zanzibar.")
     memory.set_session(hidden, off_record=True)

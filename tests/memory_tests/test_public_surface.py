@@ -1,4 +1,4 @@
-"""What `import memory` offers, and what it must not pull in."""
+"""What `import memory` offers, and what it must not load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_error_is_public_and_in_the_tree_at_the_top() -> None:
             assert name in errors.__doc__
 
 
-def test_importing_it_pulls_in_no_screen_no_engine_and_nothing_heavy() -> None:
+def test_importing_it_loads_no_screen_no_engine_and_nothing_heavy() -> None:
     unwanted = {"textual", "rich", "engine", "stevemin_chat", "llama_cpp", "numpy", "pydantic", "chromadb"}
     code = f"import sys; import memory; print(*sorted({unwanted!r} & set(sys.modules)))"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A tokenizer made of words, and a full disk, for tests that need neither a model nor a volume."""
+"""A tokenizer that counts words, and a simulated full disk: no model and no volume needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPENING = 3
 
 
 class WordCounter:
-    """One token a word, and what a chat template adds. Refuses what strict templates refuse."""
+    """One token per word, plus what a chat template adds. Refuses what strict templates refuse."""
 
     def __init__(self) -> None:
         self.texts_counted = 0
@@ -35,7 +35,7 @@ class WordCounter:
 
 @contextmanager
 def full_disk(memory: Memory) -> Iterator[None]:
-    """SQLite meets the real SQLITE_FULL: the file may not grow by one page."""
+    """SQLite raises the real SQLITE_FULL: the file may not grow by one page."""
     database = memory._database
 
     def limit(pages: str) -> None:

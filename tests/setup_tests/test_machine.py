@@ -126,8 +126,7 @@ class TestOldPython:
         assert entry.main() == 1
         told = capsys.readouterr().err
         assert told == (
-            "stevemin needs Python 3.11 or newer, and this is 3.9.2. "
-            "One is here: make chat PYTHON=python3.12\n"
+            "stevemin needs Python 3.11 or newer, not 3.9.2. Found one: make chat PYTHON=python3.12\n"
         )
 
     def test_or_says_how_to_get_one(

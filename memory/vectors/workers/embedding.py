@@ -1,13 +1,13 @@
 """The program of the embedding process: texts in, vectors out, over one socket.
 
-Run as a script, so it imports nothing of ours; the other side imports the marks below.
+Run as a script, so it imports nothing of ours; the other side imports the message types below.
 
     request   JSON {"urgent": bool, "texts": [str, ...]}
     answers   READY + the dimension in digits, once, when the model is loaded
               VECTORS + one float32 row of length 1 per text, in their order
               ERROR + what went wrong, in UTF-8
 
-It ends when the other end of the socket is closed, which the system does when that process dies.
+It ends when the other end of the socket closes, which the system does when that process dies.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "CUDA_VISIBLE_DEVICES": "",  # the graphics card's memory belongs to the engine
+    "CUDA_VISIBLE_DEVICES": "",  # the GPU's memory belongs to the engine
 }
 
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """Serve until the other side is gone.
 
     Args:
-        arguments: the socket's file descriptor, the model's folder, how many threads PyTorch may use.
+        arguments: the socket's file descriptor, the model's folder, the number of threads for PyTorch.
     """
     descriptor, folder, threads = arguments
     os.environ.update(_SETTINGS, OMP_NUM_THREADS=threads)  # read when the libraries are imported
@@ -58,15 +58,15 @@ def main(arguments: Sequence[str]) -> NoReturn:
     with suppress(EOFError, OSError):
         while True:
             requests.put(connection.recv_bytes())
-    # At once, in the middle of an import or a batch, too: there is nothing to save.
+    # Immediately, even in the middle of an import or a batch: there is nothing to save.
     os._exit(0)
 
 
 def _serve(
     connection: Connection[Any, Any], requests: SimpleQueue[bytes], folder: str, threads: int
 ) -> NoReturn:
-    # On Linux niceness belongs to a thread and cannot be taken back: loading and bulk work give way
-    # to the token stream; a search, for which somebody waits, does not.
+    # On Linux niceness belongs to a thread and cannot be lowered again: loading and bulk work yield to the
+    # token stream; a search, for which the user waits, does not.
     background = ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,))
     try:
         model = background.submit(_load, folder, threads).result()
@@ -95,7 +95,7 @@ def _answer(model: SentenceTransformer, texts: list[str]) -> bytes:
     try:
         return VECTORS + _embed(model, texts).tobytes()
     except Exception as error:
-        # Its message may quote the text, and the other side writes it to a log.
+        # The message may quote the text, and the other side logs it.
         return ERROR + type(error).__name__.encode()
 
 

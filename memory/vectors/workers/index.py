@@ -1,8 +1,6 @@
-"""What runs in the process of the vector index: opens it and answers one request after the other.
+"""The program of the index process: opens a folder or a server's collection, then answers requests.
 
-The end of its input closes the index, so that a chat that is killed leaves a clean folder behind.
-
-The vector index on a Chroma server, for those who share one.
+The end of its input closes the index, so that even a chat that is killed leaves a clean folder behind.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from memory.errors import IndexUnavailable
-from memory.vectors.collections import PassageCollection, open_server
 from memory.vectors.folder import IndexFolder
 from memory.vectors.index_process import FAILED, OK, REQUESTS, WORKING, IndexSpec
 
@@ -25,11 +22,7 @@ if TYPE_CHECKING:
     from memory.vectors.collections import PassageCollection
     from memory.vectors.shards import ShardedIndex
 
-__all__ = [
-    "main",
-    "open_served",
-]
-
+__all__ = ["main", "open_served"]
 
 _LONGEST_REASON = 300  # characters
 _LARGEST_FILE = 4 << 30  # a full shard takes 30 MB at 384 dimensions
@@ -70,13 +63,12 @@ def _serve(
 
 
 def _open(spec: IndexSpec, replies: BinaryIO) -> tuple[ShardedIndex | PassageCollection, bool]:
-    """The index, and whether it lacks passages. Says so when chromadb is loaded."""
-    from memory.vectors.folder import IndexFolder
+    """The index, and whether it lacks passages. Reports when chromadb is loaded."""
     from memory.vectors.shards import LAYOUT, ShardedIndex
 
     if spec.url is not None:
         return _open_server(spec, spec.url, replies)
-    # The lock before the library: a second chat that tries again and again should cost little.
+    # The lock before the library: a second chat retries, and should cost little.
     folder = IndexFolder(spec.folder, spec.collection("passages", LAYOUT))
     _load_library(replies)
     index = ShardedIndex(folder, fresh=spec.fresh, on_progress=lambda: _reply(replies, WORKING, None))
@@ -84,8 +76,6 @@ def _open(spec: IndexSpec, replies: BinaryIO) -> tuple[ShardedIndex | PassageCol
 
 
 def _open_server(spec: IndexSpec, url: str, replies: BinaryIO) -> tuple[PassageCollection, bool]:
-    from memory.vectors.workers.index import open_served
-
     _load_library(replies)
     served = open_served(spec, url)
     return served, served.is_empty()
@@ -102,7 +92,7 @@ def _load_library(replies: BinaryIO) -> None:
 
 
 def _leave_signals_to_the_chat() -> None:
-    """Ctrl-C and a closed terminal reach the whole process group; what the chat makes of them counts."""
+    """Ctrl-C and a closed terminal reach the whole process group; only the chat acts on them."""
     for name in ("SIGINT", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
@@ -121,7 +111,7 @@ def _limit_file_size() -> None:
 
 
 def _own_stdout() -> BinaryIO:
-    """The pipe to the chat, moved to where no library prints into it."""
+    """The pipe to the chat, moved to a descriptor into which no library prints."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return replies
@@ -147,16 +137,18 @@ _OWNER_FILE = "server-owner"
 def open_served(spec: IndexSpec, url: str) -> PassageCollection:
     """This installation's collection on the server.
 
-    Passage ids are row numbers, the same in everyone's database, so the collection's name carries an id
-    that is made once and kept in the folder. Vectors of an embedded index are deleted from that folder:
-    nobody would take forgotten ones out of it any more.
+    Passage ids are row numbers, the same in everyone's database, so the collection's name contains an id
+    that is made once and stored in the folder. An embedded index in that folder is deleted: nothing would
+    remove forgotten vectors from it any more.
 
     Raises:
         IndexUnavailable: the folder cannot be written.
     """
-    # Another stevemin may still have it open, from before the address was set.
+    # Another stevemin may still have it open, started before the address was set.
     with suppress(IndexUnavailable), closing(IndexFolder(spec.folder, "")) as embedded:
         embedded.discard()
+    from memory.vectors.collections import open_server
+
     prefix = f"stevemin-{_owner(spec.folder)}"
     return open_server(url, f"{prefix}-", spec.collection(prefix))
 

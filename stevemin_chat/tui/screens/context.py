@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import work
@@ -15,29 +15,32 @@ from textual.widgets import Static
 
 from stevemin_chat.recall import Place, drop_groups, headline
 from stevemin_chat.text import count, one_line
-from stevemin_chat.tui.screens.forgetting import Forgetting
 from stevemin_chat.tui.widgets.layer_bars import LayerBars
 from stevemin_chat.tui.widgets.recall_view import RecallView
 
 if TYPE_CHECKING:
     from memory import Dropped
-    from stevemin_chat.recall import Account, Remembering
+    from stevemin_chat.recall import Account
 
-__all__ = ["ContextScreen", "Wish"]
+__all__ = ["ContextScreen", "ShowOrigin", "Wish"]
 
 Wish = Place | Literal["strategy"]  # to be shown a message in its chat, or the choice of strategies
+
+ShowOrigin = Callable[[str, Callable[[str], None]], Awaitable[Place | Literal["forgotten"] | None]]
+"""Takes the id of something remembered and what shows the work under way; see `MemoryActions.show_origin`."""
 
 _NO_PROMPT = "No prompt was made in this chat since stevemin started."
 _STEP = 3  # rows
 _REASON = 24
 
 
-class ContextScreen(Forgetting, ModalScreen[Wish | None]):
+class ContextScreen(ModalScreen[Wish | None]):
     """Layers, recalls, summaries and facts of a prompt, and what was left out of it; escape is None.
 
     Args:
         account: None where no prompt was made yet.
         strategy: the chat's, which may have changed since that prompt.
+        show_origin: shows where a recall comes from, and may forget it.
     """
 
     CSS_PATH = "context.tcss"
@@ -55,13 +58,13 @@ class ContextScreen(Forgetting, ModalScreen[Wish | None]):
     ]
 
     def __init__(
-        self, account: Account | None, *, title: str, strategy: str, remembering: Remembering
+        self, account: Account | None, *, title: str, strategy: str, show_origin: ShowOrigin
     ) -> None:
         super().__init__()
         self._account = account
         self._title = title
         self._strategy = strategy
-        self._remembering = remembering
+        self._show_origin = show_origin
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="account"):
@@ -116,7 +119,7 @@ class ContextScreen(Forgetting, ModalScreen[Wish | None]):
         if self._chosen is None:
             return
         message_id = self._chosen.recall.message_id
-        wish = await self.show_origin(self._remembering, message_id, self._working)
+        wish = await self._show_origin(message_id, self._working)
         if wish is not None:  # what was forgotten must not be shown here any longer
             self.dismiss(wish if isinstance(wish, Place) else None)
 

@@ -11,7 +11,8 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from stevemin_chat.tui.actions import COMMANDS, KEYS, Command
+from stevemin_chat.tui.actions import COMMANDS, KEYS
+from stevemin_chat.tui.commands import Command
 
 __all__ = ["HelpScreen"]
 

@@ -1,4 +1,4 @@
-"""What is remembered: to look at, to search, to correct and to forget."""
+"""The memory screen: list, search, correct and forget what is remembered."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from textual.widgets import Input, OptionList, Static
 
 from memory import Fact
 from stevemin_chat.recall import FactEntry, Place, find
-from stevemin_chat.tui.screens.memory_editing import MemoryEditing
 from stevemin_chat.tui.widgets.memory_list import MemoryList
 from stevemin_chat.tui.widgets.memory_states import MemoryStates
 
 if TYPE_CHECKING:
     from stevemin_chat.chats import Chat
-    from stevemin_chat.recall import Remembering
+    from stevemin_chat.tui.memory_actions import MemoryActions
 
 __all__ = ["MemoryScreen"]
 
@@ -34,8 +33,13 @@ _KEYS = {
 }
 
 
-class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
-    """Switches, a search, and a list of facts or of what was found; the result is a message to go to."""
+class MemoryScreen(ModalScreen[Place | None]):
+    """Switches, a search, and a list of facts or hits; the result is a message to open in its chat.
+
+    Args:
+        chat: the visible one, which the switches apply to.
+        query: what to search for first.
+    """
 
     CSS_PATH = "memory.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,12 +55,13 @@ class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
         Binding("x", "switch", "Remember or not", show=False),
     ]
 
-    def __init__(self, remembering: Remembering, chat: Chat, *, query: str = "") -> None:
+    def __init__(self, actions: MemoryActions, chat: Chat, *, query: str = "") -> None:
         super().__init__()
-        self.remembering = remembering
-        self.chat = chat
+        self._actions = actions
+        self._remembering = actions.remembering
+        self._chat = chat
         self._query = query
-        self._busy = ""  # what goes on that may take seconds
+        self._busy = ""  # the action under way, which may take seconds
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="memory"):
@@ -68,12 +73,12 @@ class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
 
     def on_mount(self) -> None:
         self.items.focus()
-        self._poll = self.set_interval(_POLL, self.show_states)
+        self.set_interval(_POLL, self.show_states)
         self._begin()
 
     @property
     def items(self) -> MemoryList:
-        """What is listed."""
+        """The list."""
         return self.query_one(MemoryList)
 
     @property
@@ -85,16 +90,16 @@ class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
     @work
     async def _begin(self) -> None:
         try:
-            await self.remembering.look()
+            await self._remembering.look()
         except Exception as error:
-            self.tell(error)
+            self._actions.tell(error)
         await self.look()
 
     # what is shown
 
     def show_states(self) -> None:
-        """Draw what may have changed besides the list."""
-        self.query_one(MemoryStates).show(self.remembering, self.chat, self._busy)
+        """Draw switches, progress and keys again."""
+        self.query_one(MemoryStates).show(self._remembering, self._chat, self._busy)
         self.query_one("#keys", Static).update(_KEYS[self._kind()])
 
     def _kind(self) -> str:
@@ -105,17 +110,17 @@ class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
         return "hit" if self.fact is None else "fact"
 
     def working(self, what: str) -> None:
-        """Say what goes on that may take seconds; empty when it is over."""
+        """Show the action under way; empty when it is done."""
         self._busy = what
         self.show_states()
 
     async def look(self) -> None:
-        """Find and show again."""
+        """Search and list again."""
         question = self.query_one(Input).value.strip()
         try:
-            found = await asyncio.to_thread(find, self.remembering.memory, question)
+            found = await asyncio.to_thread(find, self._remembering.memory, question)
         except Exception as error:
-            self.tell(error)
+            self._actions.tell(error)
             return
         self.items.show(found, question)
         self.show_states()
@@ -142,21 +147,21 @@ class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
         self.show_states()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Nothing while something is being taken out."""
+        """No action while another one is under way."""
         return not self._busy
 
-    # where to go
+    # moving
 
     def action_close(self) -> None:
         """Back to the chat."""
         self.dismiss(None)
 
     def action_search(self) -> None:
-        """To the question."""
+        """Move to the search field."""
         self.query_one(Input).focus()
 
     def action_to_list(self) -> None:
-        """From the question to what was found."""
+        """Move from the search field to the list."""
         self.items.focus()
 
     @on(OptionList.OptionSelected)
@@ -165,8 +170,55 @@ class MemoryScreen(MemoryEditing, ModalScreen[Place | None]):
         item = self.items.chosen_id
         if item is None or self._busy:
             return
-        wish = await self.show_origin(self.remembering, item, self.working)
+        wish = await self._actions.show_origin(item, self.working)
         if isinstance(wish, Place):
             self.dismiss(wish)
         elif wish is not None:
             await self.look()
+
+    # changing what is remembered
+
+    @work
+    async def action_add(self) -> None:
+        """Add a fact to the profile."""
+        await self._actions.add_fact()
+        await self.look()
+
+    @work
+    async def action_edit(self) -> None:
+        """Reword the chosen fact."""
+        if self.fact is not None:
+            await self._actions.edit_fact(self.fact)
+            await self.look()
+
+    @work
+    async def action_pin(self) -> None:
+        """Put the chosen fact into every prompt, or stop doing so."""
+        if self.fact is not None:
+            await self._actions.pin_fact(self.fact)
+            await self.look()
+
+    @work
+    async def action_forget(self) -> None:
+        """Forget the chosen fact, or the chosen message with everything derived from it."""
+        if (item := self.items.chosen_id) is not None:
+            await self._actions.forget_item(item, self.working)
+            await self.look()
+
+    @work
+    async def action_record(self) -> None:
+        """Take this chat off the record, or put it on the record again."""
+        await self._actions.set_off_record(self._chat, not self._chat.off_record, self.working)
+        await self.look()
+
+    @work
+    async def action_scope(self) -> None:
+        """Choose how far this chat's memory reaches."""
+        await self._actions.set_scope(self._chat)
+        self.show_states()
+
+    @work
+    async def action_switch(self) -> None:
+        """Remember everywhere or nowhere."""
+        await self._actions.switch_remembering(not self._remembering.on)
+        self.show_states()

@@ -16,7 +16,7 @@ from stevemin_chat.text import cell_len, duration, percent, rate, set_cell_size,
 if TYPE_CHECKING:
     from engine import EngineStats, RequestStats
     from engine.devices import DeviceReading
-    from stevemin_chat.tui.figures import Figures
+    from stevemin_chat.tui.status import Status
 
 __all__ = ["MetricsPanel"]
 
@@ -42,12 +42,12 @@ class MetricsPanel(VerticalScroll, can_focus=False):
         """Remember a poll for the sparkline; also while the panel is folded away."""
         self._rates.append(stats.tokens_per_second if stats else 0.0)
 
-    def show(self, now: Figures, devices: DeviceReading | None, titles: Mapping[str, str]) -> None:
-        """Draw a poll; `titles` of the chats by session id."""
+    def show(self, now: Status) -> None:
+        """Draw a poll."""
         self.query_one("#rate", Static).update(_headline(now.stats))
         self.query_one(Sparkline).data = list(self._rates)
-        blocks = [_this_chat(now), _chats(now.stats, titles), _latency(now.stats), _batch(now.stats)]
-        blocks.append(_machine(devices))
+        blocks = [_this_chat(now), _chats(now.stats, now.titles), _latency(now.stats), _batch(now.stats)]
+        blocks.append(_machine(now.devices))
         self.query_one("#figures", Static).update(Content("\n\n").join(block for block in blocks if block))
 
 
@@ -105,7 +105,7 @@ def _seldom(stats: EngineStats) -> Iterator[Content]:
         yield _row("parked chats", f"{stats.parked}{on_disk}")
 
 
-def _this_chat(now: Figures) -> Content:
+def _this_chat(now: Status) -> Content:
     rows = []
     if now.request is not None:
         speed = now.request.tokens_per_second

@@ -1,8 +1,10 @@
-"""The prompt: several lines, enter sends, paste keeps its lines."""
+"""The prompt: several lines, Enter sends, slash commands with completion; a paste keeps its lines."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -10,14 +12,58 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from stevemin_chat.text import sanitize
+from stevemin_chat.tui.commands import Run, Wrong, offers, parse
 
-__all__ = ["Prompt"]
+if TYPE_CHECKING:
+    from stevemin_chat.tui.commands import Command, Subcommand
+    from stevemin_chat.tui.widgets.completions import Completions
+
+__all__ = ["Port", "Prompt"]
 
 _NEWLINE_KEYS = {"ctrl+j", "shift+enter", "alt+enter"}
+_COMPLETION_KEYS = {"up", "down", "tab", "enter", "escape"}
+
+
+class Port(Protocol):
+    """Takes what is typed."""
+
+    def send(self, text: str) -> None:
+        """Send a message."""
+
+    def send_queue(self) -> None:
+        """Send what is queued: Enter in an empty prompt."""
+
+    def run(self, command: Command | Subcommand, args: str) -> None:
+        """Carry out a command."""
+
+    def warn(self, text: str) -> None:
+        """Show why a command cannot be carried out."""
+
+    def values(self, command: Command) -> Sequence[str]:
+        """Known arguments of a command."""
+        ...
+
+    def recall(self, current: str) -> None:
+        """Put an older message into the prompt.
+
+        Args:
+            current: the text in the prompt: empty, or what was recalled before.
+        """
+
+    def interrupt(self) -> None:
+        """Ctrl-C with nothing selected in the prompt."""
 
 
 class Prompt(TextArea):
-    """Where a person types."""
+    """Where a person types. The text is taken when Enter is handled, so keys behind it type the next message.
+
+    Args:
+        commands: what a text that starts with a slash may name.
+        completions: shows what a half-typed command may become.
+
+    Attributes:
+        early: texts entered before a port was attached, in order.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c,super+c", "copy_or_stop", "Copy", show=False),
@@ -25,25 +71,8 @@ class Prompt(TextArea):
         Binding("pagedown", "scroll_chat(1)", "Scroll down", show=False),
     ]
 
-    class Sent(Message):
-        """Enter was pressed."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    class Recall(Message):
-        """Up in an empty prompt, or in a message that was recalled and not changed."""
-
-    class Key(Message):
-        """A key that belongs to the list of completions while that is open."""
-
-        def __init__(self, key: str) -> None:
-            super().__init__()
-            self.key = key
-
-    class Stop(Message):
-        """Ctrl-C with nothing selected."""
+    class Early(Message):
+        """Enter was pressed before a port was attached."""
 
     class Scroll(Message):
         """Scroll the chat by a page."""
@@ -52,15 +81,27 @@ class Prompt(TextArea):
             super().__init__()
             self.direction = direction
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, commands: Sequence[Command], completions: Completions, *, id: str) -> None:
         super().__init__(
             id=id, soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False, compact=True
         )
-        self.completing = False  # whether the list of completions is open
+        self.early: list[str] = []
+        self._commands = commands
+        self._completions = completions
+        self._offered_for = ""  # the text that the list of completions was made for
+        self._port: Port | None = None
         self._recalled: str | None = None
 
+    def attach(self, port: Port) -> None:
+        """Hand what is typed to this port from now on, first what was entered early."""
+        self._port = port
+        self._offered_for = ""  # the port knows more completions
+        early, self.early = self.early, []
+        for text in early:
+            self._hand_on(port, text)
+
     def put(self, text: str, *, recalled: bool = False) -> None:
-        """Replace the text and stand at its end."""
+        """Replace the text and move the cursor to its end."""
         self.load_text(text)
         self.move_cursor(self.document.end)
         self._recalled = text if recalled else None
@@ -69,21 +110,89 @@ class Prompt(TextArea):
         """Put a text that could not be sent before what is there now."""
         self.put(f"{text}\n{self.text}" if self.text.strip() else text)
 
-    async def _on_key(self, event: events.Key) -> None:
-        taken = True
-        if self.completing and event.key in ("up", "down", "tab", "enter", "escape"):
-            self.post_message(self.Key(event.key))
-        elif event.key == "enter":
-            self.post_message(self.Sent(self.text))
-        elif event.key in _NEWLINE_KEYS:
-            self._replace_via_keyboard("\n", *self.selection)
-        elif event.key == "up" and (not self.text or self.text == self._recalled):
-            self.post_message(self.Recall())
+    def choose(self, text: str) -> None:
+        """Take a completion, and run it unless an argument follows."""
+        self._close()
+        if text.endswith(" "):
+            self.put(text)
         else:
-            taken = False
-        if taken:
-            event.stop()
-            event.prevent_default()
+            self._take(text)
+
+    async def caught_up(self) -> None:
+        """Returns when the keys pressed so far are handled; bindings of the application overtake them."""
+        handled = asyncio.Event()
+        self.call_later(handled.set)
+        await handled.wait()
+
+    @property
+    def completing(self) -> bool:
+        """Whether the list of completions is open for the present text."""
+        if self.text != self._offered_for:  # keys can be faster than TextArea.Changed
+            self._offered_for = self.text
+            values = self._port.values if self._port is not None else _no_values
+            self._completions.offer(offers(self.text, self._commands, values))
+        return self._completions.display
+
+    async def _on_key(self, event: events.Key) -> None:
+        key = event.key
+        if key in _COMPLETION_KEYS and self.completing:
+            self._complete(key)
+        elif key == "enter":
+            self._take(self.text)
+        elif key in _NEWLINE_KEYS:
+            self._replace_via_keyboard("\n", *self.selection)
+        elif key == "up" and self._port is not None and (not self.text or self.text == self._recalled):
+            self._port.recall(self.text)
+        else:
+            if key.startswith("alt+"):
+                event.character = None  # a key for the bindings; TextArea would insert the letter
+            return
+        event.stop()
+        event.prevent_default()
+
+    def _complete(self, key: str) -> None:
+        chosen = self._completions.chosen
+        if key == "up":
+            self._completions.action_cursor_up()
+        elif key == "down":
+            self._completions.action_cursor_down()
+        elif key == "escape" or chosen is None:
+            self._close()
+        elif key == "enter":
+            self.choose(chosen)
+        else:
+            self._close()
+            self.put(chosen)
+
+    def _close(self) -> None:
+        self._offered_for = self.text
+        self._completions.offer(())
+
+    def _take(self, text: str) -> None:
+        """Empty the prompt and hand this text on; a command that cannot be carried out stays."""
+        if self._port is not None:
+            self.put("")
+            self._hand_on(self._port, text)
+        elif text.strip():
+            self.put("")
+            self.early.append(text)
+            self.post_message(self.Early())
+
+    def _hand_on(self, port: Port, text: str) -> None:
+        if not text.strip():
+            port.send_queue()
+            return
+        meant = parse(text, self._commands)
+        if isinstance(meant, Wrong):
+            self.give_back(text)
+            port.warn(meant.notice)
+        elif isinstance(meant, Run):
+            port.run(meant.command, meant.args)
+        else:
+            port.send(meant.text)
+
+    def _on_text_area_changed(self) -> None:
+        _ = self.completing  # open or close the list
 
     async def _on_paste(self, event: events.Paste) -> None:
         # Terminals send pasted line ends as carriage returns.
@@ -94,12 +203,16 @@ class Prompt(TextArea):
             self.move_cursor(result.end_location)
 
     def action_copy_or_stop(self) -> None:
-        """Copy what is selected, else stop the answer."""
+        """Copy the selection, else stop the answer."""
         if self.selected_text:
             self.action_copy()
-        else:
-            self.post_message(self.Stop())
+        elif self._port is not None:
+            self._port.interrupt()
 
     def action_scroll_chat(self, direction: int) -> None:
         """The prompt is short: its paging keys belong to the chat."""
         self.post_message(self.Scroll(direction))
+
+
+def _no_values(command: Command) -> Sequence[str]:
+    return ()

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from engine import EngineConfig, InvalidRequest, SamplingParams
-from stevemin_chat.base.config import Config, EngineSection, MemorySection, SamplingSection, load_config
+from memory import STRATEGIES
+from stevemin_chat.base.config import (
+    STRATEGY_NAMES,
+    Config,
+    EngineSection,
+    MemorySection,
+    SamplingSection,
+    load_config,
+)
 from stevemin_chat.base.errors import ConfigFileError
 
 
@@ -83,6 +91,13 @@ def test_settings_cannot_be_changed_in_place() -> None:
         ('[sampling]\nstop = ["a", ""]', 2, "sampling.stop", "must not be empty"),
         ('system_prompt = """a\nb"""\nmodel = 3', 3, "model", "must be a valid string, not 3"),
         ('model = " "', 1, "model", "must not be empty"),
+        (
+            '\nstrategy = "slidng"',
+            2,
+            "strategy",
+            "no strategy 'slidng'. Choose one of: hierarchical, adaptive,",
+        ),
+        ('strategy = ""', 1, "strategy", "Choose one of: "),
         ("engine = 3", 1, "engine", "must be a section: [engine]"),
         (
             'engine.flash_attention = "maybe"',
@@ -109,7 +124,12 @@ def test_settings_cannot_be_changed_in_place() -> None:
         ('[memory]\nchroma_url = "ftp://a"', 2, "memory.chroma_url", "not 'ftp://a'"),
         ('[memory]\nchroma_url = "http://[a"', 2, "memory.chroma_url", "not 'http://[a'"),
         ("[engine]\nparked_ram_mib = -1", 2, "engine.parked_ram_mib", "between 0 and"),
-        ("[engine]\nprefill_tokens = 64", 2, "engine.prefill_tokens", "any more. Use step_target_ms"),
+        (
+            "[engine]\nprefill_tokens = 64",
+            2,
+            "engine.prefill_tokens",
+            "This setting was removed. Use step_target_ms",
+        ),
         ("[engine]\na = 1\nb = 2", 2, "engine.a", "(1 more after this one.)"),
         ('model = "x"\r\nnope = 1', 2, "nope", "no such setting"),
         ("a = 1\nmodel = \n", 2, None, "not valid TOML: Invalid value (column 9)"),
@@ -125,6 +145,23 @@ def test_errors_name_file_line_and_key(file: Path, text: str, line: int, key: st
     assert (error.file, error.line, error.key) == (file, line, key)
     assert what in error.what
     assert str(error).startswith(f"{file}, line {line}: ")
+
+
+def test_the_names_of_strategies_are_those_of_the_memory() -> None:
+    assert tuple(STRATEGIES) == STRATEGY_NAMES
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "[" * 50_000, "x = " + "{a=" * 50_000, "x = " + "9" * 5000],
+    ids=["lists", "tables", "digits"],
+)
+def test_what_no_parser_can_hold_is_one_clear_error(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigFileError) as raised:
+        load_config(file)
+    assert str(raised.value).startswith(f"{file}: ")
+    assert len(str(raised.value)) < 300
 
 
 def test_a_byte_order_mark_is_no_error(file: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -81,3 +84,119 @@ def test_a_log_on_a_full_disk_is_silent() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("", "")
+
+
+# Private
+
+
+def modes(folder: Path) -> set[int]:
+    return {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_the_log_is_private_from_its_creation_and_after_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stevemin_chat.base.logs._MAX_BYTES", 200)
+    created: list[int] = []
+    real = os.open
+
+    def noted(path: str, flags: int, mode: int = 0o777, **more: int) -> int:
+        created.append(mode)
+        return real(path, flags, mode, **more)
+
+    monkeypatch.setattr("stevemin_chat.base.logs.os.open", noted)
+    file = tmp_path / "logs" / "stevemin.log"
+    before = os.umask(0)
+    try:
+        start_logging(file)
+        for _ in range(20):
+            logging.getLogger("stevemin").info("a line that fills the file")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert len(list(file.parent.iterdir())) == 4
+    assert modes(file.parent) == {0o600}
+    assert set(created) == {0o600}, "never wider, not even for a moment"
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_wider_logs_of_earlier_versions_become_private(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir(mode=0o755)
+    for name in ("stevemin.log", "stevemin.log.1", "stevemin.log.3"):
+        (folder / name).write_text("old\n")
+        (folder / name).chmod(0o644)
+    start_logging(folder / "stevemin.log")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert modes(folder) == {0o600}
+    assert (folder / "stevemin.log").read_text() == "old\n"
+
+
+# Text of chats
+
+SECRET = "my cat is called Zwetschge"
+
+
+def _raise_over_the_text() -> None:
+    try:
+        raise KeyError(SECRET)
+    except KeyError as error:
+        both = ExceptionGroup(SECRET, [ValueError(SECRET), OSError(28, "No space left on device")])
+        both.add_note(SECRET)
+        raise both from error
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_an_exception_that_quotes_a_chat_leaves_its_traceback_only(tmp_path: Path) -> None:
+    file = tmp_path / "stevemin.log"
+    start_logging(file)
+    try:
+        _raise_over_the_text()
+    except ExceptionGroup:
+        logging.getLogger("stevemin").exception("unexpected error")
+    text = file.read_text()
+    assert "Zwetschge" not in text
+    for part in ("KeyError", "ValueError", "_raise_over_the_text", "No space left on device"):
+        assert part in text
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_callbacks_and_tasks_that_fail_do_not_show_their_arguments(tmp_path: Path) -> None:
+    file = tmp_path / "stevemin.log"
+    start_logging(file)
+
+    def show(text: str) -> None:
+        raise ValueError(text)
+
+    async def failing() -> None:
+        asyncio.get_running_loop().call_soon(show, SECRET)
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "Task exception was never retrieved", "future": f"<Task result={SECRET!r}>"}
+        )
+        await asyncio.sleep(0)
+
+    asyncio.run(failing())
+    text = file.read_text()
+    assert "Zwetschge" not in text
+    assert "Exception in callback" in text
+    assert "Task exception was never retrieved" in text
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_an_object_that_cannot_be_deleted_is_named_by_its_kind(tmp_path: Path) -> None:
+    class Draft:
+        def __repr__(self) -> str:
+            return SECRET
+
+        def __del__(self) -> None:
+            raise ValueError(SECRET)
+
+    file = tmp_path / "stevemin.log"
+    start_logging(file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)
+        Draft()
+    text = file.read_text()
+    assert "Zwetschge" not in text
+    assert "Draft.__del__" in text

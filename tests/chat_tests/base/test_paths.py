@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from stevemin_chat.base.errors import AlreadyRunning, FolderNotWritable
-from stevemin_chat.base.paths import Paths, SingleInstance, builtin_catalogue_path, project_folder
+from stevemin_chat.base.paths import (
+    Paths,
+    SingleInstance,
+    builtin_catalogue_path,
+    project_folder,
+    write_private,
+)
 
 
 def test_one_folder_holds_everything_when_asked_to(tmp_path: Path) -> None:
@@ -49,6 +57,37 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, home: str) -> None:
         paths.prepare()
     assert raised.value.folder == paths.data
     assert raised.value.errno
+
+
+def test_a_private_file_is_private_before_it_has_content_and_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "drafts.json"
+    before = os.umask(0)
+    try:
+        write_private(file, "first")
+    finally:
+        os.umask(before)
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ("first", 0o600)
+    file.chmod(0o644)
+    seen: list[int] = []
+
+    def full(descriptor: int) -> None:
+        seen.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stevemin_chat.base.paths.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            write_private(file, "second")
+    assert seen == [0o600]
+    assert file.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["drafts.json"]
+    write_private(file, "third")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(FileNotFoundError) as raised:
+        write_private(tmp_path / "no" / "file", "x")
+    assert raised.value.filename == str(tmp_path / "no" / "file")
 
 
 def test_the_lock_is_taken_by_one_and_told_to_the_other(tmp_path: Path) -> None:

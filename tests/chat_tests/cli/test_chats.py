@@ -51,7 +51,7 @@ def test_delete_asks_first_and_deletes(cli: Cli, session_id: str) -> None:
         "deleted": True,
     }
     assert len(cli("sessions", "list", "--json").json) == 1
-    cli("sessions", "show", session_id).failed("There is no session")
+    cli("sessions", "show", session_id).failed("No chat")
     cli("sessions", "delete", "Othr", "--yes").failed("Did you mean 'Other'?")
 
 

@@ -121,9 +121,9 @@ def test_what_the_profile_refuses(cli: Cli, stored: Stored) -> None:
     known = profile(cli)[FACT]
     cli("memory", "add", " \t").failed("at least one visible character")
     cli("memory", "edit", str(known), "").failed("at least one visible character")
-    cli("memory", "edit", "999", "x").failed("There is no fact 999")
+    cli("memory", "edit", "999", "x").failed("No fact 999")
     cli("memory", "edit", "first", "x").failed("'ID'", code=2)
-    cli("memory", "pin", str(known), "999").failed("There is no fact 999")
+    cli("memory", "pin", str(known), "999").failed("No fact 999")
     assert cli("memory", "list", "--pinned", "--json").json == [], "nothing is pinned when one id is wrong"
 
 
@@ -465,7 +465,7 @@ def test_one_chat_off_the_record_and_on_again(cli: Cli, stored: Stored) -> None:
     assert len(cli("sessions", "show", stored.rome, "--json").json["messages"]) == 2, "the chat stays"
     assert cli("memory", "on", stored.rome, "--json").json == {"id": stored.rome, "remembering": True}
     assert cli("memory", "search", "night train", "--json").json != []
-    cli("memory", "off", "Rom").failed("There is no session")
+    cli("memory", "off", "Rom").failed("No chat")
 
 
 def test_off_the_record_asks_before_the_person_s_own_work_is_lost(cli: Cli, stored: Stored) -> None:

@@ -62,7 +62,7 @@ def test_pull_of_what_comes_with_a_package_downloads_nothing(cli: Cli, hub: Loop
     ("name", "words"),
     [
         ("smolm2-360m", "Did you mean smollm2-360m?"),
-        ("owner/nothing", "no repository owner/nothing"),
+        ("owner/nothing", "No repository owner/nothing"),
         (f"{REPO}:m-Q9.gguf", "Did you mean m-Q8_0.gguf?"),
     ],
 )

@@ -30,7 +30,7 @@ from stevemin_chat.base.paths import Paths
         (["-m", "x", "models", "list"], "Put -m behind the command"),
         (
             ["models", "pull", "https://example.org/a/b"],
-            "neither a model of the catalogue nor OWNER/REPO[:FILE]",
+            "neither a name of the catalogue nor OWNER/REPO[:FILE]",
         ),
     ],
 )
@@ -99,7 +99,7 @@ def test_an_unexpected_error_is_one_line_and_the_log_has_the_rest(
     assert "Traceback" in paths.log_file.read_text()
 
 
-@pytest.mark.parametrize("package", ["typer", "pydantic", "psutil"])
+@pytest.mark.parametrize("package", ["typer", "pydantic", "rich"])
 def test_a_missing_package_is_one_line(tmp_path: Path, package: str) -> None:
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\")")
     changes = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}

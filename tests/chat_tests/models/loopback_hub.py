@@ -20,6 +20,7 @@ class LoopbackHub:
 
     Attributes:
         cuts: file → after how many bytes of an answer the connection breaks, one entry per request.
+        digests: file → what is announced as its hash.
         tampered: file → bytes that are served in place of the true ones; its announced hash stays true.
         gated: repositories whose files need a token; refused: path part → HTTP status.
         pause: set it to hold answers back after their first half until it is cleared.
@@ -29,6 +30,7 @@ class LoopbackHub:
     def __init__(self, files: dict[str, dict[str, bytes]]) -> None:
         self.files = files
         self.cuts: dict[str, list[int]] = {}
+        self.digests: dict[str, object] = {}
         self.tampered: dict[str, bytes] = {}
         self.gated: set[str] = set()
         self.refused: dict[str, int] = {}
@@ -104,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "size": len(content),
                 "blobId": "b" * 40,
                 "lfs": {
-                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "sha256": self.hub.digests.get(name, hashlib.sha256(content).hexdigest()),
                     "size": len(content),
                     "pointerSize": 134,
                 },

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from engine.errors import ConfigError, ModelNotFound
+from engine.errors import ModelNotFound
+from stevemin_chat.base import ConfigFileError
 from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, is_installed, model_file
 
 SHIPPED = Path(__file__).parents[3] / "models.toml"
@@ -100,38 +101,42 @@ class TestOverlay:
     ("text", "words"),
     [
         ("[models.a]\n[b", r"not valid TOML: Expected '\]'"),
-        ("[model.a]\npath = 'a.gguf'", r"unknown key model;"),
-        ("models = 3", r"models must be a table"),
-        ("[models]\na = 3", r"models\.a must be a table"),
-        ("[models.a]", r"models\.a: give a path, or a file together with"),
-        ("[models.a]\nfile = 'a.gguf'", r"models\.a: give a path"),
+        ("[model.a]\npath = 'a.gguf'", r"line 1: model: There is no such setting; models are tables"),
+        ("models = 3", r"line 1: models: It must be a table"),
+        ("[models]\na = 3", r"line 2: models\.a: It must be a table"),
+        ("[models.a]", r"line 1: models\.a: Give a path, or a file together with"),
+        ("[models.a]\nfile = 'a.gguf'", r"models\.a: Give a path"),
         ("[models.a]\npath = 'a.gguf'\nname = 'b'", r"models\.a\.name"),
-        ("[models.a]\npath = 'a.gguf'\ncolour = 'red'", r"models\.a\.colour: extra inputs"),
+        ("[models.a]\npath = 'a.gguf'\ncolour = 'red'", r"line 3: models\.a\.colour: Extra inputs"),
         ("[models.a]\npath = 'a.gguf'\ncontext_length = 'long'", r"models\.a\.context_length: .*integer"),
         ("[models.a]\npath = 'a.gguf'\ncontext_length = 0", r"models\.a\.context_length: .*greater"),
         ("[models.a]\npath = 'a.gguf'\nvram_gib = -1.0", r"models\.a\.vram_gib"),
         ("[models.a]\npath = 'a.gguf'\nsha256 = 'abc'", r"models\.a\.sha256"),
         ("[models.a]\nrepo = 'x'\nfile = 'a.gguf'", r"models\.a\.repo"),
         ("[models.a]\nrepo = '../x'\nfile = 'a.gguf'", r"models\.a\.repo"),
-        ("[models.a]\nrepo = 'o/x'\nfile = 'a.bin'", r"models\.a\.file: a file is a relative path"),
+        ("[models.a]\nrepo = 'o/x'\nfile = 'a.bin'", r"models\.a\.file: A file is a relative path"),
         ("[models.a]\nrepo = 'o/x'\nfile = '../../a.gguf'", r"models\.a\.file"),
         ("[models.a]\nrepo = 'o/x'\nfile = '/etc/a.gguf'", r"models\.a\.file"),
+        ("[models.a]\nrepo = 'o/x'\nfile = 'C:a.gguf'", r"models\.a\.file"),
+        ("[models.a]\nrepo = 'o/x'\nfile = \"a\\u009b.gguf\"", r"models\.a\.file"),
         ("[models.a]\npackage = 'a.b'\nfile = 'a.gguf'", r"models\.a\.package"),
+        ("[models.a]\nx = " + "[" * 50_000, "nested too deeply"),
     ],
+    ids=range(21),
 )
 def test_a_bad_catalogue_names_file_and_key(load: Load, tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as caught:
+    with pytest.raises(ConfigFileError, match=words) as caught:
         load(text)
     assert str(tmp_path / "models.toml") in str(caught.value)
     assert str(caught.value).endswith(".")
 
 
 def test_an_unreadable_catalogue(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="There is no model catalogue at"):
+    with pytest.raises(ConfigFileError, match=r"missing\.toml: The model catalogue is missing"):
         Catalogue.load(tmp_path / "missing.toml")
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigFileError, match="not UTF-8"):
         Catalogue.load(SHIPPED, binary)
 
 
@@ -223,5 +228,5 @@ class TestResolve:
             catalogue.resolve("a", tmp_path)
 
     def test_a_path_in_the_catalogue_that_is_gone(self, load: Load, tmp_path: Path) -> None:
-        with pytest.raises(ModelNotFound, match=r"The file of the model a is not there: .*gone\.gguf"):
+        with pytest.raises(ModelNotFound, match=r"The file of the model a is missing: .*gone\.gguf"):
             load("[models.a]\npath = 'gone.gguf'").resolve("a", tmp_path)

@@ -92,7 +92,7 @@ async def test_when_the_old_model_is_gone_too_there_is_none(
 ) -> None:
     await model.load(models["one"])
     await asyncio.to_thread(Path(models["one"]).unlink)
-    with pytest.raises(ModelSwitchFailed, match="could not be loaded again either") as raised:
+    with pytest.raises(ModelSwitchFailed, match="does not load again either") as raised:
         await model.load(models["bad"])
     assert raised.value.kept is None
     assert model.engine is None

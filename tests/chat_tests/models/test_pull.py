@@ -21,7 +21,7 @@ from stevemin_chat.base.errors import (
     UsageProblem,
 )
 from stevemin_chat.models import download
-from stevemin_chat.models import pull as hub
+from stevemin_chat.models import pulled as hub
 from stevemin_chat.models.hub import RemoteFile
 
 FILE = "model-Q4_K_M.gguf"
@@ -126,8 +126,69 @@ def test_the_catalogues_hash_counts_too(setting: Setting) -> None:
     assert not setting.target.exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/{outside}/evil.gguf",
+        "../../../evil.gguf",
+        "sub/../../../../evil.gguf",
+        "..\\\\..\\\\evil.gguf",
+        "C:evil.gguf",
+        "./evil.gguf",
+        "sub//evil.gguf",
+        "evil\x00.gguf",
+        "evil\n.gguf",
+        "evil\x9b31m.gguf",
+        "live\u202efugg.gguf",
+        " /evil.gguf",
+    ],
+    ids=range(12),
+)
+def test_no_name_of_a_hub_leads_out_of_the_models_folder(setting: Setting, tmp_path: Path, name: str) -> None:
+    name = name.format(outside=tmp_path)
+    setting.hub.files[REPO] = {name: CONTENT}
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(HubRefused, match="leads out of the models folder"):
+        hub.pull(REPO, setting.models)
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is written"
+    assert not any(path.startswith("/cdn/") for _, path, _ in setting.hub.requests)
+
+
+def test_a_link_in_the_models_folder_does_not_lead_out_of_it(setting: Setting, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (setting.models / "owner").mkdir(parents=True)
+    (setting.models / "owner" / "Model-GGUF").symlink_to(outside)
+    with pytest.raises(HubRefused, match="by a link"):
+        hub.pull(REPO, setting.models)
+    (setting.models / "owner" / "Model-GGUF").unlink()
+    setting.target.parent.mkdir()
+    setting.target.symlink_to(outside / "precious")
+    with pytest.raises(HubRefused, match="by a link"):
+        hub.pull(REPO, setting.models)
+    setting.target.unlink()
+    setting.target.with_name(f"{FILE}.{SHA256[:12]}.part").symlink_to(outside / "precious")
+    with pytest.raises(OSError, match="symbolic links"):
+        hub.pull(REPO, setting.models)
+    assert list(outside.iterdir()) == []
+
+
+def test_a_models_folder_that_is_a_link_itself_is_fine(setting: Setting, tmp_path: Path) -> None:
+    (tmp_path / "big-disk").mkdir()
+    setting.models.symlink_to(tmp_path / "big-disk")
+    assert hub.pull(REPO, setting.models).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("digest", ["../../../evil", "a" * 63, 7, None])
+def test_a_hash_that_is_none_is_refused(setting: Setting, digest: object) -> None:
+    setting.hub.digests[FILE] = digest
+    with pytest.raises(HubRefused, match="does not answer like a model hub"):
+        hub.pull(REPO, setting.models)
+    assert not setting.models.exists()
+
+
 def test_unknown_repository(setting: Setting) -> None:
-    with pytest.raises(HubRefused, match=r"no repository owner/other at 127\.0\.0\.1.*spelling"):
+    with pytest.raises(HubRefused, match=r"No repository owner/other at 127\.0\.0\.1.*spelling"):
         hub.pull("owner/other", setting.models)
     assert not setting.models.exists()
 
@@ -158,7 +219,7 @@ def test_other_refusals(setting: Setting, status: int, words: str) -> None:
 
 def test_what_answers_is_not_a_hub(setting: Setting) -> None:
     setting.hub.refused["/api/"] = 200
-    with pytest.raises(HubRefused, match="not that of a model hub"):
+    with pytest.raises(HubRefused, match="does not answer like a model hub"):
         hub.pull(REPO, setting.models)
 
 
@@ -196,7 +257,7 @@ def test_a_disk_that_fills_up_keeps_what_has_arrived(
 
     with monkeypatch.context() as full:
         full.setattr(download._Transfer, "_write", until_full)
-        with pytest.raises(DiskTooSmall, match=r"The disk is full after 1\.\d MiB of .* it goes on"):
+        with pytest.raises(DiskTooSmall, match=r"The disk is full after 1\.\d MiB of .* to resume"):
             hub.pull(REPO, setting.models)
     hub.pull(REPO, setting.models)
     assert setting.target.read_bytes() == CONTENT

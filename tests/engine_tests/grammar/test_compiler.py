@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,16 +84,21 @@ def accepts(starter: StarterLogits, constraint: Constraint, text: str) -> bool:
     return ends.pop()
 
 
-def answer(starter: StarterLogits, params: SamplingParams, constraint: Constraint) -> tuple[str, bool]:
-    """An answer of the starter model, and whether it ended its turn."""
+def answer(
+    starter: StarterLogits, params: SamplingParams, constraint: Constraint, *, noise: bool
+) -> tuple[str, bool]:
+    """An answer of the starter model, or of one that writes only noise, and whether it ended its turn."""
     starter.restart()
     sampler = RowSampler(vocab_size=starter.vocab_size, threads=1, is_eog=starter.is_eog)
+    random = np.random.default_rng(params.seed)
     prompt = "<|im_start|>user\nDescribe a pet.<|im_end|>\n<|im_start|>assistant\n"
     tokens = starter.tokenize(prompt, special=True)
     sampler.open(1, params, tokens, constraint)
     text = b""
     for _ in range(150):
-        rows = starter.decode(tokens)
+        rows = (
+            random.standard_normal((1, starter.vocab_size), np.float32) if noise else starter.decode(tokens)
+        )
         tokens = list(sampler.sample(rows[-1:], [Work(1, 0, 0, (tokens[-1],), 1)])[1])
         if starter.is_eog(tokens[0]):
             break
@@ -103,11 +107,14 @@ def answer(starter: StarterLogits, params: SamplingParams, constraint: Constrain
     return text.decode(), starter.is_eog(tokens[0])
 
 
-def test_a_dozen_answers_keep_to_a_json_schema(starter: StarterLogits, compiler: GrammarCompiler) -> None:
+@pytest.mark.parametrize(("seeds", "noise"), [(4, False), (12, True)])
+def test_answers_keep_to_a_json_schema(
+    starter: StarterLogits, compiler: GrammarCompiler, seeds: int, noise: bool
+) -> None:
     names = set()
-    for seed in range(12):
+    for seed in range(seeds):
         params = SamplingParams(temperature=1.0, seed=seed, json_schema=SCHEMA)
-        text, ended = answer(starter, params, compiled(compiler, schema=SCHEMA))
+        text, ended = answer(starter, params, compiled(compiler, schema=SCHEMA), noise=noise)
         assert ended, text
         value = json.loads(text)
         assert list(value) == ["name", "age", "kind", "tags"]
@@ -119,18 +126,21 @@ def test_a_dozen_answers_keep_to_a_json_schema(starter: StarterLogits, compiler:
         assert 1 <= len(value["tags"]) <= 2
         assert set(map(type, value["tags"])) == {bool}
         names.add(value["name"])
-    assert len(names) > 3
+    assert len(names) > seeds // 4
 
 
-def test_a_dozen_answers_keep_to_a_grammar(starter: StarterLogits, compiler: GrammarCompiler) -> None:
+@pytest.mark.parametrize(("seeds", "noise"), [(4, False), (12, True)])
+def test_answers_keep_to_a_grammar(
+    starter: StarterLogits, compiler: GrammarCompiler, seeds: int, noise: bool
+) -> None:
     texts = set()
-    for seed in range(12):
+    for seed in range(seeds):
         params = SamplingParams(temperature=1.0, seed=seed, grammar=GRAMMAR)
-        text, ended = answer(starter, params, compiled(compiler, grammar=GRAMMAR))
+        text, ended = answer(starter, params, compiled(compiler, grammar=GRAMMAR), noise=noise)
         assert ended, text
         assert SENTENCE.fullmatch(text), text
         texts.add(text)
-    assert len(texts) > 3
+    assert len(texts) > seeds // 4
 
 
 @pytest.mark.parametrize(
@@ -252,23 +262,23 @@ def test_a_bad_schema_is_refused_in_a_sentence(compiler: GrammarCompiler, schema
         ("# nothing", "no rule 'root'"),
         ('a ::= "b"', "no rule 'root'"),
         ('root ::= "a"\n\nb ::= nope', r"no rule 'nope' \(line 3\)"),
-        ('root ::= "a"\nroot ::= "b"', r"second rule 'root' \(line 2\)"),
+        ('root ::= "a"\nroot ::= "b"', r"duplicate rule 'root' \(line 2\)"),
         ("root ::= root", "allows no answer"),
         ("root ::= a\na ::= b\nb ::= a", "allows no answer"),
-        ('root = "a"', "'::=' was expected"),
-        ('root ::= ("a"', r"'\)' was expected"),
-        ('root ::= "a" )', r"'\)' was not expected"),
-        ('root ::= "a', "does not end"),
-        ("root ::= [a", "does not end"),
+        ('root = "a"', "expected '::='"),
+        ('root ::= ("a"', r"expected '\)'"),
+        ('root ::= "a" )', r"unexpected '\)'"),
+        ('root ::= "a', "unterminated"),
+        ("root ::= [a", "unterminated"),
         ("root ::= []", "empty"),
-        ("root ::= [z-a]", "backwards"),
+        ("root ::= [z-a]", "reversed"),
         ('root ::= "\\q"', "unknown escape"),
-        ('root ::= "\\ud800"', "not a character"),
-        ("root ::= <|im_end|>", "'<' was not expected"),
-        ('root ::= "a"{3,2}', "ends before it begins"),
-        ('root ::= "a"{0,1000000000}', "more than 2000 times"),
-        ('root ::= "a"{99999999999999999999}', "'{' was not expected"),
-        ("root ::= " + "(" * 40_000 + '"a"' + ")" * 40_000, "brackets inside each other"),
+        ('root ::= "\\ud800"', "no character"),
+        ("root ::= <|im_end|>", "unexpected '<'"),
+        ('root ::= "a"{3,2}', "maximum of a repetition is below its minimum"),
+        ('root ::= "a"{0,1000000000}', "a repetition exceeds 2000"),
+        ('root ::= "a"{99999999999999999999}', "unexpected '{'"),
+        ("root ::= " + "(" * 40_000 + '"a"' + ")" * 40_000, "nested brackets"),
         (
             "root ::= a0\n" + "".join(f"a{i} ::= a{i + 1}\n" for i in range(4000)) + 'a4000 ::= "x"',
             "too deeply",
@@ -322,12 +332,10 @@ def test_a_hostile_grammar_that_compiles_steps_or_ends(
 ) -> None:
     constraint = compiled(compiler, schema=json.dumps(schema) if schema else None, grammar=grammar)
     rng = np.random.default_rng(1)
-    began = time.perf_counter()
     for _ in range(60):
         allowed = constraint.mask().nonzero()[0]
         assert allowed.size
         constraint.accept(int(rng.choice(allowed)))
-    print(f"{(time.perf_counter() - began) / 60 * 1e3:.1f} ms a step")
 
 
 def test_the_check_dies_alone(monkeypatch: pytest.MonkeyPatch) -> None:

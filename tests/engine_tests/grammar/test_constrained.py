@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from engine_tests.real import ask
+from engine_tests.real import THREADS, ask
 
 from engine import Engine, EngineConfig, FinishReason, InvalidRequest
 
@@ -32,7 +32,9 @@ SCHEMA = json.dumps(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(starter_model: Path) -> AsyncIterator[Engine]:
-    config = EngineConfig(model_path=starter_model, max_sessions=8, context_tokens=4096, speculation="on")
+    config = EngineConfig(
+        model_path=starter_model, max_sessions=8, context_tokens=4096, speculation="on", threads=THREADS
+    )
     async with Engine(config) as engine:
         yield engine
 
@@ -40,8 +42,8 @@ async def engine(starter_model: Path) -> AsyncIterator[Engine]:
 async def test_answers_follow_a_json_schema(engine: Engine) -> None:
     answers = await asyncio.gather(
         *(
-            ask(engine, f"Describe person {n}.", json_schema=SCHEMA, temperature=1.0, seed=n, max_tokens=120)
-            for n in range(8)
+            ask(engine, f"Describe person {n}.", json_schema=SCHEMA, temperature=1.0, seed=n, max_tokens=80)
+            for n in range(4)
         )
     )
     for answer in answers:

@@ -200,8 +200,9 @@ class AnyOrder(RuleBasedStateMachine):
         assert threads() == []
 
 
-def test_any_order_of_calls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [40, pytest.param(4000, marks=pytest.mark.campaign)])
+def test_any_order_of_calls(tmp_path: Path, examples: int) -> None:
     class InFolder(AnyOrder):
         folder = tmp_path
 
-    run_state_machine_as_test(InFolder, settings=settings(max_examples=60, stateful_step_count=40))
+    run_state_machine_as_test(InFolder, settings=settings(max_examples=examples, stateful_step_count=40))

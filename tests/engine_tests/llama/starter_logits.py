@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from engine_tests.real import THREADS
 
 from engine.llama.lib import init_backend, lib
 from engine.llama.topk import Rows
@@ -25,7 +26,7 @@ class StarterLogits:
         assert self.model, path
         settings = lib.llama_context_default_params()
         settings.n_ctx, settings.n_batch, settings.n_ubatch = 1024, rows, rows
-        settings.n_threads = settings.n_threads_batch = 2
+        settings.n_threads = settings.n_threads_batch = THREADS
         self.context: Any = lib.llama_init_from_model(self.model, settings)
         self.vocab: Any = lib.llama_model_get_vocab(self.model)
         self.vocab_size = int(lib.llama_vocab_n_tokens(self.vocab))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from engine_tests.real import ask, backend_of, settle
+from engine_tests.real import THREADS, ask, backend_of, read, request, settle
 
 from engine import (
     Engine,
@@ -25,7 +25,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(starter_model: Path) -> AsyncIterator[Engine]:
     """One engine for all tests here; each leaves it as it found it."""
-    config = EngineConfig(model_path=starter_model, max_sessions=8, context_tokens=4096)
+    config = EngineConfig(
+        model_path=starter_model, max_sessions=8, context_tokens=4096, batch_tokens=128, threads=THREADS
+    )
     async with Engine(config) as engine:
         yield engine
 
@@ -71,7 +73,7 @@ async def test_four_sessions_stream_at_once(engine: Engine) -> None:
 async def test_a_second_turn_finds_its_history_in_the_cache(engine: Engine, temperature: float) -> None:
     name = f"turns-{temperature}"
     question = "Write two sentences about the old lighthouse keeper and his dog."
-    first = await ask(engine, question, session_id=name, temperature=temperature, max_tokens=120, seed=3)
+    first = await ask(engine, question, session_id=name, temperature=temperature, max_tokens=60, seed=3)
     second = await ask(engine, question, first.text, "And then?", session_id=name, max_tokens=20)
     history = first.timings.prompt_tokens + first.timings.completion_tokens
     assert second.timings.cached_tokens >= 0.95 * history
@@ -97,7 +99,7 @@ async def test_a_cached_history_gives_the_answer_of_a_cold_one(engine: Engine) -
 async def test_the_same_seed_and_schedule_give_the_same_text(engine: Engine) -> None:
     question = "Tell me a story."
     one, two, other = [
-        await ask(engine, question, temperature=1.0, seed=seed, max_tokens=30) for seed in (11, 11, 12)
+        await ask(engine, question, temperature=1.0, seed=seed, max_tokens=20) for seed in (11, 11, 12)
     ]
     assert one.text == two.text
     assert one.text != other.text
@@ -108,34 +110,37 @@ async def test_max_tokens_and_stop_strings(engine: Engine) -> None:
     short = await ask(engine, question, max_tokens=5)
     assert short.reason is FinishReason.LENGTH
     assert short.timings.completion_tokens == 5
-    whole = await ask(engine, question, max_tokens=60)
+    whole = await ask(engine, question, max_tokens=24)
     word = whole.text.split()[3]
-    stopped = await ask(engine, question, max_tokens=60, stop=(word,))
+    stopped = await ask(engine, question, max_tokens=24, stop=(word,))
     assert stopped.reason is FinishReason.STOP
     assert stopped.text == whole.text[: whole.text.index(word)]
 
 
 async def test_penalties_change_the_answer(engine: Engine) -> None:
     question = "Repeat the word banana twenty times."
-    plain = await ask(engine, question, max_tokens=60)
-    penalised = await ask(engine, question, max_tokens=60, repetition_penalty=1.8, frequency_penalty=1.0)
+    plain, penalised = await asyncio.gather(
+        ask(engine, question, max_tokens=40),
+        ask(engine, question, max_tokens=40, repetition_penalty=1.8, frequency_penalty=1.0),
+    )
     assert plain.text.lower().count("banana") > penalised.text.lower().count("banana")
 
 
 async def test_a_greedy_chain_is_an_argmax(engine: Engine) -> None:
     question = "What is a cat?"
-    argmax = await ask(engine, question, temperature=0.0)
-    chain = await ask(engine, question, temperature=0.7, top_k=0, top_p=1e-6, min_p=0.0, seed=1)
+    argmax = await ask(engine, question, temperature=0.0, max_tokens=24)
+    chain = await ask(
+        engine, question, temperature=0.7, top_k=0, top_p=1e-6, min_p=0.0, seed=1, max_tokens=24
+    )
     assert argmax.text == chain.text
 
 
 async def test_a_long_prompt_does_not_hold_up_a_short_answer(engine: Engine) -> None:
-    long = asyncio.create_task(ask(engine, "word " * 1500, max_tokens=1))
-    await asyncio.sleep(0.05)
+    long = engine.submit(request("word " * 1000, max_tokens=1))
     short = await ask(engine, "Say hello.", max_tokens=4)
-    assert not long.done()
     assert short.timings.completion_tokens == 4
-    await long
+    long.cancel()
+    assert (await read(long)).timings.completion_tokens == 0, "it was still reading"
 
 
 async def test_a_prompt_longer_than_the_context_is_refused_with_numbers(engine: Engine) -> None:
@@ -154,10 +159,10 @@ async def test_nothing_leaks(engine: Engine) -> None:
     backend = backend_of(engine)
     baseline = backend.state_bytes()
     tasks = [
-        asyncio.create_task(ask(engine, f"Tell me about {n}.", max_tokens=10 + n, session_id=f"leak-{n % 5}"))
-        for n in range(20)
+        asyncio.create_task(ask(engine, f"Tell me about {n}.", max_tokens=4 + n, session_id=f"leak-{n % 5}"))
+        for n in range(12)
     ]
-    await asyncio.sleep(0.5)
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks[::3]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -177,17 +182,18 @@ async def test_running_out_of_kv_fails_nobody(starter_model: Path) -> None:
         model_path=starter_model,
         max_sessions=4,
         cached_sessions=2,
-        context_tokens=768,
-        batch_tokens=256,
+        context_tokens=224,
+        batch_tokens=64,
         speculation="off",
+        threads=THREADS,
     )
     async with Engine(config) as small:
         answers = await asyncio.gather(
             *(
-                ask(small, f"Tell a long story about the number {n}.", max_tokens=420, ignore_eos=True)
+                ask(small, f"Tell a long story about the number {n}.", max_tokens=120, ignore_eos=True)
                 for n in range(2)
             )
         )
-        assert [answer.timings.completion_tokens for answer in answers] == [420] * 2
+        assert [answer.timings.completion_tokens for answer in answers] == [120] * 2
         assert small.stats().preempted > 0
         assert small.stats().requests_failed == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from engine_tests.real import Recording, ask, backend_of, compare, settle
+from engine_tests.real import THREADS, Answer, Recording, ask, backend_of, compare, settle
 
 import engine.llama.backend
 import engine.llama.memory
@@ -59,17 +59,27 @@ async def served(starter_model: Path) -> AsyncIterator[tuple[Engine, FailingLibr
             cached_sessions=0,
             context_tokens=2048,
             speculation="off",
+            threads=THREADS,
         )
         async with Engine(config, load=Recording) as running:
             yield running, library
 
 
+QUESTIONS = [f"Tell me about the number {n}." for n in range(3)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def calm(served: tuple[Engine, FailingLibrary]) -> list[Answer]:
+    """The answers without a failure."""
+    return [await ask(served[0], question, max_tokens=24) for question in QUESTIONS]
+
+
 @pytest.mark.parametrize("code", [1, -1, 2, -2, -3])
-async def test_one_failure_changes_no_answer(served: tuple[Engine, FailingLibrary], code: int) -> None:
+async def test_one_failure_changes_no_answer(
+    served: tuple[Engine, FailingLibrary], calm: list[Answer], code: int
+) -> None:
     running, library = served
-    questions = [f"Tell me about the number {n}." for n in range(3)]
-    calm = [await ask(running, question, max_tokens=30) for question in questions]
-    tasks = [asyncio.create_task(ask(running, question, max_tokens=30)) for question in questions]
+    tasks = [asyncio.create_task(ask(running, question, max_tokens=24)) for question in QUESTIONS]
     while running.stats().batch_sequences < 3:  # noqa: ASYNC110 - the engine has no such event
         await asyncio.sleep(0.01)
     library.codes = [code]
@@ -111,7 +121,8 @@ async def test_a_state_that_cannot_be_swapped_is_computed_again(
     cold = await ask(running, f"{story} Who was it?", max_tokens=8)
     library.deaf = [call]
     for number in range(5):  # the fifth needs the first one's slot
-        await ask(running, f"Number {number}. " * 12 if number else story, session_id=f"{call}{number}")
+        text = f"Number {number}. " * 12 if number else story
+        await ask(running, text, session_id=f"{call}{number}", max_tokens=4)
     warm = await ask(running, f"{story} Who was it?", session_id=f"{call}0", max_tokens=8)
     assert library.deaf == [], "it was called"
     compare(cold, warm)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_tests.real import ask
+from engine_tests.real import THREADS, ask
 
 from engine import Engine, EngineConfig
 
@@ -19,14 +19,19 @@ async def test_quantised_caches_answer_and_take_less(
     starter_model: Path, kv_type: Any, share: float, layout: Any
 ) -> None:
     config = EngineConfig(
-        model_path=starter_model, max_sessions=2, context_tokens=1024, kv_type=kv_type, kv_layout=layout
+        model_path=starter_model,
+        max_sessions=2,
+        context_tokens=1024,
+        kv_type=kv_type,
+        kv_layout=layout,
+        threads=THREADS,
     )
     async with Engine(config) as engine:
         assert engine.info.kv_bytes_per_token == int(30 * 3 * 64 * 2 * 2 * share)
         assert engine.info.split_cache == (layout == "split")
-        first = await ask(engine, QUESTION, session_id="s")
+        first = await ask(engine, QUESTION, session_id="s", max_tokens=16)
         assert "Paris" in first.text
-        await ask(engine, "Hello.", session_id="t")
-        second = await ask(engine, QUESTION, first.text, "And of Italy?", session_id="s")
+        await ask(engine, "Hello.", session_id="t", max_tokens=2)
+        second = await ask(engine, QUESTION, first.text, "And of Italy?", session_id="s", max_tokens=2)
         assert second.timings.cached_tokens > 20
         assert engine.stats().kv_layout == layout

@@ -31,7 +31,7 @@ def load(path: Path, **settings: object) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match=r"no file .*nothing\.gguf"):
+    with pytest.raises(ModelNotFound, match=r"No file .*nothing\.gguf"):
         load(tmp_path / "nothing.gguf")
 
 
@@ -53,7 +53,9 @@ def test_a_truncated_model(tmp_path: Path, starter_model: Path, size: int) -> No
     file = tmp_path / "half.gguf"
     with starter_model.open("rb") as whole:
         file.write_bytes(whole.read(size))
-    with pytest.raises(ModelCorrupt, match=r"half\.gguf cannot be loaded: .+\. .*get it again\.$") as caught:
+    with pytest.raises(
+        ModelCorrupt, match=r"half\.gguf cannot be loaded: .+\. .*download it again\.$"
+    ) as caught:
         load(file)
     assert "gave no reason" not in str(caught.value)
 

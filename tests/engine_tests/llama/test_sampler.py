@@ -17,7 +17,7 @@ from engine.llama import sampler as row_sampler
 from engine.llama.chains import build_chain, chain_stages, preselected, uses_penalties
 from engine.llama.lib import lib
 from engine.llama.sampler import RowSampler
-from engine.llama.topk import CandidateArray, Rows, top_pays, top_tokens
+from engine.llama.topk import Rows, TokenDataArray, top_pays, top_tokens
 from engine.step import Work
 from engine.types import SamplingParams
 
@@ -142,7 +142,7 @@ def test_a_broken_row_gives_a_token(fill: Any, count: int) -> None:
     fill(row)
     params = SamplingParams(seed=1, top_k=count, temperature=0.01, top_p=1.0, min_p=0.0)
     chain = build_chain(chain_stages(params, seed=1, vocab_size=row.size))
-    array = CandidateArray(row.size)
+    array = TokenDataArray(row.size)
     for _ in range(3):
         token = array.draw(chain, row, count)
         assert 0 <= token < row.size
@@ -229,13 +229,13 @@ def test_threads_change_no_token_and_end(monkeypatch: pytest.MonkeyPatch) -> Non
     work = [one_row(i) for i in range(9)]
     before = threading.active_count()
     names: set[str] = set()
-    draw = CandidateArray.draw
+    draw = TokenDataArray.draw
 
-    def spy(self: CandidateArray, *args: Any) -> int:
+    def spy(self: TokenDataArray, *args: Any) -> int:
         names.add(threading.current_thread().name)
         return draw(self, *args)
 
-    monkeypatch.setattr(CandidateArray, "draw", spy)
+    monkeypatch.setattr(TokenDataArray, "draw", spy)
     chosen = []
     for threads in (1, 3):
         sampler = sampler_for(4096, threads=threads)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from engine_tests.real import ask
+from engine_tests.real import THREADS, ask
 
 from engine import Engine, EngineConfig
 from engine.llama.backend import LlamaBackend
@@ -14,7 +14,9 @@ from engine.llama.backend import LlamaBackend
 
 @pytest.fixture
 def config(gemma_model: Path) -> EngineConfig:
-    return EngineConfig(model_path=gemma_model, max_sessions=4, cached_sessions=4, context_tokens=2048)
+    return EngineConfig(
+        model_path=gemma_model, max_sessions=4, cached_sessions=4, context_tokens=2048, threads=THREADS
+    )
 
 
 async def test_it_serves_a_model_without_a_chat_template(config: EngineConfig) -> None:

@@ -1,4 +1,4 @@
-"""Chats without a store: what strategies are given, and how much of a prompt a KV cache saves."""
+"""Chats without a store: the input of strategies, and how much of a prompt a KV cache saves."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class OddCounter(WordCounter):
 
 @dataclass
 class Chat:
-    """A branch that grows, and what is remembered for it. A message is written every minute."""
+    """A growing branch, and what is remembered for it. One message per minute."""
 
     budget: int
     system: str | None = None
@@ -85,7 +85,7 @@ class Chat:
     evictions: int = 0
 
     def _now(self, seconds: int = 0) -> str:
-        """After the last message and before the next, which comes at second 30."""
+        """A time between the last message and the next: second 30."""
         return (_BEGIN + timedelta(minutes=len(self.messages), seconds=seconds)).isoformat(
             timespec="microseconds"
         )
@@ -154,7 +154,7 @@ def memories_of(context: AssembledContext) -> str:
 
 
 def bare(context: AssembledContext) -> tuple[Turn, ...]:
-    """The prompt as it will stand in the history: without the memories."""
+    """The prompt as the history will contain it: without the memories."""
     *before, last = context.messages
     quotation = memories_of(context)
     content = last.content.replace(f"{quotation}\n\n", "", 1) if quotation else last.content
@@ -183,7 +183,7 @@ def rendered(turns: Iterable[Turn]) -> list[str]:
 
 
 def prefilled(cache: Sequence[str], prompt: Sequence[str]) -> int:
-    """How many tokens of a prompt must be computed, given the tokens that lie in the KV cache."""
+    """How many tokens of a prompt must be computed, given the tokens in the KV cache."""
     same = 0
     for cached, token in zip(cache, prompt, strict=False):
         if cached != token:

@@ -1,4 +1,4 @@
-"""What holds for every chat, under every strategy, whatever is remembered."""
+"""Invariants of every chat under every strategy, whatever is remembered."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memory_tests.context.context_kit import Chat, OddCounter, bare, is_prefix, memories_of, recall
+from memory_tests.fuzzing import examples
 from memory_tests.hostile import hostile_texts
 from memory_tests.word_counter import WordCounter
 
@@ -62,7 +63,7 @@ def chats(draw: st.DrawFn) -> tuple[Chat, list[tuple[str, list[str]]]]:
 
 
 def summarise_something(data: st.DataObject, chat: Chat) -> None:
-    """A part of the branch, or of the parts that have been summarised."""
+    """Summarise a part of the branch, or several summaries."""
     spoken = [message for message in chat.messages if message.content]
     first = data.draw(st.integers(0, len(spoken) - 1))
     sources = spoken[first : data.draw(st.integers(first + 1, len(spoken)))]
@@ -107,7 +108,7 @@ def gave_up(context: AssembledContext) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(80)
 @given(chats(), st.data())
 def test_every_prompt_of_every_chat(
     described: tuple[Chat, list[tuple[str, list[str]]]], data: st.DataObject
@@ -134,7 +135,7 @@ def test_every_prompt_of_every_chat(
                 and not gave_up(context)
             ):
                 assert is_prefix(bare(before), bare(context))
-            assert chat.build(found, load) == context  # asking twice changes nothing
+            assert chat.build(found, load) == context  # a second call changes nothing
             before = context
         for reply in replies:
             chat.add("assistant", reply)
@@ -151,7 +152,7 @@ def check_refusal(chat: Chat, question: str, refused: BudgetTooSmall) -> None:
         assert refused.needed == chat.counter.count_prompt([*alone, Turn("user", question)])
 
 
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(chats(), st.data())
 def test_the_same_input_gives_the_same_output(
     described: tuple[Chat, list[tuple[str, list[str]]]], data: st.DataObject
@@ -175,13 +176,13 @@ def test_the_same_input_gives_the_same_output(
     assert outcome() == outcome()
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(
     st.lists(
         st.tuples(hostile_texts, st.integers(0, 2), st.sampled_from(["", "2026-10-01", "x\n\ny"])), max_size=8
     )
 )
-def test_whatever_a_memory_says_it_stays_on_its_line(said: list[tuple[str, int, str]]) -> None:
+def test_whatever_a_memory_contains_it_stays_on_its_line(said: list[tuple[str, int, str]]) -> None:
     found = [recall(text, message_id=f"m{number}", at=at) for text, number, at in said]
     memories = MemoryPicker(found, WordCounter(), {}).pick(set(), 10_000)
     heading, *lines = memories.text.splitlines() or [MEMORIES_HEADING]

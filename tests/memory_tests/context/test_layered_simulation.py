@@ -1,9 +1,10 @@
-"""How many tokens a long chat makes the model read, if the KV cache keeps the last prompt and reply."""
+"""How many tokens a long chat prefills if the KV cache holds the last prompt and reply."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 from memory_tests.context.context_kit import Chat, prefilled, recall, rendered
@@ -11,7 +12,9 @@ from memory_tests.word_counter import WordCounter
 
 from memory import Message, Recall, Turn
 
-BUDGET, TURNS, MEMORY_TOKENS = 4096, 200, 512
+BUDGET, MEMORY_TOKENS = 4096, 512
+# Turns: a short chat for every run, a long one for the campaign.
+LENGTHS = [200, pytest.param(1000, marks=pytest.mark.campaign)]
 
 
 def said(dice: random.Random, least: int, most: int) -> str:
@@ -19,7 +22,7 @@ def said(dice: random.Random, least: int, most: int) -> str:
 
 
 def memories(dice: random.Random, limit: int) -> list[Recall]:
-    """New ones for each question, as many as fit."""
+    """New memories for each question, as many as fit."""
     return [
         recall(said(dice, 25, 35), 1 - number / 100, message_id=f"{dice.random()}")
         for number in range(limit // 30)
@@ -37,13 +40,15 @@ def newest_that_fit(messages: Sequence[Message], budget: int) -> tuple[Turn, ...
     return turns
 
 
-def prefill_per_turn(prompt_of: Callable[[Chat, random.Random], Sequence[Turn]], strategy: str) -> float:
-    """Tokens read per turn; the chat is the same for all."""
+def prefill_per_turn(
+    prompt_of: Callable[[Chat, random.Random], Sequence[Turn]], strategy: str, turns: int
+) -> float:
+    """Tokens prefilled per turn; the chat is the same for all strategies."""
     talk, search = random.Random(7), random.Random(8)
     chat = Chat(BUDGET, strategy=strategy)
     cache: list[str] = []
     total = summarised = 0
-    for _ in range(TURNS):
+    for _ in range(turns):
         chat.add("user", f"{said(talk, 10, 60)} ?")
         prompt = rendered(prompt_of(chat, search))
         assert len(prompt) <= BUDGET
@@ -51,10 +56,10 @@ def prefill_per_turn(prompt_of: Callable[[Chat, random.Random], Sequence[Turn]],
         reply = said(talk, 40, 160)
         cache = [*prompt, *reply.split()]
         chat.add("assistant", reply)
-        while len(chat.messages) - summarised >= 12:  # an idle engine sums up what is not too recent
+        while len(chat.messages) - summarised >= 12:  # an idle engine summarises what is not too recent
             chat.summarise(said(talk, 30, 50), chat.messages[summarised : summarised + 8])
             summarised += 8
-    return total / TURNS
+    return total / turns
 
 
 def window(chat: Chat, _: random.Random) -> Sequence[Turn]:
@@ -62,7 +67,7 @@ def window(chat: Chat, _: random.Random) -> Sequence[Turn]:
 
 
 def build(memory_tokens: int, every: int = 1) -> Callable[[Chat, random.Random], Sequence[Turn]]:
-    """Every so many questions find something."""
+    """Every `every`-th question finds something."""
 
     def prompt(chat: Chat, dice: random.Random) -> Sequence[Turn]:
         finds = len(chat.messages) // 2 % every == 0
@@ -71,19 +76,25 @@ def build(memory_tokens: int, every: int = 1) -> Callable[[Chat, random.Random],
     return prompt
 
 
-@pytest.fixture(scope="module")
-def sliding() -> float:
-    """What a window costs that slides with every turn: nearly all of it, each time."""
-    tokens = prefill_per_turn(window, "sliding")
-    assert tokens > 0.7 * BUDGET
-    return tokens
+@cache
+def sliding(turns: int) -> float:
+    """The cost of a window that slides with every turn."""
+    return prefill_per_turn(window, "sliding", turns)
+
+
+@pytest.mark.parametrize("turns", LENGTHS)
+def test_a_sliding_window_prefills_nearly_all_of_it_every_turn(turns: int) -> None:
+    assert sliding(turns) > 0.7 * BUDGET
 
 
 @pytest.mark.parametrize(("every", "bar"), [(3, 0.15), (2, 0.2), (1, 0.3)])
-def test_all_layers_cost_a_fraction_of_a_window_that_slides(every: int, bar: float, sliding: float) -> None:
-    assert prefill_per_turn(build(MEMORY_TOKENS, every), "hierarchical") / sliding <= bar
+@pytest.mark.parametrize("turns", LENGTHS)
+def test_all_layers_cost_a_fraction_of_a_sliding_window(every: int, bar: float, turns: int) -> None:
+    layered = prefill_per_turn(build(MEMORY_TOKENS, every), "hierarchical", turns)
+    assert layered / sliding(turns) <= bar
 
 
 @pytest.mark.parametrize("strategy", ["hierarchical", "adaptive", "summary", "sliding"])
-def test_without_memories_nearly_every_turn_reads_only_what_is_new(strategy: str, sliding: float) -> None:
-    assert prefill_per_turn(build(0), strategy) / sliding <= 0.12
+@pytest.mark.parametrize("turns", LENGTHS)
+def test_without_memories_nearly_every_turn_prefills_only_what_is_new(strategy: str, turns: int) -> None:
+    assert prefill_per_turn(build(0), strategy, turns) / sliding(turns) <= 0.12

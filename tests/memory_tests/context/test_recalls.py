@@ -36,7 +36,7 @@ def test_a_question_does_not_find_itself(memory: Memory) -> None:
     assert recalled(build(memory, session))[0] == "Our canoe is red."
 
 
-def test_what_is_in_the_prompt_already_is_not_found_and_calls_up_nothing_else(memory: Memory) -> None:
+def test_messages_in_the_prompt_are_not_found_and_recall_nothing_else(memory: Memory) -> None:
     session = memory.create_session("live").id
     memory.add_message(session, "user", "The regatta in Dublin was won by Wanda.")
     memory.add_message(session, "assistant", "With which canoe?")
@@ -45,7 +45,7 @@ def test_what_is_in_the_prompt_already_is_not_found_and_calls_up_nothing_else(me
     assert (recalled(context), context.report.dropped_recalls) == ([], ())
 
 
-def test_what_has_left_the_prompt_is_found_again(memory: Memory) -> None:
+def test_evicted_messages_are_found_again(memory: Memory) -> None:
     session = memory.create_session("live").id
     memory.add_message(session, "user", "The regatta in Dublin was won by Wanda.")
     for number in range(20):

@@ -1,12 +1,13 @@
-"""What holds for every chat under the sliding strategy."""
+"""Invariants of every chat under the sliding strategy."""
 
 from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memory_tests.context.context_kit import Chat, is_prefix
+from memory_tests.fuzzing import examples
 from memory_tests.word_counter import WordCounter
 
 from memory import Budget, BudgetTooSmall, Memory, Turn
@@ -16,7 +17,7 @@ texts = st.integers(1, 60).map(lambda count: " ".join(["w"] * count))
 turns = st.tuples(texts, st.lists(st.one_of(st.just(""), texts), max_size=2))
 
 
-@settings(max_examples=150)
+@examples(50)
 @given(
     st.integers(20, 400),
     st.one_of(st.none(), st.integers(1, 30).map(lambda count: "rule " * count)),
@@ -48,7 +49,7 @@ def test_every_prompt_of_every_chat(
             assert len(report.sent) + len(report.dropped) == len(chat.messages)
             if chat.evictions == evictions and before is not None:
                 assert is_prefix(before, context.messages)
-            assert chat.build() == context  # asking twice changes nothing
+            assert chat.build() == context  # a second call changes nothing
             before = context.messages
         if refused is not None:
             alone = [Turn("system", system)] if system else []
@@ -83,7 +84,7 @@ def test_questions_and_their_replies_stay_together(
 
 
 def test_the_prefix_survives_nearly_every_turn_of_a_long_chat(memory: Memory) -> None:
-    """60 turns of about 150 tokens in a prompt of at most 3,000: how often can the KV cache be used?"""
+    """60 turns of about 150 tokens in a prompt of at most 3,000: how often is the KV cache valid?"""
     dice = random.Random(7)
     session = memory.create_session()
     memory.set_session(session.id, system_prompt="You are a helpful assistant.")

@@ -1,4 +1,4 @@
-"""What goes into a prompt, and the account of it."""
+"""What goes into a prompt, and the report on it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def layers(context: AssembledContext) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_what_fits_is_sent_whole(memory: Memory, strategy: str) -> None:
+def test_a_chat_that_fits_is_sent_whole(memory: Memory, strategy: str) -> None:
     session_id = chat(memory, "one two", "three", "four five six")
     context = memory.build_context(session_id, budget=AMPLE, strategy=strategy)
     assert context.messages == (
@@ -135,23 +135,23 @@ def test_a_large_system_prompt_does_not_cost_the_whole_history(memory: Memory) -
     session_id = chat(memory, *[words(6, f"m{number}") for number in range(21)])
     memory.set_session(session_id, system_prompt=words(300))
     context = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
-    # 200 are left beside the system prompt. Half of them: nine turns, and what the template adds.
+    # The system prompt leaves 200. Half of that: nine turns, and what the template adds.
     assert len(context.messages) == 1 + 9
     assert context.report.tokens == 300 + 9 * 6 + 10 * MARKS_PER_TURN + 3
 
 
-def test_full_says_when_it_does_not_fit(memory: Memory) -> None:
+def test_full_refuses_what_does_not_fit(memory: Memory) -> None:
     session_id = chat(memory, words(600), words(600), words(300))
     with pytest.raises(BudgetTooSmall) as caught:
         memory.build_context(session_id, budget=Budget(1000), strategy="full")
     assert (caught.value.needed, caught.value.available) == (1515, 1000)
     assert str(caught.value) == (
-        "The whole chat takes 1,515 tokens, but the prompt may take 1,000. "
+        "The whole chat needs 1,515 tokens; the limit is 1,000. "
         "Switch to the sliding strategy, or to a model with a larger context."
     )
 
 
-def test_sliding_evicts_to_half_of_the_budget_and_says_so(memory: Memory) -> None:
+def test_sliding_evicts_to_half_of_the_budget_and_reports_it(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
     context = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
     report = context.report
@@ -161,10 +161,10 @@ def test_sliding_evicts_to_half_of_the_budget_and_says_so(memory: Memory) -> Non
         item.id for item in memory.messages(session_id)[:8]
     ]
     assert {(item.tokens, item.reason) for item in report.dropped} == {(46, "does not fit")}
-    assert report.notice == "8 older messages were left out (368 tokens): the prompt may take 500 tokens."
+    assert report.notice == "8 older messages left out, 368 tokens (prompt limit 500 tokens)."
 
 
-def test_the_cut_stays_until_the_budget_is_exceeded_again(memory: Memory) -> None:
+def test_the_window_start_stays_until_the_budget_is_exceeded_again(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
     starts = []
     for number in range(11, 27, 2):
@@ -175,7 +175,7 @@ def test_the_cut_stays_until_the_budget_is_exceeded_again(memory: Memory) -> Non
     assert starts == ["m8", "m8", "m8", "m8", "m16", "m16", "m16", "m16"]
 
 
-def test_the_cut_survives_a_restart(memory: Memory) -> None:
+def test_the_window_start_survives_a_restart(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
     before = memory.build_context(session_id, budget=Budget(500), strategy="sliding")
     memory.close()
@@ -186,7 +186,7 @@ def test_the_cut_survives_a_restart(memory: Memory) -> None:
     assert after.messages[: len(before.messages)] == before.messages
 
 
-def test_a_larger_budget_brings_the_past_back_and_a_smaller_one_keeps_the_cut(memory: Memory) -> None:
+def test_a_larger_budget_restores_the_past_and_a_smaller_one_keeps_the_start(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
 
     def first(tokens: int) -> str:
@@ -201,7 +201,7 @@ def test_a_larger_budget_brings_the_past_back_and_a_smaller_one_keeps_the_cut(me
     assert first(500) == "m8"
 
 
-def test_the_same_cut_for_a_larger_budget_is_remembered_for_that_one(memory: Memory) -> None:
+def test_the_same_start_under_a_larger_budget_is_remembered_for_it(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
     for tokens in (500, 505):
         context = memory.build_context(session_id, budget=Budget(tokens), strategy="sliding")
@@ -215,7 +215,7 @@ def test_the_same_cut_for_a_larger_budget_is_remembered_for_that_one(memory: Mem
     )
 
 
-def test_a_cut_of_one_branch_does_not_count_on_another(memory: Memory) -> None:
+def test_the_window_start_of_one_branch_does_not_count_on_another(memory: Memory) -> None:
     session_id = chat(memory, *[words(46, f"m{number}") for number in range(11)])
     memory.build_context(session_id, budget=Budget(500), strategy="sliding")
     early = memory.messages(session_id)[3]
@@ -243,17 +243,17 @@ def test_a_question_that_does_not_fit_is_refused_with_the_numbers(memory: Memory
         memory.build_context(session_id, budget=Budget(1000), strategy="sliding")
     assert (caught.value.needed, caught.value.available) == (1105, 1000)
     assert str(caught.value) == (
-        "The newest message takes, with the system prompt, 1,105 tokens, but the prompt may take 1,000. "
-        "Shorten it, or switch to a model with a larger context."
+        "Message and system prompt need 1,105 tokens; the limit is 1,000. "
+        "Shorten the message, or switch to a model with a larger context."
     )
-    # It stays in the chat, but must not stand in the way of the next one.
+    # It stays in the chat, but must not block the next one.
     memory.add_message(session_id, "user", "shorter")
     assert memory.build_context(session_id, budget=Budget(1000), strategy="sliding").messages[-1] == Turn(
         "user", "shorter"
     )
 
 
-def test_a_huge_past_is_not_rendered_to_find_out_that_it_is_huge(memory: Memory) -> None:
+def test_a_huge_past_is_not_rendered_to_measure_it(memory: Memory) -> None:
     session_id = chat(memory, *[words(100, str(number)) for number in range(401)])
     counter = WordCounter()
     memory.counter = counter
@@ -261,21 +261,21 @@ def test_a_huge_past_is_not_rendered_to_find_out_that_it_is_huge(memory: Memory)
     assert counter.prompts_counted <= 5
     texts = counter.texts_counted
     memory.build_context(session_id, budget=Budget(1000), strategy="sliding")
-    assert counter.texts_counted == texts  # remembered
+    assert counter.texts_counted == texts  # from the cache
     assert counter.prompts_counted <= 6
 
 
 def test_an_unknown_strategy_names_the_known_ones(memory: Memory) -> None:
     session_id = chat(memory, "hello")
-    with pytest.raises(UnknownStrategy, match=r"There is no context strategy 'slidng'\. .*sliding, full"):
+    with pytest.raises(UnknownStrategy, match=r"Unknown context strategy 'slidng'\. .*sliding, full"):
         memory.build_context(session_id, budget=AMPLE, strategy="slidng")
 
 
-def test_without_a_model_there_is_nothing_to_count_with(database_path: Path) -> None:
+def test_without_a_model_nothing_can_be_counted(database_path: Path) -> None:
     with Memory(database_path) as memory:
         session_id = chat(memory, "hello")
         assert memory.counter is None
-        with pytest.raises(CounterMissing, match="no model is loaded"):
+        with pytest.raises(CounterMissing, match="No model is loaded"):
             memory.build_context(session_id, budget=AMPLE, strategy="sliding")
         counter = memory.counter = WordCounter()
         assert memory.counter is counter
@@ -285,7 +285,7 @@ def test_without_a_model_there_is_nothing_to_count_with(database_path: Path) -> 
             memory.build_context(session_id, budget=AMPLE, strategy="sliding")
 
 
-def test_another_model_counts_for_itself(memory: Memory) -> None:
+def test_another_model_counts_with_its_own_tokenizer(memory: Memory) -> None:
     class Twice(WordCounter):
         def count_text(self, text: str) -> int:
             return 2 * super().count_text(text)

@@ -1,4 +1,4 @@
-"""What is learned of the person from what they write, and above all what is not."""
+"""What is learned about users from what they write, and above all what is not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memory.types import FactKind, Message, Role
 F: FactKind = "fact"
 P: FactKind = "preference"
 
-# Each with what is to be kept of it; None: the whole of it.
+# Each with the fact to extract; None: the whole text.
 TOLD: list[tuple[str, FactKind, str | None]] = [
     ("My name is Ana Lopes.", F, None),
     ("hi, my name's bob", F, "my name's bob"),
@@ -164,7 +164,7 @@ NOT_TOLD = [
     "I used to live in Rome.",
     "I wasn't born in Spain.",
     "My name isn't Bob.",
-    # nothing of the person at all
+    # nothing about the user at all
     "Write a function that sorts a list.",
     "The weather is nice today.",
     "Thanks, that works!",
@@ -176,16 +176,16 @@ NOT_TOLD = [
 
 
 @pytest.mark.parametrize(("text", "kind", "kept"), TOLD, ids=[text for text, _, _ in TOLD])
-def test_what_is_said_plainly_is_kept_in_the_same_words(text: str, kind: FactKind, kept: str | None) -> None:
+def test_plain_statements_are_kept_in_the_same_words(text: str, kind: FactKind, kept: str | None) -> None:
     assert [(item.text, item.kind) for item in statements_in(text)] == [(kept or text, kind)]
 
 
 @pytest.mark.parametrize("text", NOT_TOLD)
-def test_nothing_is_made_of_anything_else(text: str) -> None:
+def test_anything_else_yields_no_fact(text: str) -> None:
     assert statements_in(text) == ()
 
 
-def test_the_lists_are_long_and_even_enough_to_mean_something() -> None:
+def test_the_lists_are_long_and_balanced() -> None:
     assert len(TOLD) >= 40
     assert len(NOT_TOLD) >= len(TOLD)
     assert len({text for text, _, _ in TOLD} | set(NOT_TOLD)) == len(TOLD) + len(NOT_TOLD)
@@ -197,7 +197,7 @@ def message(role: Role, content: str) -> Message:
     )
 
 
-def test_only_the_person_is_believed() -> None:
+def test_only_user_messages_yield_facts() -> None:
     assert len(extract_statements(message("user", "I'm a nurse."))) == 1
     assert extract_statements(message("assistant", "I'm a nurse.")) == ()
     assert extract_statements(message("system", "My name is Helper.")) == ()
@@ -222,7 +222,7 @@ def test_an_abbreviation_ends_no_sentence() -> None:
     ]
 
 
-def test_long_statements_are_cut_and_long_messages_are_taken_for_pasted_text() -> None:
+def test_long_statements_are_clipped_and_long_messages_count_as_pasted() -> None:
     long = "I love " + "mountains and lakes and " * 20 + "the sea."
     (found,) = statements_in(long)
     assert len(found.text) <= STATEMENT_CHARACTERS
@@ -240,7 +240,7 @@ def test_any_text_can_be_read(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*[told[0] for told in TOLD], *NOT_TOLD]), max_size=6))
-def test_what_is_kept_are_the_persons_own_words(parts: list[str]) -> None:
+def test_facts_are_the_users_own_words(parts: list[str]) -> None:
     text = " ".join(parts)
     flat = " ".join(text.split())
     for item in statements_in(text):

@@ -1,4 +1,4 @@
-"""Which messages want something out of long-term memory."""
+"""Which messages need long-term memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_small_talk_gets_nothing_however_close_a_passage_is(text: str) -> None:
         ("Thanks, and which canoe is red?", 0.46, True),
     ],
 )
-def test_with_vectors_a_passage_must_be_near_and_less_so_after_a_cue(
+def test_with_vectors_a_passage_must_be_near_and_a_cue_lowers_the_bar(
     text: str, closest: float, wants: bool
 ) -> None:
     assert wants_memory(text, closest, ranked(0.0), 2) is wants
@@ -49,7 +49,7 @@ def test_with_vectors_a_passage_must_be_near_and_less_so_after_a_cue(
 @pytest.mark.parametrize(
     ("coverage", "keywords", "wants"), [(0.95, 3, True), (0.85, 3, False), (1.0, 2, False)]
 )
-def test_with_vectors_nearly_all_of_several_words_will_do(
+def test_with_vectors_nearly_all_words_of_a_question_suffice(
     coverage: float, keywords: int, wants: bool
 ) -> None:
     assert wants_memory("What did the flood hit?", 0.2, ranked(coverage), keywords) is wants
@@ -64,7 +64,7 @@ def test_with_vectors_nearly_all_of_several_words_will_do(
         ("Which is my canoe?", 1.0, 1, True),
     ],
 )
-def test_without_vectors_the_words_must_be_there_and_one_needs_a_cue(
+def test_without_vectors_words_must_match_and_a_single_one_needs_a_cue(
     text: str, coverage: float, keywords: int, wants: bool
 ) -> None:
     assert wants_memory(text, None, ranked(coverage), keywords) is wants

@@ -1,39 +1,30 @@
-"""The search by words at the sizes where not every passage with a word can be scored."""
+"""Keyword search in stores where not every passage with a word can be scored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from memory_tests.storage.store_kit import Store, open_store
+from memory_tests.storage.store_kit import Store
 
 import memory.search.keywords
 from memory.search.keywords import Keywords
 from memory.storage.passages import Passages
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "chats.db") as kept:
-        yield kept
-
-
-def enter(kept: Store, texts: list[str]) -> str:
+def enter(store: Store, texts: list[str]) -> str:
     """Make messages of a new session findable; the ids of their passages count up from 1."""
-    session = kept.session()
-    passages = Passages(kept.database)
+    session = store.session()
+    passages = Passages(store.database)
     for text in texts:
-        kept.call(passages.add, kept.say(session, text).id)
+        store.call(passages.add, store.say(session, text).id)
     return session
 
 
 def search(
-    kept: Store, question: str, count: int = 100, visible: list[str] | None = None
+    store: Store, question: str, count: int = 100, visible: list[str] | None = None
 ) -> dict[int, float]:
-    keywords = Keywords(kept.database)
-    asked = kept.call(keywords.of, question)
-    return dict(kept.call(keywords.search, asked, count, visible))
+    keywords = Keywords(store.database)
+    asked = store.call(keywords.of, question)
+    return dict(store.call(keywords.search, asked, count, visible))
 
 
 def garden(size: int = 60) -> list[str]:
@@ -46,26 +37,28 @@ def garden(size: int = 60) -> list[str]:
     return texts
 
 
-def test_common_words_add_to_what_rare_ones_find(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    enter(kept, garden())
-    everything = search(kept, "canary tomato basil")
+def test_common_words_add_to_the_score_of_what_rare_ones_find(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(store, garden())
+    everything = search(store, "canary tomato basil")
     assert set(everything) == {n for n in range(1, 61) if not n % 5 or not n % 6}
     monkeypatch.setattr(memory.search.keywords, "_POSTINGS", 4)
-    affordable = search(kept, "canary tomato basil")
+    affordable = search(store, "canary tomato basil")
     assert affordable == {number: pytest.approx(everything[number]) for number in (20, 40, 60)}
     assert affordable[60] > affordable[20], "it has basil, too"
 
 
-def test_a_common_word_alone_finds_the_newest(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    enter(kept, garden())
+def test_a_common_word_alone_finds_the_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(store, garden())
     monkeypatch.setattr(memory.search.keywords, "_POSTINGS", 6)
-    assert set(search(kept, "tomato")) == {30, 35, 40, 45, 50, 55, 60}
+    assert set(search(store, "tomato")) == {30, 35, 40, 45, 50, 55, 60}
 
 
-def test_only_sessions_in_view_are_searched(kept: Store) -> None:
-    mine = enter(kept, garden())
-    other = enter(kept, ["a canary in the coal mine"])
-    assert set(search(kept, "canary")) == {20, 40, 60, 61}
-    assert set(search(kept, "canary", visible=[mine])) == {20, 40, 60}
-    assert set(search(kept, "canary", count=1, visible=[other])) == {61}
-    assert search(kept, "canary", visible=[]) == {}
+def test_only_visible_sessions_are_searched(store: Store) -> None:
+    mine = enter(store, garden())
+    other = enter(store, ["a canary in the coal mine"])
+    assert set(search(store, "canary")) == {20, 40, 60, 61}
+    assert set(search(store, "canary", visible=[mine])) == {20, 40, 60}
+    assert set(search(store, "canary", count=1, visible=[other])) == {61}
+    assert search(store, "canary", visible=[]) == {}

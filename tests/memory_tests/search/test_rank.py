@@ -1,4 +1,4 @@
-"""What hits say of their neighbours, and which passages are worth reading."""
+"""The signals that hits give to their neighbours, and which passages are worth reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memory.search.rank import WEIGHTS, Hits, shortlist, signals_of
 CHAT = {1: None, 2: 1, 3: 2, 4: 3, 5: 4, 6: 2}
 
 
-def test_hits_reach_the_passages_around_them() -> None:
+def test_hits_give_signals_to_their_neighbours() -> None:
     signals = signals_of(Hits(words={2: 8.0, 5: 4.0}, meanings={}, previous=CHAT))
     assert signals[2] == {"words": 1.0}
     assert signals[5] == {"words": 0.5}
@@ -24,7 +24,7 @@ def test_hits_reach_the_passages_around_them() -> None:
     assert signals[6] == {"meaning before": 1.0}, "the worst hit counts nothing, its place does"
 
 
-def test_the_shortlist_is_what_scores_best() -> None:
+def test_the_shortlist_has_the_best_scores() -> None:
     hits = Hits(words={2: 8.0, 5: 4.0}, meanings={}, previous=CHAT)
     signals = signals_of(hits)
     weights = {"words": 1.0, "words before": 0.4, "words two before": 0.8}

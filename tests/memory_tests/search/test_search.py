@@ -1,4 +1,4 @@
-"""Search of what was said, by keywords on real SQLite; by meaning: test_vectors.py."""
+"""Search by keywords on real SQLite. Search by meaning: vectors/test_sync.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
 
 
 def tell(memory: Memory, *texts: str, at: str | None = None, title: str | None = None) -> list[str]:
-    """A chat in which person and model take turns; the messages' ids."""
+    """A chat in which user and model take turns; returns the ids of its messages."""
     session = memory.create_session(title)
     roles = ("user", "assistant")
     return [
@@ -37,7 +37,7 @@ def found(memory: Memory, question: str, *, gated: bool = False) -> list[str]:
     return [recall.text for recall in memory.search(question, gated=gated)]
 
 
-def test_words_are_found_in_every_chat_whatever_their_ending(memory: Memory) -> None:
+def test_words_are_found_in_every_chat_with_any_ending(memory: Memory) -> None:
     tell(memory, "My sister is called Ines.", "A nice name.")
     tell(memory, "We were climbing in the Dolomites.", "How high did you climb?")
     tell(memory, "Naïve Bayes is a classifier.", "It is.")
@@ -50,14 +50,14 @@ def test_words_are_found_in_every_chat_whatever_their_ending(memory: Memory) -> 
     assert found(memory, "What about zebras?") == []
 
 
-def test_nothing_in_a_question_is_taken_for_a_query_language(memory: Memory) -> None:
+def test_nothing_in_a_question_is_parsed_as_query_syntax(memory: Memory) -> None:
     tell(memory, 'He said "NEAR(x)" AND left - or not?')
     for question in ('"NEAR(', "left OR", "NOT left*", "a:b^2", "''", "", "   ", "\ud800 left"):
         memory.search(question)
     assert found(memory, "NEAR(x) AND left")
 
 
-def test_neighbours_come_with_what_was_found(memory: Memory) -> None:
+def test_neighbours_of_hits_are_found_too(memory: Memory) -> None:
     tell(memory, "Where did you hide the spare key?", "Under the blue flower pot.")
     tell(memory, "Flour, sugar, butter.", "That makes a crumble.")
     assert found(memory, "the spare key") == [
@@ -66,7 +66,7 @@ def test_neighbours_come_with_what_was_found(memory: Memory) -> None:
     ]
 
 
-def test_what_a_model_replied_at_length_stands_behind_what_the_person_said(memory: Memory) -> None:
+def test_a_long_model_reply_ranks_below_what_the_user_said(memory: Memory) -> None:
     guess = "Your sister may live anywhere: in a village, in a town or by the sea. " * 8
     tell(memory, "Where does my sister live?", guess)
     tell(memory, "My sister Ines lives in Lisbon.", "A lovely town.")
@@ -76,7 +76,7 @@ def test_what_a_model_replied_at_length_stands_behind_what_the_person_said(memor
     assert found(memory, "What did you say about my sister?"), "but it is found"
 
 
-def test_a_day_in_the_question_is_that_of_the_message(memory: Memory) -> None:
+def test_a_day_in_the_question_matches_the_message_s_date(memory: Memory) -> None:
     for month in ("03", "04", "05"):
         tell(memory, "We tasted olive oil at the market.", "Lovely.", at=f"2026-{month}-02T10:00:00Z")
     recalls = memory.search("What did we taste at the market in April 2026?")
@@ -84,7 +84,7 @@ def test_a_day_in_the_question_is_that_of_the_message(memory: Memory) -> None:
     assert recalls[0].signals["date"] == 1.0
 
 
-def test_a_reply_is_found_when_it_has_ended_and_system_messages_never(memory: Memory) -> None:
+def test_only_finished_replies_are_found_and_system_messages_never(memory: Memory) -> None:
     session = memory.create_session()
     memory.add_message(session.id, "system", "Speak like a walrus.")
     memory.add_message(session.id, "user", "Which bird sings at night?")
@@ -106,9 +106,9 @@ def test_a_deleted_chat_is_in_no_file_any_more(memory: Memory, tmp_path: Path) -
         assert b"xylophonquartz" not in path.read_bytes().lower(), path
 
 
-def test_messages_from_before_are_found_after_an_update(tmp_path: Path) -> None:
+def test_messages_of_older_versions_are_found_after_an_upgrade(tmp_path: Path) -> None:
     with Memory(tmp_path / "chats.db") as memory:
-        tell(memory, " \n\t", "My umbrella is yellow.")  # one of nothing but space has no passages
+        tell(memory, " \n\t", "My umbrella is yellow.")  # blank messages have no passages
         memory._call(memory._database.execute, "DELETE FROM passages")
     with Memory(tmp_path / "chats.db") as memory:
         until(lambda: found(memory, "umbrella") == ["My umbrella is yellow."])
@@ -121,7 +121,7 @@ def test_small_talk_and_tasks_get_no_memories(memory: Memory) -> None:
     assert found(memory, "What did I plant on the balcony?", gated=True)
 
 
-def test_who_is_meant_counts() -> None:
+def test_the_speaker_named_in_the_question_counts() -> None:
     mine = Passage(1, "m1", "s", "user", "The boat is green", "2026-01-01T00:00:00Z")
     yours = Passage(2, "m2", "s", "assistant", "The boat is green", "2026-01-01T00:00:00Z", 1)
     keywords = [Keyword("boat", "boat", 1.0, 2)]

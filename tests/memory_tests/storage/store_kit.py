@@ -56,7 +56,7 @@ class Store:
         return [message.id for message in self.call(self.transcript.branch, session_id, head)]
 
     def forget(self, message_id: str) -> None:
-        """As a message is forgotten: its words go, its place in the tree stays."""
+        """Forget a message as the store does: erase its text, keep its place in the tree."""
         self.call(
             self.database.execute,
             "UPDATE messages SET content = '', forgotten = 1 WHERE id = ?",
@@ -69,7 +69,7 @@ class Store:
 
 @contextmanager
 def open_store(path: Path) -> Iterator[Store]:
-    """A new store at this path, or the one that is there."""
+    """The store at this path, which is created if it is missing."""
     database = Database(path if path.exists() else copy_template(path))
     try:
         yield Store(database)

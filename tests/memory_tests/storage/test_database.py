@@ -53,7 +53,7 @@ def test_an_inner_block_rolls_back_alone(database: Database) -> None:
     assert notes(database) == ["after", "outer"]
 
 
-def test_an_outer_failure_takes_the_inner_block_along(database: Database) -> None:
+def test_an_outer_failure_rolls_back_the_inner_block(database: Database) -> None:
     def work() -> None:
         with database.atomic():
             with database.atomic():
@@ -100,7 +100,7 @@ def test_settings_that_keep_data_safe(database: Database) -> None:
     assert pragma("synchronous") == 2
 
 
-def test_a_closed_database_says_so(database: Database) -> None:
+def test_a_closed_database_is_reported(database: Database) -> None:
     database.close()
     database.close()
     with pytest.raises(StoreUnavailable, match=r"plain\.db is closed"):
@@ -113,7 +113,7 @@ def test_a_constraint_is_a_store_error(database: Database) -> None:
         database.call(add, database, "same")
 
 
-def test_another_program_that_writes_for_too_long(database: Database) -> None:
+def test_another_program_that_holds_the_lock_too_long(database: Database) -> None:
     assert database.path is not None
     other = sqlite3.connect(database.path, isolation_level=None)
     try:
@@ -134,7 +134,7 @@ def test_files_are_for_their_owner_only(memory: Memory) -> None:
     assert stat.S_IMODE(memory.path.parent.stat().st_mode) == 0o700
 
 
-def test_a_file_that_is_no_database(database_path: Path) -> None:
+def test_a_file_that_is_not_a_database(database_path: Path) -> None:
     database_path.parent.mkdir()
     database_path.write_bytes(b"This is a shopping list, not a database.\n" * 100)
     with pytest.raises(StoreUnavailable, match="is not a database") as caught:
@@ -206,7 +206,7 @@ def _open_as_nobody(path: Path) -> str:
 
 @pytest.fixture
 def shared_folder() -> Iterator[Path]:
-    # Not tmp_path: root gives up its rights in these tests, and nobody else may enter that one.
+    # Not tmp_path: root drops its rights in these tests, and no other user may enter that folder.
     with tempfile.TemporaryDirectory(prefix="stevemin-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written(shared_folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_an_existing_file_that_cannot_be_written_is_refused_at_once(shared_folder: Path) -> None:
+def test_a_read_only_file_is_refused_at_opening(shared_folder: Path) -> None:
     path = shared_folder / "stevemin.db"
     Memory(path).close()
     path.chmod(0o444)
@@ -265,7 +265,7 @@ print(len(memory.messages(session.id)))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
-def test_a_write_the_system_refuses(database_path: Path) -> None:
+def test_a_write_that_the_system_refuses(database_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED, str(database_path)],
         capture_output=True,

@@ -66,7 +66,7 @@ def test_the_first_message_can_have_siblings_too(memory: Memory) -> None:
     assert contents(memory, session.id) == ["two"]
 
 
-def test_going_back_to_a_branch_goes_to_its_end(memory: Memory) -> None:
+def test_selecting_a_branch_goes_to_its_last_message(memory: Memory) -> None:
     session = memory.create_session()
     root = memory.add_message(session.id, "user", "root")
     left = memory.add_message(session.id, "assistant", "left")
@@ -77,7 +77,7 @@ def test_going_back_to_a_branch_goes_to_its_end(memory: Memory) -> None:
     assert memory.select_branch(root.id).content == "right"
 
 
-def test_messages_of_another_session_are_no_parents_or_heads(memory: Memory) -> None:
+def test_messages_of_another_session_cannot_be_parents_or_heads(memory: Memory) -> None:
     here, there = memory.create_session(), memory.create_session()
     message = memory.add_message(there.id, "user", "there")
     memory.add_message(here.id, "user", "here")
@@ -88,7 +88,7 @@ def test_messages_of_another_session_are_no_parents_or_heads(memory: Memory) -> 
     assert contents(memory, here.id) == ["here"]
 
 
-def test_what_needs_a_message_says_when_there_is_none(memory: Memory) -> None:
+def test_unknown_messages_are_refused(memory: Memory) -> None:
     for call in (
         lambda: memory.message("nope"),
         lambda: memory.siblings("nope"),
@@ -162,15 +162,15 @@ def test_replies_of_dead_processes_are_interrupted_once(memory: Memory) -> None:
     assert memory.recover_interrupted() == 0
 
 
-def test_a_process_that_is_younger_than_the_reply_did_not_write_it() -> None:
-    # In a container the new process often has the dead one's id, and here it even is this one.
+def test_a_process_younger_than_the_reply_did_not_write_it() -> None:
+    # In a container a new process often gets the dead one's id; here it is even this process.
     born = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
     assert is_alive(os.getpid(), (born + timedelta(seconds=1)).isoformat())
     assert not is_alive(os.getpid(), (born - timedelta(hours=1)).isoformat())
     assert not is_alive(None, born.isoformat())
 
 
-def test_a_zombie_writes_no_more() -> None:
+def test_a_zombie_counts_as_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     process = psutil.Process(child.pid)
     while process.status() != psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""The schema: made, upgraded, refused."""
+"""The schema: created, upgraded, refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memory import Budget, Memory, StoreError, StoreUnavailable
 from memory.storage.database import Database
 from memory.storage.schema import MIGRATIONS, Migration, applied_migrations, migrate
 
-# A file of the first version, as SQL: what is in the field must open for ever.
+# A file of the first version, as SQL: released files must open forever.
 _VERSION_1 = Path(__file__).with_name("version_1.sql")
 
 
@@ -23,7 +23,7 @@ def test_names_are_ordered_and_unique() -> None:
     assert names == sorted(set(names))
 
 
-def test_a_new_file_gets_them_all_and_records_each(memory: Memory) -> None:
+def test_a_new_file_gets_all_migrations_and_records_each(memory: Memory) -> None:
     assert memory._database.call(applied_migrations, memory._database) == [item.name for item in MIGRATIONS]
 
 
@@ -58,7 +58,7 @@ def test_a_file_of_version_1_is_upgraded_and_keeps_its_messages(database_path: P
             memory.build_context(session.id, budget=Budget(60))
 
 
-def test_a_failing_step_leaves_the_version_before_it(tmp_path: Path) -> None:
+def test_a_failing_migration_leaves_the_previous_version(tmp_path: Path) -> None:
     database = Database(tmp_path / "x.db")
     steps = [
         Migration("001-good", ("CREATE TABLE one (a)",)),

@@ -31,7 +31,7 @@ def test_the_first_question_names_a_session_once(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("renamed_later", [False, True])
-def test_a_name_that_was_given_stays(memory: Memory, renamed_later: bool) -> None:
+def test_a_given_title_stays(memory: Memory, renamed_later: bool) -> None:
     session = memory.create_session(None if renamed_later else "Bread")
     if renamed_later:
         assert memory.rename_session(session.id, " Bread\t").title == "Bread"
@@ -39,7 +39,7 @@ def test_a_name_that_was_given_stays(memory: Memory, renamed_later: bool) -> Non
     assert memory.session(session.id).title == "Bread"
 
 
-def test_a_title_needs_something_visible(memory: Memory) -> None:
+def test_a_title_needs_a_visible_character(memory: Memory) -> None:
     session = memory.create_session("kept")
     for title in ("", " \n", "\x1b\x07"):
         with pytest.raises(InvalidTitle):
@@ -49,7 +49,7 @@ def test_a_title_needs_something_visible(memory: Memory) -> None:
     assert [item.title for item in memory.sessions()] == ["kept"]
 
 
-def test_look_ups(memory: Memory) -> None:
+def test_sessions_are_found_by_id_title_or_prefix(memory: Memory) -> None:
     bread = memory.create_session("Sourdough Bread")
     street = memory.create_session("Straße")
     assert memory.session(bread.id) == bread
@@ -63,7 +63,7 @@ def test_look_ups(memory: Memory) -> None:
     assert memory.find_session("*") is None
 
 
-def test_an_id_goes_before_a_title_and_a_title_before_the_start_of_an_id(memory: Memory) -> None:
+def test_an_id_precedes_a_title_and_a_title_precedes_a_prefix(memory: Memory) -> None:
     one = memory.create_session("one")
     two = memory.create_session(one.id)
     three = memory.create_session(one.id[:5])
@@ -72,7 +72,7 @@ def test_an_id_goes_before_a_title_and_a_title_before_the_start_of_an_id(memory:
     assert memory.session(two.id) == two
 
 
-def test_the_start_of_several_ids_finds_none(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ambiguous_prefix_finds_nothing(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = iter(["abcd0001", "abcd0001", "abcd0002"])
     monkeypatch.setattr("secrets.token_hex", lambda size: next(ids))
     assert [memory.create_session(str(i)).id for i in range(2)] == ["abcd0001", "abcd0002"]
@@ -82,7 +82,7 @@ def test_the_start_of_several_ids_finds_none(memory: Memory, monkeypatch: pytest
     assert found.title == "1"
 
 
-def test_the_latest_of_several_with_one_title(memory: Memory) -> None:
+def test_the_newest_of_several_with_one_title(memory: Memory) -> None:
     first = memory.create_session("same")
     second = memory.create_session("Same")
     assert memory.session("same").id == second.id
@@ -90,19 +90,19 @@ def test_the_latest_of_several_with_one_title(memory: Memory) -> None:
     assert memory.session("same").id == first.id
 
 
-def test_nothing_found_suggests_the_nearest(memory: Memory) -> None:
+def test_an_unknown_name_suggests_the_nearest(memory: Memory) -> None:
     memory.create_session("Sourdough bread")
     with pytest.raises(
-        SessionNotFound, match=r"There is no session 'sourdogh bread'\. Did you mean 'Sourdough bread'\?"
+        SessionNotFound, match=r"No chat 'sourdogh bread'\. Did you mean 'Sourdough bread'\?"
     ) as caught:
         memory.session("sourdogh bread")
     assert caught.value.nearest == "Sourdough bread"
     with pytest.raises(SessionNotFound) as caught:
         memory.session("quantum physics")
-    assert str(caught.value) == "There is no session 'quantum physics'."
+    assert str(caught.value) == "No chat 'quantum physics'."
 
 
-def test_newest_activity_first_and_settings_are_no_activity(memory: Memory) -> None:
+def test_newest_activity_first_and_settings_do_not_count(memory: Memory) -> None:
     ids = [memory.create_session(name).id for name in string.ascii_lowercase[:3]]
     memory.add_message(ids[0], "user", "hello")
     memory.rename_session(ids[1], "b2")
@@ -110,7 +110,7 @@ def test_newest_activity_first_and_settings_are_no_activity(memory: Memory) -> N
     assert [item.title for item in memory.sessions()] == ["a", "c", "b2"]
 
 
-def test_own_choices(memory: Memory) -> None:
+def test_a_session_s_own_choices(memory: Memory) -> None:
     session = memory.create_session()
     changed = memory.set_session(session.id, model="m", strategy="full", system_prompt="Be brief.")
     assert (changed.model, changed.strategy, changed.system_prompt) == ("m", "full", "Be brief.")
@@ -123,7 +123,7 @@ def test_own_choices(memory: Memory) -> None:
         memory.create_session(strategy="ful")
 
 
-def test_whatever_needs_a_session_says_when_there_is_none(memory: Memory) -> None:
+def test_unknown_sessions_are_refused(memory: Memory) -> None:
     for call in (
         lambda: memory.rename_session("00000000", "x"),
         lambda: memory.set_session("00000000", model="m"),

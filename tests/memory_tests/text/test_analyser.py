@@ -1,15 +1,15 @@
-"""Words and stems as the keyword index has them."""
+"""Words and stems, as the keyword index analyses them."""
 
 from __future__ import annotations
 
 from memory.text.analyser import StemFinder, content_words
 
 
-def test_words_that_say_something() -> None:
+def test_content_words_are_the_selective_ones() -> None:
     assert content_words("What did I tell you about the Café?") == ["cafe"]
 
 
-def test_stems_are_found_at_the_beginning_of_words() -> None:
+def test_stems_are_found_at_the_start_of_words() -> None:
     stems = ["car", "happi", "cafe", "naiv", "star"]
 
     def found(text: str) -> set[str]:

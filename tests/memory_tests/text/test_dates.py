@@ -40,11 +40,11 @@ def test_no_question_breaks_the_dates(question: str) -> None:
 
 
 @pytest.mark.parametrize("question", ["31 February", "What may I do?", "", "9999999 days ago"])
-def test_what_names_no_day(question: str) -> None:
+def test_questions_that_name_no_day(question: str) -> None:
     assert all(first.day == 1 for first, _ in days_of(question, TODAY))
 
 
-def test_what_asks_for_a_time_and_what_gives_one() -> None:
+def test_questions_that_ask_for_a_time_and_texts_that_give_one() -> None:
     assert asks_when("When did we meet?")
     assert not asks_when("Whenever you like")
     assert says_when("It was last summer.")

@@ -1,4 +1,4 @@
-"""What is quoted stays on its line and opens no turn."""
+"""Quoted text stays on its line and cannot start a turn."""
 
 from __future__ import annotations
 

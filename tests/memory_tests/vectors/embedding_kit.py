@@ -1,4 +1,4 @@
-"""Embedders with a worker that has no model and fails as it is told to, and what that worker noted."""
+"""Embedders whose worker has no model and fails on demand, and what that worker recorded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from memory.vectors.embedding_thread import Restarts
 __all__ = ["TIMEOUT_S", "Fake", "Vectors", "batches", "degrees", "fakes", "lines", "until"]
 
 PROGRAM = Path(__file__).with_name("fake_embedding_worker.py")
-TIMEOUT_S = 60.0  # for hangs that would otherwise hang the suite; nothing is measured by it
+TIMEOUT_S = 60.0  # limits hangs; nothing is measured by it
 
 Fake = Callable[..., WorkerEmbedder]
 
 
 @contextmanager
 def fakes(folder: Path) -> Iterator[Fake]:
-    """Makes embedders whose worker behaves as named, and closes them in the end."""
+    """Makes embedders whose worker shows the named behaviour, and closes them at the end."""
     made: list[WorkerEmbedder] = []
 
     def make(behaviour: str, *, restarts: Restarts | None = None, **settings: float) -> WorkerEmbedder:
@@ -56,7 +56,7 @@ def batches(folder: Path) -> list[list[str]]:
 
 
 def degrees(vectors: Vectors) -> list[int]:
-    """The texts that the fake worker makes such vectors of."""
+    """The texts for which the fake worker returns these vectors."""
     return [round(float(angle)) for angle in np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0]))]
 
 

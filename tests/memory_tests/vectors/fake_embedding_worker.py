@@ -70,7 +70,7 @@ def point(text: str) -> bytes:
 
 
 def note(path: Path, line: str) -> int:
-    """Add a line to a file; gives how many it has."""
+    """Append a line to a file; returns how many lines it has."""
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     return len(path.read_text("utf-8").splitlines())

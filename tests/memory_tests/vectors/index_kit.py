@@ -1,4 +1,4 @@
-"""Vectors whose bytes can be recognised, and a look at the files of a vector index."""
+"""Vectors with recognisable bytes, and the files of a vector index."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def trace(vector: Vectors) -> bytes:
 def fill(
     index: VectorIndex | ShardedIndex, count: int, *, canary: int, pattern: int = 0xA5C3, first: int = 1
 ) -> Vectors:
-    """Enter random vectors under `first`, `first` + 1, … and among them the planted one under `canary`."""
+    """Add random vectors under `first`, `first` + 1, …, with the planted one under `canary`."""
     vectors = random_vectors(count)
     vectors[canary - first] = planted(pattern)
     index.add(range(first, first + count), vectors)

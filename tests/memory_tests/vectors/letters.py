@@ -1,4 +1,4 @@
-"""An embedder and an index without a model and without files: texts that share letters are alike."""
+"""An embedder and an index without a model and without files: texts that share letters are similar."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class LetterIndex:
 
 
 class LetterIndexes:
-    """Stands for `memory.vectors.chroma.open_index`: one "disk", which one index at a time may have open.
+    """Replaces `memory.vectors.chroma.open_index`: one "disk", which one index at a time may have open.
 
     Attributes:
         vectors: what is on the disk.

@@ -1,4 +1,4 @@
-"""The embedder with its real model: what its vectors are worth, and in which order work is done."""
+"""The embedder with its real model: the quality of its vectors, and the order of its work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_rows_are_normalised_and_float32(embedder: WorkerEmbedder) -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-def test_meaning_decides_who_is_near(embedder: WorkerEmbedder) -> None:
+def test_meaning_decides_what_is_near(embedder: WorkerEmbedder) -> None:
     pairs = {
         "Where did I park the car?": "I left the vehicle on the third floor of the garage.",
         "Which medicine am I not allowed to take?": "The doctor warned me that I am allergic to penicillin.",
@@ -49,7 +49,7 @@ def test_meaning_decides_who_is_near(embedder: WorkerEmbedder) -> None:
     assert (questions @ answers.T).argmax(axis=1).tolist() == list(range(len(pairs)))
 
 
-def test_a_batch_gives_what_single_texts_give_in_their_order(embedder: WorkerEmbedder) -> None:
+def test_a_batch_equals_its_single_texts_in_order(embedder: WorkerEmbedder) -> None:
     texts = [*sentences(12), "short", "long " * 300, "", sentences(1)[0]]
     together = embedder.embed(texts)
     alone = np.concatenate([embedder.embed([text]) for text in texts])
@@ -79,7 +79,7 @@ def test_no_text_is_refused(embedder: WorkerEmbedder, text: str) -> None:
     np.testing.assert_allclose(vectors[1:], embedder.embed(["a neighbour"]), atol=1e-4)
 
 
-def test_what_the_model_does_not_see_does_not_count(embedder: WorkerEmbedder) -> None:
+def test_text_beyond_the_limit_does_not_count(embedder: WorkerEmbedder) -> None:
     start = "the same words over and over " * 60
     one, other = embedder.embed([start + "otters", start + "tax returns " * 3000])
     np.testing.assert_allclose(one, other, atol=1e-4)
@@ -106,16 +106,16 @@ def test_a_search_overtakes_bulk_work(embedder: WorkerEmbedder) -> None:
     assert ended == ["search"] * 3 + ["bulk"]
 
 
-def test_the_worker_talks_to_nobody_else(embedder: WorkerEmbedder) -> None:
+def test_the_worker_opens_no_network_connection(embedder: WorkerEmbedder) -> None:
     embedder.embed(["the model is loaded now"])
     worker = psutil.Process(embedder.worker_pid)
     assert worker.net_connections(kind="inet") == []
     assert os.getpgid(worker.pid) != os.getpgid(0)  # Ctrl+C in our terminal does not reach it
-    assert os.getsid(worker.pid) == os.getsid(0)  # and its niceness counts beside our threads
+    assert os.getsid(worker.pid) == os.getsid(0)  # and its niceness takes effect beside our threads
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness of a thread exists on Linux only")
-def test_bulk_work_gives_way_and_a_search_does_not(embedder: WorkerEmbedder) -> None:
+def test_bulk_work_is_nice_and_a_search_is_not(embedder: WorkerEmbedder) -> None:
     embedder.embed(["the model is loaded now"])
     threads = psutil.Process(embedder.worker_pid).threads()
     ours = os.getpriority(os.PRIO_PROCESS, 0)

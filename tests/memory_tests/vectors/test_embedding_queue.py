@@ -1,4 +1,4 @@
-"""What is embedded when: searches before bulk work, like lengths together. With a worker without a model."""
+"""The order of embedding: searches before bulk work, similar lengths together. The worker has no model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_start_loads_in_the_background_once(fake: Fake, tmp_path: Path) -> None:
     assert len(lines(tmp_path / "starts")) == 1
 
 
-def test_a_search_goes_after_the_running_batch_and_before_the_next(fake: Fake, tmp_path: Path) -> None:
+def test_a_search_runs_after_the_current_batch_and_before_the_next(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("waits-for-a-sign")
     numbers = [str(number) for number in range(100, 170)]
     with ThreadPoolExecutor(3) as pool:
@@ -48,11 +48,11 @@ def test_a_search_goes_after_the_running_batch_and_before_the_next(fake: Fake, t
         assert [degrees(search.result()) for search in searches] == [[1], [2]]
     first, second, *rest = batches(tmp_path)
     assert len(first) <= 32
-    assert sorted(second) == ["1", "2"]  # they had gathered, so they go together
+    assert sorted(second) == ["1", "2"]  # both were queued, so they share a batch
     assert [*first, *(text for batch in rest for text in batch)] == numbers
 
 
-def test_small_lists_share_a_batch_and_long_texts_do_not(fake: Fake, tmp_path: Path) -> None:
+def test_short_lists_share_a_batch_and_long_texts_do_not(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("waits-for-a-sign")
     with ThreadPoolExecutor(6) as pool:
         calls = [pool.submit(embedder.embed, ["1"])]
@@ -66,7 +66,7 @@ def test_small_lists_share_a_batch_and_long_texts_do_not(fake: Fake, tmp_path: P
     assert [len(batch) for batch in batches(tmp_path)] == [1, 8, 1, 1]
 
 
-def test_a_call_that_waits_too_long_gives_up_and_is_dropped(fake: Fake, tmp_path: Path) -> None:
+def test_a_call_that_times_out_is_dropped(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("waits-for-a-sign")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(embedder.embed, ["1"])

@@ -1,4 +1,4 @@
-"""The vector index on real Chroma: finding, replacing, restarting, and taking out every byte."""
+"""The vector index on real Chroma: finding, replacing, restarting, and removing every byte."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def opened(shared_folder: Path) -> Iterator[ChromaIndex]:
-    # Opening takes a second or two: tests that do not need that share one.
+    # Opening takes a second or two, so tests share one index where they can.
     index = open_small(shared_folder)
     assert index.rebuilt
     yield index
@@ -79,7 +79,7 @@ def test_the_nearest_come_first_with_their_cosine(index: ChromaIndex) -> None:
     assert index.search(axis(0), 0) == []
 
 
-def test_an_id_that_is_there_gets_the_new_vector(index: ChromaIndex) -> None:
+def test_a_known_id_gets_the_new_vector(index: ChromaIndex) -> None:
     index.add([1, 2], np.stack([axis(0), axis(1)]))
     index.add([1, 3, 3], np.stack([axis(2), axis(4), axis(3)]))
     assert index.ids() == {1, 2, 3}
@@ -110,7 +110,7 @@ def test_a_removed_vector_is_in_no_file_any_more(folder: Path) -> None:
     assert files_with(folder, PATTERN) == []
 
 
-def test_a_vector_that_only_the_log_has_is_removed_too(index: ChromaIndex, shared_folder: Path) -> None:
+def test_a_vector_that_is_only_in_the_log_is_removed_too(index: ChromaIndex, shared_folder: Path) -> None:
     fill(index, 20, canary=CANARY)
     assert files_with(shared_folder, PATTERN) != []
     index.remove([CANARY])
@@ -118,8 +118,8 @@ def test_a_vector_that_only_the_log_has_is_removed_too(index: ChromaIndex, share
     assert len(index.ids()) == 19
 
 
-def test_no_removed_vector_comes_back_out_of_freed_memory(index: ChromaIndex, shared_folder: Path) -> None:
-    # Without the settings for the allocator it does within about ten rounds.
+def test_no_removed_vector_reappears_from_freed_memory(index: ChromaIndex, shared_folder: Path) -> None:
+    # Without the allocator's settings one does within about ten rounds.
     vectors = random_vectors(20)
     vectors[:10] = planted(0xA5C3)
     for _ in range(14):
@@ -128,7 +128,7 @@ def test_no_removed_vector_comes_back_out_of_freed_memory(index: ChromaIndex, sh
         assert files_with(shared_folder, PATTERN) == []
 
 
-def test_removing_what_is_not_there_copies_nothing(index: ChromaIndex, shared_folder: Path) -> None:
+def test_removing_unknown_ids_copies_nothing(index: ChromaIndex, shared_folder: Path) -> None:
     fill(index, 20, canary=CANARY)
     before = generations(shared_folder)
     index.remove([500, 70_000])
@@ -136,7 +136,7 @@ def test_removing_what_is_not_there_copies_nothing(index: ChromaIndex, shared_fo
     assert len(index.ids()) == 20
 
 
-def test_only_the_shards_concerned_are_copied(index: ChromaIndex, shared_folder: Path) -> None:
+def test_only_affected_shards_are_copied(index: ChromaIndex, shared_folder: Path) -> None:
     fill(index, 20, canary=CANARY)
     fill(index, 20, canary=40_005, pattern=0x1234, first=40_000)
     index.add([100_000], axis(31).reshape(1, -1))
@@ -163,7 +163,7 @@ def test_clear_leaves_nothing(index: ChromaIndex, shared_folder: Path) -> None:
     assert index.ids() == {1}
 
 
-def test_each_embedder_has_a_collection_of_its_own() -> None:
+def test_each_embedder_has_its_own_collection() -> None:
     specs = [
         IndexSpec(Path("/index"), embedder, dimension)
         for embedder, dimension in [(EMBEDDER, 32), (EMBEDDER, 8), ("another model", 32)]
@@ -175,7 +175,7 @@ def test_each_embedder_has_a_collection_of_its_own() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-def test_old_generations_are_let_go_of(index: ChromaIndex) -> None:
+def test_old_generations_are_closed(index: ChromaIndex) -> None:
     fill(index, 1_100, canary=CANARY)
     assert index._process is not None
     files = Path(f"/proc/{index._process.pid}/fd")
@@ -201,9 +201,7 @@ def test_files_are_for_their_owner_only(index: ChromaIndex, shared_folder: Path)
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
-def test_a_search_does_not_wait_for_what_takes_long(
-    index: ChromaIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_does_not_wait_for_long_work(index: ChromaIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memory.vectors.chroma._SEARCH_WAIT_S", 0.01)
     fill(index, 20, canary=CANARY)
     with index._turn, pytest.raises(IndexUnavailable, match="busy; searching by keywords only"):
@@ -216,13 +214,13 @@ def test_a_search_does_not_wait_for_what_takes_long(
     [np.zeros((2, DIMENSION + 1)), np.zeros((3, DIMENSION)), np.full((2, DIMENSION), np.nan)],
     ids=["longer", "more", "not a number"],
 )
-def test_vectors_that_cannot_be_right_are_refused(index: ChromaIndex, vectors: Vectors) -> None:
+def test_invalid_vectors_are_refused(index: ChromaIndex, vectors: Vectors) -> None:
     with pytest.raises(IndexUnavailable, match=r"takes vectors of shape \(2, 32\)|is not finite"):
         index.add([1, 2], vectors.astype(np.float32))
     assert index.ids() == set()
 
 
-def test_neither_the_folder_s_name_nor_settings_of_other_programs_matter(
+def test_odd_folder_names_and_foreign_settings_do_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHROMA_API_IMPL", "chromadb.api.fastapi.FastAPI")

@@ -1,4 +1,4 @@
-"""What real Chroma goes through: killed processes, damaged search graphs, full disks."""
+"""Real Chroma under faults: killed processes, damaged search graphs, full disks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def opened(shared_folder: Path) -> Iterator[ChromaIndex]:
-    # A start takes a second, and every test kills a process: they share what is left of the one before.
+    # A start takes a second, and every test kills a process: each reuses the restarted one.
     index = open_small(shared_folder)
     yield index
     index.close()
@@ -70,7 +70,7 @@ def index(opened: ChromaIndex) -> ChromaIndex:
 
 @pytest.fixture(autouse=True)
 def no_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is served again was restarted at once, not after a while."""
+    """An index that answers again was restarted immediately, not by a later retry."""
     monkeypatch.setattr(memory.vectors.chroma, "_RETRY_S", 600.0)
 
 
@@ -134,7 +134,7 @@ def test_a_chat_that_is_killed_leaves_a_clean_folder(folder: Path) -> None:
 
 
 @needs_posix
-def test_a_search_graph_that_ends_its_process_does_not_end_the_chat(
+def test_a_search_graph_that_crashes_its_process_does_not_crash_the_chat(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = IndexSpec(folder, EMBEDDER, DIMENSION).collection("passages", LAYOUT)
@@ -161,7 +161,7 @@ def test_a_search_graph_that_ends_its_process_does_not_end_the_chat(
 
 
 @needs_posix
-def test_a_worker_killed_while_it_removes(index: ChromaIndex, shared_folder: Path) -> None:
+def test_a_worker_killed_while_removing(index: ChromaIndex, shared_folder: Path) -> None:
     fill(index, 3_000, canary=CANARY)
     failures: list[IndexUnavailable] = []
 
@@ -221,7 +221,7 @@ else:
 
 @needs_posix
 def test_a_folder_that_cannot_be_written() -> None:
-    # Not tmp_path: root gives up its rights here, and nobody else may enter that one.
+    # Not tmp_path: root drops its rights here, and no other user may enter that folder.
     with tempfile.TemporaryDirectory(prefix="stevemin-test-") as name:
         Path(name).chmod(0o555)
         said, _ = run(_AS_NOBODY, f"{name}/index").communicate(timeout=60)

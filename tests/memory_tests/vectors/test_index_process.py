@@ -1,4 +1,4 @@
-"""The process of the vector index: it dies, hangs, does not start, and ends. With a stand-in for Chroma."""
+"""The process of the vector index dies, hangs, fails to start, and ends. Chroma is a stand-in."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def index(folder: Path) -> Iterator[ChromaIndex]:
 
 @pytest.fixture(autouse=True)
 def no_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is served again was restarted at once, not after a while."""
+    """An index that answers again was restarted immediately, not by a later retry."""
     monkeypatch.setattr(memory.vectors.chroma, "_RETRY_S", 600.0)
 
 
 @pytest.fixture(autouse=True)
 def quick_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.vectors.index_process._LOOK_S", 0.05)
+    monkeypatch.setattr("memory.vectors.index_process._POLL_S", 0.05)
 
 
 def worker(index: ChromaIndex) -> int:
@@ -77,7 +77,7 @@ def reason(index: ChromaIndex) -> str:
 
 
 @needs_posix
-def test_one_that_dies_again_and_again_starts_empty_and_then_stays_off(
+def test_an_index_that_keeps_dying_starts_empty_and_then_stays_off(
     index: ChromaIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(index, 20, canary=CANARY)
@@ -96,7 +96,7 @@ def test_one_that_dies_again_and_again_starts_empty_and_then_stays_off(
 
 
 @needs_posix
-def test_searches_alone_bring_it_back_when_what_stopped_it_is_mended(
+def test_searches_restart_it_once_the_cause_is_fixed(
     index: ChromaIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory.vectors.chroma, "_RETRY_S", 0.0)
@@ -113,7 +113,7 @@ def test_searches_alone_bring_it_back_when_what_stopped_it_is_mended(
 
 
 @needs_posix
-def test_a_worker_that_hangs_is_ended(index: ChromaIndex) -> None:
+def test_a_hung_worker_is_killed(index: ChromaIndex) -> None:
     fill(index, 20, canary=CANARY)
     assert index._process is not None
     index._process._silence_s = 0.3

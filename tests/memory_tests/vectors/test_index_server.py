@@ -1,4 +1,4 @@
-"""The vector index on a Chroma server that is shared, or absent. A deaf one: test_index_process.py."""
+"""The vector index on a Chroma server that works or is absent. One that hangs: test_index_process.py."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def test_an_index_on_a_server(server: str, folder: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("127.0.0.1:8000", "is no address of a Chroma server; it looks like http://127.0.0.1:8000."),
-        ("ftp://127.0.0.1", "is no address of a Chroma server"),
+        ("127.0.0.1:8000", "is not the address of a Chroma server; write it like http://127.0.0.1:8000."),
+        ("ftp://127.0.0.1", "is not the address of a Chroma server"),
     ],
 )
-def test_what_is_no_address(folder: Path, url: str, said: str) -> None:
+def test_invalid_server_addresses(folder: Path, url: str, said: str) -> None:
     with pytest.raises(IndexUnavailable) as caught:
         open_small(folder, url=url)
     assert said in str(caught.value)

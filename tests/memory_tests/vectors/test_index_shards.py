@@ -1,4 +1,4 @@
-"""Shards and generations: what counts, what is copied, and what a crash or damage leaves.
+"""Shards and generations: which are valid, what is copied, and what a crash or damage leaves.
 
 In this process; whether removed vectors are in no file is tested in the worker, whose allocator forgets.
 """
@@ -33,7 +33,7 @@ def opened(folder: Path, collection: str = "passages-test") -> ShardedIndex:
 
 
 def abandoned(index: ShardedIndex) -> None:
-    """As if its process had ended: no clean mark, and the lock is free."""
+    """Simulate the end of its process: no clean mark, and the lock is free."""
     for shard in index._shards.values():
         shard.close()
     index._folder.close()
@@ -46,7 +46,7 @@ def scramble(folder: Path, shard: int, name: str) -> None:
         path.write_bytes(random.Random(1).randbytes(path.stat().st_size))
 
 
-def test_it_finds_what_comparing_with_everything_finds_also_after_a_restart(folder: Path) -> None:
+def test_it_finds_what_brute_force_finds_also_after_a_restart(folder: Path) -> None:
     # Ids from two shards, so that their results are merged.
     ids = np.arange(2_500) * 8
     vectors, queries = random_vectors(2_500), random_vectors(40, seed=1)
@@ -81,7 +81,7 @@ def test_vectors_of_another_collection_are_deleted(folder: Path) -> None:
 
 
 class Crash(BaseException):
-    """Nothing cleans up after it."""
+    """A crash that nothing cleans up after."""
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,7 @@ def test_a_crash_in_a_removal_leaves_one_valid_state(
     index.close()
 
 
-def test_a_removal_that_fails_empties_the_shards_concerned(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_removal_empties_the_affected_shards(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = opened(folder)
     fill(index, 20, canary=CANARY)
     index.add([SHARD_SIZE], random_vectors(1))
@@ -133,7 +131,7 @@ def test_a_removal_that_fails_empties_the_shards_concerned(
 
     with monkeypatch.context() as patch:
         patch.setattr(PassageCollection, "add", refuse)
-        with pytest.raises(IndexUnavailable, match="had to be emptied to remove passages from it"):
+        with pytest.raises(IndexUnavailable, match="had to be emptied to remove passages"):
             index.remove([CANARY])
     assert files_with(folder, PATTERN) == []
     assert index.ids() == {SHARD_SIZE}
@@ -142,13 +140,13 @@ def test_a_removal_that_fails_empties_the_shards_concerned(
     index.close()
 
 
-def test_what_an_entry_that_failed_left_behind_is_removed_too(
+def test_what_a_failed_addition_left_behind_is_removed_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = opened(folder)
     fill(index, 20, canary=CANARY)
     with monkeypatch.context() as patch:
-        # The vector is in the files, but nobody hears of it.
+        # The vector is in the files, but is not listed.
         patch.setattr(PassageCollection, "ids", lambda _: set(range(1, 21)) - {CANARY})
         index.remove([CANARY])
         assert generations(folder) == {0: "gen-0001"}
@@ -159,7 +157,7 @@ def test_what_an_entry_that_failed_left_behind_is_removed_too(
     index.close()
 
 
-def test_an_error_of_chroma_means_an_unclean_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chroma_error_counts_as_an_unclean_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = opened(folder)
     fill(index, 20, canary=CANARY)
 
@@ -196,7 +194,7 @@ def test_damaged_shards_are_dropped_and_the_others_stay(folder: Path) -> None:
     index.close()
 
 
-def test_after_an_unclean_end_vectors_are_checked_and_graphs_made_anew(folder: Path) -> None:
+def test_after_an_unclean_end_vectors_are_checked_and_graphs_rebuilt(folder: Path) -> None:
     index = opened(folder)
     fill(index, 1_100, canary=CANARY)
     fill(index, 20, canary=SHARD_SIZE, first=SHARD_SIZE)
@@ -211,7 +209,7 @@ def test_after_an_unclean_end_vectors_are_checked_and_graphs_made_anew(folder: P
     index.close()
 
 
-def test_a_copy_that_has_no_room_waits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_without_room_waits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = opened(folder)
     fill(index, 20, canary=CANARY)
     abandoned(index)
@@ -235,7 +233,7 @@ def test_a_copy_that_has_no_room_waits(folder: Path, monkeypatch: pytest.MonkeyP
         "\x00",
     ],
 )
-def test_a_pointer_that_makes_no_sense(folder: Path, told: str) -> None:
+def test_an_invalid_pointer_file(folder: Path, told: str) -> None:
     index = opened(folder)
     fill(index, 20, canary=CANARY)
     index.close()

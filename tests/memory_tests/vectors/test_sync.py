@@ -1,4 +1,4 @@
-"""How the vector index is filled, asked and emptied, with an embedder and an index made of letters."""
+"""Filling, querying and emptying the vector index, with an embedder and an index made of letters."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_passages_get_their_vectors_in_the_background(path: Path, disk: LetterIn
     assert disk.open == 0
 
 
-def test_an_index_that_lost_vectors_is_filled_and_strangers_leave_it(path: Path, disk: LetterIndexes) -> None:
+def test_an_index_that_lost_vectors_is_refilled_and_unknown_ones_are_removed(
+    path: Path, disk: LetterIndexes
+) -> None:
     with Memory(path, embedder=Letters()) as memory:
         tell(memory, "aaa", "bbb")
         index(memory)
@@ -67,7 +69,7 @@ def test_an_index_that_lost_vectors_is_filled_and_strangers_leave_it(path: Path,
         until(lambda: set(disk.vectors) == {1, 2})
 
 
-def test_vectors_of_another_model_are_made_anew(path: Path, disk: LetterIndexes) -> None:
+def test_vectors_of_another_model_are_remade(path: Path, disk: LetterIndexes) -> None:
     for told, name in enumerate(("model b", "model a", "model c"), 1):
         disk.vectors.clear()  # as the real index does for another name
         with Memory(path, embedder=Letters(name)) as memory:
@@ -77,7 +79,7 @@ def test_vectors_of_another_model_are_made_anew(path: Path, disk: LetterIndexes)
         assert set(disk.vectors) == set(range(1, told + 1))
 
 
-def test_a_text_that_ends_the_model_is_left_out_and_the_others_get_in(
+def test_a_text_that_crashes_the_model_is_skipped_and_the_others_are_indexed(
     path: Path, disk: LetterIndexes
 ) -> None:
     embedder = Letters()
@@ -93,7 +95,7 @@ def test_a_text_that_ends_the_model_is_left_out_and_the_others_get_in(
         assert all("poison" not in text for texts in embedder.asked[asked:] for text in texts)
 
 
-def test_progress_is_told_without_counting_at_every_batch(
+def test_progress_is_reported_without_counting_at_every_batch(
     path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = []
@@ -117,7 +119,7 @@ def test_progress_is_told_without_counting_at_every_batch(
     assert counted == [(20, 0), (20, 20)]
 
 
-# Asking
+# Querying
 
 
 def test_a_search_does_not_wait_for_a_slow_embedder(
@@ -138,7 +140,7 @@ def test_a_search_does_not_wait_for_a_slow_embedder(
         until(lambda: "meaning" in memory.search("boat")[0].signals)
 
 
-def test_only_sessions_in_view_are_found_by_meaning(
+def test_only_visible_sessions_are_found_by_meaning(
     path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("memory.search.search._BY_MEANING", 2)
@@ -155,14 +157,14 @@ def test_only_sessions_in_view_are_found_by_meaning(
         assert nearest.signals["meaning"] == 1.0
 
 
-# Taking out
+# Removing
 
 
-def test_what_could_not_be_taken_out_is_taken_out_later(path: Path, disk: LetterIndexes) -> None:
+def test_what_could_not_be_removed_is_removed_later(path: Path, disk: LetterIndexes) -> None:
     with Memory(path, embedder=Letters()) as memory:
         session = tell(memory, "aaa")
         index(memory)
-    with Memory(path) as memory:  # nothing embeds here, so nothing can open the index
+    with Memory(path) as memory:  # without an embedder, nothing can open the index
         memory.delete_session(session)
         assert disk.vectors
     with Memory(path, embedder=Letters()) as memory:
@@ -170,9 +172,7 @@ def test_what_could_not_be_taken_out_is_taken_out_later(path: Path, disk: Letter
         until(lambda: not disk.vectors)
 
 
-def test_an_index_that_nothing_has_opened_is_opened_to_forget_and_closed_again(
-    path: Path, disk: LetterIndexes
-) -> None:
+def test_a_closed_index_is_opened_to_forget_and_closed_again(path: Path, disk: LetterIndexes) -> None:
     with Memory(path, embedder=Letters()) as memory:
         first, second = tell(memory, "aaa"), tell(memory, "bbb")
         index(memory)
@@ -186,7 +186,7 @@ def test_an_index_that_nothing_has_opened_is_opened_to_forget_and_closed_again(
         assert memory.index_status().state is IndexState.OFF
 
 
-def test_forgetting_says_when_vectors_wait_for_another_process(
+def test_forgetting_reports_vectors_left_to_another_process(
     path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("memory.vectors.passage_vectors._POLL_S", 0.01)
@@ -194,15 +194,15 @@ def test_forgetting_says_when_vectors_wait_for_another_process(
         session = tell(owner, "aaa", "bbb", "ccc")
         index(owner)
         first, second, third = (message.id for message in owner.messages(session))
-        for embedder in (Letters(), None):  # refused by the lock; and unable to open it at all
+        for embedder in (Letters(), None):  # one is refused by the lock, the other cannot open it at all
             with Memory(path, embedder=embedder) as beside:
                 forgotten = first if embedder else second
                 assert beside.long_term.forget([forgotten]).pending
-        until(lambda: set(disk.vectors) == {3})  # nobody told the owner
+        until(lambda: set(disk.vectors) == {3})  # the owner was not told
         assert third == owner.messages(session)[-1].id
 
 
-def test_without_an_index_there_is_nothing_to_wait_for(path: Path, disk: LetterIndexes) -> None:
+def test_without_an_index_nothing_is_pending(path: Path, disk: LetterIndexes) -> None:
     for embedder in (Letters(), None):
         with Memory(path, embedder=embedder) as memory:
             [message] = memory.messages(tell(memory, "aaa"))

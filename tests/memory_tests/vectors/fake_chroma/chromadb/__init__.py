@@ -1,4 +1,4 @@
-"""Stands for chromadb where a test is about the process around it: starts at once, keeps a file of its own.
+"""Replaces chromadb in tests of the process around it: starts immediately, keeps its own file.
 
 The worker of the index imports it when `fake_chroma` is on its PYTHONPATH.
 """
@@ -55,7 +55,7 @@ class PersistentClient:
 
 
 class HttpClient:
-    """Waits for the answer of a server that never gives one."""
+    """Waits for a server that never answers."""
 
     def __init__(self, host: str, settings: object) -> None:
         address, port = host.removeprefix("http://").split(":")

@@ -1,4 +1,4 @@
-"""As the real package has it."""
+"""As in the real package."""
 
 from __future__ import annotations
 

@@ -18,8 +18,6 @@ from stevemin_chat.base.config import Config, EngineSection, MemorySection, Samp
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.recall import Consolidating
 from stevemin_chat.runtime import Runtime
-from stevemin_chat.tui.app import SteveminApp
-from stevemin_chat.tui.chat_screen import ChatScreen
 
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 
@@ -45,12 +43,6 @@ def long_chat(memory: Memory, sentences: int) -> SessionRecord:
     return memory.session(record.id)
 
 
-def app_of(screen: ChatScreen) -> SteveminApp:
-    app = screen.app
-    assert isinstance(app, SteveminApp)
-    return app
-
-
 def _asked(stream: FakeStream) -> str:
     return stream.request.messages[0].content
 
@@ -59,7 +51,7 @@ async def test_a_key_or_a_request_ends_it_and_it_begins_again(tmp_path: Path) ->
     runtime = make_runtime(tmp_path, memory=MemorySection())
     record = long_chat(runtime.memory, 7)
     async with running(runtime) as (pilot, screen):
-        consolidating = app_of(screen).consolidating
+        consolidating = screen.controller.consolidating
         consolidating.pause_s = 0.05
         streams: list[FakeStream] = engine_of(screen).streams
         await pilot.press("a")
@@ -69,7 +61,9 @@ async def test_a_key_or_a_request_ends_it_and_it_begins_again(tmp_path: Path) ->
         await pilot.press("b")
         await until(pilot, lambda: streams[0].cancelled)
         await until(pilot, lambda: len(streams) == 2)
-        screen.chats.answers.send(screen.chats.new(), "Hello?")  # as the queue does, without a key
+        screen.controller.chats.answers.send(
+            screen.controller.chats.new(), "Hello?"
+        )  # as the queue does, without a key
         await until(pilot, lambda: streams[1].cancelled and len(streams) == 3)
         assert streams[2].request.priority is Priority.NORMAL
         streams[2].end()
@@ -84,16 +78,16 @@ async def test_when_something_is_forgotten_its_summary_is_made_anew(tmp_path: Pa
     runtime = make_runtime(tmp_path, memory=MemorySection())
     record = long_chat(runtime.memory, 7)
     async with running(runtime) as (pilot, screen):
-        app_of(screen).consolidating.pause_s = 0.05
+        screen.controller.consolidating.pause_s = 0.05
         engine = engine_of(screen)
         engine.script = ["The user plans to sail to Gotland in June."]
         await pilot.press("a")
-        await until(pilot, lambda: engine.streams and app_of(screen).consolidating.summarising is None)
+        await until(pilot, lambda: engine.streams and screen.controller.consolidating.summarising is None)
         first = _asked(engine.streams[0])
         assert "to Gotland" in first
         assert "Folkeboot" in first
         before = len(engine.streams)
-        await screen.remembering.forget([runtime.memory.messages(record.id)[0].id])
+        await screen.controller.remembering.forget([runtime.memory.messages(record.id)[0].id])
         await until(pilot, lambda: any("Folkeboot" in _asked(stream) for stream in engine.streams[before:]))
         assert not any("to Gotland" in _asked(stream) for stream in engine.streams[before:])
 
@@ -103,7 +97,7 @@ async def test_leaving_ends_it(tmp_path: Path, keys: tuple[str, ...]) -> None:
     runtime = make_runtime(tmp_path, memory=MemorySection())
     long_chat(runtime.memory, 7)
     async with running(runtime) as (pilot, screen):
-        app_of(screen).consolidating.pause_s = 0.05
+        screen.controller.consolidating.pause_s = 0.05
         await pilot.press("a")
         streams = engine_of(screen).streams
         await until(pilot, lambda: streams)
@@ -115,7 +109,7 @@ async def test_leaving_ends_it(tmp_path: Path, keys: tuple[str, ...]) -> None:
 async def test_the_settings_can_turn_it_off(tmp_path: Path) -> None:
     runtime = make_runtime(tmp_path, memory=MemorySection(summaries=False))
     async with running(runtime) as (_, screen):
-        assert app_of(screen).consolidating._task is None
+        assert screen.controller.consolidating._task is None
 
 
 @pytest.mark.usefixtures("starter_model")

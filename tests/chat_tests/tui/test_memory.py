@@ -56,7 +56,7 @@ async def exchange(pilot: Pilot[None], screen: ChatScreen, text: str, reply: str
     stream = await ask(pilot, screen, text)
     stream.push(reply)
     stream.end()
-    await until(pilot, lambda: not screen.chats.busy)
+    await until(pilot, lambda: not screen.controller.chats.busy)
 
 
 async def test_the_profile_is_listed_and_corrected(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(screen.app.screen, OriginScreen))
         await pilot.press("enter")
-        await until(pilot, lambda: screen.chat and screen.chat.title == "Dinner")
+        await until(pilot, lambda: screen.controller.chat and screen.controller.chat.title == "Dinner")
         await until(pilot, lambda: screen.query(".-marked"))
         assert screen.query(".-marked").first().entry.message_id == ids["mint"]  # type: ignore[attr-defined]
 
@@ -134,13 +134,13 @@ async def test_a_forgotten_exchange_leaves_no_trace_on_the_screen(tmp_path: Path
         await exchange(pilot, screen, "And what is on tonight?")
         await pilot.press("ctrl+n")
         await exchange(pilot, screen, "Do you remember where I live?")
-        asked = screen.chat
+        asked = screen.controller.chat
         assert asked is not None
         assert asked.last_context is not None
         assert any("Zanzibar" in recall.text for recall in asked.last_context.recalls)
         await pilot.press("alt+down")
         await until(pilot, lambda: "Zanzibar is warm." in shown(screen))
-        chat = screen.chat
+        chat = screen.controller.chat
         assert chat is not None
         assert chat.record is not None
         await pilot.press("up", "up")
@@ -186,13 +186,13 @@ async def test_the_last_exchange_is_forgotten_and_not_while_it_is_answered(tmp_p
         await confirm(pilot, screen, "y")
         await until(pilot, lambda: any("Stop it first" in text for text in toasts(screen)))
         stream.end()
-        await until(pilot, lambda: not screen.chats.busy)
+        await until(pilot, lambda: not screen.controller.chats.busy)
         await say(pilot, screen, "/memory forget")
         assert "“Second”" in await confirm(pilot, screen, "y")
         await until(pilot, lambda: any(text.startswith("Forgotten: 2 messages") for text in toasts(screen)))
         assert "First" in shown(screen)
         assert "Second" not in shown(screen)
-        assert screen.chat is not None
+        assert screen.controller.chat is not None
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "There is nothing to answer yet." in toasts(screen))
 
@@ -283,11 +283,12 @@ async def test_subcommands_are_checked_and_completed(tmp_path: Path) -> None:
         for typed, told in (
             ("serach dog", "There is no /memory serach. Did you mean /memory search?"),
             ("xyz", "There is no /memory xyz. Known: search, forget, off, on, scope, add."),
-            ("off now", "/memory off takes nothing after it."),
-            ("add", "/memory add wants a text."),
+            ("off now", "/memory off takes no argument."),
+            ("add", "/memory add needs a text."),
             ("scope moon", "There is no scope moon. Known: everywhere, project, session."),
         ):
-            screen.command_memory(typed)
+            screen.prompt.put(f"/memory {typed}")
+            await pilot.press("escape", "enter")
             await until(pilot, lambda told=told: told in toasts(screen))  # type: ignore[misc]
         assert isinstance(screen.app.screen, ChatScreen)
         offered = screen.query_one(Completions)
@@ -323,7 +324,7 @@ async def test_the_status_line_tells_what_memory_does(tmp_path: Path) -> None:
         await look(pilot, screen)
         assert "search by words only: Another stevemin has the vector index." in line(screen, "states")
         await pilot.press("x")
-        assert "in any chat?" in await confirm(pilot, screen, "y")
+        assert "in all chats?" in await confirm(pilot, screen, "y")
         await until(pilot, lambda: "remembering off" in line(screen, "states"))
         assert not runtime.memory.long_term.remembering
         screen.poll()
@@ -331,7 +332,7 @@ async def test_the_status_line_tells_what_memory_does(tmp_path: Path) -> None:
         assert "not remembering" in str(screen.query_one("#status", Static).visual)
         await pilot.press("x")
         await until(pilot, lambda: runtime.memory.long_term.remembering)
-        runtime.config = runtime.config.model_copy(update={"memory": MemorySection(enabled=False)})
+        screen.controller.remembering._settings = MemorySection(enabled=False)
         await pilot.press("x")
         await until(pilot, lambda: any("[memory] enabled" in text for text in toasts(screen)))
         assert runtime.memory.long_term.remembering, "the settings are not argued with"

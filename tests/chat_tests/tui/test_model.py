@@ -42,25 +42,25 @@ async def test_messages_sent_while_it_loads_go_out_when_it_is_ready(tmp_path: Pa
     engine = slow_engine()
     async with running(make_runtime(tmp_path, engine)) as (pilot, screen):
         banner = screen.query_one(LoadBanner)
-        await until(pilot, lambda: banner.display and screen.loader.progress == 0.4)
+        await until(pilot, lambda: banner.display and screen.controller.models.progress == 0.4)
         await say(pilot, screen, "Early words")
-        assert screen.chat is not None
-        assert screen.chat.queue == ["Early words"]
+        assert screen.controller.chat is not None
+        assert screen.controller.chat.queue == ["Early words"]
         await pilot.press("ctrl+n", *"still typing")
         assert screen.prompt.text == "still typing"
         assert engine.load_gate is not None
         engine.load_gate.set()
-        await until(pilot, lambda: screen.runtime.engine is not None and engine_of(screen).streams)
+        await until(pilot, lambda: screen.controller.runtime.engine is not None and engine_of(screen).streams)
         assert engine_of(screen).streams[0].request.messages[-1].content == "Early words"
         assert not banner.display
 
 
 async def test_a_load_can_be_stopped(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path, slow_engine())) as (pilot, screen):
-        await until(pilot, lambda: screen.loader.progress == 0.4)
+        await until(pilot, lambda: screen.controller.models.progress == 0.4)
         await say(pilot, screen, "/cancel")
         await until(pilot, lambda: any("Choose one with /model" in text for text in toasts(screen)))
-        assert screen.loader.name is None
+        assert screen.controller.models.loading is None
         assert not screen.query_one(LoadBanner).display
 
 
@@ -69,22 +69,22 @@ async def test_a_failed_load_is_told_and_the_rest_works(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path, engine)) as (pilot, screen):
         await until(pilot, lambda: any("tiny.gguf is damaged" in text for text in toasts(screen)))
         await say(pilot, screen, "Kept")
-        assert screen.chat is not None
-        assert screen.chat.queue == ["Kept"]
+        assert screen.controller.chat is not None
+        assert screen.controller.chat.queue == ["Kept"]
         engine.load_error = None
         await say(pilot, screen, f"/model {MODEL}")
-        await until(pilot, lambda: screen.runtime.engine is not None and engine_of(screen).streams)
+        await until(pilot, lambda: screen.controller.runtime.engine is not None and engine_of(screen).streams)
         assert engine_of(screen).streams[0].request.messages[-1].content == "Kept"
 
 
 async def test_a_model_that_is_not_there_costs_no_answer(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
-        before = screen.runtime.engine
+        before = screen.controller.runtime.engine
         await say(pilot, screen, "/model tinny")
         await until(pilot, lambda: any("tiny" in text for text in toasts(screen)))
         await say(pilot, screen, "/model large")
         await until(pilot, lambda: any("stevemin models pull large" in text for text in toasts(screen)))
-        assert screen.runtime.engine is before
+        assert screen.controller.runtime.engine is before
         stream = await ask(pilot, screen, "Still there?")
         stream.push("Yes")
         await until(pilot, lambda: "Yes" in shown(screen))
@@ -131,7 +131,7 @@ async def test_a_crashed_engine_is_loaded_again_by_the_same_name(tmp_path: Path)
         stream.fail(EngineCrashed("The engine has crashed."))
         await until(pilot, lambda: "failed: The engine has crashed." in shown(screen))
         await say(pilot, screen, f"/model {MODEL}")
-        await until(pilot, lambda: screen.runtime.engine not in (None, dead))
+        await until(pilot, lambda: screen.controller.runtime.engine not in (None, dead))
         await pilot.press("ctrl+r")
         await until(pilot, lambda: engine_of(screen).streams)
         engine_of(screen).streams[0].push("back again")

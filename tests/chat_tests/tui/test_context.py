@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from chat_tests.recall.memory_kit import CALM, DOG, long_chat, remember
@@ -32,7 +33,7 @@ async def ask_about_the_dog(pilot: Pilot[None], screen: ChatScreen) -> None:
     stream = await ask(pilot, screen, QUESTION)
     stream.push("Of thunder.")
     stream.end()
-    await until(pilot, lambda: not screen.chats.busy)
+    await until(pilot, lambda: not screen.controller.chats.busy)
 
 
 async def look(pilot: Pilot[None], screen: ChatScreen) -> ContextScreen:
@@ -62,8 +63,8 @@ async def test_the_view_accounts_for_the_prompt(tmp_path: Path) -> None:
     remember(runtime.memory)
     async with running(runtime, (120, 50)) as (pilot, screen):
         await ask_about_the_dog(pilot, screen)
-        assert screen.chat is not None
-        report = screen.chat.last_context
+        assert screen.controller.chat is not None
+        report = screen.controller.chat.last_context
         assert report is not None
         await look(pilot, screen)
         seen = words(screen)
@@ -96,7 +97,7 @@ async def test_a_recall_shows_all_of_itself_and_leads_to_its_chat(tmp_path: Path
         await pilot.press("down")
         assert chosen(screen) is not view
         await pilot.press("up", "enter")
-        await until(pilot, lambda: screen.chat and screen.chat.title == "Pets at home")
+        await until(pilot, lambda: screen.controller.chat and screen.controller.chat.title == "Pets at home")
         await until(pilot, lambda: screen.query(".-marked"))
         assert str(screen.query_one(".-marked", Static).visual) == DOG
 
@@ -106,7 +107,7 @@ async def test_an_old_message_is_brought_onto_the_screen(tmp_path: Path) -> None
     session_id = long_chat(runtime.memory, 30)
     target = runtime.memory.messages(session_id)[4]
     async with running(runtime) as (pilot, screen):
-        screen.go_to(Place(session_id, target.id))
+        screen.run(partial(screen.controller.go_to, Place(session_id, target.id)))
         await until(pilot, lambda: any("What grows in bed 2," in row for row in rows(screen)))
         assert "32 later messages" in shown(screen)
         for number in (9, 19, 29):
@@ -114,11 +115,11 @@ async def test_an_old_message_is_brought_onto_the_screen(tmp_path: Path) -> None
         assert screen.transcript.at_end
         assert "later messages" not in shown(screen)
         assert shown(screen).count("What grows in bed 19,") == 1
-        screen.go_to(Place(session_id, target.id))
+        screen.run(partial(screen.controller.go_to, Place(session_id, target.id)))
         await until(pilot, lambda: "bed 29" not in shown(screen))
         await pilot.press("ctrl+end")
         await until(pilot, lambda: any("bed 29" in row for row in rows(screen)))
-        screen.go_to(Place(session_id, "0" * 32))
+        screen.run(partial(screen.controller.go_to, Place(session_id, "0" * 32)))
         await until(pilot, lambda: any("another version" in text for text in toasts(screen)))
 
 
@@ -143,10 +144,10 @@ async def test_why_shows_the_source_and_can_forget_it(tmp_path: Path) -> None:
         await until(pilot, lambda: screen.app.screen is screen)
         assert runtime.memory.message(ids["dog"]).forgotten
         assert runtime.memory.message(ids["calm"]).forgotten
-        assert screen.chat is not None
-        assert screen.chat.last_context is None, "it quoted what is forgotten"
-        assert screen.chat.record is not None
-        assert screen.chat.record.id in engine_of(screen).forgotten, "and so did the KV cache"
+        assert screen.controller.chat is not None
+        assert screen.controller.chat.last_context is None, "it quoted what is forgotten"
+        assert screen.controller.chat.record is not None
+        assert screen.controller.chat.record.id in engine_of(screen).forgotten, "and so did the KV cache"
         await look(pilot, screen)
         assert "No prompt was made in this chat" in words(screen)
 
@@ -163,15 +164,15 @@ async def test_the_strategy_is_chosen_from_all(tmp_path: Path) -> None:
         ]
         assert offered == list(STRATEGIES)
         assert options.highlighted == offered.index("hierarchical")
-        assert "as in the settings" in str(options.options[offered.index("hierarchical")].prompt)
+        assert "default" in str(options.options[offered.index("hierarchical")].prompt)
         options.highlighted = offered.index("summary")
         await pilot.press("enter")
-        await until(pilot, lambda: screen.strategy() == "summary")
+        await until(pilot, lambda: screen.controller.strategy == "summary")
         await say(pilot, screen, "/context sliding")
-        await until(pilot, lambda: screen.strategy() == "sliding")
+        await until(pilot, lambda: screen.controller.strategy == "sliding")
         await say(pilot, screen, "/context nonsense")
         await until(pilot, lambda: any("nonsense" in text for text in toasts(screen)))
-        assert screen.strategy() == "sliding"
+        assert screen.controller.strategy == "sliding"
         assert isinstance(screen.app.screen, ChatScreen)
 
 
@@ -180,7 +181,9 @@ async def test_what_was_left_out_is_told_by_reason(tmp_path: Path) -> None:
     remember(runtime.memory)
     session_id = long_chat(runtime.memory, 60)
     async with running(runtime, (120, 30)) as (pilot, screen):
-        screen.switch(next(chat for chat in screen.chats.all if chat.record and chat.record.id == session_id))
+        screen.controller.switch(
+            next(chat for chat in screen.controller.chats.all if chat.record and chat.record.id == session_id)
+        )
         await until(pilot, lambda: "bed 59" in shown(screen))
         settings = runtime.session_settings(runtime.memory.session(session_id), Overrides())
         runtime.memory.summarizer = None  # excerpts
@@ -193,8 +196,8 @@ async def test_what_was_left_out_is_told_by_reason(tmp_path: Path) -> None:
         )
         assert made is not None
         await ask_about_the_dog(pilot, screen)
-        assert screen.chat is not None
-        report = screen.chat.last_context
+        assert screen.controller.chat is not None
+        report = screen.controller.chat.last_context
         assert report is not None
         assert {"does not fit", "summarised"} <= {item.reason for item in report.dropped}
         await look(pilot, screen)

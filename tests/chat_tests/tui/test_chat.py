@@ -23,8 +23,8 @@ async def test_a_reply_streams_and_is_kept(tmp_path: Path) -> None:
         stream.end()
         await until(pilot, lambda: "One two three" in shown(screen) and "3 tokens" in shown(screen))
         assert "Type a message below" not in shown(screen)
-        assert screen.chat is not None
-        assert screen.chat.title == "Hello there"
+        assert screen.controller.chat is not None
+        assert screen.controller.chat.title == "Hello there"
         record = runtime.memory.sessions()[0]
         assert [m.content for m in runtime.memory.messages(record.id)] == ["Hello there", "One **two** three"]
 
@@ -46,7 +46,7 @@ async def test_ctrl_c_stops_first_and_then_says_how_to_quit(tmp_path: Path) -> N
         stream.push("Some text")
         await until(pilot, lambda: "Some text" in shown(screen))
         await pilot.press("ctrl+c")
-        await until(pilot, lambda: stream.done and screen.chat and not screen.chat.busy)
+        await until(pilot, lambda: stream.done and screen.controller.chat and not screen.controller.chat.busy)
         await pilot.press("ctrl+c")
         await until(pilot, lambda: "ctrl+q quits." in toasts(screen))
         assert screen.app.is_running
@@ -69,7 +69,7 @@ async def test_scrolling_up_is_never_undone_by_new_text(tmp_path: Path) -> None:
             assert view.scroll_offset.y == place
         await until(pilot, lambda: screen.query_one("#jump").display)
         stream.end()
-        await until(pilot, lambda: screen.chat and not screen.chat.busy)
+        await until(pilot, lambda: screen.controller.chat and not screen.controller.chat.busy)
         assert view.scroll_offset.y == place
         await pilot.press("ctrl+end")
         await until(pilot, lambda: view.scroll_offset.y == view.max_scroll_y)
@@ -116,8 +116,8 @@ async def test_markup_is_text_wherever_a_title_or_message_stands(tmp_path: Path)
         await until(pilot, lambda: "a block" in shown(screen))
         assert "[bold]not bold[/]" in shown(screen)
         assert "[red]plain[/red] <b>tag</b>" in shown(screen)
-        assert screen.chat is not None
-        await screen.chats.rename(screen.chat, "[b]title[/] [/oops]")
+        assert screen.controller.chat is not None
+        await screen.controller.chats.rename(screen.controller.chat, "[b]title[/] [/oops]")
         await pilot.press("ctrl+p", "t", "i", "t")
         await pilot.pause(0.2)
         await pilot.press("escape")
@@ -140,8 +140,8 @@ async def test_what_streams_in_pieces_looks_like_the_whole(tmp_path: Path) -> No
         stream.end()
         await until(pilot, lambda: "cached" in shown(screen))
         in_pieces = rows(screen)[:-2]  # without the status line, whose figures go on changing
-        assert screen.chat is not None
-        await screen.transcript.show(screen.chat, None)
+        assert screen.controller.chat is not None
+        await screen.transcript.show(screen.controller.chat, None)
         await until(pilot, lambda: "cached" in shown(screen))
         assert rows(screen)[:-2] == in_pieces
 
@@ -151,8 +151,8 @@ async def test_messages_wait_their_turn_and_can_be_taken_back(tmp_path: Path) ->
         first = await ask(pilot, screen, "one")
         await say(pilot, screen, "two")
         await say(pilot, screen, "three")
-        assert screen.chat is not None
-        assert screen.chat.queue == ["two", "three"]
+        assert screen.controller.chat is not None
+        assert screen.controller.chat.queue == ["two", "three"]
         bar = screen.query_one(QueueBar)
         assert bar.display
         assert "two" in str(bar.visual)
@@ -174,8 +174,8 @@ async def test_a_failed_answer_is_marked_and_can_be_asked_for_again(tmp_path: Pa
         stream.fail(GenerationFailed("llama.cpp refused to decode this request."))
         await until(pilot, lambda: "failed: llama.cpp refused" in shown(screen))
         assert "Try this" in shown(screen)
-        assert screen.chat is not None
-        assert screen.chat.queue == ["and then this"], "what was queued waits for the person"
+        assert screen.controller.chat is not None
+        assert screen.controller.chat.queue == ["and then this"], "what was queued waits for the person"
         await pilot.press("ctrl+r")
         await until(pilot, lambda: len(engine_of(screen).streams) == 2)
         again = engine_of(screen).streams[1]
@@ -199,7 +199,7 @@ async def test_left_out_messages_are_told(tmp_path: Path) -> None:
             stream = await ask(pilot, screen, f"turn {turn} " + "word " * 600)
             stream.push("yes")
             stream.end()
-            await until(pilot, lambda: screen.chat and not screen.chat.busy)
+            await until(pilot, lambda: screen.controller.chat and not screen.controller.chat.busy)
         await until(pilot, lambda: "not in the prompt (hierarchical)" in shown(screen))
 
 
@@ -209,7 +209,7 @@ async def test_old_turns_are_paged_in_without_moving_what_is_read(tmp_path: Path
     for number in range(100):
         runtime.memory.add_message(record.id, "user", f"message {number:03}")
     async with running(runtime, (80, 30)) as (pilot, screen):
-        screen.switch(screen.chats.all[-1])
+        screen.controller.switch(screen.controller.chats.all[-1])
         await until(pilot, lambda: "message 099" in shown(screen))
         assert "message 050" not in shown(screen)
         view = screen.transcript

@@ -1,6 +1,6 @@
-"""Models from the Hugging Face Hub: which file of a repository to fetch, and what was fetched.
+"""Pulls models from the Hugging Face Hub, and lists and removes the pulled ones.
 
-The hub is `HF_ENDPOINT`, read at each call. A token is taken from where huggingface_hub keeps it.
+The hub is `HF_ENDPOINT`, read at each call; the token is huggingface_hub's.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stevemin_chat.base.errors import DiskTooSmall, HubError, HubRefused, UsageProblem
-from stevemin_chat.base.paths import prepare_folder
+from stevemin_chat.base import DiskTooSmall, HubError, HubRefused, UsageProblem, prepare_folder
 from stevemin_chat.models.catalogue import hub_file
 from stevemin_chat.models.download import Progress, fetch, partial_files, remaining_bytes
-from stevemin_chat.models.hub import RemoteFile, list_files, session
+from stevemin_chat.models.hub import RemoteFile, connection, list_files
 from stevemin_chat.text import size
 
 __all__ = ["Pulled", "choose_files", "part_names", "pull", "pulled_models", "remove_pulled", "split_name"]
@@ -30,12 +29,12 @@ _SHOWN_CANDIDATES = 12
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A model that is on this machine.
+    """A model that was pulled.
 
     Args:
-        name: "OWNER/REPO:FILE", as commands take it; of a split model its first part.
-        files: all parts, the first one first.
-        size_bytes: all parts together.
+        name: "OWNER/REPO:FILE", as commands take it; FILE is the first part of a split model.
+        files: all parts in order.
+        size_bytes: of all parts.
     """
 
     name: str
@@ -48,36 +47,37 @@ class Pulled:
 
 
 def split_name(spec: str) -> tuple[str, str | None]:
-    """ "OWNER/REPO[:FILE]" → repository and file.
+    """Split "OWNER/REPO[:FILE]" into repository and file.
 
     Raises:
         UsageProblem: it is not of that form.
     """
     found = _SPEC.fullmatch(spec)
     if not found:
-        raise UsageProblem(f"{spec!r} is neither a model of the catalogue nor OWNER/REPO[:FILE].")
+        raise UsageProblem(f"{spec!r} is neither a name of the catalogue nor OWNER/REPO[:FILE].")
     return found["repo"], found["file"]
 
 
 def pull(
     spec: str, models_dir: Path, *, sha256: str | None = None, on_progress: Progress | None = None
 ) -> Pulled:
-    """Download a model, going on where an earlier try stopped. Blocking.
+    """Download a model, resuming an earlier download. Blocking.
 
     Args:
         spec: "OWNER/REPO[:FILE]".
-        sha256: what a file that is not split must hash to, beside what the hub says.
+        sha256: the hash that a model of one file must have, besides the hub's own.
 
     Raises:
         UsageProblem: the name has another form.
-        HubError: see its tree.
+        HubError: see its tree; nothing is written outside `models_dir`, whatever names the hub gives.
         OSError: a file cannot be written.
     """
     repo, wanted = split_name(spec)
-    with session() as endpoint:
+    with connection() as endpoint:
         listing = list_files(repo, endpoint)
         chosen = choose_files(repo, listing.files, wanted)
         targets = [hub_file(repo, file.path, models_dir) for file in chosen]
+        _check_links(targets, models_dir)
         prepare_folder(targets[0].parent)
         _check_space(chosen, targets)
         for file, target in zip(chosen, targets, strict=True):
@@ -86,10 +86,10 @@ def pull(
 
 
 def choose_files(repo: str, files: Sequence[RemoteFile], wanted: str | None) -> list[RemoteFile]:
-    """The files to fetch: the one that was named, the only one, or the one in Q4_K_M; with all its parts.
+    """The files to fetch: the named model, the only one, or the one in Q4_K_M; with all its parts.
 
     Raises:
-        HubRefused: no such file, no GGUF at all, or several and nothing to choose by; lists them.
+        HubRefused: no such file, no GGUF file at all, or several candidates; lists them.
     """
     models = {file.path: file for file in files if file.path.lower().endswith(".gguf")}
     heads = sorted(path for path in models if _is_head(path))
@@ -107,7 +107,7 @@ def choose_files(repo: str, files: Sequence[RemoteFile], wanted: str | None) -> 
 
 
 def part_names(path: str) -> list[str]:
-    """All parts of a split GGUF by the name of any of them; of a whole one, itself."""
+    """The names of all parts of a split GGUF, given any of them; a whole file is its own only part."""
     found = _SPLIT.fullmatch(path)
     if not found:
         return [path]
@@ -116,7 +116,7 @@ def part_names(path: str) -> list[str]:
 
 
 def pulled_models(models_dir: Path) -> list[Pulled]:
-    """What was pulled completely, by name."""
+    """The completely pulled models, by name."""
     found = []
     for path in sorted(models_dir.glob("*/*/**/*.gguf")):
         owner, repo, *rest = path.relative_to(models_dir).parts
@@ -128,14 +128,14 @@ def pulled_models(models_dir: Path) -> list[Pulled]:
 
 
 def remove_pulled(path: Path, models_dir: Path) -> list[Path]:
-    """Delete a pulled model with all its parts and unfinished downloads; gives what was deleted.
+    """Delete a pulled model with all its parts and unfinished downloads; returns the deleted files.
 
     Raises:
         HubError: the file does not lie in `models_dir`.
         OSError: a file cannot be deleted.
     """
     if not path.is_relative_to(models_dir):
-        raise HubError(f"{path} was not pulled by stevemin; delete the file yourself if you want it gone.")
+        raise HubError(f"{path} was not pulled by stevemin; delete the file yourself.")
     removed = []
     for name in part_names(path.name):
         part = path.with_name(name)
@@ -177,6 +177,14 @@ def _which(repo: str, wanted: str | None, heads: Sequence[str]) -> str:
     near = difflib.get_close_matches(wanted.lower(), [path.lower() for path in heads], n=1, cutoff=0.3)
     nearest = next((path for path in heads if near and path.lower() == near[0]), heads[0])
     return f"{repo} has no file {wanted!r}. Did you mean {nearest}?"
+
+
+def _check_links(targets: Sequence[Path], models_dir: Path) -> None:
+    """A link in the models folder must not lead a download out of it."""
+    home = models_dir.resolve()
+    for target in targets:
+        if target.is_symlink() or not target.parent.resolve().is_relative_to(home):
+            raise HubRefused(f"{target} leads out of the models folder by a link. Remove the link first.")
 
 
 def _check_space(files: Sequence[RemoteFile], targets: Sequence[Path]) -> None:

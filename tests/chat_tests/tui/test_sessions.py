@@ -31,12 +31,14 @@ async def test_four_chats_answer_at_once_and_keep_their_own_text(tmp_path: Path)
         for piece in ("red ", "green ", "blue"):
             for number, stream in enumerate(streams):
                 stream.push(f"{piece}{number} ")
-        await until(pilot, lambda: all(chat.state is ChatState.GENERATING for chat in screen.chats.all))
+        await until(
+            pilot, lambda: all(chat.state is ChatState.GENERATING for chat in screen.controller.chats.all)
+        )
         await until(pilot, lambda: "blue3" in shown(screen))
         assert len(screen.query(Markdown)) == 1, "only the visible chat is rendered"
         for stream in streams:
             stream.end()
-        await until(pilot, lambda: not screen.chats.busy)
+        await until(pilot, lambda: not screen.controller.chats.busy)
         marks = {line[2:12]: line[0] for line in listing(screen)}
         assert marks == {"Question 3": " ", "Question 2": "●", "Question 1": "●", "Question 0": "●"}
         for number in (2, 1, 0):
@@ -74,7 +76,7 @@ async def test_the_engine_is_told_which_chat_is_on_the_screen(tmp_path: Path) ->
         assert engine.focused[-1] == second != first
         await pilot.press("alt+down")
         await until(pilot, lambda: engine.focused[-1] == first)
-        await screen.chats.delete(screen.chats.all[1])
+        await screen.controller.chats.delete(screen.controller.chats.all[1])
         assert engine.focused[-1] is None
 
 
@@ -86,7 +88,7 @@ async def test_a_chat_belongs_to_the_project_that_it_was_begun_in(
     monkeypatch.chdir(project)
     async with running(make_runtime(tmp_path, memory=MemorySection(scope="project"))) as (pilot, screen):
         await ask(pilot, screen, "Hello")
-        (record,) = screen.runtime.memory.sessions()
+        (record,) = screen.controller.runtime.memory.sessions()
         assert (record.project, record.scope) == (str(project), "project")
 
 
@@ -121,10 +123,10 @@ async def test_a_chat_that_was_left_does_not_take_the_focus(tmp_path: Path) -> N
 async def test_a_chat_is_called_by_its_first_message(tmp_path: Path, text: str, title: str) -> None:
     runtime = make_runtime(tmp_path)
     async with running(runtime) as (pilot, screen):
-        assert screen.chat is not None
-        screen.send(screen.chat, text)
+        assert screen.controller.chat is not None
+        screen.controller.send(text)
         await until(pilot, lambda: engine_of(screen).streams)
-        assert screen.chat.title == title
+        assert screen.controller.chat.title == title
         assert [record.title for record in runtime.memory.sessions()] == [title]
 
 
@@ -147,10 +149,10 @@ async def test_the_list_opens_chats_by_key_and_mouse(tmp_path: Path) -> None:
                 await pilot.press("ctrl+n")
             (await ask(pilot, screen, f"Question {number}")).end()
         await pilot.press("f3", "down", "enter")
-        await until(pilot, lambda: screen.chat and screen.chat.title == "Question 1")
+        await until(pilot, lambda: screen.controller.chat and screen.controller.chat.title == "Question 1")
         assert screen.focused is screen.prompt
         await pilot.click("#chats", offset=(4, 2))
-        await until(pilot, lambda: screen.chat and screen.chat.title == "Question 0")
+        await until(pilot, lambda: screen.controller.chat and screen.controller.chat.title == "Question 0")
 
 
 async def test_a_chat_is_renamed_and_deleted(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ async def test_a_chat_is_renamed_and_deleted(tmp_path: Path) -> None:
         await pilot.press("y")
         await until(pilot, lambda: not runtime.memory.sessions())
         assert engine_of(screen).forgotten == [session_id]
-        await until(pilot, lambda: screen.chat and screen.chat.blank)
+        await until(pilot, lambda: screen.controller.chat and screen.controller.chat.blank)
 
 
 async def test_deleting_a_chat_stops_its_answer(tmp_path: Path) -> None:
@@ -229,8 +231,10 @@ async def test_what_was_typed_survives_leaving(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         assert screen.prompt.text == "half"
         await pilot.press("alt+down")
-        assert screen.chat is not None
-        assert (screen.prompt.text, screen.chat.queue) == ("", ["Queued"]), "not sent, and not lost"
+        assert screen.controller.chat is not None
+        assert (screen.prompt.text, screen.controller.chat.queue) == ("", ["Queued"]), (
+            "not sent, and not lost"
+        )
         assert not engine_of(screen).streams
         await pilot.press("enter")
         await until(pilot, lambda: engine_of(screen).streams)
@@ -243,7 +247,7 @@ async def test_drafts_of_several_new_chats_survive_leaving(tmp_path: Path) -> No
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not screen.app.is_running)
     async with running(make_runtime(tmp_path)) as (pilot, screen):
-        assert [chat.draft for chat in screen.chats.all] == ["three", "two", "one"]
+        assert [chat.draft for chat in screen.controller.chats.all] == ["three", "two", "one"]
         assert screen.prompt.text == "three"
 
 
@@ -271,7 +275,7 @@ async def test_a_chat_that_cannot_be_stored_gives_its_text_back(tmp_path: Path) 
     runtime = make_runtime(tmp_path)
     async with running(runtime) as (pilot, screen):
         (await ask(pilot, screen, "First")).end()
-        await until(pilot, lambda: not screen.chats.busy)
+        await until(pilot, lambda: not screen.controller.chats.busy)
 
         def refuse(*args: object, **kwargs: object) -> None:
             raise DiskFull(tmp_path)

@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from chat_tests.tui_kit import FakeDevices, say, shown, until
+from chat_tests.tui_kit import app_over, say, shown, until
 
 from engine import EngineStats
 from stevemin_chat.base.config import Config, EngineSection, SamplingSection
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.runtime import Runtime
-from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
 
 PATIENCE = 120.0  # seconds; a busy machine is no failure
@@ -44,26 +43,31 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
         sampling=SamplingSection(temperature=0.0, max_tokens=48),
     )
     runtime = await Runtime.open(Paths.resolve(), config)
-    app = SteveminApp(runtime, devices=FakeDevices())  # type: ignore[arg-type]
+    app = app_over(runtime)
     try:
         async with app.run_test(size=(160, 50)) as pilot, watching(runtime) as seen:
             screen = app.screen
             assert isinstance(screen, ChatScreen)
-            await until(pilot, lambda: runtime.engine is not None and screen.loader.name is None, PATIENCE)
+            await until(pilot, lambda: screen.attached and runtime.engine is not None, PATIENCE)
+            await until(pilot, lambda: screen.controller.models.loading is None, PATIENCE)
             engine = runtime.engine
             assert engine is not None
-            screen.chats.answers.held = True  # let all four start together
+            screen.controller.chats.answers.held = True  # let all four start together
             for number, question in enumerate(
                 ("Describe the sea.", "Describe a forest.", "Describe a desert.", "What is tea?")
             ):
                 if number:
                     await pilot.press("ctrl+n")
                 await say(pilot, screen, question)
-            screen.chats.resume()
-            await until(pilot, lambda: engine.stats().requests_done == 4 and not screen.chats.busy, PATIENCE)
+            screen.controller.chats.resume()
+            await until(
+                pilot,
+                lambda: engine.stats().requests_done == 4 and not screen.controller.chats.busy,
+                PATIENCE,
+            )
             most = max(seen, key=lambda stats: stats.batch_sequences)
             assert most.batch_sequences == 4, "all four in one batch"
-            replies = {chat.title: (chat.entries or [])[-1] for chat in screen.chats.all}
+            replies = {chat.title: (chat.entries or [])[-1] for chat in screen.controller.chats.all}
             assert len(replies) == 4
             assert all(reply.text and reply.status == "complete" for reply in replies.values())
             first_word = replies["What is tea?"].text.split()[0]
@@ -73,8 +77,12 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
                 assert stored[-1].content.strip() == replies[record.title].text.strip()
 
             await say(pilot, screen, "And coffee?")
-            await until(pilot, lambda: engine.stats().requests_done == 5 and not screen.chats.busy, PATIENCE)
-            entry = (screen.chats.all[0].entries or [])[-1]
+            await until(
+                pilot,
+                lambda: engine.stats().requests_done == 5 and not screen.controller.chats.busy,
+                PATIENCE,
+            )
+            entry = (screen.controller.chats.all[0].entries or [])[-1]
             assert entry.timings is not None
             history = entry.timings["prompt_tokens"] - entry.timings["cached_tokens"]
             assert history < 40, "the second turn reads only what is new"
