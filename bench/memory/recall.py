@@ -13,6 +13,8 @@ averaged over the questions.
 - `timeouts`: searches that fell back to keywords because the vectors did not answer in time; must be 0.
 
     python bench/memory/recall.py --set locomo --data locomo.json --json
+
+The other sets, and what is measured on them, are in `bench.memory.sets`.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from time import perf_counter
 from typing import Any
 
 from bench.cli import BenchError, note
+from bench.memory import sets
 from bench.memory.locomo import Conversation, Question, load
 from bench.memory.store import Fallbacks, StarterTokens, record, wait_for_index
 from bench.rounds import interval, percent
@@ -221,19 +224,39 @@ def _row(values: Mapping[str, float]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--set", choices=("locomo",), default="locomo", help="the kind of data")
-    parser.add_argument("--data", type=Path, required=True, help="the data file")
-    parser.add_argument("--keywords-only", action="store_true", help="search without embeddings")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser = _parser()
     args = parser.parse_args()
+    if args.set == "intrusion" and args.prompts is None:
+        parser.error("--set intrusion needs --prompts FILE")
+    meaning = not args.keywords_only
     try:
-        result = measure(load(args.data), meaning=not args.keywords_only)
+        if args.set == "locomo":
+            result = measure(load(args.data), meaning=meaning)
+        elif args.set == "longmemeval":
+            result = sets.longmemeval(args.data, meaning=meaning)
+        elif args.set == "xquad":
+            result = sets.xquad(args.data, meaning=meaning)
+        else:
+            result = sets.intrusion(args.data, args.prompts, meaning=meaning)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(result, indent=1) if args.json else "\n".join(show(result)))
+    except KeyboardInterrupt:
+        return 130
+    as_lines = show(result) if args.set == "locomo" and not args.json else [json.dumps(result, indent=1)]
+    print("\n".join(as_lines))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    names = ("locomo", "longmemeval", "xquad", "intrusion")
+    parser.add_argument("--set", choices=names, default="locomo", help="the kind of data (default: locomo)")
+    parser.add_argument("--data", type=Path, required=True, help="the data file; LongMemEval's for intrusion")
+    parser.add_argument("--prompts", type=Path, help="the unrelated prompts, for intrusion")
+    parser.add_argument("--keywords-only", action="store_true", help="search without embeddings")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    return parser
 
 
 if __name__ == "__main__":
