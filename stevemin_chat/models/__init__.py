@@ -65,6 +65,6 @@ __all__ = [
     "is_installed",
     "listed_models",
     "pull",
-    "remove_pulled",
     "removable",
+    "remove_pulled",
 ]

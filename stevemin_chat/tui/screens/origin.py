@@ -77,7 +77,7 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
     origin = explanation.origin
     if origin.message is None:
         at = origin.item.created_at[:10]
-        yield Static(f"You wrote it into your profile on {at}.", markup=False)
+        yield Static(f"You added it to your profile on {at}.", markup=False)
         return
     for message in explanation.around:
         source = message.id == origin.message.id
@@ -103,7 +103,7 @@ def _made(origin: Origin) -> Iterator[Widget]:
         yield Static(words, classes="item", markup=False)
     if origin.passages:
         vectors = f"{origin.embedded:,} with a vector" if origin.embedded else "none with a vector yet"
-        words = f"{count(origin.passages, 'passage')} that a search finds, {vectors}"
+        words = f"{count(origin.passages, 'passage')} for search, {vectors}"
         yield Static(words, classes="item", markup=False)
     elif not made_words(origin):
         yield Static("nothing", classes="item", markup=False)
