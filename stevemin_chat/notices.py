@@ -128,9 +128,7 @@ def _system(error: OSError) -> Notice:
     where = f": {error.filename}" if error.filename else ""
     reason = error.strerror or str(error)
     if isinstance(error, app.FolderNotWritable) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        text = (
-            f"The folder {error.folder} is not writable ({reason}). Set STEVEMIN_HOME to one that is."
-        )
+        text = f"The folder {error.folder} is not writable ({reason}). Set STEVEMIN_HOME to one that is."
         return Notice("Folder not writable", one_line(text))
     title, text = _SYSTEM.get(error.errno or 0, ("File trouble", f"{reason}{{where}}."))
     _log.warning("system error", exc_info=error)

@@ -95,9 +95,7 @@ def choose(
 
 def _check(ids: Sequence[str], containing: str | None, session: str | None) -> None:
     if containing is None and session is not None:
-        raise UsageProblem(
-            "--session needs --containing. To forget a whole chat: stevemin sessions delete"
-        )
+        raise UsageProblem("--session needs --containing. To forget a whole chat: stevemin sessions delete")
     if containing is None and not ids:
         raise UsageProblem(
             "Name what to forget: ids, or --containing TEXT. See: stevemin memory forget --help"
@@ -131,7 +129,9 @@ def switched_in_words(session: SessionRecord | None, remembering: bool) -> str:
             f"{session.title!r} is off the record: its memories are deleted and it adds no new ones. "
             "The chat stays."
         )
-    still = "" if remembering else " But remembering is off for all chats; turn it on with: stevemin memory on"
+    still = (
+        "" if remembering else " But remembering is off for all chats; turn it on with: stevemin memory on"
+    )
     return f"{session.title!r} is on the record: its messages are remembered.{still}"
 
 

@@ -92,7 +92,7 @@ async def test_the_profile_is_listed_and_corrected(tmp_path: Path) -> None:
         assert DOG in [str(text.visual) for text in screen.app.screen.query(".text.source").results(Static)]
         await pilot.press("escape", "f")
         question = await confirm(pilot, screen, "y")
-        assert question == "Forget “Rex is five [b]now”? The message it was made from stays."
+        assert question == "Forget “Rex is five [b]now”? The message it comes from stays."
         await until(pilot, lambda: not any("Rex" in item for item in items(screen)))
         assert "Rex" not in str(long_term.facts())
         assert runtime.memory.search("Rex"), "the message is still remembered"
