@@ -1,7 +1,7 @@
 """Errors in words: every error of every part, in this one file.
 
-Our own errors carry complete sentences; they get a title, an exit code and a hint here. An unknown error becomes
-one line that names the log file, which gets the traceback.
+Our own errors carry complete sentences; they get a title, an exit code and a hint here. An unknown error
+becomes one line that names the log file, which gets the traceback.
 """
 
 from __future__ import annotations

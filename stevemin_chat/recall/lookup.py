@@ -240,6 +240,6 @@ def why_nothing_is_listed(facts: int, remembering: bool) -> str:
     if not remembering:
         return "Your profile is empty, and remembering is off: stevemin memory on"
     return (
-        'Your profile is empty. It fills when you say something about yourself in a chat ("I live in Porto"), '
-        "or with: stevemin memory add TEXT"
+        "Your profile is empty. It fills when you say something about yourself in a chat "
+        '("I live in Porto"), or with: stevemin memory add TEXT'
     )
