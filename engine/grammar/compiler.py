@@ -64,8 +64,7 @@ class GrammarCompiler:
     def compile(self, params: SamplingParams) -> Constraint | None:
         """The constraint of a request; None when it has none.
 
-        Takes up to a second the first time, a tenth of a second for a new grammar, milliseconds for a known
-        one.
+        Takes up to a second the first time, a tenth for each new grammar, milliseconds for a known one.
 
         Raises:
             InvalidRequest: the schema or grammar is not valid, too large, or allows no answer.

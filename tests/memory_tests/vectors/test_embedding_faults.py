@@ -26,8 +26,8 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
 
 @pytest.mark.parametrize("behaviour", ["dies-at-first-start", "dies-at-first-batch", "hangs-at-first-batch"])
 def test_one_failure_goes_unnoticed(fake: Fake, tmp_path: Path, behaviour: str) -> None:
-    patience_s = 0.5 if behaviour == "hangs-at-first-batch" else TIMEOUT_S
-    embedder = fake(behaviour, answer_timeout_s=patience_s)
+    timeout_s = 0.5 if behaviour == "hangs-at-first-batch" else TIMEOUT_S
+    embedder = fake(behaviour, answer_timeout_s=timeout_s)
     assert degrees(embedder.embed(["10", "20"])) == [10, 20]
     assert len(lines(tmp_path / "starts")) == 2
     assert embedder.ready
