@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 
 from engine import ChatMessage, Engine, EngineConfig, EngineStats, GenerationRequest, InvalidRequest
-from engine.errors import ConfigError, EngineCrashed, ModelCorrupt, ModelNotFound
+from engine.errors import EngineCrashed, ModelCorrupt, ModelNotFound
 from memory import Memory, Turn
 from stevemin_chat.base.config import Config, MemorySection
-from stevemin_chat.base.errors import FolderNotWritable, ModelSwitchFailed, NoModelLoaded
+from stevemin_chat.base.errors import ConfigFileError, FolderNotWritable, ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.recall import EngineCounter
@@ -315,7 +315,7 @@ async def test_a_catalogue_with_an_error_is_named(stevemin_home: Path) -> None:
     paths = Paths.resolve()
     paths.config.mkdir(parents=True)
     paths.user_catalogue.write_text("[models.x]\nfoo = 1")
-    with pytest.raises(ConfigError, match=str(paths.user_catalogue)):
+    with pytest.raises(ConfigFileError, match=str(paths.user_catalogue)):
         await Runtime.open(paths, Config())
 
 
