@@ -138,7 +138,7 @@ async def test_why_shows_the_source_and_can_forget_it(tmp_path: Path) -> None:
         assert "1 passage in the search index, none with a vector yet" in seen
         await pilot.press("f")
         await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
-        assert "and the answer to it? What was made of it goes, too: 1 fact." in words(screen)
+        assert "and the answer to it? Derived from it and deleted, too: 1 fact." in words(screen)
         await pilot.press("y")
         await until(pilot, lambda: screen.app.screen is screen)
         assert runtime.memory.message(ids["dog"]).forgotten

@@ -92,7 +92,7 @@ async def test_the_profile_is_listed_and_corrected(tmp_path: Path) -> None:
         assert DOG in [str(text.visual) for text in screen.app.screen.query(".text.source").results(Static)]
         await pilot.press("escape", "f")
         question = await confirm(pilot, screen, "y")
-        assert question == "Forget “Rex is five [b]now”? The message it was made from stays."
+        assert question == "Forget “Rex is five [b]now”? The message it comes from stays."
         await until(pilot, lambda: not any("Rex" in item for item in items(screen)))
         assert "Rex" not in str(long_term.facts())
         assert runtime.memory.search("Rex"), "the message is still remembered"
@@ -157,7 +157,7 @@ async def test_a_forgotten_exchange_leaves_no_trace_on_the_screen(tmp_path: Path
         assert runtime.memory.search("Zanzibar")
         await pilot.press("f")
         question = await confirm(pilot, screen, "y")
-        assert "and the answer to it? What was made of it goes, too: 1 fact." in question
+        assert "and the answer to it? Derived from it and deleted, too: 1 fact." in question
         await until(pilot, lambda: items(screen) == ["No message matches."])
         await pilot.press("escape")
         await until(pilot, lambda: screen.app.screen is screen)
@@ -186,7 +186,7 @@ async def test_the_last_exchange_is_forgotten_and_not_while_it_is_answered(tmp_p
         await until(pilot, lambda: "on its way" in shown(screen))
         await say(pilot, screen, "/memory forget")
         await confirm(pilot, screen, "y")
-        await until(pilot, lambda: any("Stop it first" in text for text in toasts(screen)))
+        await until(pilot, lambda: any("is still answering. Stop it" in text for text in toasts(screen)))
         stream.end()
         await until(pilot, lambda: not screen.controller.chats.busy)
         await say(pilot, screen, "/memory forget")
@@ -255,7 +255,7 @@ async def test_a_chat_is_off_the_record_from_its_first_message_on(tmp_path: Path
         await look(pilot, screen)
         await pilot.press("o")
         question = await confirm(pilot, screen, "n")
-        assert question.startswith("Take this chat out of long-term memory? 1 fact of your profile")
+        assert question.startswith("Take this chat off the record? 1 fact of your profile comes from it")
         assert runtime.memory.long_term.facts()
         await pilot.press("o")
         await confirm(pilot, screen, "y")
