@@ -128,15 +128,13 @@ class Prompt(TextArea):
 
     @property
     def completing(self) -> bool:
-        """Whether the list of completions is open for the present text."""
-        if self.text != self._offered_for:  # keys can be faster than TextArea.Changed
-            self._offered_for = self.text
-            values = self._port.values if self._port is not None else _no_values
-            self._completions.offer(offers(self.text, self._commands, values))
-        return self._completions.display
+        """Whether the list of completions is open, and made for the present text."""
+        return self._completions.display and self.text == self._offered_for
 
     async def _on_key(self, event: events.Key) -> None:
         key = event.key
+        if key in _COMPLETION_KEYS:
+            self._offer()  # keys can be faster than TextArea.Changed
         if key in _COMPLETION_KEYS and self.completing:
             self._complete(key)
         elif key == "enter":
@@ -168,6 +166,13 @@ class Prompt(TextArea):
             self._close()
             self.put(chosen)
 
+    def _offer(self) -> None:
+        """Let the list of completions fit the present text."""
+        if self.text != self._offered_for:
+            self._offered_for = self.text
+            values = self._port.values if self._port is not None else _no_values
+            self._completions.offer(offers(self.text, self._commands, values))
+
     def _close(self) -> None:
         self._offered_for = self.text
         self._completions.offer(())
@@ -196,7 +201,7 @@ class Prompt(TextArea):
             port.send(meant.text)
 
     def _on_text_area_changed(self) -> None:
-        _ = self.completing  # open or close the list
+        self._offer()
 
     async def _on_paste(self, event: events.Paste) -> None:
         # Terminals send pasted line ends as carriage returns.
