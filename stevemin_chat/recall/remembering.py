@@ -23,7 +23,7 @@ class StillAnswering(ChatAppError):
     """Something is to be forgotten in a chat whose answer is being written."""
 
     def __init__(self, title: str) -> None:
-        super().__init__(f"An answer is being written in “{title}”. Stop it first, or wait for it.")
+        super().__init__(f"“{title}” is still answering. Stop it or wait, then forget.")
 
 
 class Remembering:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.embedding_kit import TIMEOUT_S, Fake, batches, degrees, fakes, lines, until
+from memory_tests.vectors.embedding_kit import TIMEOUT_S, Fake, batches, degrees, fakes, lines
+from memory_tests.waiting import until
 
 from memory.errors import EmbedderUnavailable, TextRefused
 from memory.vectors.embedder import WorkerEmbedder
