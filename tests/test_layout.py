@@ -115,7 +115,6 @@ def test_all_is_accurate() -> None:
     assert not wrong
 
 
-@pytest.mark.xfail(reason="rooms are being moved", strict=False)
 def test_every_room_says_what_it_owns() -> None:
     wrong = []
     for name in rooms():

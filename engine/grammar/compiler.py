@@ -130,7 +130,8 @@ class _Matched:
 
     def accept(self, token: int) -> None:
         if not self._matcher.is_stopped() and not self._matcher.consume_token(token):
-            _log.warning("a constrained answer ends early: %s", self._matcher.get_error().strip())
+            # Without get_error(): it may quote the answer.
+            _log.warning("a constrained answer ends early: the matcher refused a token")
 
 
 def _checked(name: str, source: str) -> str:
