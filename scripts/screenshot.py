@@ -17,8 +17,7 @@ from textual.pilot import Pilot
 from stevemin_chat.base.config import Config
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.runtime import Runtime
-from stevemin_chat.tui.app import SteveminApp
-from stevemin_chat.tui.controller import opener_over
+from stevemin_chat.tui import SteveminApp, opener_over
 
 TARGET = Path(__file__).parents[1] / "docs/images/chat.svg"
 SIZE = (140, 46)

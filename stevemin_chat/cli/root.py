@@ -116,6 +116,6 @@ def _open_chat(model: str | None) -> int:
     from stevemin_chat.base import Paths, SingleInstance
 
     with SingleInstance(Paths.resolve().lock_file):
-        from stevemin_chat.tui.app import run_app
+        from stevemin_chat.tui import run_app
 
         return run_app(model)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stevemin_chat.tui.commands import Command, Subcommand, Values
 from stevemin_chat.tui.screens.dialogs import Choice, Choose, Confirm, EditLine, EditText
 
 if TYPE_CHECKING:
+    from stevemin_chat.chats import Chat
     from stevemin_chat.tui.controller import Controller
 
     Handler = Callable[[Controller, str], Coroutine[Any, Any, None] | None]
@@ -72,11 +74,15 @@ def new_chat(controller: Controller, args: str) -> None:
 
 
 @action("rename", "Rename chat", "Give this chat another title.", "[title]", key="f2")
-async def rename_chat(controller: Controller, args: str) -> None:
-    chat = controller.marked
-    if chat is None:
-        return
-    title = args or await controller.view.ask(EditLine("Rename chat", chat.title))
+def rename_chat(controller: Controller, args: str) -> None:
+    if (chat := controller.marked) is not None:
+        controller.view.run(partial(_rename, controller, chat, args))
+
+
+async def _rename(controller: Controller, chat: Chat, args: str) -> None:
+    title: str | None = args
+    if not title:
+        title = await controller.view.ask(EditLine("Rename chat", chat.title))
     if title and title.strip():
         try:
             await controller.chats.rename(chat, title)
@@ -85,10 +91,13 @@ async def rename_chat(controller: Controller, args: str) -> None:
 
 
 @action("delete", "Delete chat", "Delete this chat, after asking.", key="f8")
-async def delete_chat(controller: Controller, args: str) -> None:
+def delete_chat(controller: Controller, args: str) -> None:
     chat = controller.marked
-    if chat is None or (chat.blank and chat is controller.chat):
-        return
+    if chat is not None and not (chat.blank and chat is controller.chat):
+        controller.view.run(partial(_delete, controller, chat))
+
+
+async def _delete(controller: Controller, chat: Chat) -> None:
     question = f"Delete “{chat.title or 'New chat'}” and all its messages?"
     if await controller.view.ask(Confirm(question, "Delete")):
         await controller.delete(chat)

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, ClassVar
@@ -17,6 +18,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
+from textual.worker import Worker
 
 from stevemin_chat.tui.alt_keys import teach_alt_keys
 from stevemin_chat.tui.chat_screen import ChatScreen
@@ -59,7 +61,7 @@ class SteveminApp(App[None]):
         self._opener = opener
         self._opening: asyncio.Task[None] | None = None
         self._controller: Controller | None = None
-        self._leaving = False
+        self._leaving = self._left = False
 
     def get_default_screen(self) -> Screen[None]:
         """The chat."""
@@ -70,19 +72,20 @@ class SteveminApp(App[None]):
         self.theme = STEVEMIN_THEME.name
         self.call_after_refresh(self._begin)
 
-    def _begin(self) -> None:
-        self._opening = asyncio.create_task(self._open_behind())
+    async def _begin(self) -> None:
+        self._opening = asyncio.create_task(self._open())
 
-    async def _open_behind(self) -> None:
+    async def _open(self) -> None:
         try:
-            controller = await self._opener(self._chat_screen)
+            controller = self._controller = await self._opener(self._chat_screen)
+            if self._left:
+                return
+            self._choose_theme(controller.runtime.config.theme)
+            await controller.begin()
         except Exception as error:
             self.failure = error
             self.exit(return_code=1)
             return
-        self._controller = controller
-        self._choose_theme(controller.runtime.config.theme)
-        await controller.begin()
         self._chat_screen.attach(controller)
 
     def _choose_theme(self, wanted: str | None) -> None:
@@ -110,25 +113,27 @@ class SteveminApp(App[None]):
 
     async def store(self) -> None:
         """Stop the answers; store them, the drafts and the queues."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
+        if self._opening is not None and self._chat_screen.in_use:
+            await asyncio.shield(self._opening)  # what was typed needs an open store
         if self._controller is not None:
             await self._controller.store()
 
     async def action_quit(self) -> None:
         """Store everything, then leave. A second time leaves without waiting."""
-        await self.leave(0)
+        # Not awaited: the message loop must be free to hear the second time.
+        _: Worker[None] = self.run_worker(partial(self.leave, 0))
 
     async def leave(self, code: int) -> None:
         """Store everything, then end with this exit code; a second call ends without waiting."""
         if not self._leaving:
             self._leaving = True
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
-            if self._opening is not None and self._chat_screen.in_use:
-                await self._opening  # what was typed can only be stored in an open store
             await self.store()
             if self._controller is not None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._controller.models.stop(), _PATIENCE)
+        self._left = True
         self.exit(return_code=code)
 
     def action_help_quit(self) -> None:

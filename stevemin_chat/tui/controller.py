@@ -1,6 +1,6 @@
-"""What the chat screen does: from keys and commands to chats, models and memory, and back to a `View`.
+"""The controller of the chat screen: turns keys and commands into calls of chats, models and memory.
 
-Plain objects on the event loop; nothing here imports Textual's screens or widgets.
+A plain object on the event loop. It sees the screen only through `View`, and shows there what has changed.
 """
 
 from __future__ import annotations
@@ -186,6 +186,8 @@ class Controller:
 
     async def delete(self, chat: Chat) -> None:
         """Delete a chat; shows its neighbour if it was visible."""
+        if chat not in self.chats.all:  # deleted while the person was asked
+            return
         place = self.chats.all.index(chat)
         try:
             await self.chats.delete(chat)

@@ -8,6 +8,7 @@ from functools import partial
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
+from stevemin_chat.text import one_line
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.chat_screen import ChatScreen
 
@@ -31,15 +32,11 @@ class PaletteCommands(Provider):
                 yield Hit(score, matcher.highlight(command.title), self._run(command.name), help=command.help)
         screen = self._chat_screen
         for chat in screen.controller.chats.all if screen.attached else ():
-            if chat.title and (score := matcher.match(chat.title)) > 0:
+            title = one_line(chat.title)
+            if title and (score := matcher.match(title)) > 0:
                 # Content, because a title could be read as markup.
-                yield Hit(
-                    score,
-                    Content(chat.title),
-                    partial(screen.controller.switch, chat),
-                    text=chat.title,
-                    help="open this chat",
-                )
+                switch = partial(screen.controller.switch, chat)
+                yield Hit(score, Content(title), switch, text=title, help="Open this chat.")
 
     @property
     def _chat_screen(self) -> ChatScreen:

@@ -20,7 +20,7 @@ from chat_tests.tui_kit import (
 from textual.widgets import OptionList
 
 from engine import EngineCrashed, ModelCorrupt
-from stevemin_chat.tui.screens.dialogs import Choose
+from stevemin_chat.tui.screens.dialogs import Choose, Confirm
 from stevemin_chat.tui.widgets.load_banner import LoadBanner
 
 
@@ -110,12 +110,12 @@ async def test_changing_the_model_asks_before_it_stops_answers(tmp_path: Path) -
         stream.push("so far")
         await until(pilot, lambda: "so far" in shown(screen))
         await say(pilot, screen, f"/model {second}")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
         await pilot.press("n")
         await pilot.pause()
         assert not stream.done
         await say(pilot, screen, f"/model {second}")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
         await pilot.press("y")
         await until(pilot, lambda: runtime.model_name == str(second))
         assert stream.done

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
-from textual.widgets import Input, Markdown, OptionList
+from textual.pilot import Pilot
+from textual.widgets import Input, Markdown, OptionList, Static
 
 from memory import DiskFull, SessionRecord
 from stevemin_chat.base.config import MemorySection
 from stevemin_chat.chats import ChatState
 from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.screens.dialogs import Confirm
 
 
 def listing(screen: ChatScreen) -> list[str]:
@@ -166,12 +168,12 @@ async def test_a_chat_is_renamed_and_deleted(tmp_path: Path) -> None:
         await until(pilot, lambda: runtime.memory.sessions()[0].title == "New [b]name")
         session_id = runtime.memory.sessions()[0].id
         await pilot.press("f8")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
         await pilot.press("n")
         await pilot.pause()
         assert len(runtime.memory.sessions()) == 1
         await pilot.press("f8")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
         await pilot.press("y")
         await until(pilot, lambda: not runtime.memory.sessions())
         assert engine_of(screen).forgotten == [session_id]
@@ -185,7 +187,7 @@ async def test_deleting_a_chat_stops_its_answer(tmp_path: Path) -> None:
         stream.push("text")
         await until(pilot, lambda: "text" in shown(screen))
         await pilot.press("f8")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
         await pilot.press("y")
         await until(pilot, lambda: not runtime.memory.sessions())
         assert stream.done
@@ -286,3 +288,49 @@ async def test_a_chat_that_cannot_be_stored_gives_its_text_back(tmp_path: Path) 
         await until(pilot, lambda: screen.prompt.text == "Precious words")
         assert any("disk is full" in text for text in toasts(screen))
         assert "Precious words" not in shown(screen)
+
+
+async def titled(pilot: Pilot[None], screen: ChatScreen, *titles: str) -> None:
+    """One chat for each title, the last one visible."""
+    for number, title in enumerate(titles):
+        if number:
+            await pilot.press("ctrl+n")
+        (await ask(pilot, screen, title)).end()
+    await until(pilot, lambda: not screen.controller.chats.busy)
+
+
+def titles(screen: ChatScreen) -> list[str]:
+    return [chat.title for chat in screen.controller.chats.all]
+
+
+async def test_f2_and_f8_act_on_the_chat_that_is_highlighted_in_the_list(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    async with running(runtime) as (pilot, screen):
+        await titled(pilot, screen, "One", "Two", "Three")
+        await pilot.press("f3", "down", "f2")
+        await until(pilot, lambda: isinstance(screen.app.focused, Input))
+        assert screen.app.screen.query_one(Input).value == "Two"
+        screen.app.screen.query_one(Input).value = "Second"
+        await pilot.press("enter")
+        await until(pilot, lambda: titles(screen) == ["Three", "Second", "One"])
+        await pilot.press("f8", "down")
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
+        assert "“Second”" in str(screen.app.screen.query(Static).first().visual), "marked when f8 was pressed"
+        await pilot.press("y")
+        await until(pilot, lambda: titles(screen) == ["Three", "One"])
+        assert screen.controller.chat is screen.controller.chats.all[0], "the visible chat stays"
+        assert {record.title for record in runtime.memory.sessions()} == {"Three", "One"}
+
+
+async def test_f2_and_f8_act_on_the_visible_chat_while_the_prompt_has_the_focus(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await titled(pilot, screen, "One", "Two")
+        await pilot.press("f3", "down", "escape")
+        assert screen.focused is screen.prompt
+        await say(pilot, screen, "/rename Second")
+        await until(pilot, lambda: titles(screen) == ["Second", "One"])
+        await pilot.press("f8")
+        await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
+        await pilot.press("y")
+        await until(pilot, lambda: titles(screen) == ["One"])
+        assert screen.controller.chat is screen.controller.chats.all[0]

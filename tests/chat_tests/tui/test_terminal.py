@@ -141,8 +141,11 @@ def ask(terminal: Terminal) -> str:
 
 def test_a_terminal_that_is_closed_ends_the_program_and_loses_nothing(terminal: Terminal) -> None:
     so_far = ask(terminal)
+    terminal.type("And then?\rhalf a")
+    wait(lambda: b"half a" in terminal.output, "the draft was not typed")
     terminal.close()
     assert terminal.program.wait(60) == 128 + signal.SIGHUP
+    assert [(item.queue, item.draft) for item in kept()] == [(("And then?",), "half a")]
     question, answer = stored()
     assert question.content == QUESTION
     assert answer.content.startswith(so_far)

@@ -1,0 +1,162 @@
+"""Keys that arrive faster than the screen answers, and keys before the chats have been read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from chat_tests.tui_kit import FakeDevices, engine_of, make_runtime, running, toasts, until
+from textual import events
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from memory import StoreError
+from stevemin_chat.runtime import Runtime
+from stevemin_chat.tui.app import SteveminApp
+from stevemin_chat.tui.chat_screen import ChatScreen
+from stevemin_chat.tui.controller import Controller
+from stevemin_chat.tui.screens.help import HelpScreen
+from stevemin_chat.tui.view import View
+
+CHARACTERS = {"enter": "\r", "slash": "/", "space": " "}
+
+
+def burst(screen: ChatScreen, *keys: str) -> None:
+    """Press keys without waiting for any of them, as one write to a terminal does."""
+    for key in keys:
+        screen.app.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
+
+
+def queued(screen: ChatScreen) -> list[str]:
+    """Every message that was sent or waits, in order."""
+    sent = [stream.request.messages[-1].content for stream in engine_of(screen).streams]
+    assert screen.controller.chat is not None
+    return sent + screen.controller.chat.queue
+
+
+async def test_enter_takes_the_text_before_it_whatever_keys_are_behind_it(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        burst(screen, *"hi", "enter", "enter", *"one", "enter", *"two")
+        await until(pilot, lambda: screen.prompt.text == "two")
+        await until(pilot, lambda: queued(screen) == ["hi", "one"])
+
+
+async def test_a_command_in_a_burst_is_run_and_the_text_behind_it_stays(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        burst(screen, "slash", *"theme", "space", *"nord", "enter", *"hi", "enter", *"x")
+        await until(pilot, lambda: screen.app.theme == "nord" and queued(screen) == ["hi"])
+        assert screen.prompt.text == "x"
+        assert not screen.prompt.completing
+
+
+async def test_the_list_of_completions_fits_the_text_in_a_burst(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        burst(screen, "slash", *"co", "down", "tab", "space", *"full", "enter")
+        await until(pilot, lambda: screen.controller.strategy == "full")
+        burst(screen, "slash", *"co", "escape", *"p", "escape")
+        await until(pilot, lambda: screen.prompt.text == "/cop")
+        assert not screen.prompt.completing
+
+
+@pytest.mark.parametrize("text", ["/rename one\ntwo", "/memroy add tea\nand cake", "/memory off\nnow"])
+async def test_a_command_of_several_lines_is_never_sent_and_keeps_its_text(tmp_path: Path, text: str) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        screen.prompt.put(text)
+        burst(screen, "enter")
+        await until(pilot, lambda: toasts(screen))
+        assert screen.prompt.text == text
+        assert queued(screen) == []
+
+
+async def test_a_fact_may_come_on_the_next_line(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    async with running(runtime) as (pilot, screen):
+        screen.prompt.put("/memory add\nlikes tea\nand cake")
+        burst(screen, "enter")
+        facts = runtime.memory.long_term.facts
+        await until(pilot, lambda: [fact.text for fact in facts()] == ["likes tea and cake"])
+        assert queued(screen) == []
+
+
+async def test_alt_with_a_letter_is_a_key_and_never_text(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        burst(screen, *"ab")
+        screen.app.post_message(events.Key("alt+c", "c"))  # as without the kitty protocol
+        screen.app.post_message(events.Key("alt+x", "x"))
+        screen.app.post_message(events.Key("alt+enter", None))
+        burst(screen, *"de")
+        await until(pilot, lambda: "There is no answer to copy." in toasts(screen))
+        assert screen.prompt.text == "ab\nde"
+        assert queued(screen) == []
+
+
+@asynccontextmanager
+async def opening(runtime: Runtime, gate: asyncio.Event) -> AsyncIterator[tuple[Pilot[None], ChatScreen]]:
+    """The application as it is before the gate opens: drawn, and nothing else."""
+
+    async def opener(view: View) -> Controller:
+        await gate.wait()
+        return Controller(runtime, view, model="tiny", devices=FakeDevices())  # type: ignore[arg-type]
+
+    app = SteveminApp(opener)
+    try:
+        async with app.run_test(size=(100, 30), notifications=True) as pilot:
+            assert isinstance(app.screen, ChatScreen)
+            await until(pilot, lambda: app._opening is not None)
+            yield pilot, app.screen
+    finally:
+        gate.set()
+        await app.close()
+
+
+async def test_what_is_entered_before_the_chats_are_read_is_sent_afterwards(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with opening(make_runtime(tmp_path), gate) as (pilot, screen):
+        burst(screen, *"hi", "enter", "enter", *"one", "enter", *"two")
+        await pilot.press("f1")
+        assert not screen.attached
+        assert screen.prompt.text == "two"
+        bar = screen.query_one("#queue", Static)
+        assert "hi" in str(bar.visual)
+        assert "one" in str(bar.visual)
+        gate.set()
+        await until(pilot, lambda: isinstance(screen.app.screen, HelpScreen))
+        await until(pilot, lambda: screen.controller.runtime.engine is not None and engine_of(screen).streams)
+        assert queued(screen) == ["hi", "one"]
+        assert screen.prompt.text == "two"
+
+
+async def test_leaving_early_stores_what_was_typed(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with opening(make_runtime(tmp_path), gate) as (pilot, screen):
+        burst(screen, *"half a")
+        await pilot.press("ctrl+q")
+        assert screen.app.is_running, "there is no store yet"
+        gate.set()
+        await until(pilot, lambda: not screen.app.is_running)
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        assert screen.prompt.text == "half a"
+
+
+async def test_leaving_early_waits_for_nothing_if_nothing_was_typed(
+    tmp_path: Path,
+) -> None:
+    gate = asyncio.Event()
+    async with opening(make_runtime(tmp_path), gate) as (pilot, screen):
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not screen.app.is_running)
+        assert not gate.is_set()
+
+
+async def test_a_store_that_cannot_be_opened_ends_the_application() -> None:
+    async def opener(view: View) -> Controller:
+        raise StoreError("The database is damaged.")
+
+    app = SteveminApp(opener)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: not app.is_running)
+    assert app.return_code == 1
+    assert str(app.failure) == "The database is damaged."
