@@ -2,11 +2,14 @@
 
 `Memory` is the one entrance: sessions and messages, long-term memory, search, and context. It knows neither
 the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `Embedder`.
+Importing the package loads values, errors and Protocols only; the store and the rest come with `Memory`.
 """
 
 from __future__ import annotations
 
-from memory.context.strategies import STRATEGIES
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from memory.errors import (
     BudgetTooSmall,
     ContextError,
@@ -26,8 +29,6 @@ from memory.errors import (
     TextRefused,
     UnknownStrategy,
 )
-from memory.long_term import LongTermMemory
-from memory.memory import Memory
 from memory.ports import Embedder, Summarizer, TokenCounter
 from memory.reports import (
     AssembledContext,
@@ -56,6 +57,11 @@ from memory.types import (
     Summary,
     Turn,
 )
+
+if TYPE_CHECKING:
+    from memory.context import STRATEGIES
+    from memory.long_term import LongTermMemory
+    from memory.memory import Memory
 
 __all__ = [
     "HEAD",
@@ -105,3 +111,11 @@ __all__ = [
     "Turn",
     "UnknownStrategy",
 ]
+
+_LAZY = {"LongTermMemory": "memory.long_term", "Memory": "memory.memory", "STRATEGIES": "memory.context"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

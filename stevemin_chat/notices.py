@@ -14,9 +14,9 @@ from typing import Literal
 
 from engine import errors as engine
 from memory import errors as memory
-from stevemin_chat.base import errors as app
-from stevemin_chat.base.logs import log_path
-from stevemin_chat.chats.session import ChatError
+from stevemin_chat import base as app
+from stevemin_chat.base import log_path
+from stevemin_chat.chats import ChatError
 from stevemin_chat.text import one_line
 
 __all__ = ["EXIT_DONE", "EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "Notice", "Severity", "describe"]

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stevemin_chat.base.errors import NoModelLoaded
-from stevemin_chat.base.paths import Paths, builtin_catalogue_path, project_folder
+from stevemin_chat.base import NoModelLoaded, Paths, builtin_catalogue_path, project_folder
 from stevemin_chat.chats import Chats, ChatSession, ChatsListener, Drafts, SessionSettings, TextSource
-from stevemin_chat.models.catalogue import Catalogue
-from stevemin_chat.models.current import CurrentModel
-from stevemin_chat.models.loading import ModelLoader
+from stevemin_chat.models import Catalogue, CurrentModel, ModelLoader
 from stevemin_chat.notices import describe
 from stevemin_chat.recall import (
     Consolidating,
@@ -27,7 +24,7 @@ from stevemin_chat.recall import (
 if TYPE_CHECKING:
     from engine import Engine, EngineConfig, ModelInfo
     from memory import Memory, SessionRecord
-    from stevemin_chat.base.config import Config
+    from stevemin_chat.base import Config
 
 __all__ = ["Overrides", "Runtime", "Workspace", "WorkspaceListener"]
 

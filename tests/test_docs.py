@@ -39,7 +39,6 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(file), target
 
 
-@pytest.mark.xfail(reason="the pages are being written", strict=False)
 def test_the_files_that_are_named_exist() -> None:
     """By path from the root, or by name alone; a dotted name of ours is a module or something in it."""
     names = {path.name for top in TOPS for path in (ROOT / top).rglob("*.py")}
@@ -53,7 +52,7 @@ def test_the_files_that_are_named_exist() -> None:
             if name not in names:
                 wrong.append(f"{page.name}: {name}")
         for dotted in re.findall(r"`((?:engine|memory|stevemin_chat|bench)(?:\.\w+)+)`", text):
-            if not is_there(dotted):
+            if not dotted.endswith(".py") and not is_there(dotted):
                 wrong.append(f"{page.name}: {dotted}")
     assert not wrong
 

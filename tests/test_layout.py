@@ -86,7 +86,7 @@ def test_rooms_are_entered_by_their_doors() -> None:
 
 
 def may_enter(module: str, owner: str, name: str) -> bool:
-    if is_package(owner) and name in public(owner):
+    if module == "stevemin_chat.__main__" or (is_package(owner) and name in public(owner)):
         return True
     full = f"{owner}.{name}" if f"{owner}.{name}" in modules() else owner
     if room(full) == room(module) or module == room(full).partition(".")[0]:

@@ -146,6 +146,7 @@ class Transcript:
             return len(dead)
 
     def get(self, message_id: str) -> Message:
+        """One message. Raises `MessageNotFound`."""
         row = self._database.query_one("SELECT * FROM messages WHERE id = ?", (message_id,))
         if row is None:
             raise MessageNotFound(message_id)

@@ -1,4 +1,4 @@
-"""The list of sessions. Every method runs on the database's thread."""
+"""The sessions and their titles. Every method runs on the database's thread."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Sessions:
     def create(
         self, title: str | None, model: str | None, strategy: str | None, project: str | None = None
     ) -> SessionRecord:
+        """Create a session; without a title its first question names it. Raises `InvalidTitle`."""
         name = NEW_TITLE if title is None else _checked(title)
         at = now()
         with self._database.atomic():
@@ -76,6 +77,7 @@ class Sessions:
         return record
 
     def rename(self, session_id: str, title: str) -> SessionRecord:
+        """Raises `SessionNotFound`, `InvalidTitle`."""
         name = _checked(title)
         return self._update(session_id, {"title": name, "title_key": title_key(name), "titled": 1})
 
@@ -88,6 +90,7 @@ class Sessions:
         system_prompt: str | Keep | None = KEEP,
         scope: Scope | Keep = KEEP,
     ) -> SessionRecord:
+        """Change a session's own choices. Raises `SessionNotFound`."""
         wanted = {"model": model, "strategy": strategy, "system_prompt": system_prompt, "scope": scope}
         changes: dict[str, Value] = {
             name: storable(value) if value is not None else None

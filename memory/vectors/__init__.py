@@ -6,6 +6,7 @@ deleted. Importing the room is cheap: the classes that need numpy load it when t
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from memory.vectors.passage_vectors import PassageVectors
@@ -17,13 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["PassageVectors", "WorkerEmbedder", "open_index"]
 
 
+_LAZY = {"WorkerEmbedder": "memory.vectors.embedder", "open_index": "memory.vectors.chroma"}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "WorkerEmbedder":
-        from memory.vectors import embedder
-
-        return embedder.WorkerEmbedder
-    if name == "open_index":
-        from memory.vectors import chroma
-
-        return chroma.open_index
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

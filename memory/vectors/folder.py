@@ -52,9 +52,9 @@ class IndexFolder:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _take_lock(path)
         self._last = 0  # generation; numbers are never reused, since Chroma remembers each path it had open
-        told = self._read()
-        self.known = told is not None
-        self.generations: dict[int, Path] = told or {}
+        recorded = self._read()
+        self.known = recorded is not None
+        self.generations: dict[int, Path] = recorded or {}
 
     def take_clean_mark(self) -> bool:
         """Whether the last owner closed it properly; from now on it counts as unclean."""
@@ -126,10 +126,10 @@ class IndexFolder:
                 self._pointer.read_text(encoding="utf-8", errors="replace") if self._pointer.exists() else ""
             )
         try:
-            told = json.loads(text)
-            if told["collection"] != self.collection:
+            recorded = json.loads(text)
+            if recorded["collection"] != self.collection:
                 return None
-            shards = {int(shard): self.path / name for shard, name in told["shards"].items()}
+            shards = {int(shard): self.path / name for shard, name in recorded["shards"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
         return shards if all(_GENERATION.fullmatch(path.name) for path in shards.values()) else None

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from stevemin_chat.chats.export import branch_as_markdown
     from stevemin_chat.chats.ports import ChatBackend, SessionSettings, TextSource, TextStream
     from stevemin_chat.chats.reply_writer import undisturbed
-    from stevemin_chat.chats.session import ChatSession
+    from stevemin_chat.chats.session import ChatError, ChatSession
 
 __all__ = [
     "Answers",
     "Chat",
     "ChatBackend",
+    "ChatError",
     "ChatSession",
     "ChatState",
     "Chats",
@@ -42,6 +43,7 @@ __all__ = [
 _LATER = {
     "Answers": "answering",
     "ChatBackend": "ports",
+    "ChatError": "session",
     "ChatSession": "session",
     "Chats": "chats",
     "Drafts": "drafts",

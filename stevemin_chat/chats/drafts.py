@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stevemin_chat.base.errors import ChatAppError
-from stevemin_chat.base.paths import write_private
+from stevemin_chat.base import ChatAppError, write_private
 from stevemin_chat.chats.chat import Chat
 
 __all__ = ["Drafts", "DraftsUnreadable", "KeptDraft"]

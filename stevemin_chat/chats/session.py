@@ -19,7 +19,7 @@ from engine.types import (
     TokenChunk,
 )
 from memory import AssembledContext, ContextReport, Memory, ReplyStatus, StoreError, Turn
-from stevemin_chat.base.errors import ChatAppError
+from stevemin_chat.base import ChatAppError
 from stevemin_chat.chats.ports import SessionSettings, TextSource, TextStream
 from stevemin_chat.chats.reply_writer import ReplyWriter, undisturbed
 

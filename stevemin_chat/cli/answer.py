@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import stat
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine import RequestPhase
-from engine.errors import InvalidRequest
+from engine.errors import InvalidRequest, LoadCancelled
 from memory import STRATEGIES, SessionRecord, UnknownStrategy
 from stevemin_chat.base import Config, Paths, UsageProblem, begin
 from stevemin_chat.chats import ChatSession
@@ -21,21 +25,22 @@ from stevemin_chat.notices import EXIT_DONE, EXIT_INTERRUPTED
 from stevemin_chat.runtime import Overrides, Runtime
 from stevemin_chat.text import Sanitizer
 
-__all__ = ["Question", "run_question"]
+__all__ = ["Question", "run_question", "sweep_old_questions"]
 
+_IN_MEMORY = Path(":memory:")  # a store that leaves nothing on the disk
 _POLL_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What was asked on the command line.
+    """A question of the command line.
 
     Args:
-        model: None takes the session's, else the settings'.
-        session: id or title of the chat to keep it in; None keeps it nowhere.
-        strategy: context strategy for this question; None takes the session's, else the settings'.
-        system_prompt: becomes the session's own.
-        sampling: fields of `engine.SamplingParams` that were given.
+        model: None takes the chat's, else the settings'.
+        session: id or title of the chat that keeps it; None keeps it nowhere.
+        strategy: context strategy for this question; None takes the chat's, else the settings'.
+        system_prompt: becomes the chat's own.
+        sampling: the given fields of `engine.SamplingParams`.
         as_json: print one document at the end instead of streaming the text.
     """
 
@@ -49,7 +54,9 @@ class Question:
 
 
 def run_question(question: Question) -> int:
-    """Answer on stdout; gives the exit code.
+    """Answer on stdout; returns the exit code.
+
+    SIGINT, SIGTERM and SIGHUP stop the answer; a named chat keeps its text before the code is returned.
 
     Raises:
         UsageProblem: an option's value is out of range.
@@ -57,8 +64,9 @@ def run_question(question: Question) -> int:
         Everything that Runtime and ChatSession raise.
     """
     paths, config = begin()
+    sweep_old_questions(Path(tempfile.gettempdir()))
     if question.session is not None and not question.session.strip():
-        raise UsageProblem("The session needs a title or an id.")
+        raise UsageProblem("-s needs a title or an id.")
     try:
         config.sampling.params(**question.sampling)
         if question.strategy is not None and question.strategy not in STRATEGIES:
@@ -75,17 +83,28 @@ class _Answer:
         self._cleaner = Sanitizer() if sys.stdout.isatty() else None
 
     async def run(self, paths: Paths, config: Config) -> int:
-        async with _opened(paths, config, ephemeral=self._question.session is None) as runtime:
-            record = await self._stored_session(runtime)
+        with _stopped_by_signals() as received:
+            try:
+                code = await self._answer(paths, config)
+            except (asyncio.CancelledError, LoadCancelled):
+                if not received:
+                    raise
+                code = EXIT_INTERRUPTED
+        return 128 + received[0] if received else code
+
+    async def _answer(self, paths: Paths, config: Config) -> int:
+        question = self._question
+        async with _opened(paths, config, stored=question.session is not None) as runtime:
+            record = await self._stored_chat(runtime)
             await self._load(runtime, record)
-            record = await self._prepared(runtime, record)
-            overrides = Overrides(strategy=self._question.strategy, sampling=self._question.sampling)
+            record = await self._chat_to_ask_in(runtime, record)
+            overrides = Overrides(strategy=question.strategy, sampling=question.sampling)
             chat = runtime.chat_session(record, overrides)
             code = await self._stream(chat, runtime)
             self._report(chat, record)
         return code
 
-    async def _stored_session(self, runtime: Runtime) -> SessionRecord | None:
+    async def _stored_chat(self, runtime: Runtime) -> SessionRecord | None:
         if self._question.session is None:
             return None
         return await asyncio.to_thread(runtime.memory.find_session, self._question.session)
@@ -98,8 +117,8 @@ class _Answer:
         for warning in info.warnings:
             note(f"stevemin: {warning}")
 
-    async def _prepared(self, runtime: Runtime, record: SessionRecord | None) -> SessionRecord:
-        """The session to ask in; a new one is made only now, when nothing of the model can fail any more."""
+    async def _chat_to_ask_in(self, runtime: Runtime, record: SessionRecord | None) -> SessionRecord:
+        """A new chat is created only now: no error of the model can leave an empty one behind."""
         question, memory = self._question, runtime.memory
         if record is None:
             record = await runtime.create_session(
@@ -112,7 +131,7 @@ class _Answer:
         return record
 
     async def _stream(self, chat: ChatSession, runtime: Runtime) -> int:
-        """Print the answer as it comes. Ctrl-C ends it and keeps what there is."""
+        """Print the answer while it arrives. A signal ends it; the store keeps the text so far."""
         try:
             async with aclosing(chat.send(self._question.text)) as chunks, _prefill_shown(runtime) as line:
                 async for chunk in chunks:
@@ -149,9 +168,35 @@ class _Answer:
         )
 
 
+@contextmanager
+def _stopped_by_signals() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP cancel the current task, once, as asyncio lets SIGINT do; yields what arrived."""
+    received: list[int] = []
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def stop(number: int) -> None:
+        if not received:
+            task.cancel()
+        received.append(number)
+
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup
+    ]
+    for number in numbers:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield received
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
 @asynccontextmanager
 async def _prefill_shown(runtime: Runtime) -> AsyncIterator[ProgressLine]:
-    """A long prompt takes a while to read: show how far it is, until somebody clears the line."""
+    """Show the progress of a long prompt until the line is cleared."""
 
     async def watch(line: ProgressLine) -> None:
         while runtime.engine is not None:
@@ -169,10 +214,58 @@ async def _prefill_shown(runtime: Runtime) -> AsyncIterator[ProgressLine]:
 
 
 @asynccontextmanager
-async def _opened(paths: Paths, config: Config, *, ephemeral: bool) -> AsyncIterator[Runtime]:
-    with tempfile.TemporaryDirectory(prefix="stevemin-", ignore_cleanup_errors=True) as folder:
-        runtime = await Runtime.open(paths, config, database=Path(folder, "ask.db") if ephemeral else None)
-        try:
-            yield runtime
-        finally:
-            await runtime.close()
+async def _opened(paths: Paths, config: Config, *, stored: bool) -> AsyncIterator[Runtime]:
+    runtime = await Runtime.open(paths, config, database=None if stored else _IN_MEMORY)
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+_OLD_PREFIX = "stevemin-"
+_OLD_FILES = {"ask.db", "ask.db-wal", "ask.db-shm"}
+_OLD_QUIET_S = 60  # a store that is just being opened holds no lock yet
+
+
+def sweep_old_questions(folder: Path) -> None:
+    """Delete the questions that earlier versions left in temporary folders when they were killed.
+
+    Touches only private folders of this user that hold nothing but such a store, and none that a process
+    still has open. Trouble is passed over: the next run tries again.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_OLD_PREFIX) and entry.is_dir(follow_symlinks=False):
+                with suppress(OSError):
+                    _sweep(Path(entry.path))
+
+
+def _sweep(folder: Path) -> None:
+    mode = folder.lstat()
+    if mode.st_uid != os.getuid() or stat.S_IMODE(mode.st_mode) != 0o700:
+        return
+    files = list(folder.iterdir())
+    regular = all(stat.S_ISREG(file.lstat().st_mode) for file in files)
+    if not files or not regular or not {file.name for file in files} <= _OLD_FILES:
+        return
+    if time.time() - max(file.stat().st_mtime for file in files) < _OLD_QUIET_S:
+        return
+    if any(_is_locked(file) for file in files):
+        return
+    for file in files:
+        file.unlink()
+    folder.rmdir()
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether a process has the store open: SQLite then holds a lock on the database or its -shm file."""
+    import fcntl
+
+    descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

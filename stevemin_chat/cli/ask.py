@@ -6,76 +6,38 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from stevemin_chat.base import InputFileError, UsageProblem
+from stevemin_chat.cli import options
 
 __all__ = ["ask", "read_constraint"]
 
 
 def ask(
-    prompt: Annotated[
-        str | None, typer.Argument(help="The question. What is piped in is put behind it.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="A name of the catalogue, a .gguf file, or OWNER/REPO:FILE."),
-    ] = None,
-    session: Annotated[
-        str | None,
-        typer.Option("--session", "-s", help="Keep it in this chat, by id or title; made if it is new."),
-    ] = None,
-    context: Annotated[
-        str | None,
-        typer.Option(
-            "--context", help="What of the past goes into the prompt: hierarchical, sliding, full, …"
-        ),
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", help="The system prompt; a chat keeps it.")
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Longest answer, in tokens.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="0 always takes the likeliest.")
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", help="Keep the k likeliest tokens; 0 keeps all.")
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option("--top-p", help="Keep the likeliest tokens up to this sum.")
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option("--min-p", help="Keep tokens this close to the likeliest.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option("--repetition-penalty", help="Above 1: repeat less.")
-    ] = None,
-    presence_penalty: Annotated[
-        float | None, typer.Option("--presence-penalty", help="Above 0: prefer words not used yet.")
-    ] = None,
-    frequency_penalty: Annotated[
-        float | None, typer.Option("--frequency-penalty", help="Above 0: prefer words used less.")
-    ] = None,
-    stop: Annotated[
-        list[str] | None, typer.Option("--stop", help="End the answer before this text. May be repeated.")
-    ] = None,
-    json_schema: Annotated[
-        Path | None,
-        typer.Option("--json-schema", help="Answer in JSON that the schema in this file allows."),
-    ] = None,
-    grammar: Annotated[
-        Path | None,
-        typer.Option("--grammar", help="Answer in the language of the GBNF grammar in this file."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON document with text, timings, context.")
-    ] = False,
+    prompt: Annotated[str | None, typer.Argument(help="The question; piped input is appended to it.")] = None,
+    model: options.ModelOption = None,
+    session: options.InChat = None,
+    context: options.Context = None,
+    system: options.System = None,
+    max_tokens: options.MaxTokens = None,
+    seed: options.Seed = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    presence_penalty: options.PresencePenalty = None,
+    frequency_penalty: options.FrequencyPenalty = None,
+    stop: options.Stop = None,
+    json_schema: options.JsonSchema = None,
+    grammar: options.Grammar = None,
+    as_json: options.Json = False,
 ) -> None:
     """Ask one question; the answer streams to stdout."""
-    sampling: dict[str, Any] = {
+    sampling = {
         "max_tokens": max_tokens,
         "seed": seed,
         "temperature": temperature,
@@ -86,10 +48,10 @@ def ask(
         "presence_penalty": presence_penalty,
         "frequency_penalty": frequency_penalty,
         "stop": tuple(stop) if stop else None,
+        **read_constraint(json_schema, grammar),
     }
     from stevemin_chat.cli.answer import Question, run_question
 
-    sampling |= read_constraint(json_schema, grammar)
     question = Question(
         text=_whole_prompt(prompt),
         model=model,
@@ -102,25 +64,10 @@ def ask(
     raise typer.Exit(run_question(question))
 
 
-def _whole_prompt(prompt: str | None) -> str:
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_stdin()
-    parts = [part for part in (prompt, piped.rstrip("\n")) if part and part.strip()]
-    if not parts:
-        raise UsageProblem(
-            "There is no question: give one as an argument or pipe it in. See: stevemin ask --help"
-        )
-    return "\n\n".join(parts)
-
-
-def _read_stdin() -> str:
-    buffer = getattr(sys.stdin, "buffer", None)
-    return buffer.read().decode("utf-8", "replace") if buffer is not None else sys.stdin.read()
-
-
 def read_constraint(json_schema: Path | None, grammar: Path | None) -> dict[str, str]:
     """The fields of `engine.SamplingParams` that constrain an answer; none without a file.
 
-    That a schema is JSON is seen here, before a model is loaded; the rest is judged by the engine.
+    A schema that is not JSON is refused here, before a model is loaded; the engine judges the rest.
 
     Raises:
         UsageProblem: both are given.
@@ -146,3 +93,18 @@ def _read(what: str, path: Path, parse: Callable[[str], object] = str) -> str:
     except (ValueError, RecursionError) as error:
         raise InputFileError(f"The {what} {path} is not JSON: {error}.") from error
     return text
+
+
+def _whole_prompt(prompt: str | None) -> str:
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_stdin()
+    parts = [part for part in (prompt, piped.rstrip("\n")) if part and part.strip()]
+    if not parts:
+        raise UsageProblem(
+            "There is no question: give one as an argument or pipe it in. See: stevemin ask --help"
+        )
+    return "\n\n".join(parts)
+
+
+def _read_stdin() -> str:
+    buffer = getattr(sys.stdin, "buffer", None)
+    return buffer.read().decode("utf-8", "replace") if buffer is not None else sys.stdin.read()

@@ -1,6 +1,13 @@
 """`stevemin`: from the command line to an exit code, and the only place where errors become lines on stderr.
 
-Exit codes: 0 done, 1 failed with one clear line, 2 wrong usage, 130 interrupted.
+Exit codes:
+    0    done
+    1    failed, with one clear line on stderr
+    2    wrong usage
+    129  hung up: the terminal was closed
+    130  interrupted by Ctrl-C
+    143  terminated
+An answer that a signal ends is stored before the process exits.
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code and never raises."""
+    """Run one command; returns the exit code and never raises."""
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
@@ -71,7 +78,7 @@ def _tell(error: BaseException) -> int:
 
 
 def _drop_stdout() -> None:
-    """Let what is still buffered go nowhere; the interpreter flushes stdout once more at exit."""
+    """Discard what is still buffered; the interpreter flushes stdout once more at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

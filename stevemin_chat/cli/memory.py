@@ -1,21 +1,32 @@
-"""`stevemin memory`: what is remembered across chats, to look at and to correct."""
+"""`stevemin memory`: what is remembered across chats: look at it, correct it, forget it, switch it off."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stevemin_chat.base import UsageProblem
-from stevemin_chat.cli import memory_control as control
-from stevemin_chat.cli.output import note, print_json, print_lines, print_table, progress_line
+from stevemin_chat.base import InputFileError, UsageProblem
+from stevemin_chat.cli.options import Json, Yes
+from stevemin_chat.cli.output import (
+    confirm,
+    json_text,
+    note,
+    print_json,
+    print_lines,
+    print_table,
+    progress_line,
+)
+
+if TYPE_CHECKING:
+    from memory import Embedder, Memory, SessionRecord
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Long-term memory: look at it, correct it, forget, switch it off.")
-
 
 _SHARES = {"CHAT": 1, "TEXT": 3}
 
@@ -27,19 +38,24 @@ class Kind(StrEnum):
     PREFERENCE = "preference"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 FactId = Annotated[int, typer.Argument(metavar="ID", help="Number of a fact.")]
 FactIds = Annotated[list[int], typer.Argument(metavar="ID", help="Numbers of facts.")]
 Text = Annotated[str, typer.Argument(help="One line.")]
+ChatOrAll = Annotated[
+    str | None, typer.Argument(metavar="CHAT", help="Id or title of a chat; without it, all chats.")
+]
+
+
+# Look at it
 
 
 @app.command("list")
 def list_facts(
-    kind: Annotated[Kind | None, typer.Option("--kind", help="Only these.")] = None,
-    pinned: Annotated[bool, typer.Option("--pinned", help="Only what goes into every prompt.")] = False,
+    kind: Annotated[Kind | None, typer.Option("--kind", help="Only facts of this kind.")] = None,
+    pinned: Annotated[bool, typer.Option("--pinned", help="Only pinned facts.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Your profile: what is known of you. Pinned facts come first, then the newest."""
+    """List your profile, the facts about you: pinned ones first, then the newest."""
     from stevemin_chat.recall import FACT_COLUMNS, fact_entries, open_memory, why_nothing_is_listed
 
     with open_memory() as memory:
@@ -57,27 +73,19 @@ def list_facts(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(help="Words, or a question.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most n results.")] = 10,
     session: Annotated[
-        str | None, typer.Option("--session", "-s", help="What this chat may recall, by id or title.")
+        str | None,
+        typer.Option("--session", "-s", metavar="CHAT", help="Search only what this chat may recall."),
     ] = None,
     meaning: Annotated[
         bool,
-        typer.Option(
-            "--meaning/--words",
-            help="By meaning, too: loads the embedding model, which takes several seconds.",
-        ),
+        typer.Option("--meaning/--words", help="By meaning, too; loading the embedding model takes seconds."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Find what was said, in all chats. By words only, unless --meaning; the best come first."""
-    from stevemin_chat.recall import (
-        HIT_COLUMNS,
-        hit_entries,
-        installed_embedder,
-        open_memory,
-        wait_for_meaning,
-    )
+    """Search what was said in all chats, best match first; by words, unless --meaning."""
+    from stevemin_chat.recall import HIT_COLUMNS, hit_entries, installed_embedder, open_memory
 
     if not query.strip():
         raise UsageProblem("There is nothing to search for: give some words.")
@@ -85,10 +93,7 @@ def search(
     with open_memory(embedder) as memory:
         scope = memory.session(session).id if session is not None else None
         if embedder is not None:
-            with progress_line("Search by meaning") as line:
-                missing = wait_for_meaning(memory, embedder, line.show)
-            if missing:
-                note(missing)
+            _wait_for_meaning(memory, embedder)
         found = hit_entries(memory, memory.search(query, limit=limit, session_id=scope))
     if as_json:
         print_json([entry.to_json() for entry in found])
@@ -98,6 +103,15 @@ def search(
         note("Nothing was found.")
 
 
+def _wait_for_meaning(memory: Memory, embedder: Embedder) -> None:
+    from stevemin_chat.recall import wait_for_meaning
+
+    with progress_line("Search by meaning") as line:
+        missing = wait_for_meaning(memory, embedder, line.show)
+    if missing:
+        note(missing)
+
+
 @app.command()
 def why(
     item: Annotated[
@@ -105,7 +119,7 @@ def why(
     ],
     as_json: Json = False,
 ) -> None:
-    """Where a fact comes from, or what was made of a message."""
+    """Show where a fact comes from, or what was derived from a message."""
     from stevemin_chat.recall import open_memory, origin_as_json, origin_lines
 
     with open_memory() as memory:
@@ -117,12 +131,58 @@ def why(
 
 
 @app.command()
-def add(
-    text: Text,
-    preference: Annotated[bool, typer.Option("--preference", help="A wish, not a fact.")] = False,
+def stats(as_json: Json = False) -> None:
+    """Show how much is remembered, and its size on disk."""
+    from stevemin_chat.recall import open_memory, stats_rows
+
+    with open_memory() as memory:
+        found = memory.long_term.stats()
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_table(("LONG-TERM MEMORY", "on" if found.remembering else "off"), stats_rows(found))
+
+
+@app.command()
+def export(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a file that only you may read.")
+    ] = None,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Write something into your profile."""
+    """Print everything in long-term memory as one JSON document, or write it to a file."""
+    from stevemin_chat.base import write_private
+    from stevemin_chat.recall import counted, open_memory
+
+    if output is not None and output.exists():
+        if not output.is_file():
+            raise InputFileError(f"{output} is not a file that can be overwritten.")
+        confirm(f"Overwrite {output}?", yes=yes)
+    with open_memory() as memory:
+        document = memory.long_term.export()
+    if output is None:
+        print_json(document)
+        return
+    write_private(output, f"{json_text(document)}\n")
+    facts, summaries, messages = (len(document[name]) for name in ("facts", "summaries", "messages"))
+    if as_json:
+        print_json({"path": str(output), "facts": facts, "summaries": summaries, "messages": messages})
+    else:
+        told = counted(fact=facts, summary=summaries, message=messages)
+        note(f"Exported to {output}: {told or 'an empty memory'}.")
+
+
+# Correct it
+
+
+@app.command()
+def add(
+    text: Text,
+    preference: Annotated[bool, typer.Option("--preference", help="A preference, not a fact.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Add a fact to your profile."""
     from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
@@ -131,12 +191,12 @@ def add(
     if as_json:
         print_json(asdict(fact))
     else:
-        note(f"{'Known already' if fact.id in known else 'Noted'} as {fact.id}: {fact.text}")
+        note(f"{'Known already' if fact.id in known else 'Added'} as {fact.id}: {fact.text}")
 
 
 @app.command()
 def edit(fact_id: FactId, text: Text, as_json: Json = False) -> None:
-    """Put a fact into other words."""
+    """Reword a fact."""
     from stevemin_chat.recall import open_memory
 
     with open_memory() as memory:
@@ -155,7 +215,7 @@ def pin(fact_ids: FactIds, as_json: Json = False) -> None:
 
 @app.command()
 def unpin(fact_ids: FactIds, as_json: Json = False) -> None:
-    """Treat facts like the others again."""
+    """Undo `pin`."""
     _pin(fact_ids, False, as_json)
 
 
@@ -173,8 +233,98 @@ def _pin(fact_ids: list[int], pinned: bool, as_json: bool) -> None:
         print_json([asdict(fact) for fact in facts])
         return
     for fact in facts:
-        note(f"{fact.id} is {'pinned' if pinned else 'not pinned any more'}: {fact.text}")
+        note(f"{fact.id} is {'pinned' if pinned else 'no longer pinned'}: {fact.text}")
 
 
-for command in (control.forget, control.export, control.stats, control.off, control.on):
-    app.command()(command)
+# Forget it, switch it off
+
+
+@app.command()
+def forget(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Facts by number, messages by id or its start."),
+    ] = None,
+    containing: Annotated[
+        str | None,
+        typer.Option("--containing", metavar="TEXT", help="Every message and fact with this text."),
+    ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", "-s", metavar="CHAT", help="With --containing: only in this chat."),
+    ] = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Forget the messages that the facts come from, too.")
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Forget facts and messages for good, with replies and everything derived from them."""
+    from stevemin_chat.recall import choose, gone_in_words, installed_embedder_or_none, open_memory
+
+    with open_memory(installed_embedder_or_none()) as memory:
+        chosen = choose(memory, ids or [], containing=containing, session=session, source=source)
+        if chosen:
+            confirm(chosen.question, yes=yes, details=chosen.lines())
+        with progress_line("Forgetting") as line:
+            line.show("rewriting the index")  # takes seconds
+            gone = chosen.forget(memory)
+    if as_json:
+        print_json({name: value for name, value in asdict(gone).items() if name != "sessions"})
+    else:
+        note(gone_in_words(gone))
+
+
+@app.command()
+def off(session: ChatOrAll = None, yes: Yes = False, as_json: Json = False) -> None:
+    """Stop remembering. With a chat: delete its memories and keep the chat."""
+    from stevemin_chat.recall import installed_embedder_or_none, open_memory
+
+    with open_memory(installed_embedder_or_none() if session is not None else None) as memory:
+        if session is None:
+            memory.long_term.switch(False)
+            _tell(memory, None, as_json)
+            return
+        record = memory.session(session)
+        _confirm_losses(memory, record, yes)
+        _tell(memory, memory.set_session(record.id, off_record=True), as_json)
+
+
+def _confirm_losses(memory: Memory, record: SessionRecord, yes: bool) -> None:
+    """`on` brings back what was said, but not the person's own work on it."""
+    from stevemin_chat.recall import fact_entries
+
+    own = [entry.fact for entry in fact_entries(memory) if entry.session and entry.session.id == record.id]
+    if lost := [fact for fact in own if fact.pinned or fact.edited]:
+        confirm(
+            f"Take {record.title!r} off the record? Facts that you pinned or edited are deleted for good.",
+            yes=yes,
+            details=[f"fact {fact.id}: {fact.text}" for fact in lost],
+        )
+
+
+@app.command()
+def on(session: ChatOrAll = None, as_json: Json = False) -> None:
+    """Remember again. With a chat: remember everything that was said in it."""
+    from stevemin_chat.recall import open_memory
+
+    with open_memory() as memory:
+        if session is not None:
+            _tell(memory, memory.set_session(memory.session(session).id, off_record=False), as_json)
+            return
+        memory.long_term.switch(True)
+        _tell(memory, None, as_json)
+        if not memory.long_term.remembering:
+            note("The settings keep it off: enabled = false under [memory].")
+
+
+def _tell(memory: Memory, session: SessionRecord | None, as_json: bool) -> None:
+    from stevemin_chat.recall import switched_in_words
+
+    remembering = memory.long_term.remembering
+    if not as_json:
+        note(switched_in_words(session, remembering))
+    elif session is None:
+        print_json({"id": None, "remembering": remembering})
+    else:
+        print_json({"id": session.id, "remembering": remembering and not session.off_record})

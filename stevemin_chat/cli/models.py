@@ -1,4 +1,4 @@
-"""`stevemin models`: what there is, what is here, fetch and remove."""
+"""`stevemin models`: list, look up, download, remove."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stevemin_chat.cli.options import Json, Yes
 from stevemin_chat.cli.output import confirm, note, print_json, print_table, progress_line
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Models: list, look up, download, remove.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Name = Annotated[str, typer.Argument(help="A name of the catalogue, or OWNER/REPO[:FILE].")]
+Name = Annotated[str, typer.Argument(help="A catalogue name, or OWNER/REPO[:FILE].")]
 
 
 def _catalogue() -> tuple[Paths, Catalogue]:
@@ -31,33 +30,33 @@ def _catalogue() -> tuple[Paths, Catalogue]:
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
-    """The catalogue, and every other model that was pulled."""
+    """List the catalogue and every other model that was pulled."""
     from stevemin_chat.models import listed_models
 
     paths, catalogue = _catalogue()
     found = listed_models(catalogue, paths.models_dir)
     if as_json:
-        print_json([entry.to_json() for entry in found])
+        print_json([model.to_json() for model in found])
         return
-    print_table(("NAME", "SIZE", "VRAM", "CONTEXT", "LICENCE", "HERE"), [entry.row() for entry in found])
+    print_table(("NAME", "SIZE", "VRAM", "CONTEXT", "LICENCE", "HERE"), [model.row() for model in found])
 
 
 @app.command()
 def info(name: Name, as_json: Json = False) -> None:
-    """Everything known of one model."""
+    """Show everything known about a model."""
     from stevemin_chat.models import find_model
 
     paths, catalogue = _catalogue()
-    entry = find_model(name, catalogue, paths.models_dir)
+    model = find_model(name, catalogue, paths.models_dir)
     if as_json:
-        print_json(entry.to_json())
+        print_json(model.to_json())
     else:
-        print_table(("MODEL", entry.id), [(key, value) for key, value in entry.facts() if value])
+        print_table(("MODEL", model.id), [(key, value) for key, value in model.facts() if value])
 
 
 @app.command()
 def pull(name: Name, as_json: Json = False) -> None:
-    """Download a model. Interrupted, it goes on from there the next time."""
+    """Download a model; an interrupted download resumes."""
     from stevemin_chat.models import DownloadMeter, hub_source
     from stevemin_chat.models import pull as fetch
     from stevemin_chat.text import size
@@ -90,4 +89,4 @@ def remove(name: Name, yes: Yes = False, as_json: Json = False) -> None:
     if as_json:
         print_json({"id": name, "removed": removed})
     else:
-        note(f"{name}: deleted.")
+        note(f"Deleted {name}.")

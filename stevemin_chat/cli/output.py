@@ -1,21 +1,21 @@
-"""What commands share when they talk to a terminal or a pipe."""
+"""How commands talk to a terminal or a pipe: tables, JSON, notes, questions, progress."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from stevemin_chat.base import Declined, UsageProblem
-from stevemin_chat.text import Sanitizer, sanitize
+from stevemin_chat.text import Sanitizer, escaped, one_line, percent, sanitize
 
 __all__ = [
     "ProgressLine",
     "confirm",
+    "json_text",
     "note",
     "print_answer",
     "print_json",
@@ -25,24 +25,29 @@ __all__ = [
 ]
 
 
+def json_text(document: Any, *, ascii_only: bool = False) -> str:
+    """A JSON document without characters that could drive a terminal or reorder what is read."""
+    return escaped(json.dumps(document, indent=2, ensure_ascii=ascii_only, default=str))
+
+
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(document, indent=2, ensure_ascii=not unicode, default=str))
+    print(json_text(document, ascii_only=not unicode))
 
 
 def print_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, shorten: Mapping[str, int] | None = None
 ) -> None:
-    """Columns as wide as they need to be; in a pipe nothing is cut, so that it gets whole values.
+    """Print columns as wide as their widest cell; in a pipe nothing is shortened.
 
     Args:
-        shorten: headings of the columns that give way on a terminal, so that each row is one line of it,
-            and in which proportion they share what the others leave.
+        shorten: headings of the columns that give way on a terminal, so that each row fits on one line, and
+            the proportion in which they share the room that the others leave.
     """
     from stevemin_chat.text import table_lines
 
-    cells = [[sanitize(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
+    cells = [[_flat(cell) for cell in row] for row in (header, *rows)]
     shares = {header.index(name): share for name, share in (shorten or {}).items()}
     room = shutil.get_terminal_size().columns if shares and sys.stdout.isatty() else None
     for line in table_lines(cells, shares=shares, room=room):
@@ -50,17 +55,24 @@ def print_table(
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines of text; on a terminal, long ones are wrapped between words, as far in as they begin."""
+    """Print lines of text; a terminal gets long ones wrapped between words, with their indentation."""
+    from stevemin_chat.text import wrapped
+
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for text in lines:
-        line = sanitize(text).replace("\n", " ")
-        indent = line[: len(line) - len(line.lstrip())]
-        wrapped = textwrap.wrap(line, width, subsequent_indent=indent) if width and line else [line]
-        print("\n".join(wrapped))
+        line = _flat(text)
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        for part in wrapped(line.lstrip(" "), width - len(indent)) if width else (line.lstrip(" "),):
+            print(f"{indent}{part}".rstrip())
+
+
+def _flat(text: str) -> str:
+    """Sanitized and on one line; unlike in `one_line`, a pipe gets every space."""
+    return sanitize(text).replace("\n", " ").replace("\t", " ")
 
 
 def note(text: str) -> None:
-    """A line for the person, on stderr."""
+    """Print a line for the person, on stderr."""
     print(sanitize(text), file=sys.stderr)
 
 
@@ -68,38 +80,34 @@ def confirm(question: str, *, yes: bool, details: Iterable[str] = ()) -> None:
     """Ask before something is destroyed.
 
     Args:
-        details: what to show before the question, each cut to one line of the terminal.
+        details: shown before the question, each cut to one line of the terminal.
 
     Raises:
-        UsageProblem: there is nobody to ask.
-        Declined: the answer was no.
+        UsageProblem: stdin is not a terminal.
+        Declined: the answer is no.
     """
+    from stevemin_chat.text import clip
+
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageProblem(f"{question} Nobody can be asked here: add --yes to do it.")
-    _note_lines(details)
-    print(f"{sanitize(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        raise UsageProblem(f"{question} Not a terminal; pass --yes to confirm.")
+    for line in details:
+        print(f"  {clip(line, shutil.get_terminal_size().columns - 2)}", file=sys.stderr)
+    print(f"{one_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Declined
 
 
-def _note_lines(lines: Iterable[str]) -> None:
-    from stevemin_chat.text import shortened
-
-    for line in lines:
-        note(shortened(sanitize(line).replace("\n", " "), shutil.get_terminal_size().columns))
-
-
 def print_answer(text: str, cleaner: Sanitizer | None) -> None:
-    """A piece of an answer, at once; `cleaner` is given when it goes to a terminal."""
+    """Print a piece of an answer; `cleaner` is given where stdout is a terminal."""
     sys.stdout.write(cleaner.feed(text) if cleaner else text)
     sys.stdout.flush()
 
 
 @contextmanager
 def progress_line(label: str) -> Iterator[ProgressLine]:
-    """A line on stderr that shows how far something is; silent when stderr is no terminal."""
+    """A line on stderr that shows progress, cleared at the end; silent where stderr is not a terminal."""
     line = ProgressLine(label, shown=sys.stderr.isatty())
     try:
         yield line
@@ -111,23 +119,29 @@ class ProgressLine:
     """Rewrites one line of the terminal."""
 
     def __init__(self, label: str, *, shown: bool) -> None:
-        self._label = sanitize(label)
+        self._label = one_line(label)
         self._shown = shown
         self._last = ""
 
     def show(self, state: str) -> None:
-        """Put `state` behind the label."""
-        text = f"{self._label}  {state}"[: shutil.get_terminal_size().columns - 1]  # one row is all it clears
-        if self._shown and text != self._last:
+        """Show `state` after the label."""
+        if not self._shown:
+            return
+        from stevemin_chat.text import shortened
+
+        # One row is all that is cleared.
+        text = shortened(f"{self._label}  {_flat(state)}", shutil.get_terminal_size().columns - 1)
+        if text != self._last:
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
             self._last = text
 
     def fraction(self, done: float) -> None:
         """Show a share of 1 in percent."""
-        self.show(f"{done:.0%}")
+        self.show(percent(done))
 
     def clear(self) -> None:
+        """Clear the line, if there is one."""
         if self._last:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -10,21 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from stevemin_chat.base import UsageProblem
-from stevemin_chat.cli import (
-    ask as commands_ask,
-)
-from stevemin_chat.cli import (
-    chats as commands_sessions,
-)
-from stevemin_chat.cli import (
-    doctor as commands_doctor,
-)
-from stevemin_chat.cli import (
-    memory as commands_memory,
-)
-from stevemin_chat.cli import (
-    models as commands_models,
-)
+from stevemin_chat.cli import ask, chats, doctor, memory, models
+from stevemin_chat.cli.options import ModelOption
 
 __all__ = ["build", "run"]
 
@@ -42,16 +29,17 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback(invoke_without_command=True)(chat)
-    app.command("ask")(commands_ask.ask)
-    app.add_typer(commands_models.app, name="models")
-    app.add_typer(commands_sessions.app, name="sessions")
-    app.add_typer(commands_memory.app, name="memory")
-    app.command("doctor")(commands_doctor.doctor)
+    app.command("ask")(ask.ask)
+    app.add_typer(models.app, name="models")
+    app.add_typer(chats.app, name="sessions")
+    app.add_typer(chats.app, name="chats", hidden=True)
+    app.add_typer(memory.app, name="memory")
+    app.command("doctor")(doctor.doctor)
     return app
 
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> int:
-    """Parse and run; every error but wrong usage is left to the caller.
+    """Parse and run; leaves every error but wrong usage to the caller.
 
     Raises:
         UsageProblem: the arguments make no sense.
@@ -94,10 +82,7 @@ def _show_version(wanted: bool) -> None:
 
 def chat(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="A name of the catalogue, a .gguf file, or OWNER/REPO:FILE."),
-    ] = None,
+    model: ModelOption = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -105,7 +90,7 @@ def chat(
     """Chat with language models in the terminal. Without a command, the chat opens."""
     if context.invoked_subcommand is not None:
         if model:
-            raise UsageProblem("Put -m behind the command it is for.")
+            raise UsageProblem("Put -m after the command.")
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageProblem("The chat needs a terminal. In scripts and pipes, use: stevemin ask")

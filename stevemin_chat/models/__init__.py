@@ -1,4 +1,4 @@
-"""The models: the catalogue, the files on this machine, downloads from the Hugging Face Hub, and the loaded one.
+"""The models: the catalogue, the files on this machine, downloads from the Hugging Face Hub, the loaded one.
 
 Owns the models folder: nothing else writes there, and no name from a hub leads out of it. Names are imported
 when they are first used: the first screen needs no catalogue.
@@ -65,6 +65,6 @@ __all__ = [
     "is_installed",
     "listed_models",
     "pull",
-    "remove_pulled",
     "removable",
+    "remove_pulled",
 ]

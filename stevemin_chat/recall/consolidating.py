@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import EngineClosed
 from memory import STRATEGIES, CounterMissing, SessionNotFound, SessionRecord
-from stevemin_chat.base.errors import NoModelLoaded
+from stevemin_chat.base import NoModelLoaded
 
 if TYPE_CHECKING:
     from engine import Engine

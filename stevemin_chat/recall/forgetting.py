@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from memory import Fact, Forgotten
-from stevemin_chat.base.errors import UsageProblem
+from stevemin_chat.base import UsageProblem
 from stevemin_chat.recall.lookup import SHORT_ID
 from stevemin_chat.text import count, listing, size, speaker
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from memory import IndexState
-from stevemin_chat.base.errors import ChatAppError
+from stevemin_chat.base import ChatAppError
 from stevemin_chat.recall.words import index_hint
 from stevemin_chat.text import sanitize
 
 if TYPE_CHECKING:
     from memory import ContextReport, Forgotten, IndexStatus, Memory, Scope
-    from stevemin_chat.base.config import MemorySection
+    from stevemin_chat.base import MemorySection
     from stevemin_chat.chats import Chat, Chats, ChatsListener
 
 __all__ = ["Remembering", "StillAnswering"]

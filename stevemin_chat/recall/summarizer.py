@@ -11,7 +11,7 @@ from engine.errors import EngineClosed, EngineCrashed, QueueFull
 from engine.types import ChatMessage, GenerationRequest, Priority, SamplingParams
 from memory import SummaryCancelled, Turn
 from memory.summaries import prompt_for_summary
-from stevemin_chat.base.errors import NoModelLoaded
+from stevemin_chat.base import NoModelLoaded
 
 if TYPE_CHECKING:
     from engine import Engine

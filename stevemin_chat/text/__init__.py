@@ -21,7 +21,7 @@ from stevemin_chat.text.format import (
 from stevemin_chat.text.sanitize import Sanitizer, escaped, one_line, sanitize
 
 if TYPE_CHECKING:
-    from stevemin_chat.text.cells import cell_len, clip, set_cell_size, shortened, table_lines
+    from stevemin_chat.text.cells import cell_len, clip, set_cell_size, shortened, table_lines, wrapped
 else:
 
     def __getattr__(name: str) -> object:
@@ -52,4 +52,5 @@ __all__ = [
     "size",
     "speaker",
     "table_lines",
+    "wrapped",
 ]

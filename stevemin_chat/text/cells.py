@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from stevemin_chat.text.sanitize import one_line
 
-__all__ = ["cell_len", "clip", "set_cell_size", "shortened", "table_lines"]
+__all__ = ["cell_len", "clip", "set_cell_size", "shortened", "table_lines", "wrapped"]
 
 _GAP = "  "
 _NARROWEST = 8
@@ -25,6 +25,22 @@ def shortened(text: str, width: int) -> str:
 def clip(text: str, width: int) -> str:
     """The start of an untrusted text, on one line of at most `width` cells."""
     return shortened(one_line(text), width)
+
+
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """One line as lines of at most `width` cells, broken between words where that is possible."""
+    width = max(2, width)  # the widest character
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if cell_len(longer) <= width:
+            line = longer
+            continue
+        if line:
+            yield line
+        *full, line = chop_cells(word, width) or [""]
+        yield from full
+    yield line
 
 
 def table_lines(

@@ -55,9 +55,9 @@ class Running:
             assert time.monotonic() < deadline, (self.out, self.err)
             assert self._read(), (self.process.poll(), self.out, self.err)
 
-    def interrupt(self) -> int:
-        """Ctrl-C; gives the exit code."""
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Ctrl-C, or another signal; returns the exit code."""
+        self.process.send_signal(number)
         deadline = time.monotonic() + PATIENCE_S
         while self._read():
             assert time.monotonic() < deadline, (self.out, self.err)
@@ -324,6 +324,42 @@ def test_an_interruption_of_an_answer_keeps_its_text(cli: Cli, as_json: bool) ->
         assert (document["text"], document["finish_reason"]) == (reply.content, "cancelled")
     else:
         assert ask.out.decode().rstrip("\n") == reply.content.rstrip("\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_termination_keeps_the_text_and_says_so_by_its_code(
+    cli: Cli, number: signal.Signals, code: int
+) -> None:
+    question = "Write a long story about a mouse."
+    with running("ask", question, "-s", "x", "--seed", "1", "--max-tokens", "1500") as ask:
+        ask.until(lambda ask: len(ask.out) > 10)
+        assert ask.interrupt(number) == code
+    assert _without_progress(ask.err) == ""
+    reply = _messages("x")[1]
+    assert (reply.status, reply.finish_reason) == ("cancelled", "cancelled")
+    assert ask.out.decode().rstrip("\n") == reply.content.rstrip("\n")
+
+
+def test_a_termination_while_the_model_loads(stevemin_home: Path) -> None:
+    with running("ask", "hi", "-s", "x") as ask:
+        ask.until(lambda ask: b"Loading smollm2-135m" in ask.err)
+        assert ask.interrupt(signal.SIGTERM) == 143
+    assert (ask.out, _without_progress(ask.err)) == (b"", "")
+
+
+def test_a_killed_question_that_is_kept_nowhere_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with running("ask", "Zwetschgenknödel: a long story.", "--max-tokens", "1500") as ask:
+        ask.until(lambda ask: len(ask.out) > 10)
+        ask.process.kill()
+        ask.process.wait(PATIENCE_S)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if "Zwetschgenknödel".encode() in path.read_bytes()]
+    assert not [path for path in folder.rglob("*") if path.name.startswith("ask")]
 
 
 def _answering(session: str) -> list[Any]:

@@ -43,7 +43,7 @@ def test_show_in_json_has_the_messages_as_they_are(cli: Cli, session_id: str) ->
 
 
 def test_delete_asks_first_and_deletes(cli: Cli, session_id: str) -> None:
-    cli("sessions", "delete", session_id).failed("Delete the chat", "add --yes", code=2)
+    cli("sessions", "delete", session_id).failed("Delete the chat", "pass --yes", code=2)
     assert cli("sessions", "delete", session_id, stdin="\n", terminal=True).code == 1
     assert len(cli("sessions", "list", "--json").json) == 2
     assert cli("sessions", "delete", session_id, "--yes", "--json").json == {

@@ -248,7 +248,7 @@ def test_meaning_waits_until_nearly_all_has_a_vector(monkeypatch: pytest.MonkeyP
     starting, ready = IndexStatus(IndexState.STARTING), IndexStatus(IndexState.READY, 2000, 2000)
     few, most = (IndexStatus(IndexState.INDEXING, done, 2000) for done in (64, 1900))
     said, shown, loaded = waited(starting, few, few, few, most)
-    assert said == "100 passages have no vector yet: they are found by words only."
+    assert said == "100 passages have no vector yet; search finds them by words only."
     assert shown[-1] == "64 of 2,000 passages"
     assert loaded
     assert waited(starting, few, ready)[0] is None
@@ -278,7 +278,7 @@ def test_without_the_embedding_packages_only_meaning_fails(
 
 def test_forget_shows_what_it_takes_and_asks_first(cli: Cli, stored: Stored) -> None:
     fact_id = str(profile(cli)[FACT])
-    cli("memory", "forget", fact_id, stored.told[:8]).failed("1 message and 1 fact", "add --yes", code=2)
+    cli("memory", "forget", fact_id, stored.told[:8]).failed("1 message and 1 fact", "pass --yes", code=2)
     no = cli("memory", "forget", fact_id, stored.told[:8], stdin="n\n", terminal=True)
     assert (no.code, no.out) == (1, "")
     shown = no.err.splitlines()
@@ -421,7 +421,7 @@ def test_export_to_stdout_and_to_a_private_file(cli: Cli, stored: Stored, tmp_pa
 def test_export_overwrites_nothing_without_asking(cli: Cli, stored: Stored, tmp_path: Path) -> None:
     file = tmp_path / "memory.json"
     file.write_text("mine")
-    cli("memory", "export", "-o", str(file)).failed("Overwrite", "add --yes", code=2)
+    cli("memory", "export", "-o", str(file)).failed("Overwrite", "pass --yes", code=2)
     assert cli("memory", "export", "-o", str(file), stdin="n\n", terminal=True).code == 1
     assert file.read_text() == "mine"
     cli("memory", "export", "-o", str(tmp_path), "--yes").failed("not a file that can be overwritten")
@@ -470,7 +470,7 @@ def test_one_chat_off_the_record_and_on_again(cli: Cli, stored: Stored) -> None:
 
 def test_off_the_record_asks_before_the_person_s_own_work_is_lost(cli: Cli, stored: Stored) -> None:
     cli("memory", "pin", str(profile(cli)[FACT]))
-    cli("memory", "off", stored.rome).failed("pinned or edited", "add --yes", code=2)
+    cli("memory", "off", stored.rome).failed("pinned or edited", "pass --yes", code=2)
     assert cli("memory", "off", stored.garden).code == 0
     assert cli("memory", "off", stored.rome, "--yes", "--json").json == {
         "id": stored.rome,

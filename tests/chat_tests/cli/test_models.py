@@ -73,7 +73,7 @@ def test_pull_of_what_is_not_there(cli: Cli, hub: LoopbackHub, name: str, words:
 def test_remove_asks_first(cli: Cli, paths: Paths, hub: LoopbackHub) -> None:
     cli("models", "pull", REPO)
     target = paths.models_dir / REPO / "m-Q4_K_M.gguf"
-    cli("models", "remove", REPO).failed("add --yes", code=2)
+    cli("models", "remove", REPO).failed("pass --yes", code=2)
     no = cli("models", "remove", REPO, stdin="n\n", terminal=True)
     assert (no.code, no.out) == (1, "")
     assert "[y/N] stevemin: Nothing was changed." in no.err

@@ -21,13 +21,13 @@ from stevemin_chat.base.paths import Paths
         (["ask", "--tempratur", "1"], "No such option: --tempratur"),
         (["ask", "hi", "--max-tokens", "many"], "Invalid value for '--max-tokens'"),
         (["ask", "hi", "--temperature", "9"], "temperature must be between 0 and 5, not 9"),
-        (["ask", "hi", "--context", "slidng"], "no context strategy 'slidng'. Choose one of:"),
+        (["ask", "hi", "--context", "slidng"], "ontext strategy 'slidng'. Choose one of:"),
         (["ask", "hi", "--json-schema", "a", "--grammar", "b"], "either --json-schema or --grammar"),
         (["ask", "hi", "-s", " "], "needs a title or an id"),
         (["ask"], "There is no question"),
         (["ask", "  "], "There is no question"),
         ([], "The chat needs a terminal. In scripts and pipes, use: stevemin ask"),
-        (["-m", "x", "models", "list"], "Put -m behind the command"),
+        (["-m", "x", "models", "list"], "Put -m after the command"),
         (
             ["models", "pull", "https://example.org/a/b"],
             "neither a name of the catalogue nor OWNER/REPO[:FILE]",
@@ -74,6 +74,22 @@ def test_a_typo_in_the_settings(cli: Cli, paths: Paths) -> None:
         cli(*arguments).failed(
             f"{paths.config_file}, line 2: sampling.temprature", "Did you mean temperature?"
         )
+
+
+def test_a_strategy_that_does_not_exist_is_refused_at_the_start(cli: Cli, paths: Paths) -> None:
+    paths.config_file.write_text('model = "smollm2-135m"\nstrategy = "slidng"\n')
+    for arguments in (["sessions", "list"], ["ask", "hi"], ["ask", "hi", "--context", "full"]):
+        cli(*arguments).failed(
+            f"{paths.config_file}, line 2: strategy", "'slidng'", "hierarchical, adaptive, retrieval"
+        )
+
+
+@pytest.mark.parametrize("name", ["config.toml", "models.toml"])
+def test_a_deeply_nested_file_is_named(cli: Cli, paths: Paths, name: str) -> None:
+    (paths.config / name).write_text("x = " + "[" * 100_000)
+    ran = cli("models", "list")
+    ran.failed(str(paths.config / name), "nested too deeply")
+    assert "nexpected" not in ran.err
 
 
 def test_a_typo_in_the_users_catalogue(cli: Cli, paths: Paths) -> None:
