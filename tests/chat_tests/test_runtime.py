@@ -200,10 +200,10 @@ async def test_a_stopped_load_leaves_no_model_but_its_predecessors_name(
 async def test_a_chat_goes_to_whichever_engine_is_loaded(runtime: Runtime, models: dict[str, str]) -> None:
     request = GenerationRequest(messages=[ChatMessage("user", "hi")])
     with pytest.raises(NoModelLoaded):
-        runtime.source.submit(request)
+        runtime.source()
     for name in ("one", "two"):
         await runtime.load_model(models[name])
-        assert cast(Any, runtime.source.submit(request)) == f"stream of {name}"
+        assert cast(Any, runtime.source().submit(request)) == f"stream of {name}"
 
 
 async def test_the_nearest_choice_counts(runtime: Runtime, models: dict[str, str]) -> None:
@@ -221,17 +221,6 @@ async def test_the_nearest_choice_counts(runtime: Runtime, models: dict[str, str
         runtime.chat_session(record, Overrides(sampling={"top_p": 7}))
 
 
-async def test_the_load_is_what_the_engine_has_to_do_for_each_place(
-    runtime: Runtime, models: dict[str, str]
-) -> None:
-    assert runtime.source.load == 0.0
-    await runtime.load_model(models["one"])
-    engine = cast(FakeEngine, runtime.engine)
-    for active, waiting, load in ((0, 0, 0.0), (2, 1, 0.75), (4, 9, 1.0)):
-        engine.now = EngineStats(active=active, waiting=waiting, max_sessions=4)
-        assert runtime.source.load == load
-
-
 async def test_requests_of_chats_are_told_and_summaries_are_not(
     runtime: Runtime, models: dict[str, str]
 ) -> None:
@@ -243,7 +232,7 @@ async def test_requests_of_chats_are_told_and_summaries_are_not(
     with pytest.raises(TypeError):  # a stream of this engine cannot be read
         await asyncio.to_thread(summarizer.summarise, ["x"], max_tokens=1, cancelled=lambda: False)
     assert told == []
-    runtime.source.submit(GenerationRequest(messages=[ChatMessage("user", "hi")]))
+    runtime.source().submit(GenerationRequest(messages=[ChatMessage("user", "hi")]))
     assert told == ["request"]
 
 
