@@ -139,6 +139,15 @@ class EngineCore:
             self._publish(plan)
         return bool(plan.work)
 
+    def start(self) -> None:
+        """From now on, wake readers from a separate thread."""
+        self.mail.start()
+
+    def stop(self) -> None:
+        """Deliver the rest and drop the parked states."""
+        self.mail.stop()
+        self.parking.close()
+
     def fail_all(self, error: BaseException) -> None:
         """End every open stream with an error, including those of queued submissions."""
         for output in [*self._outputs.values()]:
@@ -284,9 +293,8 @@ class EngineCore:
         """Hand the sampled tokens to their readers.
 
         Returns:
-            For each answer that ends: request id -> how many of its sampled tokens belong to it; and its
-                output
-            with the reason.
+            For the answers that end: request id -> how many of the sampled tokens belong to it, and a list
+            of outputs with their reasons.
         """
         now = self._clock()
         kept: dict[int, int] = {}

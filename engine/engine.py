@@ -259,7 +259,7 @@ class EngineWorker:
             self._ready.set_exception(error)
             return
         self.core = core = EngineCore(self._config, backend)
-        core.mail.start()
+        core.start()
         self._ready.set_result((core, backend))
         try:
             self._loop(core)
@@ -270,8 +270,7 @@ class EngineWorker:
             self.crash.__cause__ = error
             core.fail_all(self.crash)
         finally:
-            core.mail.stop()
-            core.parking.close()
+            core.stop()
             backend.close()
 
     def _loop(self, core: EngineCore) -> None:

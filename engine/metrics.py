@@ -1,5 +1,4 @@
-"""Counts, rates and percentiles since the start, and a live view of queue, batch and cells, as one
-`EngineStats`."""
+"""Measures the engine: totals, rates and percentiles, and a live view of queue, batch and cells."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""The contract between scheduler and backend: a `StepPlan` one way, a `StepResult` back, and what the core
-needs of whatever runs the model (`Backend`, `Constraint`). The two sides know each other only by these
-values."""
+"""The contract between scheduler and backend: a `StepPlan` one way, a `StepResult` back, and the Protocols of
+what runs the model (`Backend`, `Constraint`). The two sides know each other only by these values."""
 
 from __future__ import annotations
 
@@ -174,8 +173,7 @@ class ModelInfo:
         trained_context: the context length the model was trained for, in tokens.
         size_bytes: size of the weights; kv_bytes_per_token: size of one KV cell.
         template_name: "gguf", "configured", or the name of the fallback.
-        stop: strings that end an answer in addition to the request's own, for a model without a chat
-            template.
+        stop: further strings that end an answer, for a model without a chat template.
         partial_removal: whether a sequence's memory can be cut in the middle.
         split_cache: whether each sequence has its own part of the KV cache.
         warnings: sentences the user should read.
@@ -207,8 +205,7 @@ class Constraint(Protocol):
         """Whether a token may come next."""
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Which tokens may come next, shape (vocabulary,), with the end-of-turn tokens where the answer may
-        end.
+        """Which tokens may come next, shape (vocabulary,); end-of-turn tokens if the answer may end.
 
         At least one token is allowed: when nothing can follow, the end-of-turn tokens are.
         """

@@ -98,8 +98,7 @@ class TokenStream:
 
     @property
     def lagging(self) -> bool:
-        """Whether so much is unread that the request should pause; `on_resume` is called when it has been
-        read."""
+        """Whether so much is unread that the request should pause; reading it calls `on_resume`."""
         return self._lagging
 
     def put(self, text: str, tokens: int = 1) -> None:

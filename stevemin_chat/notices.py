@@ -1,7 +1,7 @@
-"""Errors → words for the person: every error of every part, in this one file.
+"""Errors in words: every error of every part, in this one file.
 
-The parts' own errors carry complete sentences; here they get a title, an exit code and what to do next.
-Anything unknown becomes one line that names the log file, and its traceback goes there.
+Our own errors carry complete sentences; they get a title, an exit code and a hint here. An unknown error
+becomes one line that names the log file, which gets the traceback.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Notice:
     """What to tell the person.
 
     Args:
-        title: two to four words.
-        text: one line, free of control characters: what is wrong, where, what to do.
-        severity: in Textual's words.
-        exit_code: of a command that ends with this.
+        title: one to four words.
+        text: one line without control characters: what is wrong, where, and what to do.
+        severity: as Textual names it.
+        exit_code: for a command that this error ends.
     """
 
     title: str
@@ -80,34 +80,31 @@ _TITLES: dict[type[BaseException], str] = {
 
 _HINTS: dict[type[BaseException], str] = {
     engine.PromptTooLong: "Shorten the message, or raise context_tokens under [engine] in the settings.",
-    engine.QueueFull: "Wait for an answer to finish, then send it again.",
+    engine.QueueFull: "Wait for an answer to finish, then send the message again.",
     engine.ModelTooLarge: "Choose a smaller model, or lower context_tokens or gpu_layers under [engine].",
 }
 
 _SYSTEM = {
     errno.ENOSPC: ("Disk full", "The disk is full{where}. Free some space and try again."),
     errno.EDQUOT: ("Disk full", "Your disk quota is used up{where}. Free some space and try again."),
-    errno.EACCES: ("No permission", "There is no permission to write or read{where}."),
-    errno.EPERM: ("No permission", "There is no permission to write or read{where}."),
+    errno.EACCES: ("No permission", "Permission denied{where}."),
+    errno.EPERM: ("No permission", "Permission denied{where}."),
     errno.EROFS: ("Read-only disk", "The file system is read-only{where}."),
-    errno.EMFILE: ("Too many files", "This process may not open more files{where}; raise `ulimit -n`."),
+    errno.EMFILE: ("Too many files", "Too many open files{where}; raise `ulimit -n`."),
 }
 
 _log = logging.getLogger("stevemin")
 
 
 def describe(error: BaseException) -> Notice:
-    """Put any exception into words.
-
-    What nobody foresaw is logged with its traceback; the notice then names the log file.
-    """
+    """Put any exception into words. Logs an unknown one with its traceback."""
     if isinstance(error, KeyboardInterrupt | asyncio.CancelledError | engine.LoadCancelled):
         return Notice("Stopped", "Stopped.", "information", EXIT_INTERRUPTED)
     known = _most_specific(_TITLES, error)
     if known is not None:
         return _foreseen(error, known)
     if isinstance(error, MemoryError):
-        return Notice("Out of memory", "This machine has not enough free memory for that.")
+        return Notice("Out of memory", "Not enough free memory.")
     if isinstance(error, OSError) and error.errno is not None:
         return _system(error)
     _log.error("unexpected error", exc_info=error)
@@ -131,9 +128,7 @@ def _system(error: OSError) -> Notice:
     where = f": {error.filename}" if error.filename else ""
     reason = error.strerror or str(error)
     if isinstance(error, app.FolderNotWritable) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        text = (
-            f"The folder {error.folder} cannot be written to ({reason}). Set STEVEMIN_HOME to one that can."
-        )
+        text = f"The folder {error.folder} is not writable ({reason}). Set STEVEMIN_HOME to one that is."
         return Notice("Folder not writable", one_line(text))
     title, text = _SYSTEM.get(error.errno or 0, ("File trouble", f"{reason}{{where}}."))
     _log.warning("system error", exc_info=error)

@@ -98,7 +98,7 @@ class Runtime:
                 memory off.
 
         Raises:
-            engine.ConfigError: a catalogue is not valid.
+            ConfigFileError: a catalogue is not valid.
             FolderNotWritable, memory.StoreError: the store cannot be opened.
         """
         catalogue = await asyncio.to_thread(Catalogue.load, builtin_catalogue_path(), paths.user_catalogue)

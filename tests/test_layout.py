@@ -73,7 +73,6 @@ def test_a_name_from_a_door_counts_as_its_module() -> None:
     assert defined_in("engine", "Engine") == "engine.engine", "a name that the door loads at its first use"
 
 
-@pytest.mark.xfail(reason="rooms are being moved", strict=False)
 def test_rooms_are_entered_by_their_doors() -> None:
     """From another room, only a name in the `__all__` of a room's `__init__` may be imported."""
     wrong = [
@@ -116,7 +115,6 @@ def test_all_is_accurate() -> None:
     assert not wrong
 
 
-@pytest.mark.xfail(reason="rooms are being moved", strict=False)
 def test_every_room_says_what_it_owns() -> None:
     wrong = []
     for name in rooms():

@@ -9,7 +9,6 @@ import dataclasses
 import re
 import sys
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -214,7 +213,7 @@ def path_down(trace: Tracer) -> set[str]:
 
 
 def path_up(trace: Tracer) -> set[str]:
-    """Files that hold the answer between llama_decode and the screen; those that store it are no way there."""
+    """Files that hold the answer between llama_decode and the screen; storing it is no way there."""
     return {file for file in trace.held if not file.startswith((*HELPERS, STORING, MEMORY))}
 
 

@@ -1,8 +1,8 @@
 """Time to first paint: from the start of the process to the prompt on the screen, beside bare Textual.
 
-Both run on a pseudo-terminal of 80 by 24 in a home of their own, in turns. The bare application has one text
-area with the same placeholder; its time is Python's and Textual's own. The chat names a model that does not
-exist, so that loading one, which happens behind the drawn screen, takes no core from either.
+Both run on a pseudo-terminal of 80 by 24 in a home of their own, in turns. The bare application shows one
+static text; its time is Python's and Textual's own. The chat names a model that does not exist, so that
+loading one, which happens behind the drawn screen, takes no core from either.
 
     python bench/chat/first_paint.py --json
 """
@@ -34,10 +34,10 @@ _CHAT = ("-m", "stevemin_chat")
 _BARE = (
     "-c",
     "from textual.app import App\n"
-    "from textual.widgets import TextArea\n"
+    "from textual.widgets import Static\n"
     "class Bare(App):\n"
     "    def compose(self):\n"
-    f"        yield TextArea(placeholder={_PLACEHOLDER!r})\n"
+    f"        yield Static({_PLACEHOLDER!r})\n"
     "Bare().run()",
 )
 _GIVE_UP_S = 60.0

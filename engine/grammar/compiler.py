@@ -64,8 +64,7 @@ class GrammarCompiler:
     def compile(self, params: SamplingParams) -> Constraint | None:
         """The constraint of a request; None when it has none.
 
-        Takes up to a second the first time, a tenth of a second for a new grammar, milliseconds for a known
-        one.
+        Takes up to a second the first time, a tenth for each new grammar, milliseconds for a known one.
 
         Raises:
             InvalidRequest: the schema or grammar is not valid, too large, or allows no answer.
@@ -131,7 +130,8 @@ class _Matched:
 
     def accept(self, token: int) -> None:
         if not self._matcher.is_stopped() and not self._matcher.consume_token(token):
-            _log.warning("a constrained answer ends early: %s", self._matcher.get_error().strip())
+            # Without get_error(): it may quote the answer.
+            _log.warning("a constrained answer ends early: the matcher refused a token")
 
 
 def _checked(name: str, source: str) -> str:

@@ -37,8 +37,7 @@ class Parking:
     """Keeps states in RAM, writes the least recently used to disk, and drops them beyond that limit. A
     dropped state only has to be computed again; the same holds when the disk is full, slow or broken.
 
-    All methods belong to the engine thread, and only `close` waits for the disk. Any thread may read the
-    properties.
+    All methods belong to the engine thread; only `close` waits for the disk. The properties are thread-safe.
 
     Args:
         ram_bytes: limit for states in RAM, including those on their way to and from the disk; a larger
@@ -199,8 +198,7 @@ class Parking:
         return True
 
     def _make_room(self, size: int, *, wanted: bool = False) -> bool:
-        """Drop the least recently used states until `size` bytes of RAM are free; drop none if that is
-        impossible."""
+        """Drop the least recently used states until `size` bytes of RAM are free; none if that fails."""
         victims: list[_Entry] = []
         free = self._ram_bytes - self._ram
         for entry in self._entries.values():

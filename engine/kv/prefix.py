@@ -124,11 +124,10 @@ class PrefixCache:
             The lease and its moves, or None when every slot is in use.
         """
         own, shared, source = self._sources(session_id, tokens)
-        moves: list[Move] = []
         if session_id in self._of_session:
-            slot = self._take_own(session_id, own, moves)
-        elif (free := self._free_slot(source, moves)) is not None:
-            slot = free
+            slot, moves = self._take_own(session_id, own)
+        elif (free := self._free_slot(source)) is not None:
+            slot, moves = free
             if slot == source:  # the only idle slot is the one that holds the prefix
                 moves += self._cut(slot, shared)
                 own = shared
@@ -141,15 +140,13 @@ class PrefixCache:
 
     def lease_empty(self, session_id: str | None) -> tuple[int, list[Move]] | None:
         """Lease an empty slot, to restore a saved state into it."""
-        moves: list[Move] = []
         if session_id in self._of_session:
-            slot: int | None = self._take_own(session_id, 0, moves)
+            taken: tuple[int, list[Move]] | None = self._take_own(session_id, 0)
         else:
-            slot = self._free_slot(None, moves)
-        if slot is None:
-            return None
-        self._leased[slot] = 0
-        return slot, moves
+            taken = self._free_slot(None)
+        if taken is not None:
+            self._leased[taken[0]] = 0
+        return taken
 
     def restore(self, slot: int, tokens: Sequence[int], state: State, keep: int) -> list[Move]:
         """Load a saved state of `tokens` into an empty leased slot and keep its first `keep` tokens."""
@@ -270,27 +267,27 @@ class PrefixCache:
         shared, source = self._tree.match(head)
         return (own, shared, source) if shared - own >= self.worth else (own, own, own_slot)
 
-    def _take_own(self, session_id: str | None, keep: int, moves: list[Move]) -> int:
+    def _take_own(self, session_id: str | None, keep: int) -> tuple[int, list[Move]]:
+        """The session's own slot, cut back to what it shares with the prompt."""
         assert session_id is not None
         slot = self._of_session[session_id]
         self._wake(slot)
-        moves += self._cut(slot, keep)
-        return slot
+        return slot, self._cut(slot, keep)
 
-    def _free_slot(self, source: int | None, moves: list[Move]) -> int | None:
+    def _free_slot(self, source: int | None) -> tuple[int, list[Move]] | None:
         """A slot to lease; if none is free, evict the one idle longest other than the source."""
         if self._free:
-            return heappop(self._free)
+            return heappop(self._free), []
         others = [slot for slot in self._idle if slot != source]
         if others:
             unpinned = (slot for slot in others if not self._tree.pinned_length(slot))
-            moves += self._evict(next(unpinned, others[0]), 0)
-            return heappop(self._free)
+            moves = self._evict(next(unpinned, others[0]), 0)
+            return heappop(self._free), moves
         if source is None or source not in self._idle:
             return None
-        moves += self._save(source)
+        moves = self._save(source)
         self._wake(source)
-        return source
+        return source, moves
 
     def _share(self, source: int, slot: int, tokens: Sequence[int], start: int, end: int) -> list[Move]:
         self._tree.extend(slot, tokens[start:end])
@@ -315,8 +312,7 @@ class PrefixCache:
         return moves
 
     def _rest(self, slot: int) -> None:
-        """Free a slot without a session; while it keeps a pinned head it becomes the first idle one
-        instead."""
+        """Free a slot without a session, or make it the first idle one while it keeps a pinned head."""
         if self._tree.length(slot):
             self._idle[slot] = None
             self._idle.move_to_end(slot, last=False)

@@ -46,9 +46,8 @@ def is_greedy(params: SamplingParams) -> bool:
 def preselected(params: SamplingParams) -> int:
     """How many of the likeliest tokens include everything the chain can keep; 0 when there is no such bound.
 
-    Penalties that only lower logits move at most the n tokens they look at: of the k + n likeliest, k keep
-        their
-    logits, above every token outside.
+    Penalties that only lower logits move at most the n tokens they look at: of the k + n likeliest, k
+    keep their logits, above every token outside.
     """
     count = 1 if params.temperature < _COLDEST else params.top_k
     if not count or not uses_penalties(params):

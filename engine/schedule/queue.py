@@ -37,8 +37,7 @@ class WaitingQueue:
     then all behind it wait until it fits. And while a session gets nothing, the priority of its requests
     rises by one whenever others have got `_AGEING` times what they need, without a limit, so that in the
     end they are ahead of all newcomers. (Ageing by number of requests would favour sessions with large ones
-    and undo the fairness.) The queue reads priorities when it needs them: a change takes effect
-    immediately.
+    and undo the fairness.) A changed priority takes effect immediately.
     """
 
     def __init__(self) -> None:

@@ -148,8 +148,7 @@ class Scheduler:
         """Book a successful step: computed tokens and sampled tokens.
 
         Args:
-            kept: request id -> how many of its sampled tokens count, for an answer that ended before the
-                last.
+            kept: request id -> how many of its sampled tokens count, where an answer ends before the last.
         """
         moves: list[Move] = []
         by_id = {s.request_id: s for s in self.running}

@@ -14,9 +14,8 @@ class TokenSequence:
     """A prompt that grows by the tokens generated for it.
 
     Prefill and decode are the same thing at different speeds: `computed` catches up with `len(tokens)`, by
-        many
-    tokens a step while the prompt is computed and by one afterwards (as in vLLM V1). A preempted sequence
-    starts again at `computed == 0` and keeps its tokens.
+    many tokens a step while the prompt is computed and by one afterwards (as in vLLM V1). A preempted
+    sequence starts again at `computed == 0` and keeps its tokens.
 
     Args:
         head_tokens: tokens at the start that other chats probably share: the system prompt.

@@ -54,8 +54,7 @@ class NgramIndex:
         longest match first. A continuation that reaches the end of the sequence repeats from the place.
 
         Returns:
-            At most `limit` tokens, and how many tokens of the suffix matched; no tokens and 0 without a
-            match.
+            At most `limit` tokens, and how many tokens of the suffix matched; none and 0 without a match.
         """
         if limit <= 0 or not self._before or self._before[-1] < 0:
             return [], 0

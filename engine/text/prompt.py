@@ -96,10 +96,9 @@ class PromptEncoder:
         return 0
 
     def _reusable(self, known: tuple[int, ...], text: bytes) -> tuple[list[int], int]:
-        """The longest run of known tokens that spells the start of the text, and the number of bytes it
-        spells.
+        """The longest run of known tokens that spells the start of the text, and how many bytes it spells.
 
-        It ends where a control token begins or ends: only there do two parts tokenise separately as they do
+        It ends where a control token begins or ends: only there do two parts tokenise apart as they do
         together.
         """
         offset = 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +129,8 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; an existing file is as it was.
     """
+    import tempfile  # late: the first screen does not need it
+
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     except OSError as error:

@@ -15,7 +15,7 @@ from stevemin_chat.chats.answering import Answers
 from stevemin_chat.chats.chat import Chat, ChatsListener
 from stevemin_chat.chats.drafts import Drafts, DraftsUnreadable, KeptDraft
 from stevemin_chat.chats.reply_writer import undisturbed
-from stevemin_chat.text import sanitize
+from stevemin_chat.text import one_line
 
 if TYPE_CHECKING:
     from memory import SessionRecord
@@ -82,7 +82,7 @@ class Chats:
         try:
             records = await asyncio.to_thread(self._backend.memory.sessions)
         finally:
-            self.all = [Chat(record.id, sanitize(record.title), record) for record in records or []]
+            self.all = [Chat(record.id, one_line(record.title), record) for record in records or []]
             self._restore(kept, store_read=records is not None)
             self._listener.chats_changed()
 
@@ -114,7 +114,7 @@ class Chats:
             if chat.record is not None and chat.record.id == session_id:
                 return chat
         record = await asyncio.to_thread(self._backend.memory.session, session_id)
-        chat = Chat(record.id, sanitize(record.title), record)
+        chat = Chat(record.id, one_line(record.title), record)
         self.all.append(chat)
         self._listener.chats_changed()
         return chat
@@ -127,11 +127,11 @@ class Chats:
 
     async def rename(self, chat: Chat, title: str) -> None:
         """Raises memory.StoreError."""
-        title = sanitize(title).strip()
+        title = one_line(title)
         if chat.record is not None:
             memory, session_id = self._backend.memory, chat.record.id
             chat.record = await asyncio.to_thread(memory.rename_session, session_id, title)
-            title = sanitize(chat.record.title)
+            title = one_line(chat.record.title)
         chat.title = title
         self._listener.chat_changed(chat)
 
@@ -221,7 +221,7 @@ class Chats:
 
     def _unsaved(self, title: str) -> Chat:
         self._made += 1
-        return Chat(f"new-{self._made}", sanitize(title), entries=[])
+        return Chat(f"new-{self._made}", one_line(title), entries=[])
 
     def _move_to_front(self, chat: Chat) -> None:
         self.all.remove(chat)

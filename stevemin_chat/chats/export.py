@@ -1,4 +1,4 @@
-"""A chat as Markdown that can be read on a terminal and pasted elsewhere."""
+"""A chat as Markdown, to read in a terminal or paste elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["branch_as_markdown"]
 
 _HOW = {
     "cancelled": "stopped",
-    "interrupted": "interrupted: the program ended while this was written",
+    "interrupted": "interrupted: stevemin ended while this was being written",
     "failed": "failed",
     "streaming": "still being written",
 }

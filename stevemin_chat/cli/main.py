@@ -46,9 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from stevemin_chat.cli.root import build, run
+    from stevemin_chat.cli.chat import chat_only, open_chat
 
     _ready_streams()
+    if chat_only(arguments):
+        return open_chat(arguments[1] if arguments else None)
+    from stevemin_chat.cli.root import build, run
+
     return run(build(), arguments)
 
 

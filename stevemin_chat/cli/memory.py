@@ -260,7 +260,7 @@ def forget(
     as_json: Json = False,
 ) -> None:
     """Forget facts and messages for good, with replies and everything derived from them."""
-    from stevemin_chat.recall import choose, gone_in_words, installed_embedder_or_none, open_memory
+    from stevemin_chat.recall import choose, forgotten_words, installed_embedder_or_none, open_memory
 
     with open_memory(installed_embedder_or_none()) as memory:
         chosen = choose(memory, ids or [], containing=containing, session=session, source=source)
@@ -272,7 +272,7 @@ def forget(
     if as_json:
         print_json({name: value for name, value in asdict(gone).items() if name != "sessions"})
     else:
-        note(gone_in_words(gone))
+        note(forgotten_words(gone))
 
 
 @app.command()

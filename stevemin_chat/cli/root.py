@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -11,12 +10,12 @@ import typer
 
 from stevemin_chat.base import UsageProblem
 from stevemin_chat.cli import ask, chats, doctor, memory, models
+from stevemin_chat.cli.chat import COMPLETION, open_chat
 from stevemin_chat.cli.options import ModelOption
 
 __all__ = ["build", "run"]
 
 _PROGRAM = "stevemin"
-_COMPLETION = "_STEVEMIN_COMPLETE"
 
 
 def build() -> typer.Typer:
@@ -44,7 +43,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     Raises:
         UsageProblem: the arguments make no sense.
     """
-    if _COMPLETION in os.environ:
+    if COMPLETION in os.environ:
         app(list(arguments), prog_name=_PROGRAM)
     command: Any = typer.main.get_command(app)
     # Not command.main(): it answers a closed pipe with exit code 1 and prints errors over several lines.
@@ -92,15 +91,4 @@ def chat(
         if model:
             raise UsageProblem("Put -m after the command.")
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageProblem("The chat needs a terminal. In scripts and pipes, use: stevemin ask")
-    raise typer.Exit(_open_chat(model))
-
-
-def _open_chat(model: str | None) -> int:
-    from stevemin_chat.base import Paths, SingleInstance
-
-    with SingleInstance(Paths.resolve().lock_file):
-        from stevemin_chat.tui import run_app
-
-        return run_app(model)
+    raise typer.Exit(open_chat(model))

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
-from stevemin_chat.base.errors import ModelSwitchFailed, NoModelLoaded
+from stevemin_chat.base import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.chats import undisturbed
 
 if TYPE_CHECKING:
     from engine import Engine, EngineConfig, ModelInfo
-    from stevemin_chat.base.config import Config
-    from stevemin_chat.base.paths import Paths
+    from stevemin_chat.base import Config, Paths
     from stevemin_chat.models.catalogue import Catalogue
 
 __all__ = ["CurrentModel"]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from stevemin_chat.recall.forgetting import (
         choose,
         counted,
-        gone_in_words,
         stats_rows,
         switched_in_words,
     )
@@ -88,7 +87,6 @@ __all__ = [
     "find",
     "forget_question",
     "forgotten_words",
-    "gone_in_words",
     "headline",
     "hit_entries",
     "index_words",
@@ -113,7 +111,7 @@ __all__ = [
 _LATER = {
     "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
     "consolidating": "Consolidating",
-    "forgetting": "choose counted gone_in_words stats_rows switched_in_words",
+    "forgetting": "choose counted stats_rows switched_in_words",
     "lookup": (
         "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
         "fact_entries facts_of find hit_entries last_exchange read_account why_nothing_is_listed"

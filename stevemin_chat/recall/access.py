@@ -14,8 +14,7 @@ from stevemin_chat.base import begin
 
 if TYPE_CHECKING:
     from memory import Embedder, IndexStatus
-    from stevemin_chat.base.config import MemorySection
-    from stevemin_chat.base.paths import Paths
+    from stevemin_chat.base import MemorySection, Paths
 
 __all__ = [
     "installed_embedder",

@@ -1,7 +1,4 @@
-"""What `stevemin memory forget` is about to take out, and the taking out.
-
-What the commands of `stevemin memory` report: what is gone, what is on, how much there is.
-"""
+"""What `stevemin memory` forgets, and what its commands report."""
 
 from __future__ import annotations
 
@@ -21,14 +18,13 @@ __all__ = [
     "Chosen",
     "choose",
     "counted",
-    "gone_in_words",
     "stats_rows",
     "switched_in_words",
 ]
 
 
 _SHOWN = 5
-_MOST = 2**31  # every message that has the text in it
+_MOST = 2**31  # every message that contains the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +39,11 @@ class Chosen:
 
     @property
     def question(self) -> str:
-        """What to ask before it is done."""
+        """Asks before anything is deleted."""
         what = counted(message=len(self.messages), fact=len(self.facts))
         if self.messages:
-            return f"Forget {what} for good, with replies and what was made of them?"
-        return f"Forget {what} for good? What was said in the chat stays (--source forgets it, too)."
+            return f"Forget {what} for good, with the replies and everything derived from them?"
+        return f"Forget {what} for good? The messages stay in their chats (--source forgets them, too)."
 
     def lines(self) -> Iterator[str]:
         """The first few, one line each."""
@@ -61,8 +57,8 @@ class Chosen:
             yield f"  and {len(lines) - _SHOWN:,} more"
 
     def forget(self, memory: Memory) -> Forgotten:
-        """Take them out; says all that is gone."""
-        # Facts first: those made of the messages would be gone already.
+        """Delete them; returns everything that is gone."""
+        # Facts first: forgetting the messages would delete those derived from them.
         for fact in self.facts:
             memory.long_term.forget_fact(fact.id)
         gone = memory.long_term.forget([message.id for message in self.messages])
@@ -72,10 +68,10 @@ class Chosen:
 def choose(
     memory: Memory, ids: Sequence[str], *, containing: str | None, session: str | None, source: bool
 ) -> Chosen:
-    """What the arguments of the command name.
+    """The facts and messages that the command's arguments name.
 
     Raises:
-        UsageProblem: they name nothing, or make no sense together.
+        UsageProblem: the arguments name nothing, or contradict each other.
         memory.MemoryNotFound, memory.SessionNotFound: there is no such fact, message or chat.
     """
     _check(ids, containing, session)
@@ -99,12 +95,10 @@ def choose(
 
 def _check(ids: Sequence[str], containing: str | None, session: str | None) -> None:
     if containing is None and session is not None:
-        raise UsageProblem(
-            "--session goes with --containing. To forget a whole chat: stevemin sessions delete"
-        )
+        raise UsageProblem("--session needs --containing. To forget a whole chat: stevemin sessions delete")
     if containing is None and not ids:
         raise UsageProblem(
-            "Say what to forget: ids, or --containing TEXT. See: stevemin memory forget --help"
+            "Name what to forget: ids, or --containing TEXT. See: stevemin memory forget --help"
         )
     if containing is not None and not containing.strip():
         raise UsageProblem("--containing needs a text.")
@@ -119,37 +113,26 @@ def counted(**numbers: int) -> str:
     return listing([count(number, noun) for noun, number in numbers.items() if number])
 
 
-def gone_in_words(gone: Forgotten) -> str:
-    """One line for what was forgotten."""
-    what = counted(message=len(gone.messages), fact=gone.facts, summary=gone.summaries, passage=gone.passages)
-    if not what:
-        return "There is nothing to forget."
-    later = (
-        " The open chat takes the vectors out within a minute, else the next one does."
-        if gone.pending
-        else ""
-    )
-    return f"Gone for good: {what}.{later}"
-
-
 def switched_in_words(session: SessionRecord | None, remembering: bool) -> str:
-    """One line for what it means that remembering is on or off.
+    """One line on what is remembered now that remembering is on or off.
 
     Args:
-        session: as it is now; None is everywhere.
-        remembering: anything at all.
+        session: the chat as it is now; None for all chats.
+        remembering: whether anything is remembered at all.
     """
     if session is None and remembering:
-        return "Remembering is on. What was said while it was off is not remembered."
+        return "Remembering is on. Messages sent while it was off stay out of memory."
     if session is None:
-        return "Remembering is off: nothing new is remembered and nothing is recalled. What is there stays."
+        return "Remembering is off: nothing is remembered or recalled. Existing memories stay."
     if session.off_record:
         return (
-            f"{session.title!r} is off the record: nothing of it is remembered, and what was remembered is "
-            "taken out. The chat stays."
+            f"{session.title!r} is off the record: its memories are deleted and it adds no new ones. "
+            "The chat stays."
         )
-    still = "" if remembering else " Remembering is off everywhere, though: stevemin memory on"
-    return f"{session.title!r} is on the record: what was said in it is remembered.{still}"
+    still = (
+        "" if remembering else " But remembering is off for all chats; turn it on with: stevemin memory on"
+    )
+    return f"{session.title!r} is on the record: its messages are remembered.{still}"
 
 
 def stats_rows(found: MemoryStats) -> list[tuple[str, str]]:
@@ -169,5 +152,5 @@ def _index_in_words(found: MemoryStats) -> str:
     if found.index.reason:
         return found.index.reason
     if found.embedded == found.passages:
-        return "finds all" if found.passages else "has nothing to find yet"
-    return f"finds {found.embedded:,} passages; the others get vectors while a chat is open"
+        return "finds every passage" if found.passages else "nothing to find yet"
+    return f"finds {found.embedded:,} passages; the others get their vectors while a chat is open"

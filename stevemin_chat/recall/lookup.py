@@ -1,6 +1,6 @@
-"""What the screens show of the memory. Every function blocks: event loops call it through a thread.
+"""Facts, recalls and where they come from, as screens and commands show them.
 
-Facts and recalls with the chat they come from, as rows and as JSON.
+Every function that takes a `Memory` blocks: an event loop calls it in a thread.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _AROUND = 2  # messages before and after the source of something
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A message of a chat, to go to."""
+    """A message to go to."""
 
     session_id: str
     message_id: str
@@ -50,10 +50,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The report of a prompt with the texts that it names by number.
+    """The report of a prompt, with the facts and summaries that it names by number.
 
     Args:
-        titles: of all chats, by id.
+        titles: of all chats, by session id.
     """
 
     report: ContextReport
@@ -64,7 +64,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found; without a question the whole profile."""
+    """What a search found; the whole profile where the question is empty."""
 
     facts: tuple[FactEntry, ...]
     hits: tuple[HitEntry, ...] = ()
@@ -75,7 +75,7 @@ class Explanation:
     """Where something remembered comes from.
 
     Args:
-        around: the source among the messages before and after it; empty for what has no source.
+        around: the source message with those before and after it; empty where there is no source.
     """
 
     origin: Origin
@@ -83,7 +83,7 @@ class Explanation:
 
 
 def read_account(memory: Memory, report: ContextReport) -> Account:
-    """Look up what a report names. What has gone since is left out. Raises memory.StoreError."""
+    """Look up what a report names, except what was deleted since. Raises memory.StoreError."""
     facts = {fact.id: fact for fact in memory.long_term.facts()} if report.facts else {}
     return Account(
         report,
@@ -94,7 +94,7 @@ def read_account(memory: Memory, report: ContextReport) -> Account:
 
 
 def find(memory: Memory, question: str) -> Found:
-    """Facts with all words of a question, and what was said about it. Raises memory.StoreError."""
+    """Facts that contain every word of a question, and recalls. Raises memory.StoreError."""
     facts = fact_entries(memory)
     words = question.casefold().split()
     if not words:
@@ -105,29 +105,29 @@ def find(memory: Memory, question: str) -> Found:
 
 
 def explain(memory: Memory, item_id: str) -> Explanation:
-    """Where a fact or a message stands, and what was made of it.
+    """Where a fact or a message comes from, and what was derived from it.
 
     Raises:
-        memory.MemoryNotFound: it is gone.
+        memory.MemoryNotFound: it is deleted.
     """
     origin = memory.long_term.why(item_id)
     return Explanation(origin, _around(memory, origin.message) if origin.message is not None else ())
 
 
 def facts_of(memory: Memory, session_id: str) -> int:
-    """How many facts were said in a chat. Raises memory.StoreError."""
+    """How many facts come from a chat. Raises memory.StoreError."""
     found = fact_entries(memory)
     return sum(entry.session is not None and entry.session.id == session_id for entry in found)
 
 
 def last_exchange(memory: Memory, session_id: str) -> Explanation | None:
-    """The last message of the person in a chat, if there is one. Raises memory.StoreError."""
+    """The person's last message in a chat; None where there is none. Raises memory.StoreError."""
     said = [item for item in memory.messages(session_id) if item.role == "user" and not item.forgotten]
     return explain(memory, said[-1].id) if said else None
 
 
 def _summaries(memory: Memory, report: ContextReport) -> tuple[Summary, ...]:
-    """Found by their sources: a summary stands for messages that were left out."""
+    """Look summaries up by their sources, which are messages left out of the prompt."""
     wanted, seen = set(report.summaries), set[str]()
     found: dict[int, Summary] = {}
     for item in report.dropped:
@@ -160,7 +160,7 @@ HIT_COLUMNS = ("MESSAGE", "DATE", "WHO", "SCORE", "CHAT", "TEXT")
 
 @dataclass(frozen=True, slots=True)
 class FactEntry:
-    """A fact of the profile; message and session are None when the person wrote it there."""
+    """A fact of the profile; message and session are None for one that the person added."""
 
     fact: Fact
     message: Message | None
@@ -174,7 +174,7 @@ class FactEntry:
         return (str(self.fact.id), self.fact.kind, pinned, self.fact.text, said, chat)
 
     def to_json(self) -> dict[str, Any]:
-        """The fact, and when and in which chat it was said."""
+        """The fact, with the time and the chat of its message."""
         session = self.session
         return asdict(self.fact) | {
             "said_at": self.message.created_at if self.message is not None else None,
@@ -199,7 +199,7 @@ class HitEntry:
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
-        """The whole text, with the parts of its score."""
+        """The whole text, with the signals of its score."""
         hit = self.recall
         return {
             "id": hit.message_id,
@@ -224,22 +224,22 @@ def fact_entries(memory: Memory) -> list[FactEntry]:
 
 
 def hit_entries(memory: Memory, recalls: Sequence[Recall]) -> list[HitEntry]:
-    """What a search found, in its order."""
+    """The recalls of a search, in its order, with their chats' titles."""
     titles = {record.id: record.title for record in memory.sessions()}
     return [HitEntry(recall, titles.get(recall.session_id, "")) for recall in recalls]
 
 
 def why_nothing_is_listed(facts: int, remembering: bool) -> str:
-    """One line for an empty list.
+    """One line in place of an empty list.
 
     Args:
-        facts: how many the profile has.
+        facts: how many facts the profile holds.
     """
     if facts:
-        return f"None of the {facts} entries of your profile is like that."
+        return "No profile entry matches."
     if not remembering:
         return "Your profile is empty, and remembering is off: stevemin memory on"
     return (
-        'Your profile is empty. It fills when you say things of yourself in a chat ("I live in Porto"), '
-        "or by: stevemin memory add TEXT"
+        "Your profile is empty. It fills when you say something about yourself in a chat "
+        '("I live in Porto"), or with: stevemin memory add TEXT'
     )

@@ -1,4 +1,4 @@
-"""Where something remembered comes from, in words and as JSON."""
+"""Where a memory comes from, in words and as JSON."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = ["origin_as_json", "origin_lines"]
 
-_EXCERPT = 600  # characters of a message; --json has all of it
+_EXCERPT = 600  # characters of a message; --json shows all
 
 
 def origin_as_json(origin: Origin) -> dict[str, Any]:
-    """All of it as plain values; `type` tells whether `id` is that of a fact or of a message."""
+    """Everything as plain values; `type` says whether `id` names a fact or a message."""
     kind = "fact" if _is_fact(origin) else "message"
     return {"id": origin.item.id, "type": kind} | asdict(origin)
 
 
 def origin_lines(origin: Origin) -> Iterator[str]:
-    """Some lines for a person."""
+    """The origin as lines of text."""
     fact = _fact_of(origin)
     if fact is not None:
         marks = [fact.kind, *(mark for mark in ("pinned", "edited") if getattr(fact, mark))]
@@ -32,7 +32,7 @@ def origin_lines(origin: Origin) -> Iterator[str]:
         yield ""
     if origin.message is None:
         assert fact is not None
-        yield f"You wrote it into your profile on {minute(fact.created_at)} UTC."
+        yield f"You added it to your profile on {minute(fact.created_at)} UTC."
         return
     yield _where(origin, origin.message)
     yield ""
@@ -50,22 +50,22 @@ def _where(origin: Origin, message: Message) -> str:
 
 
 def _made(origin: Origin) -> Iterator[str]:
-    """What was made of the message."""
+    """What was derived from the message."""
     if not (origin.facts or origin.summaries or origin.passages):
-        yield "Nothing was made of it."
+        yield "Nothing is derived from it."
         return
-    yield "Made of it:"
+    yield "Derived from it:"
     for fact in origin.facts:
         yield f"    {fact.kind} {fact.id}: {fact.text}"
     for summary in origin.summaries:
         yield f"    summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
     if origin.passages:
         vectors = f"{origin.embedded or 'none'} with a vector"
-        yield f"    {count(origin.passages, 'passage')} that a search finds, {vectors}"
+        yield f"    {count(origin.passages, 'passage')} for search, {vectors}"
 
 
 def _excerpt(text: str, words: str) -> str:
-    """The text around some words of it, or its beginning."""
+    """The text around `words`, or its beginning."""
     text = text.strip()
     if len(text) <= _EXCERPT:
         return text

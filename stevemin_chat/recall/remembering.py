@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from memory import IndexState
 from stevemin_chat.base import ChatAppError
 from stevemin_chat.recall.words import index_hint
-from stevemin_chat.text import sanitize
+from stevemin_chat.text import one_line
 
 if TYPE_CHECKING:
     from memory import ContextReport, Forgotten, IndexStatus, Memory, Scope
@@ -23,7 +23,7 @@ class StillAnswering(ChatAppError):
     """Something is to be forgotten in a chat whose answer is being written."""
 
     def __init__(self, title: str) -> None:
-        super().__init__(f"An answer is being written in “{title}”. Stop it first, or wait for it.")
+        super().__init__(f"“{title}” is still answering. Stop it or wait, then forget.")
 
 
 class Remembering:
@@ -131,7 +131,7 @@ class Remembering:
         if self._told or status.state is not IndexState.UNAVAILABLE or not status.reason:
             return None
         self._told = True
-        return sanitize(status.reason)
+        return one_line(status.reason)
 
     def _sessions_of(self, message_ids: Sequence[str]) -> set[str]:
         return {self.memory.message(message_id).session_id for message_id in message_ids}
@@ -166,7 +166,7 @@ class Remembering:
                 before = chat.record.title
                 chat.record = await asyncio.to_thread(self.memory.session, chat.record.id)
                 if chat.record.title != before:
-                    chat.title = sanitize(chat.record.title)
+                    chat.title = one_line(chat.record.title)
                 self._listener.chat_changed(chat)
 
 

@@ -1,7 +1,5 @@
-"""Long-term memory in words: how far the index is, what something was made of, what forgetting takes away.
-
-The account of a prompt in words and figures, as the context view shows it.
-"""
+"""Long-term memory in words: indexing progress, what was derived from what, what forgetting deletes, and the
+report of a prompt."""
 
 from __future__ import annotations
 
@@ -46,17 +44,17 @@ __all__ = [
 
 # In the order of menus, each with what it means.
 SCOPE_WORDS: dict[Scope, tuple[str, str]] = {
-    "everywhere": ("everywhere", "it recalls all chats that reach everywhere, and they recall it"),
-    "project": ("this project", "only chats of the same folder recall it, and it recalls them"),
-    "session": ("this chat", "it recalls only itself, and no other chat recalls it"),
+    "everywhere": ("everywhere", "shares memories with all chats of this scope"),
+    "project": ("this project", "shares memories with chats of the same folder"),
+    "session": ("this chat", "shares memories with no other chat"),
 }
 
-_NOTABLE = 64  # passages without a vector: after a message there are always some, for a moment
+_NOTABLE = 64  # passages without a vector; a few are normal for a moment after each message
 _QUOTE = 60  # cells of a message that is to be forgotten
 
 
 def index_words(status: IndexStatus) -> str:
-    """How the search works now, in a line."""
+    """How search works at the moment, in one line."""
     if status.state is IndexState.UNAVAILABLE:
         return f"search by words only: {sanitize(status.reason or 'the index is not available.')}"
     if status.state is IndexState.INDEXING and status.embedded < status.passages:
@@ -64,12 +62,12 @@ def index_words(status: IndexStatus) -> str:
     if status.state in (IndexState.READY, IndexState.INDEXING):
         return f"search by meaning: ready, {count(status.passages, 'passage')}"
     if status.state is IndexState.STARTING:
-        return "search by words; the one by meaning is being started"
+        return "search by words; search by meaning is starting"
     return "search by words"
 
 
 def index_hint(status: IndexStatus) -> str:
-    """`indexing 12%` while that takes a while, else nothing."""
+    """`indexing 12%` while much is missing, else nothing."""
     missing = status.passages - status.embedded
     if status.state is not IndexState.INDEXING or missing < _NOTABLE:
         return ""
@@ -83,43 +81,45 @@ def made_words(origin: Origin) -> str:
 
 
 def forget_question(explanation: Explanation) -> str:
-    """Asks before something is forgotten, and says what goes."""
+    """Asks before something is forgotten, and names what is deleted."""
     origin = explanation.origin
     if isinstance(origin.item, Fact):
-        kept = " The message it was made from stays." if origin.message is not None else ""
+        kept = " The message it comes from stays." if origin.message is not None else ""
         return f"Forget “{clip(origin.item.text, _QUOTE)}”?{kept}"
     message = origin.item
     answer = " and the answer to it" if _answered(explanation, message) else ""
     made = made_words(origin)
-    also = f" What was made of it goes, too: {made}." if made else ""
+    also = f" Derived from it and deleted, too: {made}." if made else ""
     what = f"“{clip(message.content, _QUOTE)}” ({speaker(message.role)}, {message.created_at[:10]}){answer}"
-    return f"Forget {what}?{also} Nothing brings it back."
+    return f"Forget {what}?{also} This cannot be undone."
 
 
 def off_record_question(facts: int) -> str:
-    """Asks before a chat is taken off the record, where more goes than can come back.
+    """Asks before a chat goes off the record, which deletes facts for good.
 
     Args:
-        facts: how many of the profile were said in this chat.
+        facts: how many facts of the profile come from this chat.
     """
-    them = "it" if facts == 1 else "them"
+    them, come = ("it", "comes") if facts == 1 else ("them", "come")
     return (
-        f"Take this chat out of long-term memory? {count(facts, 'fact')} of your profile came from it and"
-        f" would go, with any changes you made to {them}. The chat itself stays."
+        f"Take this chat off the record? {count(facts, 'fact')} of your profile {come} from it and will be"
+        f" deleted, with any changes you made to {them}. The chat stays."
     )
 
 
 def forgotten_words(forgotten: Forgotten) -> str:
-    """What has gone."""
-    if not forgotten.messages:
-        return "It had been forgotten already."
-    parts = [
-        count(len(forgotten.messages), "message"),
-        count(forgotten.facts, "fact") if forgotten.facts else "",
-        count(forgotten.summaries, "summary") if forgotten.summaries else "",
-    ]
-    later = " Another stevemin has the vectors and takes them out." if forgotten.pending else ""
-    return f"Forgotten: {listing(parts)}.{later}"
+    """What forgetting has deleted, in one line."""
+    deleted = {
+        "message": len(forgotten.messages),
+        "fact": forgotten.facts,
+        "summary": forgotten.summaries,
+        "passage": forgotten.passages,
+    }
+    parts = [count(number, noun) for noun, number in deleted.items() if number]
+    if not parts:
+        return "There is nothing to forget."
+    later = " The open chat deletes their vectors within a minute, or else the next one does."
+    return f"Forgotten: {listing(parts)}.{later if forgotten.pending else ''}"
 
 
 def _answered(explanation: Explanation, message: Message) -> bool:
@@ -131,8 +131,8 @@ def _answered(explanation: Explanation, message: Message) -> bool:
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _NOUNS = {"profile": "fact", "memories": "recall", "template": ""}
 _FOCUS = {
-    "past": "the question is about the past",
-    "follow-up": "the question follows the last answer",
+    "past": "question about the past",
+    "follow-up": "follow-up question",
 }
 
 
@@ -150,24 +150,24 @@ class DropGroup:
 
 
 def headline(report: ContextReport) -> str:
-    """Strategy, size, and what the strategy took the question for."""
+    """Strategy, size, and the kind of question that the strategy saw."""
     parts = [
         report.strategy,
         f"{report.tokens:,} of {report.budget_tokens:,} tokens",
-        f"{report.reply_tokens:,} more for the answer" if report.reply_tokens else "",
+        f"{report.reply_tokens:,} reserved for the answer" if report.reply_tokens else "",
         _FOCUS.get(report.focus or "", ""),
     ]
     return " · ".join(part for part in parts if part)
 
 
 def layer_units(layer: LayerReport) -> str:
-    """What a layer is made of: `12 messages`, `3 facts`; empty for what comes from the template."""
+    """What a layer holds: `12 messages`, `3 facts`; empty for the template's own text."""
     noun = _NOUNS.get(layer.name, "message")
     return count(layer.messages, noun) if noun and layer.messages else ""
 
 
 def bar(share: float, width: int) -> str:
-    """A share of 1 in blocks, to an eighth of a cell; what is more than nothing is seen."""
+    """A share of 1 in blocks, to an eighth of a cell; more than 0 always shows."""
     eighths = min(8 * width, max(round(8 * width * share), int(share > 0)))
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
@@ -185,7 +185,7 @@ def score_words(recall: Recall, most: int | None = None) -> str:
 
 
 def drop_groups(dropped: Iterable[Dropped]) -> list[DropGroup]:
-    """By reason, the largest group first."""
+    """Group by reason, the largest group first."""
     groups: dict[str, list[int]] = {}
     for item in dropped:
         groups.setdefault(item.reason, []).append(item.tokens)

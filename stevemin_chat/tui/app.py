@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -56,6 +57,10 @@ class SteveminApp(App[None]):
     def __init__(self, opener: Opener, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         teach_alt_keys()
         super().__init__()
+        self.register_theme(STEVEMIN_THEME)
+        # Without the watcher, which would parse all CSS again before the first frame.
+        self.set_reactive(SteveminApp.theme, STEVEMIN_THEME.name)
+        self.stylesheet.set_variables(self.get_css_variables())
         self.failure: Exception | None = None
         self._chat_screen = ChatScreen(now=now)
         self._opener = opener
@@ -68,11 +73,10 @@ class SteveminApp(App[None]):
         return self._chat_screen
 
     def on_mount(self) -> None:
-        self.register_theme(STEVEMIN_THEME)
-        self.theme = STEVEMIN_THEME.name
         self.call_after_refresh(self._begin)
 
     async def _begin(self) -> None:
+        gc.enable()  # off since the start, see `cli.chat`
         self._opening = asyncio.create_task(self._open())
 
     async def _open(self) -> None:
@@ -160,6 +164,7 @@ def run_app(model: str | None) -> int:
 async def _run(model: str | None) -> int:
     async def opener(view: View) -> Controller:
         # The imports take most of a second: on a thread they leave the screen alive.
+        await asyncio.to_thread(import_module, "stevemin_chat.tui.widgets.turns")
         module = await asyncio.to_thread(import_module, "stevemin_chat.tui.controller")
         controller: Controller = await module.open_controller(view, model=model)
         return controller

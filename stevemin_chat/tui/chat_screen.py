@@ -19,23 +19,20 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.css.query import NoMatches
 from textual.screen import Screen
-from textual.widgets import Footer, Markdown, OptionList, Static
+from textual.widgets import Footer, OptionList, Static
 
+from stevemin_chat.text import one_line
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.clipboard import copy_natively
-from stevemin_chat.tui.screens.help import HelpScreen
-from stevemin_chat.tui.widgets.completions import Completions
-from stevemin_chat.tui.widgets.greeting import Greeting, Hint
-from stevemin_chat.tui.widgets.load_banner import LoadBanner
+from stevemin_chat.tui.widgets.bands import Completions, LoadBanner, QueueBar
 from stevemin_chat.tui.widgets.metrics_panel import MetricsPanel
 from stevemin_chat.tui.widgets.prompt import Prompt
-from stevemin_chat.tui.widgets.queue_bar import QueueBar
 from stevemin_chat.tui.widgets.session_list import SessionList
 from stevemin_chat.tui.widgets.status_line import StatusLine
-from stevemin_chat.tui.widgets.transcript import Transcript
-from stevemin_chat.tui.widgets.turns import progress
+from stevemin_chat.tui.widgets.transcript import Greeting, Hint, Transcript
 
 if TYPE_CHECKING:
+    from textual.widgets import Markdown
     from textual.worker import Worker
 
     from stevemin_chat.chats import Chat
@@ -95,6 +92,7 @@ class ChatScreen(Screen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
+        self._arrange(*self.app.size)  # before the first frame, which would show all panels otherwise
         self.prompt.placeholder = "Message, or / for commands"
         self.prompt.focus()
 
@@ -231,7 +229,7 @@ class ChatScreen(Screen[None]):
             self.query_one(SessionList).refresh_lines(chat)
             if visible:
                 mark = " · off the record" if chat.off_record else ""
-                title = Content.assemble(chat.title or "New chat", (mark, "$accent"))
+                title = Content.assemble(one_line(chat.title) or "New chat", (mark, "$accent"))
                 self.query_one("#title", Static).update(title)
                 self.query_one(QueueBar).show(chat.queue, queue_hint)
 
@@ -288,6 +286,8 @@ class ChatScreen(Screen[None]):
         self.say(f"{len(text):,} characters copied.")
 
     def help(self) -> None:
+        from stevemin_chat.tui.screens.help import HelpScreen  # not needed for the first frame
+
         self.app.push_screen(HelpScreen())
 
     def quit(self) -> None:
@@ -312,8 +312,8 @@ class ChatScreen(Screen[None]):
         controller = self.controller
         now = controller.status()
         live = self.transcript.live_view()
-        if live is not None and not live.entry.text:
-            live.say(progress(now.request))
+        if live is not None:
+            live.show_progress(now.request)
         panel = self.query_one(MetricsPanel)
         panel.note(now.stats)
         if panel.display:

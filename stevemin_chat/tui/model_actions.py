@@ -6,14 +6,13 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stevemin_chat.models.catalogue import is_installed
+from stevemin_chat.models import is_installed
 from stevemin_chat.text import model_label
 from stevemin_chat.tui.screens.dialogs import Choice, Choose, Confirm
 
 if TYPE_CHECKING:
     from stevemin_chat.chats import Chats
-    from stevemin_chat.models.catalogue import ModelSpec
-    from stevemin_chat.models.loading import ModelLoader
+    from stevemin_chat.models import ModelLoader, ModelSpec
     from stevemin_chat.runtime import Runtime
     from stevemin_chat.tui.view import Dialogue
 

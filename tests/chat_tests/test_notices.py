@@ -66,7 +66,7 @@ def test_a_long_prompt_gets_numbers_and_advice() -> None:
     [
         (errno.ENOSPC, "Disk full", "The disk is full: /x/y. Free some space"),
         (errno.EDQUOT, "Disk full", "quota"),
-        (errno.EACCES, "No permission", "no permission to write or read: /x/y"),
+        (errno.EACCES, "No permission", "Permission denied: /x/y"),
         (errno.EROFS, "Read-only disk", "read-only: /x/y"),
         (errno.EIO, "File trouble", "Input/output error: /x/y."),
     ],
@@ -79,7 +79,7 @@ def test_errors_of_the_system(number: int, title: str, words: str) -> None:
 
 def test_a_folder_that_cannot_be_written_to() -> None:
     notice = describe(FolderNotWritable(Path("/x"), OSError(errno.EACCES, "Permission denied")))
-    assert notice.text.startswith("The folder /x cannot be written to (Permission denied). Set STEVEMIN_HOME")
+    assert notice.text.startswith("The folder /x is not writable (Permission denied). Set STEVEMIN_HOME")
     full = describe(FolderNotWritable(Path("/x"), OSError(errno.ENOSPC, "No space left")))
     assert full.title == "Disk full"
 
@@ -103,7 +103,7 @@ def test_the_log_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_out_of_memory() -> None:
-    assert "not enough free memory" in describe(MemoryError()).text
+    assert "Not enough free memory" in describe(MemoryError()).text
 
 
 def test_a_failed_change_of_model_says_what_is_loaded() -> None:

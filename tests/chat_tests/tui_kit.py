@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
@@ -38,6 +39,7 @@ from stevemin_chat.tui.widgets.code_block import CodeLines
 NOW = datetime(2000, 1, 1, tzinfo=UTC)  # before anything was stored: every age is "now"
 MODEL = "tiny"
 GIB = 2**30
+_CHARACTERS = {"enter": "\r", "slash": "/", "space": " "}
 
 
 class FakeStream:
@@ -284,6 +286,21 @@ async def until(pilot: Pilot[None], condition: Callable[[], Any], seconds: float
     while not condition():
         assert asyncio.get_running_loop().time() < end, "it did not come to that"
         await pilot.pause(0.01)
+    await pilot.pause()
+
+
+def burst(screen: ChatScreen, *keys: str) -> None:
+    """Press keys without waiting for any of them, as one write to a terminal does."""
+    for key in keys:
+        screen.app.post_message(events.Key(key, _CHARACTERS.get(key, key if len(key) == 1 else None)))
+
+
+async def type_in(pilot: Pilot[None], screen: ChatScreen, *keys: str) -> None:
+    """Press keys for the prompt, all at once, and wait until they are handled."""
+    await pilot.pause()
+    burst(screen, *keys)
+    await pilot.pause()
+    await screen.prompt.caught_up()
     await pilot.pause()
 
 

@@ -1,6 +1,6 @@
 """A backend without a model, for scheduling and faults.
 
-Text is one token per character; a model that always goes on counting through the alphabet. It keeps a real
+Text is one token per character; a model that counts through the alphabet. It keeps a real
 ledger of KV cells and refuses what llama.cpp would abort on, so that a wrong plan fails the test.
 """
 
@@ -24,13 +24,13 @@ EOG = 0
 
 
 class FakeBackend:
-    """Implements `engine.backend.Backend`.
+    """Implements `engine.step.Backend`.
 
     Attributes:
         kv: slot -> numbers of its cells; slots may share cells. cell: number -> token.
-        bad_states: so many restores fail.
-        statuses: outcomes of the next forwards; OK when empty.
-        partial: on PARTIAL, how many of a plan's work items were computed before the forward broke off.
+        bad_states: number of restores that will fail.
+        statuses: outcomes of the next forward passes; OK when empty.
+        partial: on PARTIAL, how many of a plan's work items were computed before the forward pass broke off.
         plans: every plan that was executed.
         invalid: request ids whose work llama.cpp would refuse.
     """
@@ -127,7 +127,7 @@ class FakeBackend:
         return StepResult(sampled=sampled, saved=saved, decode_s=self.seconds(plan))
 
     def seconds(self, plan: StepPlan) -> float:
-        """What a forward is said to have taken."""
+        """Seconds that a forward pass is reported to take."""
         return 0.010 + 0.001 * plan.tokens
 
     def tokens(self, slot: int) -> list[int]:
@@ -179,7 +179,7 @@ class FakeBackend:
         return not failed
 
     def _sample(self, item: Work) -> tuple[int, ...]:
-        """The tokens that follow, as long as the guesses are right."""
+        """The tokens that follow, while the drafts are accepted."""
         sampled: list[int] = []
         for last, draft in zip(item.tokens[-item.rows :], (*item.drafts, None), strict=True):
             sampled.append(self._next(item.request_id, last))

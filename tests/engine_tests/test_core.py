@@ -19,7 +19,7 @@ async def test_an_end_of_turn_token_ends_the_answer() -> None:
     assert stream.timings.completion_tokens == 3
 
 
-async def test_ignore_eos_goes_on() -> None:
+async def test_ignore_eos_continues_past_the_end_of_turn() -> None:
     bench = Bench()
     bench.backend.script[1] = [EOG, ord("h"), EOG]
     stream = bench.submit("hello", max_tokens=3, ignore_eos=True)
@@ -142,7 +142,7 @@ async def test_codes_2_and_minus_3_trust_what_is_in_the_cache(computed: int) -> 
     assert [await read(stream) for stream in streams] == ["abcdef"] * 2
 
 
-async def test_a_forward_that_keeps_failing_ends_its_requests_and_not_the_engine() -> None:
+async def test_a_forward_pass_that_keeps_failing_ends_its_requests_and_not_the_engine() -> None:
     bench = Bench()
     stream = bench.submit("hello", max_tokens=6)
     bench.core.step()
@@ -218,3 +218,32 @@ async def test_timings_come_from_one_clock() -> None:
     assert (timings.queue_s, timings.ttft_s, timings.decode_s) == (11.0, 11.0, 2.0)
     assert timings.tokens_per_second == pytest.approx(3 / 2.0)
     assert (timings.itl_p50_s, timings.itl_max_s) == (0.5, 1.0)
+
+
+async def test_an_answer_that_ends_among_accepted_drafts_keeps_no_token_beyond_its_end() -> None:
+    bench = Bench(speculation="on")
+    text = "abcdefgh" * 6
+    bench.backend.script[1] = [ord(char) for char in text * 2]
+    stream = bench.submit(text, session_id="s", max_tokens=60, stop=("efg",))
+    bench.run()
+    assert await read(stream) == text[: text.index("efg")]
+    assert stream.finish_reason is FinishReason.STOP
+    assert bench.core.stats().accepted_tokens > 3, "the end lay among drafts"
+    assert stream.timings.completion_tokens == 7
+    cache = bench.core.scheduler.cache
+    assert bench.backend.used == cache.used == len(text) + 1 + 7 - 1  # the last token was never computed
+    again = bench.submit(f"{text}{chr(EOG)}abcdefg!", session_id="s", max_tokens=2)
+    bench.run()
+    await read(again)
+    assert again.timings.cached_tokens == len(text) + 1 + 6
+
+
+async def test_a_part_of_an_invalid_batch_that_was_preempted_meanwhile_is_left_out() -> None:
+    bench = Bench()
+    streams = [bench.submit("hello", max_tokens=6) for _ in range(3)]
+    bench.core.step()
+    bench.core.step()
+    bench.backend.statuses = [StepStatus.INVALID, StepStatus.OK, StepStatus.NO_KV]
+    bench.run()
+    assert [await read(stream) for stream in streams] == ["abcdef"] * 3
+    assert bench.core.scheduler.preempted == 1

@@ -182,7 +182,8 @@ async def test_drafted(start: Start, engine: Engine) -> None:
 
 
 async def test_preempted_in_mid_answer(model: Path) -> None:
-    """Two answers outgrow the cells: one leaves, comes back from RAM, and goes on as if nothing had been."""
+    """Two answers outgrow the cells: one leaves, comes back from RAM, and continues as if nothing had
+    happened."""
     config = EngineConfig(
         model_path=model,
         max_sessions=2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -51,3 +53,17 @@ def test_seeds_are_kept_or_drawn() -> None:
 def test_every_public_name_is_there() -> None:
     assert sorted(engine.__all__) == sorted(set(engine.__all__))
     assert all(hasattr(engine, name) for name in engine.__all__)
+
+
+def test_the_engine_loads_what_is_heavy_only_with_a_model() -> None:
+    """A screen is drawn before a model is loaded, and must not wait for numpy, Jinja or llama.cpp."""
+    heavy = ("numpy", "jinja2", "llguidance", "llama_cpp", "psutil")
+    code = f"""
+import sys, engine
+assert not "engine.engine" in sys.modules, "the door loads Engine at its first use"
+import engine.engine, engine.llama
+engine.Engine(engine.EngineConfig(model_path="m.gguf"))
+print(*[name for name in {heavy} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

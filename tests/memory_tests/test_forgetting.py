@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from memory_tests.waiting import until
 from memory_tests.word_counter import WordCounter
 
 from memory import Budget, IndexState, Memory
@@ -74,13 +74,6 @@ def shared(embedder: WorkerEmbedder) -> Shared:
 
 def open_at(folder: Path, embedder: Embedder) -> Memory:
     return Memory(folder / "stevemin.db", counter=WordCounter(), embedder=embedder)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def indexed(memory: Memory) -> None:

@@ -17,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import lock
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -137,6 +139,15 @@ def test_the_lock_holds_everything_that_is_needed() -> None:
     assert len(seen) > 120
 
 
+def test_what_torch_needs_for_cuda_is_apart() -> None:
+    assert lock.is_cuda("nvidia-cublas==13.1.1.3 ; sys_platform == 'linux'")
+    assert lock.is_cuda("triton==3.7.1")
+    assert not lock.is_cuda("nvidia-ml-py==13.615.71"), "it reads the GPU's load"
+    packages = locked()
+    assert {package.file for package in packages["nvidia-cublas"]} == {"cuda"}
+    assert {package.file for package in packages["torch"]} == {"runtime", "torch-cpu"}
+
+
 def applies(requirement: Requirement, extra: str = "") -> bool:
     return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
@@ -152,7 +163,7 @@ def test_no_package_index_is_named(name: str) -> None:
 
 def test_make_lists_its_targets() -> None:
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
-    for target in ("chat", "install", "test", "check", "bench", "peers", "clean"):
+    for target in ("chat", "test", "campaign", "coverage", "check", "lock", "bench", "peers", "clean"):
         assert f"  make {target} " in done.stdout
 
 

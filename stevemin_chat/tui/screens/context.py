@@ -1,4 +1,4 @@
-"""What the model saw: the account of a chat's last prompt."""
+"""What the model saw: a chat's last prompt, layer by layer, with its recalls and what was left out."""
 
 from __future__ import annotations
 
@@ -9,36 +9,41 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.recall import Place, drop_groups, headline
-from stevemin_chat.text import count, one_line
-from stevemin_chat.tui.widgets.layer_bars import LayerBars
-from stevemin_chat.tui.widgets.recall_view import RecallView
+from stevemin_chat.recall import Place, bar, drop_groups, headline, layer_units, score_words
+from stevemin_chat.text import clip, count, one_line, set_cell_size, speaker
 
 if TYPE_CHECKING:
-    from memory import Dropped
+    from memory import ContextReport, Dropped, Recall
     from stevemin_chat.recall import Account
 
-__all__ = ["ContextScreen", "ShowOrigin", "Wish"]
+__all__ = ["ContextScreen", "RecallView", "ShowOrigin", "Wish"]
 
-Wish = Place | Literal["strategy"]  # to be shown a message in its chat, or the choice of strategies
+Wish = Place | Literal["strategy"]  # open a message in its chat, or the choice of strategies
 
 ShowOrigin = Callable[[str, Callable[[str], None]], Awaitable[Place | Literal["forgotten"] | None]]
-"""Takes the id of something remembered and what shows the work under way; see `MemoryActions.show_origin`."""
+"""Takes the id of a fact or message, and what shows work under way; see `MemoryActions.show_origin`."""
 
-_NO_PROMPT = "No prompt was made in this chat since stevemin started."
+_NO_PROMPT = "No prompt has been built in this chat since stevemin started."
 _STEP = 3  # rows
-_REASON = 24
+_REASON = 24  # columns, as the next ones
+_ITEMS = 16
+_LAYER = 10
+_BAR = 24
+_TOKENS = 9
+_SIGNALS = 3  # of a recall that is folded
+_TEXT = 220  # cells of its text
 
 
 class ContextScreen(ModalScreen[Wish | None]):
-    """Layers, recalls, summaries and facts of a prompt, and what was left out of it; escape is None.
+    """Layers, recalls, summaries and facts of a prompt, and what was left out; the result: what to open.
 
     Args:
-        account: None where no prompt was made yet.
+        account: None before the first prompt.
         strategy: the chat's, which may have changed since that prompt.
         show_origin: shows where a recall comes from, and may forget it.
     """
@@ -50,7 +55,7 @@ class ContextScreen(ModalScreen[Wish | None]):
         Binding("s", "dismiss('strategy')", "Strategy", show=False),
         Binding("enter", "go", "Open the chat", show=False),
         Binding("w", "why", "Why", show=False),
-        Binding("space,right", "unfold", "All of it", show=False),
+        Binding("space,right", "unfold", "Expand", show=False),
         Binding("down", "step(1)", "Next", show=False),
         Binding("up", "step(-1)", "Previous", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
@@ -68,13 +73,13 @@ class ContextScreen(ModalScreen[Wish | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="account"):
-            yield Static(f"What the model saw in “{self._title}”", classes="title", markup=False)
+            yield Static(f"What the model saw in “{one_line(self._title)}”", classes="title", markup=False)
             with VerticalScroll(can_focus=False):
                 if self._account is None:
                     yield Static(f"{_NO_PROMPT} Its strategy is {self._strategy}.", markup=False)
                 else:
                     yield from _parts(self._account, self._strategy)
-            keys = "enter opens the chat · space shows all · w why · " if self._recalls else ""
+            keys = "enter opens the chat · space expands · w why · " if self._recalls else ""
             yield Static(f"{keys}s strategy · esc closes", classes="keys", markup=False)
 
     def on_mount(self) -> None:
@@ -89,18 +94,18 @@ class ContextScreen(ModalScreen[Wish | None]):
         return self.focused if isinstance(self.focused, RecallView) else None
 
     def action_go(self) -> None:
-        """To the source of the recall."""
+        """Open the chat at the recalled message."""
         if self._chosen is not None:
             recall = self._chosen.recall
             self.dismiss(Place(recall.session_id, recall.message_id))
 
     def action_unfold(self) -> None:
-        """Show all of the recall, or less again."""
+        """Expand the recall, or fold it again."""
         if self._chosen is not None:
             self._chosen.unfold()
 
     def action_step(self, by: int) -> None:
-        """To the next recall, and past the last one on through the rest."""
+        """Move to the next recall; after the last one, scroll."""
         views = list(self.query(RecallView))
         place = views.index(self._chosen) + by if self._chosen in views else min(by, 0)
         if 0 <= place < len(views):
@@ -115,16 +120,16 @@ class ContextScreen(ModalScreen[Wish | None]):
 
     @work
     async def action_why(self) -> None:
-        """Where the recall comes from, and what else was made of it."""
+        """Show where the recall comes from and what was derived from it."""
         if self._chosen is None:
             return
         message_id = self._chosen.recall.message_id
         wish = await self._show_origin(message_id, self._working)
-        if wish is not None:  # what was forgotten must not be shown here any longer
+        if wish is not None:  # also after forgetting: the screen must not go on showing the text
             self.dismiss(wish if isinstance(wish, Place) else None)
 
     def _choose_first(self) -> None:
-        """The first recall, if it is on the screen already: the layers are what comes first."""
+        """Focus the first recall if it is on the screen already; scrolling to it would hide the layers."""
         view, first = self.query_one(VerticalScroll), next(iter(self.query(RecallView)), None)
         if first is not None and view.region.contains_region(first.region):
             first.focus()
@@ -136,7 +141,7 @@ class ContextScreen(ModalScreen[Wish | None]):
 
 def _parts(account: Account, strategy: str) -> Iterator[Widget]:
     report = account.report
-    now = f"\nThe next prompt is made by {strategy}." if strategy != report.strategy else ""
+    now = f"\nThe next prompt uses {strategy}." if strategy != report.strategy else ""
     yield Static(headline(report) + now, classes="headline", markup=False)
     yield LayerBars(report)
     if report.notice:
@@ -156,7 +161,7 @@ def _parts(account: Account, strategy: str) -> Iterator[Widget]:
             pinned = " (pinned)" if fact.pinned else ""
             yield Static(one_line(fact.text) + pinned, classes="item", markup=False)
     yield from _left_out("Left out of this chat", report.dropped, "message")
-    yield from _left_out("Found, and not quoted", report.dropped_recalls, "recall")
+    yield from _left_out("Found but not quoted", report.dropped_recalls, "recall")
     if report.dropped_facts:
         yield _heading("Left out of the profile")
         yield Static(f"{count(len(report.dropped_facts), 'fact')} did not fit", classes="item", markup=False)
@@ -167,7 +172,7 @@ def _left_out(title: str, dropped: tuple[Dropped, ...], noun: str) -> Iterator[W
         return
     yield _heading(title)
     lines = [
-        f"{group.reason:<{_REASON}}{count(group.items, noun):<16}{count(group.tokens, 'token')}"
+        f"{group.reason:<{_REASON}}{count(group.items, noun):<{_ITEMS}}{count(group.tokens, 'token')}"
         for group in drop_groups(dropped)
     ]
     yield Static("\n".join(lines), classes="item", markup=False)
@@ -175,3 +180,54 @@ def _left_out(title: str, dropped: tuple[Dropped, ...], noun: str) -> Iterator[W
 
 def _heading(text: str) -> Static:
     return Static(text, classes="heading", markup=False)
+
+
+class LayerBars(Static):
+    """The layers of a prompt, each with a bar for its share, and what is free."""
+
+    def __init__(self, report: ContextReport) -> None:
+        lines = [
+            _layer(layer.name, layer.tokens, layer.tokens / report.tokens, layer_units(layer))
+            for layer in report.layers
+            if layer.tokens > 0
+        ]
+        lines.append(_layer("free", max(0, report.budget_tokens - report.tokens), 0, ""))
+        super().__init__(Content("\n").join(lines), markup=False, classes="layers")
+
+
+class RecallView(Static, can_focus=True):
+    """A recall: its source, the start of its text and its strongest signals; expanded, all of them."""
+
+    def __init__(self, recall: Recall, title: str) -> None:
+        super().__init__("", markup=False, classes="recall")
+        self.recall = recall
+        self._title = title
+        self._unfolded = False
+        self.update(self._content())
+
+    def unfold(self) -> None:
+        """Expand it, or fold it again."""
+        self._unfolded = not self._unfolded
+        self.update(self._content())
+
+    def _content(self) -> Content:
+        recall = self.recall
+        source = f"{recall.at[:10]} · {one_line(self._title) or 'a deleted chat'} · {speaker(recall.role)}"
+        text = one_line(recall.text) if self._unfolded else clip(recall.text, _TEXT)
+        score = score_words(recall, None if self._unfolded else _SIGNALS)
+        lines = [
+            Content.styled(source, "$foreground 60%"),
+            Content(text),
+            Content.styled(score, "$foreground 45%"),
+        ]
+        return Content("\n").join(lines)
+
+
+def _layer(name: str, tokens: int, share: float, units: str) -> Content:
+    shade = "$foreground 80%" if share else "$foreground 45%"
+    return Content.assemble(
+        (set_cell_size(name, _LAYER), shade),
+        (bar(share, _BAR).ljust(_BAR), "$primary 70%"),
+        (f"{tokens:,}".rjust(_TOKENS), shade),
+        (f"   {units}" if units else "", "$foreground 45%"),
+    )

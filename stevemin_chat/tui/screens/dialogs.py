@@ -1,4 +1,7 @@
-"""Small windows over the chat: a question, one line, a text, a choice. Escape means None."""
+"""Dialogs over the chat: a question, a line, a text, a choice. Escape cancels, and the result is None.
+
+Texts may come from a model or a database: they are made safe for a terminal here.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,21 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
-from stevemin_chat.text import sanitize
+from stevemin_chat.text import one_line, sanitize
 
 __all__ = ["Choice", "Choose", "Confirm", "EditLine", "EditText"]
 
 _WIDE = 88  # columns of a wide dialog, as in dialogs.tcss
-_EDGES = 8  # its padding and the scrollbar
+_EDGES = 8  # columns of its padding and scrollbar
 _CLOSE = Binding("escape", "dismiss(None)", "Close", show=False)
 
 
 class Confirm(ModalScreen[bool]):
-    """A yes-or-no question; `no` has the focus."""
+    """A question before something is done; Cancel has the focus.
+
+    Args:
+        yes: what is done, as the button says it: `Delete`.
+    """
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -39,10 +46,10 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._question, markup=False)
+            yield Static(sanitize(self._question), markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(Content(f"{self._yes} (y)"), id="yes", compact=True)
-                yield Button(Content("Keep (n)"), id="no", compact=True)
+                yield Button(Content("Cancel (n)"), id="no", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no", Button).focus()
@@ -52,7 +59,7 @@ class Confirm(ModalScreen[bool]):
 
 
 class EditLine(ModalScreen[str]):
-    """One line of text."""
+    """Asks for one line of text."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [_CLOSE]
@@ -63,16 +70,16 @@ class EditLine(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(self._title, classes="title", markup=False)
-            yield Input(self._text, compact=True)
-            yield Static("enter saves · esc leaves it", classes="keys", markup=False)
+            yield Static(one_line(self._title), classes="title", markup=False)
+            yield Input(one_line(self._text), compact=True)
+            yield Static("enter saves · esc cancels", classes="keys", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)
 
 
 class EditText(ModalScreen[str]):
-    """Text of several lines."""
+    """Asks for text of several lines."""
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,9 +93,11 @@ class EditText(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -tall"):
-            yield Static(self._title, classes="title", markup=False)
-            yield TextArea(self._text, compact=True, highlight_cursor_line=False)
-            yield Static("ctrl+s saves · esc leaves it · empty removes it", classes="keys", markup=False)
+            yield Static(one_line(self._title), classes="title", markup=False)
+            yield TextArea(sanitize(self._text), compact=True, highlight_cursor_line=False)
+            yield Static(
+                "ctrl+s saves · esc cancels · an empty text removes it", classes="keys", markup=False
+            )
 
     def action_save(self) -> None:
         """Close with the text."""
@@ -97,13 +106,13 @@ class EditText(ModalScreen[str]):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One row of a choice.
+    """One row of a `Choose`.
 
     Args:
-        value: the result when it is chosen.
+        value: the result when this row is chosen.
         detail: a dim second line; empty for none.
-        enabled: False shows it, but it cannot be chosen.
-        mark: a word at the right of the name.
+        enabled: whether it can be chosen.
+        mark: a word after the name.
     """
 
     value: str
@@ -114,7 +123,12 @@ class Choice:
 
 
 class Choose(ModalScreen[str]):
-    """Rows to choose from, with a text above."""
+    """Asks for one of several rows.
+
+    Args:
+        chosen: the value in force; marked and highlighted.
+        text: shown above the rows.
+    """
 
     CSS_PATH = "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [_CLOSE]
@@ -128,9 +142,9 @@ class Choose(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -wide"):
-            yield Static(self._title, classes="title", markup=False)
+            yield Static(one_line(self._title), classes="title", markup=False)
             if self._text:
-                yield Static(self._text, classes="about", markup=False)
+                yield Static(sanitize(self._text), classes="about", markup=False)
             yield OptionList(*self._rows(), id="choices", compact=True)
             yield Static("enter chooses · esc closes", classes="keys", markup=False)
 
@@ -145,7 +159,7 @@ class Choose(ModalScreen[str]):
         self.dismiss(self._choices[event.option_index].value)
 
     def _rows(self) -> list[Option]:
-        room = min(_WIDE, int(self.app.size.width * 0.9)) - _EDGES  # one line each, however narrow
+        room = min(_WIDE, int(self.app.size.width * 0.9)) - _EDGES  # name and detail take one line each
         return [
             Option(_row(choice, choice.value == self._chosen, room), disabled=not choice.enabled)
             for choice in self._choices
@@ -155,11 +169,11 @@ class Choose(ModalScreen[str]):
 def _row(choice: Choice, chosen: bool, room: int) -> Content:
     name = Content.assemble(
         ("● " if chosen else "  ", "$primary"),
-        (sanitize(choice.name), "bold" if choice.enabled else ""),
-        (f"   {sanitize(choice.mark)}" if choice.mark else "", "$foreground 50%"),
+        (one_line(choice.name), "bold" if choice.enabled else ""),
+        (f"   {one_line(choice.mark)}" if choice.mark else "", "$foreground 50%"),
     )
     name = name.truncate(room, ellipsis=True)
     if not choice.detail:
         return name
-    detail = Content.styled(f"  {sanitize(choice.detail)}", "$foreground 50%")
+    detail = Content.styled(f"  {one_line(choice.detail)}", "$foreground 50%")
     return Content("\n").join([name, detail.truncate(room, ellipsis=True)])

@@ -1,4 +1,4 @@
-"""Help: keys and commands, made from the table of actions."""
+"""The help screen: keys and commands, from the table of actions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["HelpScreen"]
 
 
 class HelpScreen(ModalScreen[None]):
-    """Everything one can do; escape or F1 closes it."""
+    """All keys and commands; escape or F1 closes it."""
 
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss(None)", "Close", show=False)]

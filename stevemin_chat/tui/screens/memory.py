@@ -14,8 +14,7 @@ from textual.widgets import Input, OptionList, Static
 
 from memory import Fact
 from stevemin_chat.recall import FactEntry, Place, find
-from stevemin_chat.tui.widgets.memory_list import MemoryList
-from stevemin_chat.tui.widgets.memory_states import MemoryStates
+from stevemin_chat.tui.widgets.memory_list import MemoryList, MemoryStates
 
 if TYPE_CHECKING:
     from stevemin_chat.chats import Chat

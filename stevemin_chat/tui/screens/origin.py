@@ -1,4 +1,4 @@
-"""Why something is remembered: the message it comes from, what stands around it, what was made of it."""
+"""Why something is remembered: the message it comes from, its neighbours, and what was derived from it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["OriginScreen"]
 
-_AROUND_CELLS = 400  # of a message beside the source
+_AROUND_CELLS = 400  # of a message before or after the source
 
 
 class OriginScreen(ModalScreen[Place | Literal["forget"] | None]):
-    """Read only: what is to be done is the result; escape is None."""
+    """Shows a source; the result is what to do with it, None for nothing."""
 
     CSS_PATH = "origin.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,13 +55,13 @@ class OriginScreen(ModalScreen[Place | Literal["forget"] | None]):
             view.scroll_to_widget(source, animate=False, center=True)
 
     def action_go(self) -> None:
-        """To the message in its chat."""
+        """Open the chat at the message."""
         message = self._explanation.origin.message
         if message is not None:
             self.dismiss(Place(message.session_id, message.id))
 
     def action_forget(self) -> None:
-        """The message, not only the fact that was made from it."""
+        """Forget the message, not only the fact derived from it."""
         if self._explanation.origin.message is not None:
             self.dismiss("forget")
 
@@ -77,7 +77,7 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
     origin = explanation.origin
     if origin.message is None:
         at = origin.item.created_at[:10]
-        yield Static(f"You wrote it into your profile on {at}.", markup=False)
+        yield Static(f"You added it to your profile on {at}.", markup=False)
         return
     for message in explanation.around:
         source = message.id == origin.message.id
@@ -85,7 +85,7 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
         classes = "said -source source" if source else "said"
         yield Static(f"{speaker(message.role)} · {when}", classes=f"when {classes}", markup=False)
         yield Static(_text(message, whole=source), classes=f"text {classes}", markup=False)
-    yield Static("Made of it", classes="heading", markup=False)
+    yield Static("Derived from this", classes="heading", markup=False)
     yield from _made(origin)
 
 
@@ -103,7 +103,7 @@ def _made(origin: Origin) -> Iterator[Widget]:
         yield Static(words, classes="item", markup=False)
     if origin.passages:
         vectors = f"{origin.embedded:,} with a vector" if origin.embedded else "none with a vector yet"
-        words = f"{count(origin.passages, 'passage')} that a search finds, {vectors}"
+        words = f"{count(origin.passages, 'passage')} in the search index, {vectors}"
         yield Static(words, classes="item", markup=False)
     elif not made_words(origin):
         yield Static("nothing", classes="item", markup=False)

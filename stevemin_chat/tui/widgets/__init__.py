@@ -1,3 +1,6 @@
-"""What is seen: each widget shows what it is given and posts what the person did."""
+"""The widgets of the screens: each draws what it is given and posts messages about what the person did.
 
-from __future__ import annotations
+None knows the controller, the engine or the memory. Other rooms use screens, not widgets.
+"""
+
+__all__: list[str] = []

@@ -26,6 +26,7 @@ from textual.visual import Visual
 from textual.widget import Widget
 from textual.widgets import Markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownFence
+from textual.worker import Worker
 
 __all__ = ["Code", "CodeFence", "CodeLines"]
 
@@ -191,7 +192,7 @@ class CodeLines(Widget):
         self.refresh(layout=size != self._drawn)
         self._drawn = size
         if self.code.closed and not self.code.exact:
-            self.run_worker(self._finish, group="highlight", exclusive=True)
+            _: Worker[None] = self.run_worker(self._finish, group="highlight", exclusive=True)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return max(container.width, self.code.width)
@@ -236,7 +237,6 @@ def _lexer(language: str) -> Lexer | None:
     return lexer
 
 
-@lru_cache(maxsize=512)
 def _style(theme: type[HighlightTheme], kind: _TokenType) -> str:
     """The theme's style of a token, or of the nearest kind above it."""
     found: _TokenType | None = kind

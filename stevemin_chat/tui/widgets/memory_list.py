@@ -1,22 +1,29 @@
-"""What is remembered, as a list: the profile, or what a search found."""
+"""The parts of the memory screen: the switches, and the list of what is remembered."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.content import Content
-from textual.widgets import OptionList
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from stevemin_chat.recall import FactEntry, Found, HitEntry
+from stevemin_chat.recall import SCOPE_WORDS, FactEntry, Found, HitEntry, index_words
 from stevemin_chat.text import clip, count, one_line, speaker
 
-__all__ = ["MemoryList"]
+if TYPE_CHECKING:
+    from stevemin_chat.chats import Chat
+    from stevemin_chat.recall import Remembering
 
-_LINES = 2  # of a text
-_NARROW = 30
+__all__ = ["MemoryList", "MemoryStates"]
+
+_LINES = 2  # of an item's text
+_NARROW = 30  # cells
+_NO_FACTS = "Your profile is empty. It fills when you say things about yourself in a chat."
 
 
 class MemoryList(OptionList):
-    """Two or three lines for each item, under headings that cannot be chosen."""
+    """The profile, or the results of a search: two lines each, under headings that cannot be chosen."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, compact=True, markup=False)
@@ -32,17 +39,17 @@ class MemoryList(OptionList):
 
     @property
     def chosen_id(self) -> str | None:
-        """What the memory calls the highlighted item."""
+        """The id of the highlighted item in the memory."""
         chosen = self.chosen
         if isinstance(chosen, FactEntry):
             return str(chosen.fact.id)
         return chosen.recall.message_id if chosen is not None else None
 
     def show(self, found: Found, question: str) -> None:
-        """Show what was found for a question; the highlight stays at its place.
+        """Show the results of a search; the highlight keeps its row.
 
         Args:
-            question: empty for the whole profile.
+            question: what was searched for; empty for the whole profile.
         """
         place = self.highlighted
         self._found, self._question = found, question
@@ -62,7 +69,7 @@ class MemoryList(OptionList):
         for entry in facts:
             self._add(rows, entry, self._fact(entry))
         if self._question:
-            self._head(rows, "Said" if hits else "Nothing that was said is about this.", apart=bool(facts))
+            self._head(rows, "Messages" if hits else "No message matches.", apart=bool(facts))
         for hit in hits:
             self._add(rows, hit, self._hit(hit))
         self.set_options(rows)
@@ -77,12 +84,12 @@ class MemoryList(OptionList):
         rows.append(Option(content))
 
     def _nearest(self, place: int) -> int | None:
-        """The item at a place or, where that is a heading or gone, the next or the last one."""
+        """The item in a row; where that is a heading or missing, the next or the last item."""
         items = [at for at, entry in enumerate(self._entries) if entry is not None]
         return next((at for at in items if at >= place), items[-1] if items else None)
 
     def _fact(self, entry: FactEntry) -> Content:
-        fact, where = entry.fact, "you wrote it"
+        fact, where = entry.fact, "written by you"
         if entry.session is not None:
             where = one_line(entry.session.title)
         at = entry.message.created_at if entry.message is not None else fact.created_at
@@ -104,4 +111,27 @@ class MemoryList(OptionList):
         )
 
 
-_NO_FACTS = "Your profile is empty. It fills when you say things of yourself in a chat."
+class MemoryStates(Static):
+    """The switches of long-term memory with their keys; below, the state of its index."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__("", id=id, markup=False)
+
+    def show(self, remembering: Remembering, chat: Chat, busy: str) -> None:
+        """Draw the present state.
+
+        Args:
+            busy: work under way, shown in place of the index; empty when there is none.
+        """
+        scope = chat.scope or remembering.usual_scope
+        switches = (
+            ("x", "remembering", "on" if remembering.on else "off"),
+            ("o", "this chat", "off the record" if chat.off_record else "on the record"),
+            ("c", "reaches", SCOPE_WORDS[scope][0]),
+        )
+        line = Content("    ").join(
+            Content.assemble((f"{key} ", "$primary"), (f"{what} ", "$foreground 60%"), state)
+            for key, what, state in switches
+        )
+        below = (busy, "$accent") if busy else (index_words(remembering.index), "$foreground 50%")
+        self.update(Content("\n").join([line, Content.styled(*below)]))

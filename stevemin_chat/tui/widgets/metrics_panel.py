@@ -1,4 +1,4 @@
-"""The panel with the figures of the engine and the machine; `n/a` where something cannot be read."""
+"""The stats panel: engine and machine, with `n/a` for what cannot be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
-from stevemin_chat.text import cell_len, duration, percent, rate, set_cell_size, shortened, size
+from stevemin_chat.text import cell_len, duration, one_line, percent, rate, set_cell_size, shortened, size
 
 if TYPE_CHECKING:
     from engine import EngineStats, RequestStats
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MetricsPanel"]
 
-_HISTORY = 120  # polls kept for the sparkline: a minute
+_HISTORY = 120  # polls in the sparkline: one minute
 _WIDTH = 30  # columns of text
 _NO_VALUE = "n/a"
 
@@ -36,19 +36,19 @@ class MetricsPanel(VerticalScroll, can_focus=False):
         yield Static("Tokens per second", classes="heading")
         yield Static("", id="rate", markup=False)
         yield Sparkline(list(self._rates), id="sparkline")
-        yield Static("", id="figures", markup=False)
+        yield Static("", id="stats", markup=False)
 
     def note(self, stats: EngineStats | None) -> None:
-        """Remember a poll for the sparkline; also while the panel is folded away."""
+        """Record a poll for the sparkline, also while the panel is hidden."""
         self._rates.append(stats.tokens_per_second if stats else 0.0)
 
     def show(self, now: Status) -> None:
-        """Draw a poll."""
+        """Draw the newest poll."""
         self.query_one("#rate", Static).update(_headline(now.stats))
         self.query_one(Sparkline).data = list(self._rates)
         blocks = [_this_chat(now), _chats(now.stats, now.titles), _latency(now.stats), _batch(now.stats)]
         blocks.append(_machine(now.devices))
-        self.query_one("#figures", Static).update(Content("\n\n").join(block for block in blocks if block))
+        self.query_one("#stats", Static).update(Content("\n\n").join(block for block in blocks if block))
 
 
 def _headline(stats: EngineStats | None) -> Content:
@@ -82,7 +82,7 @@ def _batch(stats: EngineStats | None) -> Content:
     return _block(
         "Batch",
         _row("sequences", f"{stats.batch_sequences} of {stats.max_sessions}"),
-        _row("tokens in a step", f"{stats.batch_tokens:,} of {stats.batch_capacity:,}"),
+        _row("batch tokens", f"{stats.batch_tokens:,} of {stats.batch_capacity:,}"),
         _row("queue", str(stats.waiting)),
         _row("requests", f"{stats.requests_per_second:.2f}/s"),
         _row("prefix hits", percent(stats.prefix_hit_rate)),
@@ -93,9 +93,9 @@ def _batch(stats: EngineStats | None) -> Content:
 
 
 def _seldom(stats: EngineStats) -> Iterator[Content]:
-    """Rows that are there only when they say something."""
+    """Rows shown only when they have something to tell."""
     if stats.drafted_tokens:
-        yield _row("guessed right", percent(stats.accepted_tokens / stats.drafted_tokens))
+        yield _row("speculation hits", percent(stats.accepted_tokens / stats.drafted_tokens))
     if stats.steps:
         yield _row("engine overhead", percent(stats.overhead, 1))
     if stats.paused:
@@ -127,7 +127,8 @@ def _chats(stats: EngineStats | None, titles: Mapping[str, str]) -> Content:
     if stats is None or not stats.requests:
         return Content("")
     return _block(
-        "Answering", *(_row(titles.get(r.session_id or "", "a request"), _lane(r)) for r in stats.requests)
+        "Answering",
+        *(_row(one_line(titles.get(r.session_id or "", "a request")), _lane(r)) for r in stats.requests),
     )
 
 
@@ -151,7 +152,7 @@ def _machine(devices: DeviceReading | None) -> Content:
         rows += [_row("VRAM", _NO_VALUE), _row("GPU", _NO_VALUE), _row("GPU temperature", _NO_VALUE)]
     for gpu in gpus:
         degrees = _NO_VALUE if gpu.temperature_c is None else f"{gpu.temperature_c:.0f} °C"
-        rows.append(Content.styled(set_cell_size(gpu.name or "GPU", _WIDTH), "$foreground 50%"))
+        rows.append(Content.styled(set_cell_size(one_line(gpu.name or "GPU"), _WIDTH), "$foreground 50%"))
         rows.append(_row("VRAM", size(gpu.vram_used, gpu.vram_total)))
         rows.append(_row("GPU", _load(gpu.load_percent)))
         rows.append(_row("GPU temperature", degrees))

@@ -16,7 +16,7 @@ from stevemin_chat.tui.commands import Run, Wrong, offers, parse
 
 if TYPE_CHECKING:
     from stevemin_chat.tui.commands import Command, Subcommand
-    from stevemin_chat.tui.widgets.completions import Completions
+    from stevemin_chat.tui.widgets.bands import Completions
 
 __all__ = ["Port", "Prompt"]
 
@@ -55,10 +55,11 @@ class Port(Protocol):
 
 
 class Prompt(TextArea):
-    """Where a person types. The text is taken when Enter is handled, so keys behind it type the next message.
+    """Where a person types. Enter and the keys of commands take effect when they are handled here, so that
+    keys behind them in the same write type the next message, or in the next chat.
 
     Args:
-        commands: what a text that starts with a slash may name.
+        commands: what a text that starts with a slash may name, with their keys.
         completions: shows what a half-typed command may become.
 
     Attributes:
@@ -87,6 +88,7 @@ class Prompt(TextArea):
         )
         self.early: list[str] = []
         self._commands = commands
+        self._keys = {key: command for command in commands for key in command.key.split(",") if key}
         self._completions = completions
         self._offered_for = ""  # the text that the list of completions was made for
         self._port: Port | None = None
@@ -143,9 +145,11 @@ class Prompt(TextArea):
             self._replace_via_keyboard("\n", *self.selection)
         elif key == "up" and self._port is not None and (not self.text or self.text == self._recalled):
             self._port.recall(self.text)
+        elif key in self._keys and self._port is not None:
+            self._port.run(self._keys[key], "")
         else:
             if key.startswith("alt+"):
-                event.character = None  # a key for the bindings; TextArea would insert the letter
+                event.character = None  # TextArea would insert the letter
             return
         event.stop()
         event.prevent_default()

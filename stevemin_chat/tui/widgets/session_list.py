@@ -1,4 +1,4 @@
-"""The list of chats with what each is doing."""
+"""The list of chats, and what each is doing."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from stevemin_chat.chats import Chat, ChatState
-from stevemin_chat.text import age, set_cell_size, shortened
+from stevemin_chat.text import age, one_line, set_cell_size, shortened
 
 __all__ = ["SessionList"]
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_TICK = 0.3  # seconds; drawing takes processor time from the answers
+_TICK = 0.3  # seconds between frames; drawing takes processor time from the answers
 
 
 class SessionList(Vertical):
-    """All chats; one line each: a mark, the title, and how long ago it was used."""
+    """One line for each chat: a mark, the title, and how long ago it was used."""
 
     class Chosen(Message):
-        """A chat was chosen by key or mouse."""
+        """The person chose a chat."""
 
         def __init__(self, key: str) -> None:
             super().__init__()
@@ -48,7 +48,7 @@ class SessionList(Vertical):
         self._timer = self.set_interval(_TICK, self._turn, pause=True)
 
     def show(self, chats: Sequence[Chat], visible: Chat | None) -> None:
-        """Show these chats, the visible one highlighted."""
+        """List these chats and highlight the visible one."""
         self._chats, self._visible = tuple(chats), visible
         options = self.query_one(OptionList)
         if [option.id for option in options.options] != [chat.key for chat in chats]:
@@ -58,7 +58,7 @@ class SessionList(Vertical):
             options.highlighted = self._chats.index(visible)
 
     def refresh_lines(self, *chats: Chat) -> None:
-        """Draw these chats again."""
+        """Redraw these chats."""
         options = self.query_one(OptionList)
         known = {option.id for option in options.options}
         for chat in chats:
@@ -71,7 +71,7 @@ class SessionList(Vertical):
                 self._timer.pause()
 
     def freeze(self) -> None:
-        """Stop the animation, for pictures."""
+        """Stop the animation, for screenshots."""
         if self._timer is not None:
             self._timer.stop()
         self._frame = 0
@@ -95,7 +95,7 @@ class SessionList(Vertical):
         mark, style = self._mark(chat)
         when = age(chat.record.updated_at, self._now()) if chat.record and not chat.busy else ""
         room = width - 2 - (len(when) + 1 if when else 0)
-        title = shortened(chat.title or "New chat", room)
+        title = shortened(one_line(chat.title) or "New chat", room)
         emphasis = "bold" if chat.unread else ("" if chat is self._visible else "$foreground 80%")
         return Content.assemble(
             (mark + " ", style),

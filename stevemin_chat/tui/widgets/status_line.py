@@ -1,4 +1,4 @@
-"""The line at the bottom: model, strategy, context, speed."""
+"""The bottom line: model, strategy, context, speed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widgets import Static
 
-from stevemin_chat.text import cell_len, rate, set_cell_size, shortened
+from stevemin_chat.text import cell_len, one_line, rate, set_cell_size, shortened
 
 if TYPE_CHECKING:
     from engine import EngineStats
@@ -16,7 +16,7 @@ __all__ = ["StatusLine"]
 
 
 class StatusLine(Static):
-    """One line; what does not fit goes, the least important first."""
+    """One line; in a narrow terminal, the least important parts are dropped first."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__("", id=id, markup=False)
@@ -30,9 +30,14 @@ class StatusLine(Static):
         stats: EngineStats | None,
         hint: str = "",
     ) -> None:
-        """What holds for the visible chat, how fast the engine is, and what goes on besides (`hint`)."""
+        """Show the state of the visible chat and the speed of the engine.
+
+        Args:
+            context: tokens that the chat uses, and the limit; None while no model is loaded.
+            hint: work under way besides answers; empty when there is none.
+        """
         speed, answering = (stats.tokens_per_second, stats.active) if stats else (0.0, 0)
-        parts = (model, strategy, context, speed, answering, hint)
+        parts = (one_line(model), strategy, context, speed, answering, hint)
         if parts != self._parts:
             self._parts = parts
             self._draw()

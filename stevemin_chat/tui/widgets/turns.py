@@ -1,4 +1,4 @@
-"""One message of a transcript: what the person said, or a reply that may still be growing."""
+"""The entries of a transcript: a message of the person, or a reply, which may still be growing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from stevemin_chat.tui.widgets.reply_text import ReplyText
 if TYPE_CHECKING:
     from engine import RequestStats
 
-__all__ = ["EntryView", "ForgottenView", "ReplyView", "UserView", "progress", "view_of"]
+__all__ = ["EntryView", "ForgottenView", "ReplyView", "UserView", "view_of"]
 
-_PAUSE = 0.1  # seconds between two looks at a growing reply; each costs about 10 ms of layout
+_PAUSE = 0.1  # seconds between two updates of a growing reply; each costs about 10 ms of layout
 
 
 class UserView(Static):
-    """What the person said, word for word."""
+    """A message of the person, word for word."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(entry.text, markup=False, classes="user")
@@ -31,7 +31,7 @@ class UserView(Static):
 
 
 class ReplyView(Vertical):
-    """A reply as Markdown, with a quiet line below; follows its entry while that is being written."""
+    """A reply as Markdown with a quiet line below; grows with its entry."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(classes="reply")
@@ -46,14 +46,22 @@ class ReplyView(Vertical):
 
     async def on_mount(self) -> None:
         if self.entry.live:
-            self.say("preparing the prompt …")
+            self._say("preparing the prompt …")
             self.run_worker(self._follow())
             return
         await self._text.write(self.entry.text)
         self._settle()
 
-    def say(self, text: str) -> None:
-        """Show why there is no text yet."""
+    def show_progress(self, request: RequestStats | None) -> None:
+        """Show why there is no text yet; nothing once there is some.
+
+        Args:
+            request: the reply's request in the engine; None before it is submitted.
+        """
+        if self.entry.live and not self.entry.text:
+            self._say(_progress(request))
+
+    def _say(self, text: str) -> None:
         if text != self._said:
             self._said = text
             self._note.update(text)
@@ -65,7 +73,7 @@ class ReplyView(Vertical):
             entry.changed.clear()
             live, text = entry.live, entry.text
             if len(text) > shown:
-                self.say("")
+                self._say("")
                 await self._text.write(text[shown:])
                 shown = len(text)
             if not live:
@@ -77,11 +85,11 @@ class ReplyView(Vertical):
     def _settle(self) -> None:
         self._text.finish()
         self.set_class(self.entry.status in ("failed", "interrupted"), "-trouble")
-        self.say(_reply_note(self.entry))
+        self._say(_reply_note(self.entry))
 
 
 class ForgottenView(Static):
-    """Where something was said."""
+    """The place of a forgotten message."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__("(forgotten)", markup=False, classes="forgotten")
@@ -98,8 +106,7 @@ def view_of(entry: Entry) -> EntryView:
     return UserView(entry) if entry.role == "user" else ReplyView(entry)
 
 
-def progress(request: RequestStats | None) -> str:
-    """Why there is no text yet."""
+def _progress(request: RequestStats | None) -> str:
     if request is None:
         return "preparing the prompt …"
     if request.phase == "waiting":
@@ -117,12 +124,11 @@ _CUT_OFF = {"length": "cut off at max_tokens", "context": "cut off: the context 
 
 
 def _reply_note(entry: Entry) -> str:
-    """The dim lines under a reply: how it ended, what it cost, what its prompt left out."""
+    """The quiet lines below a reply: how it ended, what it cost, what its prompt left out."""
     parts = [part for part in (_ending(entry), _cost(entry.timings)) if part]
     lines = [" · ".join(parts)] if parts else []
     if entry.dropped:
-        verb = "is" if entry.dropped == 1 else "are"
-        lines.append(f"{count(entry.dropped, 'earlier message')} {verb} not in the prompt ({entry.strategy})")
+        lines.append(f"{count(entry.dropped, 'earlier message')} left out of the prompt ({entry.strategy})")
     return "\n".join(lines)
 
 

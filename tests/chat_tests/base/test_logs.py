@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chat_tests.cli.cli_kit import logging_kept
 
 from stevemin_chat.base.logs import log_path, start_logging
 
@@ -21,22 +22,8 @@ from stevemin_chat.base.logs import log_path, start_logging
 @pytest.fixture
 def clean_logging() -> Iterator[None]:
     """Give the test runner its handlers back."""
-    root = logging.getLogger()
-    kept, level, last_resort = list(root.handlers), root.level, logging.lastResort
-    hooks = threading.excepthook, sys.unraisablehook
-    shows, raises = warnings.showwarning, logging.raiseExceptions
-    for handler in kept:
-        root.removeHandler(handler)
-    yield
-    logging.captureWarnings(False)
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-        handler.close()
-    for handler in kept:
-        root.addHandler(handler)
-    root.setLevel(level)
-    logging.lastResort, logging.raiseExceptions, warnings.showwarning = last_resort, raises, shows
-    threading.excepthook, sys.unraisablehook = hooks
+    with logging_kept():
+        yield
 
 
 @pytest.mark.usefixtures("clean_logging")

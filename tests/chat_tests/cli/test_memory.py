@@ -96,7 +96,7 @@ def test_the_list_can_be_of_one_kind_or_of_what_is_pinned(cli: Cli, stored: Stor
     (preference,) = cli("memory", "list", "--kind", "preference", "--json").json
     assert preference["text"] == PREFERENCE
     nothing = cli("memory", "list", "--pinned")
-    assert (nothing.out, nothing.err) == ("", "None of the 2 entries of your profile is like that.\n")
+    assert (nothing.out, nothing.err) == ("", "No profile entry matches.\n")
     assert cli("memory", "pin", str(preference["id"])).code == 0
     assert [entry["id"] for entry in cli("memory", "list", "--pinned", "--json").json] == [preference["id"]]
     assert cli("memory", "list").out.splitlines()[1].split()[2] == "*"
@@ -183,7 +183,7 @@ def test_why_tells_where_a_fact_comes_from(cli: Cli, stored: Stored) -> None:
 def test_why_tells_what_was_made_of_a_message(cli: Cli, stored: Stored) -> None:
     out = cli("memory", "why", stored.told[:8]).out
     assert f"fact {profile(cli)[FACT]}: {FACT}" in out
-    assert "1 passage that a search finds, none with a vector" in out
+    assert "1 passage for search, none with a vector" in out
     origin = cli("memory", "why", stored.told, "--json").json
     assert (origin["id"], origin["type"]) == (stored.told, "message")
     assert {fact["text"] for fact in origin["facts"]} == {FACT, PREFERENCE}
@@ -192,7 +192,7 @@ def test_why_tells_what_was_made_of_a_message(cli: Cli, stored: Stored) -> None:
 
 def test_why_of_what_the_person_wrote_and_of_what_is_not_there(cli: Cli) -> None:
     added = cli("memory", "add", "I am a baker", "--json").json
-    assert "You wrote it into your profile on 20" in cli("memory", "why", str(added["id"])).out
+    assert "You added it to your profile on 20" in cli("memory", "why", str(added["id"])).out
     assert cli("memory", "why", str(added["id"]), "--json").json["message"] is None
     cli("memory", "why", "999").failed("'999'")
     cli("memory", "why", "abcdef12").failed("'abcdef12'")
@@ -287,8 +287,8 @@ def test_forget_shows_what_it_takes_and_asks_first(cli: Cli, stored: Stored) -> 
     assert "\x1b" not in no.err
     assert FACT in profile(cli)
     yes = cli("memory", "forget", fact_id, stdin="y\n", terminal=True)
-    assert "What was said in the chat stays" in yes.err
-    assert "Gone for good: 1 fact." in yes.err
+    assert "The messages stay in their chats" in yes.err
+    assert "Forgotten: 1 fact." in yes.err
     assert set(profile(cli)) == {PREFERENCE}
 
 
@@ -365,8 +365,8 @@ def test_forget_tells_when_vectors_are_left_to_another_process(
 
     monkeypatch.setattr(LongTermMemory, "forget", left)
     ran = cli("memory", "forget", stored.told, "--yes")
-    assert ran.err.startswith("Gone for good: 2 messages, 2 facts and 2 passages.")
-    assert ("takes the vectors out" in ran.err) == told
+    assert ran.err.startswith("Forgotten: 2 messages, 2 facts and 2 passages.")
+    assert ("deletes their vectors" in ran.err) == told
 
 
 def test_many_are_counted_and_a_few_are_shown(cli: Cli, paths: Paths, stored: Stored) -> None:
@@ -380,9 +380,9 @@ def test_many_are_counted_and_a_few_are_shown(cli: Cli, paths: Paths, stored: St
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Say what to forget"),
+        ([], "Name what to forget"),
         (["--containing", " "], "--containing needs a text"),
-        (["1", "--session", "Garden"], "--session goes with --containing"),
+        (["1", "--session", "Garden"], "--session needs --containing"),
     ],
 )
 def test_forget_needs_something_to_forget(cli: Cli, stored: Stored, arguments: list[str], words: str) -> None:

@@ -104,7 +104,7 @@ def test_a_data_folder_that_cannot_be_written_to(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, hub: LoopbackHub, arguments: list[str]
 ) -> None:
     monkeypatch.setenv("STEVEMIN_HOME", "/proc/stevemin")
-    cli(*arguments).failed("/proc/stevemin/data", "cannot be written to")
+    cli(*arguments).failed("/proc/stevemin/data", "is not writable")
 
 
 def test_an_unexpected_error_is_one_line_and_the_log_has_the_rest(

@@ -7,7 +7,7 @@ from pathlib import Path
 from chat_tests.tui_kit import ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
 
 from engine import FinishReason, GenerationFailed
-from stevemin_chat.tui.widgets.queue_bar import QueueBar
+from stevemin_chat.tui.widgets.bands import QueueBar
 
 LONG = "A line of the answer.\n\n" * 60
 
@@ -200,7 +200,7 @@ async def test_left_out_messages_are_told(tmp_path: Path) -> None:
             stream.push("yes")
             stream.end()
             await until(pilot, lambda: screen.controller.chat and not screen.controller.chat.busy)
-        await until(pilot, lambda: "not in the prompt (hierarchical)" in shown(screen))
+        await until(pilot, lambda: "left out of the prompt (hierarchical)" in shown(screen))
 
 
 async def test_old_turns_are_paged_in_without_moving_what_is_read(tmp_path: Path) -> None:

@@ -16,10 +16,9 @@ from memory import STRATEGIES, Dropped
 from stevemin_chat.recall import DropGroup, Place, bar, drop_groups
 from stevemin_chat.runtime import Overrides
 from stevemin_chat.tui.chat_screen import ChatScreen
-from stevemin_chat.tui.screens.context import ContextScreen
+from stevemin_chat.tui.screens.context import ContextScreen, RecallView
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm
 from stevemin_chat.tui.screens.origin import OriginScreen
-from stevemin_chat.tui.widgets.recall_view import RecallView
 
 QUESTION = "Do you remember what my dog Rex is afraid of?"
 
@@ -136,10 +135,10 @@ async def test_why_shows_the_source_and_can_forget_it(tmp_path: Path) -> None:
         assert DOG in seen
         assert CALM in seen, "what was answered"
         assert f"fact: {DOG}" in seen
-        assert "1 passage that a search finds, none with a vector yet" in seen
+        assert "1 passage in the search index, none with a vector yet" in seen
         await pilot.press("f")
         await until(pilot, lambda: isinstance(screen.app.screen, Confirm))
-        assert "and the answer to it? What was made of it goes, too: 1 fact." in words(screen)
+        assert "and the answer to it? Derived from it and deleted, too: 1 fact." in words(screen)
         await pilot.press("y")
         await until(pilot, lambda: screen.app.screen is screen)
         assert runtime.memory.message(ids["dog"]).forgotten
@@ -149,7 +148,7 @@ async def test_why_shows_the_source_and_can_forget_it(tmp_path: Path) -> None:
         assert screen.controller.chat.record is not None
         assert screen.controller.chat.record.id in engine_of(screen).forgotten, "and so did the KV cache"
         await look(pilot, screen)
-        assert "No prompt was made in this chat" in words(screen)
+        assert "No prompt has been built in this chat" in words(screen)
 
 
 async def test_the_strategy_is_chosen_from_all(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from chat_tests.tui_kit import FakeDevices, engine_of, make_runtime, running, toasts, until
+from chat_tests.tui_kit import FakeDevices, burst, engine_of, make_runtime, running, toasts, until
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -20,14 +20,6 @@ from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.controller import Controller
 from stevemin_chat.tui.screens.help import HelpScreen
 from stevemin_chat.tui.view import View
-
-CHARACTERS = {"enter": "\r", "slash": "/", "space": " "}
-
-
-def burst(screen: ChatScreen, *keys: str) -> None:
-    """Press keys without waiting for any of them, as one write to a terminal does."""
-    for key in keys:
-        screen.app.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
 
 
 def queued(screen: ChatScreen) -> list[str]:
@@ -42,6 +34,14 @@ async def test_enter_takes_the_text_before_it_whatever_keys_are_behind_it(tmp_pa
         burst(screen, *"hi", "enter", "enter", *"one", "enter", *"two")
         await until(pilot, lambda: screen.prompt.text == "two")
         await until(pilot, lambda: queued(screen) == ["hi", "one"])
+
+
+async def test_text_behind_a_key_of_a_command_is_typed_after_it(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        burst(screen, *"one", "ctrl+n", *"two", "ctrl+n", *"three", "alt+down", *"ty")
+        await until(pilot, lambda: screen.prompt.text == "twoty")
+        await screen.controller.tidy()
+        assert [chat.draft for chat in screen.controller.chats.all] == ["three", "twoty", "one"]
 
 
 async def test_a_command_in_a_burst_is_run_and_the_text_behind_it_stays(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from threading import Event
 from typing import Any
 
 from chat_tests.recall.memory_kit import DOG, TEA, remember
-from chat_tests.tui_kit import ask, engine_of, make_runtime, running, say, shown, toasts, until
+from chat_tests.tui_kit import ask, engine_of, make_runtime, running, say, shown, toasts, type_in, until
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
@@ -17,7 +17,7 @@ from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm, EditLine
 from stevemin_chat.tui.screens.memory import MemoryScreen
 from stevemin_chat.tui.screens.origin import OriginScreen
-from stevemin_chat.tui.widgets.completions import Completions
+from stevemin_chat.tui.widgets.bands import Completions
 from stevemin_chat.tui.widgets.memory_list import MemoryList
 
 
@@ -85,14 +85,14 @@ async def test_the_profile_is_listed_and_corrected(tmp_path: Path) -> None:
         screen.app.screen.query_one(Input).value = "works on Tuesdays"
         await pilot.press("enter")
         await until(
-            pilot, lambda: any("works on Tuesdays\nfact · you wrote it" in item for item in items(screen))
+            pilot, lambda: any("works on Tuesdays\nfact · written by you" in item for item in items(screen))
         )
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(screen.app.screen, OriginScreen))
         assert DOG in [str(text.visual) for text in screen.app.screen.query(".text.source").results(Static)]
         await pilot.press("escape", "f")
         question = await confirm(pilot, screen, "y")
-        assert question == "Forget “Rex is five [b]now”? The message it was made from stays."
+        assert question == "Forget “Rex is five [b]now”? The message it comes from stays."
         await until(pilot, lambda: not any("Rex" in item for item in items(screen)))
         assert "Rex" not in str(long_term.facts())
         assert runtime.memory.search("Rex"), "the message is still remembered"
@@ -104,7 +104,7 @@ async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
     async with running(runtime) as (pilot, screen):
         await say(pilot, screen, "/memory search thunder")
         await until(
-            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Said" in str(items(screen))
+            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Messages" in str(items(screen))
         )
         found = items(screen)
         assert found[:2] == ["Profile: 1 fact", f"{DOG}\nfact · Pets at home · 2026-03-02"]
@@ -114,7 +114,7 @@ async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
         await pilot.press("slash")
         assert "goes to the list" in line(screen, "keys")
         screen.app.screen.query_one(Input).value = "zebra"
-        await until(pilot, lambda: items(screen) == ["Nothing that was said is about this."])
+        await until(pilot, lambda: items(screen) == ["No message matches."])
         screen.app.screen.query_one(Input).value = "mint"
         await until(pilot, lambda: any("mint leaves" in item for item in items(screen)))
         await pilot.press("enter")
@@ -148,15 +148,17 @@ async def test_a_forgotten_exchange_leaves_no_trace_on_the_screen(tmp_path: Path
         await until(pilot, lambda: chat.draft == "I live in Zanzibar.")
         forgotten_so_far = len(engine_of(screen).forgotten)
         await look(pilot, screen)
-        await pilot.press("slash", *"Zanzibar", "enter", "down")
+        await pilot.press("slash")
+        screen.app.screen.query_one(Input).value = "Zanzibar"
+        await pilot.press("enter", "down")
         await until(pilot, lambda: "f forget" in line(screen, "keys") and "edit" not in line(screen, "keys"))
         await pilot.press("f")
         assert "(you, " in await confirm(pilot, screen, "n")
         assert runtime.memory.search("Zanzibar")
         await pilot.press("f")
         question = await confirm(pilot, screen, "y")
-        assert "and the answer to it? What was made of it goes, too: 1 fact." in question
-        await until(pilot, lambda: items(screen) == ["Nothing that was said is about this."])
+        assert "and the answer to it? Derived from it and deleted, too: 1 fact." in question
+        await until(pilot, lambda: items(screen) == ["No message matches."])
         await pilot.press("escape")
         await until(pilot, lambda: screen.app.screen is screen)
         said = shown(screen)
@@ -184,7 +186,7 @@ async def test_the_last_exchange_is_forgotten_and_not_while_it_is_answered(tmp_p
         await until(pilot, lambda: "on its way" in shown(screen))
         await say(pilot, screen, "/memory forget")
         await confirm(pilot, screen, "y")
-        await until(pilot, lambda: any("Stop it first" in text for text in toasts(screen)))
+        await until(pilot, lambda: any("is still answering. Stop it" in text for text in toasts(screen)))
         stream.end()
         await until(pilot, lambda: not screen.controller.chats.busy)
         await say(pilot, screen, "/memory forget")
@@ -210,7 +212,7 @@ async def test_forgetting_is_seen_and_ends_before_the_screen_closes(tmp_path: Pa
     async with running(runtime) as (pilot, screen):
         await say(pilot, screen, "/memory search mint")
         await until(
-            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Said" in str(items(screen))
+            pilot, lambda: isinstance(screen.app.screen, MemoryScreen) and "Messages" in str(items(screen))
         )
         await pilot.press("f")
         await confirm(pilot, screen, "y")
@@ -253,7 +255,7 @@ async def test_a_chat_is_off_the_record_from_its_first_message_on(tmp_path: Path
         await look(pilot, screen)
         await pilot.press("o")
         question = await confirm(pilot, screen, "n")
-        assert question.startswith("Take this chat out of long-term memory? 1 fact of your profile")
+        assert question.startswith("Take this chat off the record? 1 fact of your profile comes from it")
         assert runtime.memory.long_term.facts()
         await pilot.press("o")
         await confirm(pilot, screen, "y")
@@ -299,7 +301,7 @@ async def test_subcommands_are_checked_and_completed(tmp_path: Path) -> None:
         assert "/memory scope project" in ids
         screen.prompt.put("/memory a")
         await until(pilot, lambda: [option.id for option in offered.options] == ["/memory add "])
-        await pilot.press("tab", *"likes tea")
+        await type_in(pilot, screen, "tab", *"likes tea")
         assert screen.prompt.text == "/memory add likes tea"
         await until(pilot, lambda: not offered.display)
         await pilot.press("enter")

@@ -15,13 +15,14 @@ from chat_tests.tui_kit import (
     say,
     shown,
     toasts,
+    type_in,
     until,
 )
 from textual.widgets import OptionList
 
 from engine import EngineCrashed, ModelCorrupt
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm
-from stevemin_chat.tui.widgets.load_banner import LoadBanner
+from stevemin_chat.tui.widgets.bands import LoadBanner
 
 
 def slow_engine() -> type[FakeEngine]:
@@ -46,7 +47,7 @@ async def test_messages_sent_while_it_loads_go_out_when_it_is_ready(tmp_path: Pa
         await say(pilot, screen, "Early words")
         assert screen.controller.chat is not None
         assert screen.controller.chat.queue == ["Early words"]
-        await pilot.press("ctrl+n", *"still typing")
+        await type_in(pilot, screen, "ctrl+n", *"still typing")
         assert screen.prompt.text == "still typing"
         assert engine.load_gate is not None
         engine.load_gate.set()

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chat_tests.tui_kit import FakeEngine, ask, engine_of, make_runtime, running, say, shown, toasts, until
+from chat_tests.tui_kit import (
+    FakeEngine,
+    ask,
+    engine_of,
+    make_runtime,
+    running,
+    say,
+    shown,
+    toasts,
+    type_in,
+    until,
+)
 from textual import events
 from textual.command import CommandPalette
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList
 
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.palette import PaletteCommands
 from stevemin_chat.tui.screens.help import HelpScreen
-from stevemin_chat.tui.widgets.completions import Completions
+from stevemin_chat.tui.widgets.bands import Completions
 
 
 def sent(screen: ChatScreen) -> list[str]:
@@ -23,7 +34,7 @@ def sent(screen: ChatScreen) -> list[str]:
 
 async def test_enter_sends_and_other_keys_make_lines(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
-        await pilot.press(*"one", "ctrl+j", *"two", "shift+enter", *"three")
+        await type_in(pilot, screen, *"one", "ctrl+j", *"two", "shift+enter", *"three")
         assert screen.prompt.text == "one\ntwo\nthree"
         assert screen.prompt.size.height == 3
         await pilot.press("enter")
@@ -98,7 +109,7 @@ async def test_completions_open_complete_and_close(tmp_path: Path) -> None:
         await pilot.press("escape")
         assert not offered.display
         assert screen.prompt.text == "/context "
-        await pilot.press(*"fu")
+        await type_in(pilot, screen, *"fu")
         await until(pilot, lambda: offered.display)
         await pilot.press("enter")
         await until(pilot, lambda: screen.controller.strategy == "full")
@@ -115,9 +126,9 @@ async def test_enter_is_not_lost_when_it_comes_right_after_the_text(tmp_path: Pa
 
 async def test_enter_takes_an_exact_name_and_not_a_longer_one(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
-        await pilot.press(*"/theme ")
+        await type_in(pilot, screen, *"/theme ")
         await until(pilot, lambda: screen.prompt.completing)
-        await pilot.press(*"nord")
+        await type_in(pilot, screen, *"nord")
         await until(pilot, lambda: not screen.prompt.completing)
         await pilot.press("enter")
         await until(pilot, lambda: screen.app.theme == "nord")
@@ -136,7 +147,7 @@ async def test_the_palette_and_the_help_come_from_the_table(tmp_path: Path) -> N
         assert [hit.text async for hit in palette.discover()] == [command.title for command in COMMANDS]
         await pilot.press("ctrl+p")
         await until(pilot, lambda: isinstance(screen.app.screen, CommandPalette))
-        await pilot.press(*"the stats")
+        screen.app.screen.query_one(Input).value = "the stats"
         await until(pilot, lambda: screen.app.screen.query_one(OptionList).option_count == 1)
         shown_before = screen.query_one("#metrics").display
         await pilot.press("enter")
@@ -171,6 +182,6 @@ async def test_typing_stays_possible_while_a_model_answers(tmp_path: Path) -> No
 
     async with running(make_runtime(tmp_path, Instant)) as (pilot, screen):
         await say(pilot, screen, "Quick")
-        await pilot.press(*"next")
+        await type_in(pilot, screen, *"next")
         await until(pilot, lambda: "All at once." in shown(screen))
         assert screen.prompt.text == "next"

@@ -18,7 +18,8 @@ from textual.widgets import Markdown, Static
 from textual.widgets._markdown import MarkdownBlock, MarkdownBullet, MarkdownParagraph
 
 from stevemin_chat.tui.widgets.code_block import Code, CodeLines, _lexer
-from stevemin_chat.tui.widgets.reply_text import ReplyText, reply_parser
+from stevemin_chat.tui.widgets.reply_source import reply_parser
+from stevemin_chat.tui.widgets.reply_text import ReplyText
 
 DOCUMENTS = {
     "fence": "Here:\n\n```python\ndef f():\n    return 1\n\n\n# end\n```\nAnd after it.\n",

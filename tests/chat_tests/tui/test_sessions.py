@@ -7,7 +7,19 @@ from threading import Event
 from typing import Any
 
 import pytest
-from chat_tests.tui_kit import MODEL, ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
+from chat_tests.tui_kit import (
+    MODEL,
+    ask,
+    engine_of,
+    make_runtime,
+    rows,
+    running,
+    say,
+    shown,
+    toasts,
+    type_in,
+    until,
+)
 from textual.pilot import Pilot
 from textual.widgets import Input, Markdown, OptionList, Static
 
@@ -136,8 +148,8 @@ async def test_each_chat_keeps_its_draft(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         stream = await ask(pilot, screen, "First")
         stream.end()
-        await pilot.press(*"half a")
-        await pilot.press("ctrl+n", *"other")
+        await type_in(pilot, screen, *"half a")
+        await type_in(pilot, screen, "ctrl+n", *"other")
         await pilot.press("alt+down")
         assert screen.prompt.text == "half a"
         await pilot.press("alt+up")
@@ -227,7 +239,7 @@ async def test_what_was_typed_survives_leaving(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         await ask(pilot, screen, "Stored")
         await say(pilot, screen, "Queued")
-        await pilot.press("ctrl+n", *"half")
+        await type_in(pilot, screen, "ctrl+n", *"half")
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not screen.app.is_running)
     async with running(make_runtime(tmp_path)) as (pilot, screen):
@@ -245,7 +257,7 @@ async def test_what_was_typed_survives_leaving(tmp_path: Path) -> None:
 
 async def test_drafts_of_several_new_chats_survive_leaving(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
-        await pilot.press(*"one", "ctrl+n", *"two", "ctrl+n", *"three")
+        await type_in(pilot, screen, *"one", "ctrl+n", *"two", "ctrl+n", *"three")
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not screen.app.is_running)
     async with running(make_runtime(tmp_path)) as (pilot, screen):

@@ -202,7 +202,7 @@ def test_alt_enter_makes_a_line_and_alt_with_a_letter_is_never_typed(without_mod
         said = memory.add_message(record.id, "user", "A riddle?")
         memory.add_message(record.id, "assistant", "Forty-two.", parent_id=said.id)
     drawn(without_model)
-    wait(lambda: b"A new chat." in without_model.output, "the chats were not read")
+    wait(lambda: b"lists the commands" in without_model.output, "the chats were not read")
     without_model.type("\x1b[1;3B")  # alt+down
     wait(lambda: b"Forty-two." in without_model.output, "the chat was not opened")
     without_model.type("one\x1b\rtwo\x1bx\x1bc, and much more text than thirty-two characters")

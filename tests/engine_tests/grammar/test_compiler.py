@@ -13,7 +13,7 @@ import pytest
 from engine_tests.llama.starter_logits import StarterLogits
 
 from engine.errors import InvalidRequest
-from engine.grammar import compiler as grammar_check
+from engine.grammar import compiler as compiler_module
 from engine.grammar.compiler import GrammarCompiler, check_grammar
 from engine.grammar.gbnf import gbnf_to_lark
 from engine.llama.sampler import RowSampler
@@ -185,7 +185,7 @@ def test_after_the_end_only_the_end_is_allowed(starter: StarterLogits, compiler:
         constraint.accept(allowed[0])
 
 
-def test_an_answer_that_cannot_go_on_ends(starter: StarterLogits, compiler: GrammarCompiler) -> None:
+def test_an_answer_that_cannot_continue_ends(starter: StarterLogits, compiler: GrammarCompiler) -> None:
     constraint = compiled(compiler, grammar='root ::= "yes"')
     constraint.accept(starter.tokenize("no")[0])  # breaks the contract, as a defect of the matcher would
     allowed = constraint.mask().nonzero()[0].tolist()
@@ -305,7 +305,7 @@ def test_a_bad_grammar_is_refused_in_a_sentence(
 def test_what_would_compile_for_hours_is_refused(
     compiler: GrammarCompiler, schema: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grammar_check, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(compiler_module, "_TIMEOUT_S", 1.0)
     check_grammar.cache_clear()
     with pytest.raises(InvalidRequest, match="takes more than 1 s"):
         compiler.compile(SamplingParams(json_schema=json.dumps(schema)))
@@ -338,8 +338,8 @@ def test_a_hostile_grammar_that_compiles_steps_or_ends(
         constraint.accept(int(rng.choice(allowed)))
 
 
-def test_the_check_dies_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grammar_check, "_CHILD", "import os; os.abort()")
+def test_only_the_child_process_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler_module, "_CHILD", "import os; os.abort()")
     check_grammar.cache_clear()
     assert "too deeply" in check_grammar("anything")
     check_grammar.cache_clear()

@@ -1,4 +1,4 @@
-"""Fixtures of the engine's tests."""
+"""A parking with small blocks, and a disk that stops on demand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 from engine_tests.kv.parking_kit import BLOCK, Lot, SlowDisk
 
-from engine.kv import spill as parked_disk
-from engine.kv import spill as parked_io
+from engine.kv import spill
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of parked states small enough that a few kilobytes fill the disk."""
-    for module in (parked_io, parked_disk):
-        monkeypatch.setattr(module, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(spill, "BLOCK_BYTES", BLOCK)
 
 
 @pytest.fixture
@@ -31,6 +29,6 @@ def lot(tmp_path: Path, small_blocks: None) -> Iterator[Lot]:
 def slow_disk(monkeypatch: pytest.MonkeyPatch, lot: Lot) -> Iterator[SlowDisk]:
     disk = SlowDisk()
     monkeypatch.setattr(os, "pwrite", disk.pwrite)
-    monkeypatch.setattr(parked_io, "_read_all", disk.read_all)
+    monkeypatch.setattr(spill, "_read_all", disk.read_all)
     yield disk
     disk.go_on()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.kv import spill as parked_io
+from engine.kv import spill
 from engine.kv.parking import Parking
 
 BLOCK = 1024
@@ -75,7 +75,7 @@ class SlowDisk:
 
     def __init__(self) -> None:
         self._free, self._reached = threading.Event(), threading.Event()
-        self._pwrite, self._read_all = os.pwrite, parked_io._read_all
+        self._pwrite, self._read_all = os.pwrite, spill._read_all
 
     def pwrite(self, descriptor: int, data: memoryview, offset: int) -> int:
         self._reached.set()

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from engine_tests.kv.parking_kit import BLOCK, DISK, RAM, Lot, content, descriptors, threads
 
 from engine.kv.parking import Parking
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 

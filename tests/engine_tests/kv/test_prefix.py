@@ -48,7 +48,7 @@ def test_anybody_finds_what_anybody_has_computed() -> None:
     assert cache.used == 42, "shared cells count once"
 
 
-def test_sharing_goes_on_while_the_other_still_computes() -> None:
+def test_sharing_works_while_the_other_still_computes() -> None:
     cache = PrefixCache(slots=2, cells=200)
     compute(cache, "a", [*HEAD, 1])
     assert cache.lease("b", [*HEAD, 2]) == (Lease(1, 40), [Copy(0, 1, 0, 40)])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_tests.kv.parking_kit import BLOCK, RAM, Lot, SlowDisk, content, threads, warnings
 
-from engine.kv import spill as parked_io
+from engine.kv import spill
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -95,7 +95,7 @@ def test_short_reads_are_continued(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(50) + data)
     piece = memoryview(bytearray(1000))
     with Stingy(tmp_path / "file") as file:
-        parked_io._read_all(file, piece, 50)
+        spill._read_all(file, piece, 50)
     assert piece == data
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_state_is_dropped_and_never_returned(
     assert len(warnings(caplog)) == 1
 
 
-def test_a_disk_that_fails_often_is_complained_about_once(
+def test_a_disk_that_fails_often_gets_one_warning(
     lot: Lot, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for key in "ab":
@@ -132,7 +132,7 @@ def test_a_disk_that_fails_often_is_complained_about_once(
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(parked_io, "_read_all", broken)
+    monkeypatch.setattr(spill, "_read_all", broken)
     assert lot.load("a") is lot.load("b") is None
     assert len(warnings(caplog)) == 1
 
@@ -164,6 +164,6 @@ def test_no_memory_for_a_read_loses_the_state_only(lot: Lot, monkeypatch: pytest
     def no_memory(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(parked_io, "_read_all", no_memory)
+    monkeypatch.setattr(spill, "_read_all", no_memory)
     assert lot.load("a") is None
     assert threads() == ["parking"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from engine_tests.kv.parking_kit import BLOCK, DISK, RAM, Lot, SlowDisk, content, threads
@@ -15,9 +14,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -139,7 +135,7 @@ def test_a_lagging_disk_never_takes_the_ram_past_its_limit(lot: Lot, slow_disk: 
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Whatever is there is what was put last; what may not be lost is there; the limits hold."""
+    """What is kept is what was put last; what must not be lost is kept; the limits hold."""
 
     folder: Path
 

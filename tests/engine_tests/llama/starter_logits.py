@@ -1,4 +1,4 @@
-"""The starter model's own logits in a real context, for tests of what comes after a forward."""
+"""The starter model's own logits in a real context, for tests of what comes after a forward pass."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StarterLogits:
         self.position = 0
 
     def decode(self, tokens: list[int]) -> Rows:
-        """One forward; the rows can be written to and die at the next one."""
+        """Run one forward pass; its rows are writable and invalid after the next one."""
         for index, token in enumerate(tokens):
             self.batch.token[index], self.batch.pos[index] = token, self.position + index
             self.batch.n_seq_id[index], self.batch.seq_id[index][0], self.batch.logits[index] = 1, 0, 1

@@ -11,14 +11,14 @@ from engine.step import Work
 
 def test_batch_arrays() -> None:
     arrays = BatchArrays(8)
-    decode, prompt, guessed = (
+    decode, prompt, drafted = (
         Work(1, 3, 10, (7,), 1),
         Work(2, 5, 0, (8, 9, 10), 0),
         Work(4, 4, 2, (11, 12), 2),
     )
-    total, sampled = arrays.fill([decode, prompt, guessed])
+    total, sampled = arrays.fill([decode, prompt, drafted])
     assert total == 6
-    assert sampled == [decode, guessed], "adjacent slots lie together"
+    assert sampled == [decode, drafted], "adjacent slots lie together"
     assert arrays.token[:6].tolist() == [7, 11, 12, 8, 9, 10]
     assert arrays.pos[:6].tolist() == [10, 2, 3, 0, 1, 2]
     assert arrays.seq_id[:6].tolist() == [3, 4, 4, 5, 5, 5]

@@ -20,9 +20,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class FailingLibrary:
-    """llama.cpp, whose next forwards return these codes.
+    """llama.cpp, whose next forward passes return these codes.
 
-    2, -2 and -3 mean that the forward broke off: what came before stays. Half of the batch is computed then.
+    2, -2 and -3 mean that the forward pass broke off: what came before stays. Half of the batch is computed
+    then.
     """
 
     def __init__(self, real: Any) -> None:

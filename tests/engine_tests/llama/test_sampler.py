@@ -13,7 +13,7 @@ from engine_tests.llama.starter_logits import StarterLogits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.llama import sampler as row_sampler
+from engine.llama import sampler as sampler_module
 from engine.llama.chains import build_chain, chain_stages, preselected, uses_penalties
 from engine.llama.lib import lib
 from engine.llama.sampler import RowSampler
@@ -116,7 +116,7 @@ def test_the_top_tokens_are_the_top_tokens(data: st.DataObject) -> None:
     assert logits.tolist() == row[tokens].tolist()
 
 
-def test_ties_lose_no_candidate() -> None:
+def test_ties_lose_no_token() -> None:
     tokens, logits = top_tokens(np.zeros(4096, np.float32), 40)
     assert len(set(tokens.tolist())) == 40
     assert not logits.any()
@@ -150,7 +150,7 @@ def test_a_broken_row_gives_a_token(fill: Any, count: int) -> None:
     lib.llama_sampler_free(chain)
 
 
-def test_a_lowering_penalty_needs_as_many_candidates_more_as_it_looks_at() -> None:
+def test_a_lowering_penalty_adds_as_many_tokens_as_it_looks_at() -> None:
     assert preselected(SamplingParams(top_k=40)) == 40
     assert preselected(SamplingParams(top_k=40, repetition_penalty=1.1, penalty_last_n=64)) == 104
     assert preselected(SamplingParams(temperature=0, presence_penalty=1.0, penalty_last_n=10)) == 11
@@ -250,10 +250,10 @@ def test_threads_change_no_token_and_end(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_single_slow_row_starts_no_thread() -> None:
-    sampler = sampler_for(row_sampler._PARALLEL_LOGITS, threads=4)
+    sampler = sampler_for(sampler_module._PARALLEL_LOGITS, threads=4)
     sampler.open(1, SamplingParams(seed=1, top_k=0), [])
     before = threading.active_count()
-    sampler.sample(np.zeros((1, row_sampler._PARALLEL_LOGITS), np.float32), [one_row(1)])
+    sampler.sample(np.zeros((1, sampler_module._PARALLEL_LOGITS), np.float32), [one_row(1)])
     assert threading.active_count() == before
     sampler.close_all()
 

@@ -1,4 +1,4 @@
-"""Shared prefixes, fairness, parking, guesses and back-pressure, on a fake backend with a real ledger."""
+"""Shared prefixes, fairness, parking, drafts and back-pressure, on a fake backend with a real ledger."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TestSharing:
         assert [await read(stream) for stream in followers] == ["abcd"] * 2
         assert computed(bench) == 501
 
-    async def test_a_cancelled_follower_frees_its_seat(self) -> None:
+    async def test_a_cancelled_follower_frees_its_place(self) -> None:
         bench = Bench(cells=2048, max_sessions=2)
         first = bench.submit("x" * 300, max_tokens=2)
         second = bench.submit("x" * 300, max_tokens=2)
@@ -263,11 +263,11 @@ class TestSplitLayout:
         assert all(slots[-1] - slots[0] == 2 for slots in late[-4:])
 
 
-class TestGuesses:
-    async def test_right_ones_save_steps_and_change_nothing(self) -> None:
-        plain, guessed = Bench(speculation="off"), Bench(speculation="on")
+class TestSpeculation:
+    async def test_accepted_drafts_save_steps_and_change_nothing(self) -> None:
+        plain, drafted = Bench(speculation="off"), Bench(speculation="on")
         texts, steps = [], []
-        for bench in (plain, guessed):
+        for bench in (plain, drafted):
             stream = bench.submit(ALPHABET[:104], max_tokens=60)
             bench.run()
             texts.append(await read(stream))
@@ -275,10 +275,10 @@ class TestGuesses:
             assert stream.timings.completion_tokens == 60
         assert texts[0] == texts[1] == ALPHABET[:60]
         assert steps[1] < 0.5 * steps[0]
-        stats = guessed.core.stats()
+        stats = drafted.core.stats()
         assert stats.drafted_tokens >= stats.accepted_tokens > 30
 
-    async def test_an_end_inside_right_guesses_ends_the_answer_there(self) -> None:
+    async def test_an_end_among_accepted_drafts_ends_the_answer_there(self) -> None:
         bench = Bench(speculation="on")
         stream = bench.submit(ALPHABET[:104], session_id="s", max_tokens=60, stop=("lmn",))
         bench.run()
@@ -317,7 +317,7 @@ class TestBackPressure:
             bench.run()
         assert text == ("abcdefghijklmnopqrstuvwxyz" * 120)[:3000]
 
-    async def test_a_paused_request_gives_its_seat_to_those_who_wait(self) -> None:
+    async def test_a_paused_request_gives_its_place_to_those_who_wait(self) -> None:
         bench = Bench(cells=8192, context=8192, max_sessions=1)
         slow = bench.submit("x", max_tokens=2000)
         bench.run()

@@ -1,4 +1,4 @@
-"""Fairness and the queue, on a simulated engine: a batch of cells, seats and sequences that ask for some."""
+"""Fairness and the queue, on a simulated engine: a batch of cells, places and sequences that ask for some."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def request(
 class Machine:
     """Reads an admitted prompt at once, then generates a token per step for each that runs."""
 
-    def __init__(self, *, cells: int = 10**9, seats: int = 10**9) -> None:
-        self.cells, self.seats = cells, seats
+    def __init__(self, *, cells: int = 10**9, places: int = 10**9) -> None:
+        self.cells, self.places = cells, places
         self.counters, self.waiting = TokenCounters(), WaitingQueue()
         self.running: list[TokenSequence] = []
         self.served: Counter[str | None] = Counter()
@@ -51,7 +51,7 @@ class Machine:
     def _admit(self) -> None:
         blocked: list[TokenSequence] = []
         for sequence in self.waiting.admissible(self.counters):
-            if len(self.running) == self.seats:
+            if len(self.running) == self.places:
                 return
             if size(sequence) > self.cells - sum(size(other) for other in self.running):
                 blocked.append(sequence)
@@ -173,19 +173,19 @@ def test_service_goes_by_priority_then_counter_then_what_is_left_then_age() -> N
 @given(
     left=st.tuples(st.integers(1, 400), st.integers(1, 60)),
     right=st.tuples(st.integers(1, 400), st.integers(1, 60)),
-    seats=st.integers(1, 8),
+    places=st.integers(1, 8),
 )
 def test_two_sessions_that_always_ask_get_the_same_within_the_papers_bound(
-    left: tuple[int, int], right: tuple[int, int], seats: int
+    left: tuple[int, int], right: tuple[int, int], places: int
 ) -> None:
     """Theorem 4.4: |W_f - W_g| <= 2 * max(w_p * longest prompt, w_q * tokens in a batch)."""
-    machine = Machine(seats=seats)
+    machine = Machine(places=places)
     sizes = {"left": left, "right": right}
-    bound = 2 * max(left[0], right[0], 2 * seats * max(sum(left), sum(right)))
+    bound = 2 * max(left[0], right[0], 2 * places * max(sum(left), sum(right)))
     for _ in range(400):
         waiting = Counter(sequence.session_id for sequence in machine.waiting)
         for name, (prompt, answer) in sizes.items():
-            while waiting[name] < seats + 1:
+            while waiting[name] < places + 1:
                 machine.submit(request(name, prompt=prompt, answer=answer))
                 waiting[name] += 1
         machine.step()
@@ -194,7 +194,7 @@ def test_two_sessions_that_always_ask_get_the_same_within_the_papers_bound(
 
 
 def test_a_session_with_many_requests_does_not_crowd_out_one_with_few() -> None:
-    machine = Machine(seats=2)
+    machine = Machine(places=2)
     for _ in range(40):
         machine.submit(request("crowd", prompt=20, answer=10))
     lone = machine.submit(request("lone", prompt=20, answer=10))
@@ -216,7 +216,7 @@ def test_the_session_that_had_least_comes_first_then_the_oldest() -> None:
     assert list(queue) == [second, third, fed]
 
 
-def test_a_change_of_priority_takes_effect_at_once() -> None:
+def test_a_change_of_priority_takes_effect_immediately() -> None:
     queue = WaitingQueue()
     first, second = request("a"), request("b")
     queue.add(first)
@@ -274,7 +274,7 @@ def test_small_requests_pass_one_that_does_not_fit_but_only_so_often() -> None:
     assert machine.admitted[9] is large
 
 
-def test_who_stands_before_the_patient_one_is_not_held_up_by_it() -> None:
+def test_those_ahead_of_a_blocked_one_are_not_held_up_by_it() -> None:
     queue = WaitingQueue()
     large, behind = request("a"), request("b")
     queue.add(large)
@@ -288,7 +288,7 @@ def test_who_stands_before_the_patient_one_is_not_held_up_by_it() -> None:
     assert order(queue) == [seen, large]
 
 
-def test_those_behind_go_on_in_the_same_step_when_the_patient_one_fits_at_last() -> None:
+def test_those_behind_follow_in_the_same_step_when_the_blocked_one_fits() -> None:
     queue = WaitingQueue()
     large, behind = request("a"), request("b")
     queue.add(large)
@@ -302,7 +302,7 @@ def test_those_behind_go_on_in_the_same_step_when_the_patient_one_fits_at_last()
     assert seen == [large, behind]
 
 
-def test_a_paused_sequence_is_no_candidate_and_blocks_nobody() -> None:
+def test_a_paused_sequence_is_not_admissible_and_blocks_none() -> None:
     queue = WaitingQueue()
     paused, behind = request("a"), request("b")
     queue.put_back(paused)
@@ -328,7 +328,7 @@ def test_what_is_cancelled_during_the_round_is_not_offered() -> None:
 
 
 def test_background_work_is_served_in_the_end_under_a_stream_of_better_requests() -> None:
-    machine = Machine(seats=1)
+    machine = Machine(places=1)
     background = machine.submit(request("index", prompt=3, answer=3, priority=Priority.BACKGROUND))
     for _ in range(400):
         while len(machine.waiting) < 4:
@@ -339,7 +339,7 @@ def test_background_work_is_served_in_the_end_under_a_stream_of_better_requests(
 
 
 def test_a_session_that_floods_the_queue_does_not_rise_by_ageing() -> None:
-    machine = Machine(seats=1)
+    machine = Machine(places=1)
     for _ in range(150):
         machine.submit(request("flood", prompt=10, answer=1))
     while len(machine.waiting) > 20:
@@ -381,12 +381,12 @@ def small_requests(seed: int) -> Iterator[TokenSequence]:
     priority=st.sampled_from(Priority),
     debt=st.integers(0, 10_000),
     arrivals=st.integers(1, 4),
-    seats=st.integers(2, 12),
+    places=st.integers(2, 12),
 )
 def test_nobody_starves_under_a_stream_of_small_requests(
-    seed: int, large: int, priority: Priority, debt: int, arrivals: int, seats: int
+    seed: int, large: int, priority: Priority, debt: int, arrivals: int, places: int
 ) -> None:
-    machine = Machine(cells=100, seats=seats)
+    machine = Machine(cells=100, places=places)
     small = small_requests(seed)
     for _ in range(3):
         machine.submit(next(small))
@@ -401,4 +401,4 @@ def test_nobody_starves_under_a_stream_of_small_requests(
         machine.step()
         # Three classes to climb; those of its class that came before; its patience, and one round more.
         admitted = sum(cost(other) for other in machine.admitted) - already
-        assert admitted <= 3 * 32 * cost(victim) + (64 + 8 + seats) * 44
+        assert admitted <= 3 * 32 * cost(victim) + (64 + 8 + places) * 44

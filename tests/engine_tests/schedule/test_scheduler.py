@@ -80,7 +80,7 @@ async def test_a_session_joins_while_another_decodes() -> None:
     assert max(len(plan.work) for plan in bench.backend.plans) == 2
 
 
-async def test_more_requests_than_seats_wait_in_order() -> None:
+async def test_more_requests_than_places_wait_in_order() -> None:
     bench = Bench(max_sessions=2)
     streams = [bench.submit("hi", max_tokens=4) for _ in range(5)]
     bench.core.step()

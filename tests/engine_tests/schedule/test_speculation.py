@@ -1,4 +1,4 @@
-"""Guessing from a sequence's own text: what is proposed, and when it is worth its costs."""
+"""Drafts from a sequence's own text: which tokens they are, and when they pay."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def indexed(tokens: list[int]) -> NgramIndex:
 
 
 def costs_of(*, decode_s: float, draft_s: float, decodes: int = 1) -> StepCosts:
-    """A machine on which so many sequences decode in decode_s, and a guess more costs draft_s."""
+    """A machine on which `decodes` sequences decode in decode_s, and each draft adds draft_s."""
     costs = StepCosts(target_s=0.1)
     costs.note_step(decodes=0, prefill=100, drafts=0, seconds=100 * draft_s)
     costs.note_step(decodes=decodes, prefill=0, drafts=0, seconds=decode_s)
     return costs
 
 
-CHEAP = costs_of(decode_s=0.010, draft_s=0.002)  # a guess pays if it is right once in five times
+CHEAP = costs_of(decode_s=0.010, draft_s=0.002)  # a draft pays if it is right once in five times
 
 
 def make_speculator(
@@ -112,7 +112,7 @@ def test_nothing_is_proposed_for_two_tokens_that_are_new() -> None:
     assert indexed([1, 2, 1, 2]).propose(0) == ([], 0)
 
 
-def test_a_repetition_at_the_end_goes_on_in_a_circle() -> None:
+def test_a_repetition_at_the_end_repeats() -> None:
     assert indexed([9, 1, 2, 1, 2]).propose(5) == ([1, 2, 1, 2, 1], 2)
     assert indexed([9, 4, 4, 4]).propose(3) == ([4, 4, 4], 2)
 
@@ -139,7 +139,7 @@ def test_the_index_grows_with_the_text_and_finds_what_a_search_finds(
         assert index.propose(limit) == brute_force(tokens, limit)
 
 
-def test_a_long_prompt_is_entered_a_piece_at_a_time() -> None:
+def test_a_long_prompt_is_indexed_a_piece_at_a_time() -> None:
     index = NgramIndex(repetitive(1000))
     assert [index.extend(400), index.extend(400), index.extend(400)] == [False, False, True]
 
@@ -152,7 +152,7 @@ def test_of_a_very_long_prompt_only_the_end_is_indexed(monkeypatch: pytest.Monke
     assert indexed(late).propose(3) == (PHRASE[3:6], 3)
 
 
-# --- when to guess ---
+# --- when to draft ---
 
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
@@ -162,12 +162,12 @@ def test_repetitive_text_takes_fewer_steps(mode: Literal["auto", "on"]) -> None:
     assert run.accepted == run.drafted
 
 
-def test_off_never_guesses() -> None:
+def test_off_never_drafts() -> None:
     run = Run(make_speculator("off"), repetitive(20), repetitive(100)).all()
     assert run.drafts == [0] * 100
 
 
-def test_on_guesses_as_much_as_it_may_however_often_it_is_wrong() -> None:
+def test_on_drafts_all_it_may_however_often_it_is_rejected() -> None:
     run = Run(make_speculator("on", most=4), misleading(300), misleading(300, seed=2)).all()
     assert set(run.drafts[:-5]) == {0, 4}
     assert run.accepted < 0.3 * run.drafted
@@ -197,7 +197,7 @@ def test_text_that_becomes_repetitive_turns_it_on_again() -> None:
     assert run.steps - steps < 1500 / 3
 
 
-def test_a_probe_that_was_right_is_followed_by_the_next_at_once() -> None:
+def test_an_accepted_probe_is_followed_by_the_next_immediately() -> None:
     costs = costs_of(decode_s=0.010, draft_s=0.006)
     random = Random(5)
     answer: list[int] = []
@@ -208,9 +208,9 @@ def test_a_probe_that_was_right_is_followed_by_the_next_at_once() -> None:
         run.step()
     before = run.steps
     run.all()
-    guessing = [step for step in range(before, run.steps) if run.drafts[step]]
-    first = next(step for step in guessing if run.drafts[step] == 2)
-    assert guessing[guessing.index(first) + 1] == first + 1
+    drafting = [step for step in range(before, run.steps) if run.drafts[step]]
+    first = next(step for step in drafting if run.drafts[step] == 2)
+    assert drafting[drafting.index(first) + 1] == first + 1
     assert max(run.drafts[first : first + 8]) == 6
 
 
@@ -224,11 +224,11 @@ def test_long_matches_are_trusted_when_short_ones_mislead() -> None:
     assert run.steps < len(answer) - 20 * 40 * 0.6
 
 
-@pytest.mark.parametrize(("draft_s", "guesses"), [(0.001, True), (0.0099, False), (0.05, False)])
-def test_the_costs_decide(draft_s: float, guesses: bool) -> None:
+@pytest.mark.parametrize(("draft_s", "drafts"), [(0.001, True), (0.0099, False), (0.05, False)])
+def test_the_costs_decide(draft_s: float, drafts: bool) -> None:
     costs = costs_of(decode_s=0.010, draft_s=draft_s)
     run = Run(make_speculator(costs=costs), repetitive(20), repetitive(400)).all()
-    assert (run.drafted > 0) == guesses
+    assert (run.drafted > 0) == drafts
 
 
 def test_a_change_of_the_costs_flips_it() -> None:
@@ -249,7 +249,7 @@ def test_a_change_of_the_costs_flips_it() -> None:
     assert run.drafts[-1] == 6
 
 
-def test_a_wide_batch_on_a_cpu_does_not_guess() -> None:
+def test_a_wide_batch_on_a_cpu_does_not_draft() -> None:
     costs = costs_of(decode_s=0.008 + 16 * 0.002, draft_s=0.002, decodes=16)  # 2.5 ms per token
     run = Run(make_speculator(costs=costs), repetitive(20), repetitive(400)).all(decodes=16)
     unsure = Run(make_speculator(costs=costs), misleading(300), misleading(300, seed=2)).all(decodes=16)
@@ -260,7 +260,7 @@ def test_a_wide_batch_on_a_cpu_does_not_guess() -> None:
 
 
 def half_right(count: int) -> list[int]:
-    """Each pair goes on in one of two ways."""
+    """Each pair continues in one of two ways."""
     random = Random(4)
     text: list[int] = []
     while len(text) < count:
@@ -268,7 +268,7 @@ def half_right(count: int) -> list[int]:
     return text[:count]
 
 
-def test_the_surer_it_is_the_more_it_guesses() -> None:
+def test_the_surer_it_is_the_more_it_drafts() -> None:
     costs = costs_of(decode_s=0.010, draft_s=0.005)
     sure = Run(make_speculator(costs=costs), repetitive(20), repetitive(800)).all()
     unsure = Run(make_speculator(costs=costs), half_right(100), half_right(800)).all()
@@ -279,7 +279,7 @@ def test_the_surer_it_is_the_more_it_guesses() -> None:
 
 @pytest.mark.parametrize("text", [repetitive, misleading, half_right])
 @pytest.mark.parametrize("draft_s", [0.0005, 0.002, 0.006])
-def test_auto_is_never_much_slower_than_not_guessing(
+def test_auto_is_never_much_slower_than_not_drafting(
     text: Callable[[int], list[int]], draft_s: float
 ) -> None:
     costs = costs_of(decode_s=0.010, draft_s=draft_s)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from memory_tests.word_counter import WordCounter
+from memory_tests.word_counter import WordCounter, count_words
 
 from memory import AssembledContext, Budget, Message, Recall, Role, TokenCounter, Turn
 from memory.context.layers import MEMORIES_HEADING
@@ -60,12 +60,12 @@ class OddCounter(WordCounter):
     """Texts take more tokens together than apart, and so do texts that share a turn."""
 
     def count_text(self, text: str) -> int:
-        return len(text.split()) * 4 // 3
+        return count_words(text) * 4 // 3
 
     def count_prompt(self, messages: Sequence[Turn]) -> int:
         tokens = super().count_prompt(messages)
         return tokens + sum(
-            len(turn.content.split()) // 3 + 8 * turn.content.count("\n\n") + 1 for turn in messages
+            count_words(turn.content) // 3 + 8 * turn.content.count("\n\n") + 1 for turn in messages
         )
 
 

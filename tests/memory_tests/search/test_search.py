@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.letters import until
+from memory_tests.waiting import until
 
 from memory import Memory
 from memory.search.keywords import Keyword

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from memory.vectors.embedder import WorkerEmbedder
 from memory.vectors.embedding_process import EmbeddingModel
 from memory.vectors.embedding_thread import Restarts
 
-__all__ = ["TIMEOUT_S", "Fake", "Vectors", "batches", "degrees", "fakes", "lines", "until"]
+__all__ = ["TIMEOUT_S", "Fake", "Vectors", "batches", "degrees", "fakes", "lines"]
 
 PROGRAM = Path(__file__).with_name("fake_embedding_worker.py")
 TIMEOUT_S = 60.0  # limits hangs; nothing is measured by it
@@ -58,10 +57,3 @@ def batches(folder: Path) -> list[list[str]]:
 def degrees(vectors: Vectors) -> list[int]:
     """The texts for which the fake worker returns these vectors."""
     return [round(float(angle)) for angle in np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0]))]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, "this never came true"
-        time.sleep(0.005)

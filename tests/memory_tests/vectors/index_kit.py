@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +21,6 @@ __all__ = [
     "planted",
     "random_vectors",
     "trace",
-    "until",
 ]
 
 DIMENSION = 32
@@ -73,10 +70,3 @@ def files_with(folder: Path, pattern: bytes) -> list[str]:
 def generations(folder: Path) -> dict[int, str]:
     told = json.loads((folder / "current.json").read_text())
     return {int(shard): name for shard, name in told["shards"].items()}
-
-
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from memory.errors import IndexUnavailable, TextRefused
 from memory.ports import Vectors
 
-__all__ = ["LetterIndexes", "Letters", "until"]
+__all__ = ["LetterIndexes", "Letters"]
 
 POISON = "poison"
 
@@ -92,10 +91,3 @@ class LetterIndexes:
         folder.mkdir(exist_ok=True)
         self.open += 1
         return LetterIndex(self)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60.0
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from memory_tests.vectors.embedding_kit import Fake, batches, fakes, lines, until
+from memory_tests.vectors.embedding_kit import Fake, batches, fakes, lines
+from memory_tests.waiting import until
 
 from memory.errors import EmbedderUnavailable
 

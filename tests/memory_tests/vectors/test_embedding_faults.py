@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.embedding_kit import TIMEOUT_S, Fake, batches, degrees, fakes, lines, until
+from memory_tests.vectors.embedding_kit import TIMEOUT_S, Fake, batches, degrees, fakes, lines
+from memory_tests.waiting import until
 
 from memory.errors import EmbedderUnavailable, TextRefused
 from memory.vectors.embedder import WorkerEmbedder
@@ -26,8 +27,8 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
 
 @pytest.mark.parametrize("behaviour", ["dies-at-first-start", "dies-at-first-batch", "hangs-at-first-batch"])
 def test_one_failure_goes_unnoticed(fake: Fake, tmp_path: Path, behaviour: str) -> None:
-    patience_s = 0.5 if behaviour == "hangs-at-first-batch" else TIMEOUT_S
-    embedder = fake(behaviour, answer_timeout_s=patience_s)
+    timeout_s = 0.5 if behaviour == "hangs-at-first-batch" else TIMEOUT_S
+    embedder = fake(behaviour, answer_timeout_s=timeout_s)
     assert degrees(embedder.embed(["10", "20"])) == [10, 20]
     assert len(lines(tmp_path / "starts")) == 2
     assert embedder.ready

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.embedding_kit import Fake, batches, degrees, fakes, lines, until
+from memory_tests.vectors.embedding_kit import Fake, batches, degrees, fakes, lines
+from memory_tests.waiting import until
 
 from memory.errors import EmbedderUnavailable
 

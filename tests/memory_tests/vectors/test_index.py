@@ -22,8 +22,8 @@ from memory_tests.vectors.index_kit import (
     planted,
     random_vectors,
     trace,
-    until,
 )
+from memory_tests.waiting import until
 
 from memory.errors import IndexUnavailable
 from memory.ports import Vectors

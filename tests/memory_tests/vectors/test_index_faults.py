@@ -26,8 +26,8 @@ from memory_tests.vectors.index_kit import (
     planted,
     random_vectors,
     trace,
-    until,
 )
+from memory_tests.waiting import until
 
 import memory.vectors.chroma
 from memory.errors import IndexUnavailable

@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.index_kit import fill, open_small, planted, random_vectors, until
+from memory_tests.vectors.index_kit import fill, open_small, planted, random_vectors
+from memory_tests.waiting import until
 
 import memory.vectors.chroma
 from memory.errors import IndexUnavailable

@@ -12,15 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.index_kit import (
-    files_with,
-    fill,
-    open_small,
-    planted,
-    random_vectors,
-    trace,
-    until,
-)
+from memory_tests.vectors.index_kit import files_with, fill, open_small, planted, random_vectors, trace
+from memory_tests.waiting import until
 
 from memory.errors import IndexUnavailable
 

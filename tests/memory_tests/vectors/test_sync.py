@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.letters import LetterIndexes, Letters, until
+from memory_tests.vectors.letters import LetterIndexes, Letters
+from memory_tests.waiting import until
 
 from memory import IndexState, Memory
 from memory.storage.passages import Passages

@@ -1,6 +1,6 @@
 """What the screen looks like, at two terminal sizes; clock, figures and cursor stand still.
 
-After a wanted change: pytest --snapshot-update tests/chat_tests/test_tui_snapshots.py; then look at the SVGs.
+After a wanted change: pytest --snapshot-update tests/chat_tests/tui/test_snapshots.py; then look at the SVGs.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from textual.pilot import Pilot
 from memory import ContextReport, Dropped, Fact, LayerReport, Recall
 from stevemin_chat.recall.lookup import Account
 from stevemin_chat.tui.chat_screen import ChatScreen
-from stevemin_chat.tui.screens.context import ContextScreen
+from stevemin_chat.tui.screens.context import ContextScreen, RecallView
 from stevemin_chat.tui.screens.memory import MemoryScreen
 from stevemin_chat.tui.widgets.memory_list import MemoryList
 from stevemin_chat.tui.widgets.metrics_panel import MetricsPanel
-from stevemin_chat.tui.widgets.recall_view import RecallView
 from stevemin_chat.tui.widgets.session_list import SessionList
 
 SIZES = [(80, 24), (160, 50)]
@@ -133,7 +132,7 @@ def an_account() -> Account:
             Dropped("d", "assistant", 95, "does not fit"),
         ),
         recalls=recalls,
-        notice="1 older message was left out (95 tokens): the prompt may take 1,536 tokens.",
+        notice="1 older message left out (prompt limit 1,536 tokens).",
         dropped_recalls=(Dropped("e", "user", 31, "no room", 2.5),),
     )
     facts = (Fact(1, TEA, "preference", "f", True, False, "2026-04-11T18:40:00+00:00"),)

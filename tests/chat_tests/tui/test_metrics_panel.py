@@ -19,12 +19,12 @@ QUIET = EngineStats(max_sessions=8)
     [
         (
             STATS,
-            ["guessed right 62%", "engine overhead 0.6%", "paused 1", "parked chats 12, 3 on disk"],
+            ["speculation hits 62%", "engine overhead 0.6%", "paused 1", "parked chats 12, 3 on disk"],
             [],
         ),
         (replace(STATS, parked_on_disk=0), ["parked chats 12"], ["on disk"]),
-        (replace(STATS, accepted_tokens=0), ["guessed right 0%"], []),
-        (QUIET, ["sequences 0 of 8"], ["guessed", "overhead", "paused", "parked"]),
+        (replace(STATS, accepted_tokens=0), ["speculation hits 0%"], []),
+        (QUIET, ["sequences 0 of 8"], ["speculation", "overhead", "paused", "parked"]),
     ],
     ids=["all", "none on disk", "never right", "quiet"],
 )

@@ -1,0 +1,232 @@
+"""All chats: drafts and queues from the last run, deleting, and settings of a chat."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_tests.chats.chats_kit import Backend, Listener, blocked, idle, open_chats, said
+from chat_tests.chats.fake_source import FakeStream
+from chat_tests.chats.session_kit import until
+
+from memory import DiskFull, Memory, StoreUnavailable, UnknownStrategy
+from stevemin_chat.chats import ChatState, Drafts
+from stevemin_chat.chats.drafts import DraftsUnreadable
+
+
+async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memory, tmp_path: Path) -> None:
+    backend = Backend(memory, FakeStream(["ok"]))
+    backend.has_model = False
+    first = open_chats(backend, tmp_path)
+    record = memory.create_session("stored")
+    await first.load()
+    first.all[0].draft = "half"
+    for title in ("one", "two"):
+        chat = first.new(title)
+        chat.draft = f"draft of {title}"
+        await first.configure(chat, off_record=True)
+    first.answers.send(first.all[0], "queued")
+    first.answers.send(first.all[0], "more")
+    await first.close()
+
+    backend.has_model = True
+    chats = open_chats(backend, tmp_path)
+    await chats.load()
+    assert [(chat.title, chat.draft, chat.queue) for chat in chats.all] == [
+        ("two", "draft of two", ["queued", "more"]),
+        ("one", "draft of one", []),
+        ("stored", "half", []),
+    ]
+    assert [chat.off_record for chat in chats.all] == [True, True, False]
+    assert chats.opening() is chats.all[0]
+    two = chats.all[0]
+    assert (two.on_hold, two.state) == (True, ChatState.HELD)
+    chats.resume()  # as after loading the model
+    assert not chats.busy, "nothing is sent that nobody asked for in this run"
+    backend.source._streams.append(FakeStream(["ok"]))
+    chats.answers.start(two)
+    await idle(two)
+    assert said(memory, two) == ["queued", "ok", "more", "ok"]
+    assert memory.sessions()[0].off_record
+    await chats.keep_drafts()
+    assert [item.draft for item in Drafts(tmp_path / "drafts.json").read()] == [
+        "draft of two",
+        "draft of one",
+        "half",
+    ]
+    assert record.id == chats.all[2].key
+
+
+async def test_the_next_message_goes_after_a_queue_on_hold(memory: Memory, tmp_path: Path) -> None:
+    (tmp_path / "drafts.json").write_text(json.dumps({"chats": [{"queue": ["one"]}]}))
+    chats = open_chats(Backend(memory, FakeStream(["1"]), FakeStream(["2"])), tmp_path)
+    await chats.load()
+    chat = chats.all[0]
+    chats.answers.send(chat, "two")
+    await idle(chat)
+    assert said(memory, chat) == ["one", "1", "two", "2"]
+
+
+async def test_drafts_of_chats_that_were_deleted_meanwhile_are_gone(memory: Memory, tmp_path: Path) -> None:
+    path = tmp_path / "drafts.json"
+    path.write_text(json.dumps({"chats": [{"session_id": "gone", "draft": "half"}]}))
+    chats = open_chats(Backend(memory), tmp_path)
+    await chats.load()
+    await chats.keep_drafts()
+    assert Drafts(path).read() == []
+
+
+async def test_a_store_that_cannot_be_read_costs_no_draft(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "drafts.json"
+    path.write_text(
+        json.dumps({"chats": [{"session_id": "s1", "draft": "of a stored chat"}, {"draft": "of a new one"}]})
+    )
+    chats = open_chats(Backend(memory), tmp_path)
+
+    def refuse() -> None:
+        raise StoreUnavailable("The database is locked.")
+
+    monkeypatch.setattr(memory, "sessions", refuse)
+    with pytest.raises(StoreUnavailable):
+        await chats.load()
+    assert [chat.draft for chat in chats.all] == ["of a new one"]
+    chats.opening().draft += ", longer"
+    await chats.close()
+    assert [item.draft for item in Drafts(path).read()] == ["of a new one, longer", "of a stored chat"]
+
+
+async def test_drafts_that_were_not_read_are_not_written_over(memory: Memory, tmp_path: Path) -> None:
+    path = tmp_path / "drafts.json"
+    path.write_text(json.dumps({"chats": [{"draft": "half"}]}))
+    chats = open_chats(Backend(memory), tmp_path)
+    chats.new().draft = "typed before the chats were read"
+    await chats.close()
+    assert [item.draft for item in Drafts(path).read()] == ["half"]
+
+
+async def test_a_damaged_file_of_drafts_is_reported_and_the_chats_are_there(
+    memory: Memory, tmp_path: Path
+) -> None:
+    path = tmp_path / "drafts.json"
+    path.write_text("[" * 100_000)
+    memory.create_session("stored")
+    listener = Listener()
+    chats = open_chats(Backend(memory), tmp_path, listener)
+    await chats.load()
+    assert [chat.title for chat in chats.all] == ["stored"]
+    (error,) = listener.errors
+    assert isinstance(error, DraftsUnreadable)
+    assert str(tmp_path / "drafts.damaged-1.json") in str(error)
+    chats.all[0].draft = "half"
+    await chats.keep_drafts()
+    assert [item.draft for item in Drafts(path).read()] == ["half"]
+
+
+async def test_a_write_of_drafts_that_is_cancelled_does_not_run_into_the_next(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = open_chats(Backend(memory), tmp_path)
+    await chats.load()
+    chat = chats.new()
+    entered, go_on = threading.Event(), threading.Event()
+    write, at_once, most = Drafts.write, [0], [0]
+
+    def slow(drafts: Drafts, kept: Any) -> None:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        entered.set()
+        assert go_on.wait(60)
+        write(drafts, kept)
+        at_once[0] -= 1
+
+    monkeypatch.setattr(Drafts, "write", slow)
+    chat.draft = "half"
+    polling = asyncio.create_task(chats.keep_drafts())
+    await until(entered.is_set)
+    polling.cancel()
+    chat.draft = "half a thought"
+    leaving = asyncio.create_task(chats.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await leaving
+    assert most == [1]
+    assert [item.draft for item in Drafts(tmp_path / "drafts.json").read()] == ["half a thought"]
+
+
+async def test_a_chat_that_the_store_does_not_delete_keeps_its_queue(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Backend(memory, FakeStream(["half"], stuck=True))
+    chats = open_chats(backend, tmp_path)
+    await chats.load()
+    chat = chats.new()
+    for text in ("first", "second", "third"):
+        chats.answers.send(chat, text)
+    await until(lambda: chat.state is ChatState.GENERATING)
+
+    def refuse(session_id: str) -> None:
+        raise DiskFull(tmp_path)
+
+    monkeypatch.setattr(memory, "delete_session", refuse)
+    with pytest.raises(DiskFull):
+        await chats.delete(chat)
+    assert chat in chats.all
+    assert (chat.queue, chat.state) == (["second", "third"], ChatState.HELD)
+    chats.resume()
+    assert not chat.busy, "it waits for the person"
+    assert len(backend.source.requests) == 1
+
+
+async def test_a_message_sent_while_the_chat_is_deleted_is_not_answered(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Backend(memory)
+    memory.create_session("chat")
+    chats = open_chats(backend, tmp_path)
+    await chats.load()
+    chat = chats.all[0]
+    chats.look_at(chat)
+    with blocked(monkeypatch, memory, "delete_session") as gate:
+        deleting = asyncio.create_task(chats.delete(chat))
+        await until(gate.entered.is_set)
+        chats.answers.send(chat, "too late")
+        assert not chat.busy
+        await chats.delete(chat)  # a second time, which does nothing
+        gate.open()
+        await deleting
+    assert (chats.all, chats.visible, memory.sessions()) == ([], None, [])
+    assert backend.focused[-1] is None
+
+
+async def test_settings_of_a_chat_that_is_not_stored_yet_go_with_its_first_message(
+    memory: Memory, tmp_path: Path
+) -> None:
+    chats = open_chats(Backend(memory, FakeStream(["ok"])), tmp_path)
+    await chats.load()
+    chat = chats.new()
+    with pytest.raises(UnknownStrategy):
+        await chats.configure(chat, strategy="no such")
+    await chats.configure(chat, strategy="full", scope="session")
+    assert (chat.strategy, chat.scope) == ("full", "session")
+    chats.answers.send(chat, "hello")
+    await idle(chat)
+    (record,) = memory.sessions()
+    assert (record.strategy, record.scope, chat.strategy) == ("full", "session", "full")
+    await chats.configure(chat, strategy="sliding")
+    assert memory.session(record.id).strategy == "sliding"
+
+
+async def test_a_blank_chat_is_used_again_and_one_with_a_draft_is_not(memory: Memory, tmp_path: Path) -> None:
+    chats = open_chats(Backend(memory), tmp_path)
+    await chats.load()
+    blank = chats.new()
+    assert chats.new() is blank
+    blank.draft = "half"
+    assert chats.new() is not blank
+    assert chats.new("titled") is not chats.new("titled")
