@@ -1,6 +1,6 @@
-"""The path of a message: the files that handle its text from the key press to llama_decode, and the answer's back.
+"""The path of a message: the files that handle its text on the way to llama_decode, and the answer's back.
 
-A profiler on every thread looks at what each call of ours holds and returns while one real message is answered.
+While one real message is answered, a profiler on every thread looks at what our calls hold and return.
 """
 
 from __future__ import annotations
