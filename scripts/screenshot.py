@@ -1,7 +1,6 @@
-"""Draw docs/images/chat.svg from the real application: four chats that the starter model
-answers at once.
+"""Draw docs/images/chat.svg from the real application: the starter model answers in four chats in parallel.
 
-    make screenshot
+Run by `make screenshot`, on a machine that is otherwise idle: the picture shows its speed.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from stevemin_chat.base.config import Config
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui import SteveminApp, opener_over
+from stevemin_chat.tui.chat_screen import ChatScreen
 
 TARGET = Path(__file__).parents[1] / "docs/images/chat.svg"
 SIZE = (140, 46)
@@ -27,11 +27,11 @@ QUESTIONS = (
     "Why is the sea salty?",
     "Write a Python function that reverses a string, and explain it.",
 )
-GENERATING_S = 0.5
+SHOWN = 450  # characters of the visible answer
 
 
 async def main() -> None:
-    """Ask in four chats and save the screen while they answer."""
+    """Ask in four chats and save the screen while they are being answered."""
     with tempfile.TemporaryDirectory() as home:
         os.environ["STEVEMIN_HOME"] = home
         paths = Paths.resolve()
@@ -49,7 +49,7 @@ async def main() -> None:
 
 
 async def ask(pilot: Pilot[None]) -> None:
-    """Paste the questions, one chat each, and let the answers run for a moment.
+    """Paste the questions, one chat each, and wait for a part of the last answer.
 
     Typing would take a second per key: the pilot waits for an idle processor, and the answers keep it busy.
     """
@@ -60,7 +60,11 @@ async def ask(pilot: Pilot[None]) -> None:
         pilot.app.post_message(Paste(question))
         await pilot.pause(0.1)
         await pilot.press("enter")
-    await pilot.pause(GENERATING_S)
+    screen = pilot.app.screen
+    assert isinstance(screen, ChatScreen)
+    chat = screen.controller.chat
+    while chat is None or (chat.busy and not (chat.entries and len(chat.entries[-1].text) > SHOWN)):
+        await pilot.pause(0.1)
 
 
 if __name__ == "__main__":

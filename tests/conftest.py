@@ -31,11 +31,7 @@ hypothesis.settings.register_profile("campaign", deadline=None, max_examples=5_0
 hypothesis.settings.load_profile("stevemin")
 
 _MOST_WORKERS = 8  # each holds models and a Textual application; more than this gains nothing
-_FIRST = (
-    "engine_tests",
-    "memory_tests",
-    "chat_tests",
-)  # long files first, so that no worker is left with one
+_FIRST = ("engine_tests", "memory_tests", "chat_tests")  # these hold the longest files
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 # Workers share the cores: OpenMP threads that spin for each other would take them from another worker.

@@ -1,4 +1,4 @@
-"""The ground that every room stands on: the folders and private files, the log, the settings, and the errors
+"""What every room needs: the folders and private files, the log, the settings, and the errors
 of the application. Importing it loads only the errors; the settings load pydantic and the engine's limits.
 """
 

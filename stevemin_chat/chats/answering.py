@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answers"]
 
-_PATIENCE_S = 3.0  # for a stopped answer to be stored, and again after its task is cancelled
+_STOP_S = 3.0  # seconds for a stopped answer to be stored
+_CANCEL_S = 3.0  # and again, after its task is cancelled
 _ORDER = list(ChatState)
 _NO_TITLE = "New chat"  # for a first message without a visible character
 
@@ -139,11 +140,11 @@ class Answers:
         for chat in chats:
             self.stop(chat)
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=_PATIENCE_S)
+            _, late = await asyncio.wait(tasks, timeout=_STOP_S)
             for task in late:
                 task.cancel()
             if late:  # a store that blocks must not block leaving: `Chat.unstored` has the message
-                await asyncio.wait(late, timeout=_PATIENCE_S)
+                await asyncio.wait(late, timeout=_CANCEL_S)
 
     def _can_answer(self, chat: Chat) -> bool:
         return self.ready and not chat.deleting

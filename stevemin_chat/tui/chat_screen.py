@@ -100,7 +100,6 @@ class ChatScreen(Screen[None]):
         """Hand everything to this controller from now on, first what was entered early."""
         self._controller = controller
         self.poll_timer = self.set_interval(_POLL, self.poll)
-        self.query_one(QueueBar).show((), "")
         self.prompt.attach(controller)
         early, self._early = self._early, []
         for name in early:
@@ -143,7 +142,8 @@ class ChatScreen(Screen[None]):
         self._controller.run(next(command for command in COMMANDS if command.name == name))
 
     def on_prompt_early(self) -> None:
-        self.query_one(QueueBar).show(self.prompt.early, "sent when the chats are read")
+        if self._controller is None:
+            self.query_one(QueueBar).show(self.prompt.early, "sent when the chats are read")
 
     def on_prompt_scroll(self, event: Prompt.Scroll) -> None:
         """Scroll by a page, less two rows that stay in view."""

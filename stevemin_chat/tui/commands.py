@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
     "Command",
@@ -15,7 +15,9 @@ __all__ = [
     "Offer",
     "Run",
     "Subcommand",
+    "Table",
     "Values",
+    "Words",
     "Wrong",
     "find",
     "offers",
@@ -24,6 +26,8 @@ __all__ = [
 
 Handler = Callable[[Any, str], Coroutine[Any, Any, None] | None]
 """Takes the controller and what follows the command."""
+
+H = TypeVar("H", bound=Handler)
 
 Values = Callable[[Any], Sequence[str]]
 """Takes the controller and gives what may follow a command."""
@@ -76,6 +80,65 @@ class Command:
     lines: bool = False
     values: Values | None = None
     below: tuple[Subcommand, ...] = ()
+
+
+class Table:
+    """Collects commands; each is registered by decorating its handler.
+
+    Args:
+        group: the commands' heading in the help screen.
+    """
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self._commands: list[Command] = []
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """In the order of their handlers."""
+        return tuple(self._commands)
+
+    def command(
+        self,
+        name: str,
+        title: str,
+        help: str,
+        args: str = "",
+        *,
+        key: str = "",
+        label: str = "",
+        lines: bool = False,
+        values: Values | None = None,
+        below: Sequence[Subcommand] = (),
+    ) -> Callable[[H], H]:
+        """Register the decorated function; see `Command`."""
+
+        def register(handler: H) -> H:
+            command = Command(
+                name, title, help, handler, args, key, label, self._group, lines, values, tuple(below)
+            )
+            self._commands.append(command)
+            return handler
+
+        return register
+
+
+class Words:
+    """Collects the words that may follow a command; each is registered by decorating its handler."""
+
+    def __init__(self) -> None:
+        self.words: list[Subcommand] = []
+
+    def word(
+        self, name: str, args: str, help: str, *, lines: bool = False, values: Sequence[tuple[str, str]] = ()
+    ) -> Callable[[H], H]:
+        """Register the decorated function; see `Subcommand`."""
+
+        def register(handler: H) -> H:
+            self.words.append(Subcommand(name, args, help, handler, lines, tuple(values)))
+            return handler
+
+        return register
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The source of a growing reply: what of it may still change when more text comes."""
+"""The source of a growing reply: which part may still change when more text arrives."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from stevemin_chat.chats.drafts import KeptDraft
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answering, "_PATIENCE_S", 0.02)
+    monkeypatch.setattr(answering, "_STOP_S", 0.02)
+    monkeypatch.setattr(answering, "_CANCEL_S", 60)
 
 
 def kept(folder: Path) -> list[tuple[str, ...]]:
@@ -85,6 +86,7 @@ async def test_a_message_that_a_busy_database_refuses_while_one_quits_is_there_i
 async def test_a_store_that_hangs_keeps_nobody_from_leaving_and_loses_nothing(
     memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(answering, "_CANCEL_S", 0.02)
     chats = open_chats(Backend(memory), tmp_path)
     await chats.load()
     chat = chats.new()

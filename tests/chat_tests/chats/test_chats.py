@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -230,3 +232,24 @@ async def test_a_blank_chat_is_used_again_and_one_with_a_draft_is_not(memory: Me
     blank.draft = "half"
     assert chats.new() is not blank
     assert chats.new("titled") is not chats.new("titled")
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import stevemin_chat.chats", {"engine", "memory", "numpy", "jinja2", "textual"}),
+        ("import stevemin_chat.recall", {"engine", "memory", "numpy", "jinja2", "textual"}),
+        ("from stevemin_chat.chats import Chats", {"numpy", "jinja2", "llama_cpp", "textual"}),
+    ],
+)
+def test_what_the_first_screen_needs_loads_nothing_heavy(statement: str, absent: set[str]) -> None:
+    code = f"import sys; {statement}; print(*sorted({absent} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout.strip() == ""

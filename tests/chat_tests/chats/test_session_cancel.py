@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-import time
 from contextlib import aclosing
 from typing import Any
 
 import pytest
+from chat_tests.chats.chats_kit import blocked
 from chat_tests.chats.fake_source import FakeStream
 from chat_tests.chats.session_kit import open_chat, read, requests, stored, until
 
@@ -51,7 +50,7 @@ async def test_escape_before_the_request(memory: Memory) -> None:
 
 
 async def test_escape_while_the_reply_is_begun(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    chat = open_chat(memory, FakeStream(["never"] * 3, pause_s=0.05))
+    chat = open_chat(memory, FakeStream(["never"] * 3, pause_s=0.01))
     begin = memory.begin_reply
 
     def begin_and_press_escape(*args: Any, **kwargs: Any) -> Any:
@@ -86,21 +85,19 @@ async def test_a_cancelled_task_stops_the_stream_and_keeps_the_text(memory: Memo
 async def test_impatient_cancelling_still_keeps_the_text(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = memory.finish_reply
-
-    def slow(*args: Any, **kwargs: Any) -> None:
-        time.sleep(0.2)
-        finish(*args, **kwargs)
-
-    monkeypatch.setattr(memory, "finish_reply", slow)
     chat = open_chat(memory, FakeStream(["half"], stuck=True), flush_interval_s=60)
-    reading = asyncio.ensure_future(read(chat.send("hello")))
-    await until(lambda: chat.text == "half")
-    for _ in range(5):
+    with blocked(monkeypatch, memory, "finish_reply") as gate:
+        reading = asyncio.ensure_future(read(chat.send("hello")))
+        await until(lambda: chat.text == "half")
         reading.cancel()
-        await asyncio.sleep(0.02)
-    with pytest.raises(asyncio.CancelledError):
-        await reading
+        await until(gate.entered.is_set)
+        for _ in range(5):
+            reading.cancel()
+            await asyncio.sleep(0)
+        assert not reading.done()
+        gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
     assert (stored(memory, chat)[-1].content, stored(memory, chat)[-1].status) == ("half", "cancelled")
 
 
@@ -108,20 +105,15 @@ async def test_impatient_cancelling_still_keeps_the_text(
 async def test_cancelled_at_every_step_on_the_way(
     memory: Memory, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    entered, work = threading.Event(), getattr(memory, step)
-
-    def slow(*args: Any, **kwargs: Any) -> Any:
-        entered.set()
-        time.sleep(0.1)
-        return work(*args, **kwargs)
-
-    monkeypatch.setattr(memory, step, slow)
     chat = open_chat(memory, FakeStream(["never"]))
-    reading = asyncio.ensure_future(read(chat.send("hello")))
-    await until(lambda: entered.is_set())
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
+    with blocked(monkeypatch, memory, step) as gate:
+        reading = asyncio.ensure_future(read(chat.send("hello")))
+        await until(gate.entered.is_set)
+        reading.cancel()
+        await asyncio.sleep(0)
+        gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
     messages = stored(memory, chat)
     assert messages[0].content == "hello"
     assert [item.status for item in messages[1:]] == (["cancelled"] if step == "begin_reply" else [])

@@ -22,7 +22,7 @@ from textual.widgets import OptionList
 
 from engine import EngineCrashed, ModelCorrupt
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm
-from stevemin_chat.tui.widgets.bands import LoadBanner
+from stevemin_chat.tui.widgets.bands import LoadBanner, QueueBar
 
 
 def slow_engine() -> type[FakeEngine]:
@@ -137,3 +137,18 @@ async def test_a_crashed_engine_is_loaded_again_by_the_same_name(tmp_path: Path)
         await until(pilot, lambda: engine_of(screen).streams)
         engine_of(screen).streams[0].push("back again")
         await until(pilot, lambda: "back again" in shown(screen))
+
+
+async def test_what_waited_for_a_model_waits_on_the_screen_after_a_restart(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path, slow_engine())) as (pilot, screen):
+        await say(pilot, screen, "Early words")
+        await type_in(pilot, screen, *"half a")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not screen.app.is_running)
+    async with running(make_runtime(tmp_path)) as (_, screen):
+        bar = screen.query_one(QueueBar)
+        assert bar.display
+        assert "kept from last time" in str(bar.visual)
+        assert "Early words" in str(bar.visual)
+        assert screen.prompt.text == "half a"
+        assert engine_of(screen).streams == []

@@ -115,7 +115,7 @@ def pieces(source: str, how: str) -> Iterator[str]:
             source = source[size:]
 
 
-@pytest.mark.parametrize("how", ["characters", "lines", "at once", "random 1", "random 2"])
+@pytest.mark.parametrize("how", ["characters", "lines", "at once", "random pieces"])
 async def test_grown_text_looks_as_if_it_had_come_at_once(how: str) -> None:
     app = Host()
     async with app.run_test(size=(80, 40)) as pilot:
