@@ -36,7 +36,8 @@ PROMPT = "stevemin_chat/tui/widgets/prompt.py"
 BACKEND = "engine/llama/backend.py"
 MEMORY = "memory/memory.py"
 STORING = "stevemin_chat/chats/reply_writer.py"
-HELPERS = ("stevemin_chat/text/", "engine/llama/vocab.py")  # clean, format and look up; they pass nothing on
+# These clean, format, look up and parse; they pass nothing on.
+HELPERS = ("stevemin_chat/text/", "engine/llama/vocab.py", "stevemin_chat/tui/widgets/reply_source.py")
 
 
 class Tracer:
