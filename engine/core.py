@@ -240,7 +240,7 @@ class EngineCore:
             elif isinstance(move, Restore):
                 swapped += len(move.state)
         if swapped:
-            self.scheduler.costs.note_swap(swapped, result.swap_s)
+            self.scheduler.costs.record_swap(swapped, result.swap_s)
         return result
 
     def _apply(self, plan: StepPlan, result: StepResult) -> None:

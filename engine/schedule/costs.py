@@ -88,7 +88,7 @@ class StepCosts:
         nearest = max(CHUNK, round(fitting / CHUNK) * CHUNK) if fitting < most else most
         return nearest if nearest <= most else most // CHUNK * CHUNK or most
 
-    def note_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
+    def record_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
         """Learn from a successful step: sequences that decoded, prompt tokens, drafted tokens."""
         if seconds <= 0 or decodes + prefill <= 0:
             return
@@ -100,7 +100,7 @@ class StepCosts:
         else:
             self._correct(decodes, prefill, drafts, seconds)
 
-    def note_swap(self, size_bytes: int, seconds: float) -> None:
+    def record_swap(self, size_bytes: int, seconds: float) -> None:
         """Learn from KV states of `size_bytes` in all that were saved or restored."""
         if size_bytes > 0 and seconds > 0:
             if self._byte.seen < _WARM_UP:

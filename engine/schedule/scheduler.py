@@ -163,11 +163,11 @@ class Scheduler:
                 item.slot, item.start + fresh + accepted
             )  # the cells do not know where answers end
             if item.drafts:
-                self.speculator.note(item.request_id, len(item.drafts), accepted)
+                self.speculator.record(item.request_id, len(item.drafts), accepted)
             if item.is_prefill:
                 moves += self._publish(sequence)
             self._counters.charge(sequence, fresh if item.is_prefill else 0, count)
-        self.costs.note_step(
+        self.costs.record_step(
             decodes=sum(not item.is_prefill for item in plan.work),
             prefill=plan.prefill_tokens,
             drafts=plan.draft_tokens,

@@ -94,7 +94,7 @@ class _Acceptance:
         self.pause = _PAUSE
         self.resume = 0  # length of the sequence at which the next probe is due
 
-    def note(self, drafted: int, accepted: int) -> None:
+    def record(self, drafted: int, accepted: int) -> None:
         """Record how many drafts were accepted, in order, before the first rejected one."""
         for _ in range(accepted):
             self.rate += _LEARN * (1 - self.rate)
@@ -180,10 +180,10 @@ class Speculator:
             del tokens[count:]
         return tuple(tokens)
 
-    def note(self, request_id: int, drafted: int, accepted: int) -> None:
+    def record(self, request_id: int, drafted: int, accepted: int) -> None:
         """Record how many of a request's last drafts were accepted."""
         if drafted and (request := self._requests.get(request_id)) is not None:
-            request.last.note(drafted, accepted)
+            request.last.record(drafted, accepted)
 
     def close(self, request_id: int) -> None:
         """Drop the state of a request."""

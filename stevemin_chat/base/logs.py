@@ -1,4 +1,4 @@
-"""The log file: whatever is not meant for the person goes there, and nothing of it to the terminal.
+"""The log file: takes every message that is not meant for the person, and keeps it off the terminal.
 
 Only its owner may read it, and no text of a chat enters it. The message of an exception may quote a chat (a
 `KeyError` quotes its key, a validation error its input), so only messages that the system or the interpreter
@@ -27,7 +27,7 @@ __all__ = ["log_path", "start_logging"]
 _MAX_BYTES = 1_000_000
 _KEPT_FILES = 3
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
-_QUOTES_NOTHING = (  # kinds of errors whose messages hold no text of a chat
+_QUOTES_NOTHING = (  # kinds of errors whose messages hold no chat text
     OSError,
     ImportError,
     MemoryError,

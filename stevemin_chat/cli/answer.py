@@ -86,10 +86,10 @@ class _Answer:
         with _stopped_by_signals() as received:
             try:
                 code = await self._answer(paths, config)
-            except (asyncio.CancelledError, LoadCancelled):
+            except (asyncio.CancelledError, LoadCancelled, OSError):
                 if not received:
                     raise
-                code = EXIT_INTERRUPTED
+                code = EXIT_INTERRUPTED  # or the terminal to write to is gone
         return 128 + received[0] if received else code
 
     async def _answer(self, paths: Paths, config: Config) -> int:

@@ -11,7 +11,7 @@ __all__ = ["doctor"]
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check what is installed, offloaded or missing, and say how to mend it."""
+    """Check the installation, and say how to mend it."""
     from stevemin_chat.base import Paths, start_logging
     from stevemin_chat.doctor import examine
     from stevemin_chat.text import one_line

@@ -55,7 +55,7 @@ def list_facts(
     pinned: Annotated[bool, typer.Option("--pinned", help="Only pinned facts.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List your profile, the facts about you: pinned ones first, then the newest."""
+    """List your profile: pinned facts first, then the newest."""
     from stevemin_chat.recall import FACT_COLUMNS, fact_entries, open_memory, why_nothing_is_listed
 
     with open_memory() as memory:
@@ -80,11 +80,13 @@ def search(
     ] = None,
     meaning: Annotated[
         bool,
-        typer.Option("--meaning/--words", help="By meaning, too; loading the embedding model takes seconds."),
+        typer.Option(
+            "--meaning/--words", help="Also by meaning: loads the embedding model, which takes seconds."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Search what was said in all chats, best match first; by words, unless --meaning."""
+    """Search what was said in all chats, best match first."""
     from stevemin_chat.recall import HIT_COLUMNS, hit_entries, installed_embedder, open_memory
 
     if not query.strip():
@@ -146,12 +148,13 @@ def stats(as_json: Json = False) -> None:
 @app.command()
 def export(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write a file that only you may read.")
+        Path | None,
+        typer.Option("--output", "-o", help="Write a file that only you may read, instead of stdout."),
     ] = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Print everything in long-term memory as one JSON document, or write it to a file."""
+    """Export long-term memory as one JSON document."""
     from stevemin_chat.base import write_private
     from stevemin_chat.recall import counted, open_memory
 
@@ -259,7 +262,7 @@ def forget(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Forget facts and messages for good, with replies and everything derived from them."""
+    """Forget facts and messages, with replies and all derived from them."""
     from stevemin_chat.recall import choose, forgotten_words, installed_embedder_or_none, open_memory
 
     with open_memory(installed_embedder_or_none()) as memory:

@@ -140,7 +140,7 @@ def _spec(name: str, fields: dict[str, Any], source: Path, text: str) -> ModelSp
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a relative path with forward slashes, from a hub or a person, stays in the folder it is put in.
+    """Whether a relative path with forward slashes, from a hub or a person, stays inside its folder.
 
     Parts that another system would take for a drive or a folder, and characters that a terminal would obey,
     count as leaving it, too.

@@ -95,7 +95,7 @@ def list_files(repo: str, endpoint: str) -> Listing:
 
     with _clear_errors(repo, endpoint):
         info = HfApi(endpoint=endpoint).model_info(repo, files_metadata=True, timeout=_TIMEOUT_S)
-        # Converted in here: a hub that is none may answer with values of any type.
+        # Converted in here: what is not a hub may answer with values of any type.
         files = tuple(
             RemoteFile(str(entry.rfilename), max(0, int(entry.size or 0)), _hash(entry.lfs))
             for entry in info.siblings or ()

@@ -84,7 +84,7 @@ class ListedModel:
 
 
 def _vram(entry: ListedModel) -> str:
-    return size(entry.vram_gib * 2**30) if entry.vram_gib else ""
+    return f"{entry.vram_gib:.1f} GiB" if entry.vram_gib else ""  # known to a tenth
 
 
 def listed_models(catalogue: Catalogue, models_dir: Path) -> list[ListedModel]:

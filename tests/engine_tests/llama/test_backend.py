@@ -54,7 +54,7 @@ async def test_four_sessions_stream_at_once(engine: Engine) -> None:
     questions = ["Tell me about the sea.", "Tell me about the moon.", "Count to ten.", "What is a cat?"]
     answers = await asyncio.gather(
         *(
-            ask(engine, q, session_id=f"four-{i}", max_tokens=48, ignore_eos=True)
+            ask(engine, q, session_id=f"four-{i}", max_tokens=32, ignore_eos=True)
             for i, q in enumerate(questions)
         )
     )

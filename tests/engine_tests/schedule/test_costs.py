@@ -37,7 +37,7 @@ class Machine:
 
     def step(self, costs: StepCosts, *, decodes: int, prefill: int, drafts: int = 0) -> float:
         seconds = self.seconds(decodes=decodes, prefill=prefill, drafts=drafts)
-        costs.note_step(decodes=decodes, prefill=prefill, drafts=drafts, seconds=seconds)
+        costs.record_step(decodes=decodes, prefill=prefill, drafts=drafts, seconds=seconds)
         return seconds
 
 
@@ -73,8 +73,8 @@ def test_a_budget_is_a_multiple_of_8_within_its_bounds(
     decodes: int, most: int, decode_s: float, token_s: float
 ) -> None:
     costs = StepCosts(target_s=TARGET)
-    costs.note_step(decodes=decodes, prefill=0, drafts=0, seconds=decode_s)
-    costs.note_step(decodes=0, prefill=100, drafts=0, seconds=100 * token_s)
+    costs.record_step(decodes=decodes, prefill=0, drafts=0, seconds=decode_s)
+    costs.record_step(decodes=0, prefill=100, drafts=0, seconds=100 * token_s)
     budget = costs.prefill_budget(decodes, most)
     assert min(8, most) <= budget <= most
     assert budget % 8 == 0 or budget == most
@@ -127,7 +127,7 @@ def test_one_hiccup_is_not_believed() -> None:
     costs = warmed(machine)
     read_prompt(costs, machine, decodes=4, steps=30)
     before = costs.prefill_budget(4, 512)
-    costs.note_step(decodes=4, prefill=before, drafts=0, seconds=10 * TARGET)
+    costs.record_step(decodes=4, prefill=before, drafts=0, seconds=10 * TARGET)
     assert costs.prefill_budget(4, 512) > 0.6 * before
     read_prompt(costs, machine, decodes=4, steps=8)
     assert costs.prefill_budget(4, 512) > 0.85 * before
@@ -136,20 +136,20 @@ def test_one_hiccup_is_not_believed() -> None:
 def test_a_slow_first_step_is_forgotten_after_the_second() -> None:
     machine = Machine()
     costs = StepCosts(target_s=TARGET)
-    costs.note_step(decodes=0, prefill=64, drafts=0, seconds=5.0)  # loading kernels
+    costs.record_step(decodes=0, prefill=64, drafts=0, seconds=5.0)  # loading kernels
     machine.step(costs, decodes=0, prefill=64)
     assert costs.token_s < 0.003
-    costs.note_step(decodes=1, prefill=0, drafts=0, seconds=5.0)
+    costs.record_step(decodes=1, prefill=0, drafts=0, seconds=5.0)
     machine.step(costs, decodes=1, prefill=0)
-    costs.note_step(decodes=1, prefill=0, drafts=0, seconds=5.0)
+    costs.record_step(decodes=1, prefill=0, drafts=0, seconds=5.0)
     assert costs.decode_s(1) == pytest.approx(0.01)
 
 
 def test_decode_costs_between_and_beyond_what_was_measured() -> None:
     costs = StepCosts(target_s=TARGET)
-    costs.note_step(decodes=0, prefill=100, drafts=0, seconds=0.1)
-    costs.note_step(decodes=2, prefill=0, drafts=0, seconds=0.010)
-    costs.note_step(decodes=6, prefill=0, drafts=0, seconds=0.030)
+    costs.record_step(decodes=0, prefill=100, drafts=0, seconds=0.1)
+    costs.record_step(decodes=2, prefill=0, drafts=0, seconds=0.010)
+    costs.record_step(decodes=6, prefill=0, drafts=0, seconds=0.030)
     assert costs.decode_s(4) == pytest.approx(0.020)
     assert costs.decode_s(8) == pytest.approx(0.030 + 2 * costs.token_s)
     assert costs.decode_s(1) == pytest.approx(0.010 - costs.token_s)
@@ -176,8 +176,8 @@ def test_a_few_tokens_at_the_end_of_a_prompt_do_not_pass_for_a_dear_token() -> N
 
 def test_swapping_pays_for_many_tokens_on_a_slow_model_only() -> None:
     costs = StepCosts(target_s=TARGET)
-    costs.note_step(decodes=0, prefill=100, drafts=0, seconds=0.2)  # 2 ms per token
-    costs.note_swap(100_000_000, 0.05)
+    costs.record_step(decodes=0, prefill=100, drafts=0, seconds=0.2)  # 2 ms per token
+    costs.record_swap(100_000_000, 0.05)
     assert costs.swap_s(200_000_000) == pytest.approx(0.1)
     assert costs.cheaper_to_swap(20_000_000, 1000)
     assert not costs.cheaper_to_swap(20_000_000, 9)  # 20 ms there and back, 18 ms again
@@ -185,8 +185,8 @@ def test_swapping_pays_for_many_tokens_on_a_slow_model_only() -> None:
 
 def test_nothing_is_learned_from_a_step_that_did_nothing() -> None:
     costs = StepCosts(target_s=TARGET)
-    costs.note_step(decodes=0, prefill=0, drafts=0, seconds=1.0)
-    costs.note_step(decodes=1, prefill=0, drafts=0, seconds=0.0)
-    costs.note_swap(0, 1.0)
+    costs.record_step(decodes=0, prefill=0, drafts=0, seconds=1.0)
+    costs.record_step(decodes=1, prefill=0, drafts=0, seconds=0.0)
+    costs.record_swap(0, 1.0)
     assert costs.decode_s(1) == TARGET / 2
     assert costs.prefill_budget(1, 512) == 64

@@ -29,8 +29,8 @@ def indexed(tokens: list[int]) -> NgramIndex:
 def costs_of(*, decode_s: float, draft_s: float, decodes: int = 1) -> StepCosts:
     """A machine on which `decodes` sequences decode in decode_s, and each draft adds draft_s."""
     costs = StepCosts(target_s=0.1)
-    costs.note_step(decodes=0, prefill=100, drafts=0, seconds=100 * draft_s)
-    costs.note_step(decodes=decodes, prefill=0, drafts=0, seconds=decode_s)
+    costs.record_step(decodes=0, prefill=100, drafts=0, seconds=100 * draft_s)
+    costs.record_step(decodes=decodes, prefill=0, drafts=0, seconds=decode_s)
     return costs
 
 
@@ -65,7 +65,7 @@ class Run:
         while right < len(drafts) and drafts[right] == rest[right]:
             right += 1
         if drafts:
-            self.speculator.note(self.sequence.request_id, len(drafts), right)
+            self.speculator.record(self.sequence.request_id, len(drafts), right)
         self.sequence.tokens += rest[: right + 1]
         self.drafted += len(drafts)
         self.accepted += right
@@ -238,13 +238,13 @@ def test_a_change_of_the_costs_flips_it() -> None:
         run.step()
     assert run.drafts[-1] == 6
     for _ in range(60):
-        costs.note_step(decodes=1, prefill=0, drafts=6, seconds=0.09)
-        costs.note_step(decodes=1, prefill=0, drafts=0, seconds=0.010)
+        costs.record_step(decodes=1, prefill=0, drafts=6, seconds=0.09)
+        costs.record_step(decodes=1, prefill=0, drafts=0, seconds=0.010)
     run.step()
     assert run.drafts[-1] == 0
     for _ in range(60):
-        costs.note_step(decodes=1, prefill=0, drafts=6, seconds=0.016)
-        costs.note_step(decodes=1, prefill=0, drafts=0, seconds=0.010)
+        costs.record_step(decodes=1, prefill=0, drafts=6, seconds=0.016)
+        costs.record_step(decodes=1, prefill=0, drafts=0, seconds=0.010)
     run.step()
     assert run.drafts[-1] == 6
 
@@ -255,7 +255,7 @@ def test_a_wide_batch_on_a_cpu_does_not_draft() -> None:
     unsure = Run(make_speculator(costs=costs), misleading(300), misleading(300, seed=2)).all(decodes=16)
     assert run.drafted > 0
     assert unsure.drafted < 0.1 * 300
-    costs.note_step(decodes=64, prefill=0, drafts=0, seconds=64 * 0.002)
+    costs.record_step(decodes=64, prefill=0, drafts=0, seconds=64 * 0.002)
     assert make_speculator(costs=costs).drafts(sequence_of(repetitive(50)), room=6, decodes=64) == ()
 
 
@@ -291,10 +291,10 @@ def test_a_step_without_drafts_teaches_nothing() -> None:
     speculator = make_speculator(costs=costs_of(decode_s=0.010, draft_s=0.009))
     sequence = sequence_of(repetitive(50))
     assert speculator.drafts(sequence, room=6, decodes=1) != ()
-    speculator.note(1, 2, 0)
+    speculator.record(1, 2, 0)
     sequence.tokens.append(PHRASE[50 % 8])
     assert speculator.drafts(sequence, room=6, decodes=1) == ()
-    speculator.note(1, 0, 0)
+    speculator.record(1, 0, 0)
     assert speculator.drafts(sequence, room=6, decodes=1) == ()
 
 
@@ -302,6 +302,6 @@ def test_a_closed_request_is_forgotten_and_late_news_of_it_are_ignored() -> None
     speculator = make_speculator()
     Run(speculator, repetitive(20), repetitive(50)).all()
     speculator.close(1)
-    speculator.note(1, 3, 3)
+    speculator.record(1, 3, 3)
     speculator.close(1)
     assert not speculator._requests
