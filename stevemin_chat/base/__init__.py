@@ -32,9 +32,7 @@ if TYPE_CHECKING:
         MemorySection,
         SamplingSection,
         begin,
-        line_of,
         load_config,
-        read_toml,
     )
     from stevemin_chat.base.logs import log_path, start_logging
     from stevemin_chat.base.paths import (
@@ -45,8 +43,10 @@ if TYPE_CHECKING:
         project_folder,
         write_private,
     )
+    from stevemin_chat.base.toml import line_of, read_toml
 else:
     _LOGS = ("log_path", "start_logging")
+    _TOML = ("line_of", "read_toml")
     _PATHS = (
         "Paths",
         "SingleInstance",
@@ -59,7 +59,8 @@ else:
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = "paths" if name in _PATHS else "logs" if name in _LOGS else "config"
+        homes = {"paths": _PATHS, "logs": _LOGS, "toml": _TOML}
+        module = next((home for home, names in homes.items() if name in names), "config")
         return getattr(import_module(f"{__name__}.{module}"), name)
 
 

@@ -73,7 +73,7 @@ class OpenFence:
         """Append lines. Returns the text after the block once it has ended, None while it is open."""
         *lines, last = (self._unfinished + text).split("\n")
         code: list[str] = []
-        for number, line in enumerate([*lines, last]):
+        for number, line in enumerate(map(self._spaced, [*lines, last])):
             left = self._leaves(line)
             if left or (number < len(lines) and self.end.fullmatch(line)):
                 self._closing = "" if left else f"{line}\n"
@@ -84,13 +84,20 @@ class OpenFence:
                 code.append(self._stripped(line))
         self._unfinished = last
         may_close = not last.strip(f"{self.marker} ")  # also an empty line: it is shown with the next one
-        self.code.extend(code, None if may_close else self._stripped(last))
+        self.code.extend(code, None if may_close else self._stripped(self._spaced(last)))
         return None
 
     @property
     def source(self) -> str:
         """What follows the opening line when the source is parsed again."""
         return f"{' ' * self.indent}{self.placeholder}\n{self._closing}"
+
+    def _spaced(self, line: str) -> str:
+        """The line with the tabs of its indentation as spaces, of which some may not be code."""
+        if not self.strip or "\t" not in line:
+            return line
+        code = line.lstrip(" \t")
+        return line[: len(line) - len(code)].expandtabs(4) + code
 
     def _leaves(self, line: str) -> bool:
         return bool(line.strip()) and len(line) - len(line.lstrip(" ")) < self.indent

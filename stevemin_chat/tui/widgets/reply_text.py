@@ -37,7 +37,7 @@ from stevemin_chat.tui.widgets.reply_source import (
 
 __all__ = ["ReplyText"]
 
-_PIECE = 8_000  # characters drawn between two turns of the event loop
+_PIECE = 4_000  # characters drawn between two turns of the event loop
 
 
 class _Rows(MarkdownList):
