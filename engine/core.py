@@ -204,7 +204,7 @@ class EngineCore:
             command.priority,
             command.head_tokens,
         )
-        output = RequestOutput(sequence, stream, submitted=command.submitted)
+        output = RequestOutput(sequence, stream, piece=self._backend.piece, submitted=command.submitted)
         if stream.cancel_requested:
             output.finish(FinishReason.CANCELLED, self._clock())
             self.mail.add(stream)
@@ -317,7 +317,7 @@ class EngineCore:
         sequence = output.sequence
         first = output.ttft_s is None
         ends_turn = self._backend.is_eog(token) and not sequence.sampling.ignore_eos
-        gap = output.token(self._backend.piece(token), now, ends_turn=ends_turn)
+        gap = output.token(token, now, ends_turn=ends_turn)
         if first:
             self.metrics.first_token(now - output.submitted)
             self.metrics.prompt(sequence.prompt_tokens, sequence.cached_tokens)

@@ -172,6 +172,12 @@ class Engine:
         """A frozen snapshot, free to poll."""
         return EngineStats() if self._core is None else self._core.stats()
 
+    @property
+    def load(self) -> float:
+        """Requests in the engine divided by those that it can serve at a time; at most 1. Never blocks."""
+        stats = self.stats()
+        return min(1.0, (stats.active + stats.waiting) / max(1, stats.max_sessions))
+
     async def close(self) -> None:
         """Stop: open streams end with `EngineClosed`, the model is freed. A second call does nothing."""
         worker, self._worker = self._worker, None

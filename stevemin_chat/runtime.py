@@ -142,10 +142,9 @@ class Runtime:
         """The loaded model, as it was asked for."""
         return self.model.name
 
-    @property
     def source(self) -> TextSource:
-        """The loaded model as a source of text."""
-        return self.model.source
+        """The loaded model, for one request. Raises NoModelLoaded."""
+        return self.model.source()
 
     async def load_model(
         self, name: str, on_progress: Progress | None = None, *, reload: bool = False
@@ -177,7 +176,7 @@ class Runtime:
             engine.InvalidRequest: an overridden sampling value is out of range.
         """
         settings = self.session_settings(record, overrides)
-        return ChatSession(record.id, memory=self.memory, source=self.source, settings=settings)
+        return ChatSession(record.id, memory=self.memory, source=self.source(), settings=settings)
 
     def session_settings(self, record: SessionRecord, overrides: Overrides | None = None) -> SessionSettings:
         """How a chat asks: by the overrides, else by its own settings, else by the settings file.
@@ -218,4 +217,4 @@ class Runtime:
             self.memory.counter = None
             return
         self.memory.counter = EngineCounter(engine)
-        self.memory.summarizer = EngineSummarizer(self.model.quiet_source, asyncio.get_running_loop())
+        self.memory.summarizer = EngineSummarizer(engine, asyncio.get_running_loop())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from array import array
+from collections.abc import Callable
 from statistics import median
 
 from engine.schedule import TokenSequence
@@ -17,12 +18,24 @@ class RequestOutput:
     """Turns one sequence's tokens into chunks for its reader and keeps its clock.
 
     All times are readings of the same monotonic clock, in seconds.
+
+    Args:
+        piece: a token's bytes in the model's vocabulary.
+        submitted: when the request was submitted.
     """
 
-    def __init__(self, sequence: TokenSequence, stream: TokenStream, *, submitted: float) -> None:
+    def __init__(
+        self,
+        sequence: TokenSequence,
+        stream: TokenStream,
+        *,
+        piece: Callable[[int], bytes],
+        submitted: float,
+    ) -> None:
         self.sequence = sequence
         self.stream = stream
         self.submitted = submitted
+        self._piece = piece
         self.gaps = array("d")  # seconds between tokens
         self._detokenizer = Detokenizer(sequence.sampling.stop)
         self._admitted: float | None = None
@@ -51,8 +64,8 @@ class RequestOutput:
         if self._admitted is None:
             self._admitted = now
 
-    def token(self, data: bytes, now: float, *, ends_turn: bool) -> float:
-        """Pass one sampled token's bytes to the reader; returns the seconds since the previous token."""
+    def token(self, token: int, now: float, *, ends_turn: bool) -> float:
+        """Pass the text of one sampled token to the reader; returns the seconds since the previous token."""
         gap = 0.0
         if self._first is None or self._last is None:
             self._first = now
@@ -60,7 +73,7 @@ class RequestOutput:
             gap = now - self._last
             self.gaps.append(gap)
         self._last = now
-        self.stream.put("" if ends_turn else self._detokenizer.feed(data), 1)
+        self.stream.put("" if ends_turn else self._detokenizer.feed(self._piece(token)), 1)
         return gap
 
     def finish(self, reason: FinishReason, now: float) -> None:

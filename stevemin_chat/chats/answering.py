@@ -211,7 +211,7 @@ class Answers:
         session = chat.session = ChatSession(
             record.id,
             memory=self._backend.memory,
-            source=self._backend.source,
+            source=self._backend.source(),
             settings=self._backend.session_settings(record),
         )
         stream = session.regenerate() if text is None else session.send(text, answer=not chat.stopping)

@@ -89,9 +89,8 @@ class ChatBackend(Protocol):
         """The store; its methods block."""
         ...
 
-    @property
     def source(self) -> TextSource:
-        """Where replies come from."""
+        """Where the next reply comes from. Raises NoModelLoaded."""
         ...
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stevemin_chat.models.catalogue import Catalogue, ModelSpec, is_installed
-    from stevemin_chat.models.current import CurrentEngine, CurrentModel
+    from stevemin_chat.models.current import CurrentModel
     from stevemin_chat.models.download import DownloadMeter
     from stevemin_chat.models.loading import ModelLoader
     from stevemin_chat.models.local import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     _LATER = {
         "catalogue": ("Catalogue", "ModelSpec", "is_installed"),
-        "current": ("CurrentEngine", "CurrentModel"),
+        "current": ("CurrentModel",),
         "download": ("DownloadMeter",),
         "loading": ("ModelLoader",),
         "local": (
@@ -51,7 +51,6 @@ else:
 
 __all__ = [
     "Catalogue",
-    "CurrentEngine",
     "CurrentModel",
     "DownloadMeter",
     "HubSource",

@@ -12,12 +12,11 @@ from stevemin_chat.base import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.chats import undisturbed
 
 if TYPE_CHECKING:
-    from engine import Engine, EngineConfig, GenerationRequest, ModelInfo
+    from engine import Engine, EngineConfig, ModelInfo
     from stevemin_chat.base import Config, Paths
-    from stevemin_chat.chats import TextStream
     from stevemin_chat.models.catalogue import Catalogue
 
-__all__ = ["CurrentEngine", "CurrentModel"]
+__all__ = ["CurrentModel"]
 
 Progress = Callable[[float], None]
 
@@ -33,8 +32,6 @@ class CurrentModel:
         engine: None until a model is loaded, and after a failed change of model.
         name: the model as it was asked for; None while none is loaded.
         last_name: the model that was loaded last, to return to after a stopped load.
-        source: for chats; `subscribe` tells of its requests.
-        quiet_source: for work that nobody waits for.
     """
 
     def __init__(
@@ -49,8 +46,6 @@ class CurrentModel:
         self.engine: Engine | None = None
         self.name: str | None = None
         self.last_name: str | None = None
-        self.source = CurrentEngine(lambda: self.engine, self._tell_submit)
-        self.quiet_source = CurrentEngine(lambda: self.engine)
         self._config = config
         self._paths = paths
         self._catalogue = catalogue
@@ -61,8 +56,20 @@ class CurrentModel:
         self._changing = asyncio.Lock()
 
     def subscribe(self, on_submit: Callable[[], None]) -> None:
-        """Call `on_submit` before each request of `source` goes to the engine."""
+        """Call `on_submit` each time `source` hands out the engine."""
         self._subscribers.append(on_submit)
+
+    def source(self) -> Engine:
+        """The engine, for one request that a person waits for; subscribers are told.
+
+        Raises:
+            NoModelLoaded: there is no engine.
+        """
+        for on_submit in self._subscribers:
+            on_submit()
+        if self.engine is None:
+            raise NoModelLoaded
+        return self.engine
 
     def focus(self, session_id: str | None) -> None:
         """Serve this chat before the others, in this engine and in later ones; None favours none.
@@ -127,10 +134,6 @@ class CurrentModel:
         async with self._changing:
             await self._drop()
 
-    def _tell_submit(self) -> None:
-        for on_submit in self._subscribers:
-            on_submit()
-
     def _loaded(self) -> ModelInfo | None:
         try:
             return self.engine.info if self.engine is not None else None
@@ -185,34 +188,3 @@ class CurrentModel:
         if engine is not None:
             # Never leave a closing engine alone: the next one would be loaded beside it.
             await undisturbed(engine.close())
-
-
-class CurrentEngine:
-    """The text port to whichever engine is loaded now; a chat survives a change of model by it.
-
-    Args:
-        on_submit: called before each request goes to the engine.
-    """
-
-    def __init__(
-        self, current: Callable[[], Engine | None], on_submit: Callable[[], None] = lambda: None
-    ) -> None:
-        self._current = current
-        self._on_submit = on_submit
-
-    @property
-    def load(self) -> float:
-        """Requests in the engine divided by those that it can serve at a time; at most 1."""
-        engine = self._current()
-        if engine is None:
-            return 0.0
-        stats = engine.stats()
-        return min(1.0, (stats.active + stats.waiting) / max(1, stats.max_sessions))
-
-    def submit(self, request: GenerationRequest) -> TextStream:
-        """Raises NoModelLoaded while there is no engine."""
-        self._on_submit()
-        engine = self._current()
-        if engine is None:
-            raise NoModelLoaded
-        return engine.submit(request)

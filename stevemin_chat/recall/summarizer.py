@@ -11,7 +11,6 @@ from engine.errors import EngineClosed, EngineCrashed, QueueFull
 from engine.types import ChatMessage, GenerationRequest, Priority, SamplingParams
 from memory import SummaryCancelled, Turn
 from memory.summaries import prompt_for_summary
-from stevemin_chat.base import NoModelLoaded
 
 if TYPE_CHECKING:
     from engine import Engine
@@ -72,7 +71,7 @@ class EngineSummarizer:
             return writing.result()
         except EngineCrashed:  # perhaps because of these texts
             raise
-        except (NoModelLoaded, EngineClosed, QueueFull) as error:
+        except (EngineClosed, QueueFull) as error:
             raise SummaryCancelled from error
 
     async def _write(self, request: GenerationRequest) -> str:

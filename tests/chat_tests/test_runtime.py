@@ -94,7 +94,7 @@ async def test_requests_of_chats_are_told_and_summaries_are_not(
     with pytest.raises(TypeError):  # a stream of this engine cannot be read
         await asyncio.to_thread(summarizer.summarise, ["x"], max_tokens=1, cancelled=lambda: False)
     assert told == []
-    runtime.source.submit(GenerationRequest(messages=[ChatMessage("user", "hi")]))
+    runtime.source().submit(GenerationRequest(messages=[ChatMessage("user", "hi")]))
     assert told == ["request"]
 
 

@@ -96,6 +96,7 @@ class FakeStream:
 class FakeEngine:
     """Answers when the test says so; with `script`, at once."""
 
+    load = 0.0
     load_error: Exception | None = None
     load_gate: asyncio.Event | None = None
     script: Sequence[str] = ()

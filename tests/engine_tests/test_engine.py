@@ -16,6 +16,7 @@ from engine import (
     EngineClosed,
     EngineConfig,
     EngineCrashed,
+    EngineStats,
     FinishReason,
     GenerationFailed,
     GenerationRequest,
@@ -207,3 +208,14 @@ async def test_whatever_breaks_while_a_prompt_is_prepared_reaches_its_reader() -
     async with fake(Broken()) as engine:
         with pytest.raises(GenerationFailed, match="could not be prepared: a bug"):
             await asyncio.wait_for(read(engine.submit(request("hi"))), 10)
+
+
+def test_the_load_is_the_share_of_requests_that_the_engine_can_serve(
+    starter_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(EngineConfig(model_path=starter_model))
+    assert engine.load == 0.0
+    for active, waiting, load in ((0, 0, 0.0), (2, 1, 0.75), (4, 9, 1.0)):
+        now = EngineStats(active=active, waiting=waiting, max_sessions=4)
+        monkeypatch.setattr(engine, "stats", lambda now=now: now)
+        assert engine.load == load

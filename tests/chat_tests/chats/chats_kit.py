@@ -25,9 +25,12 @@ class Backend:
 
     def __init__(self, memory: Memory, *streams: FakeStream | Exception) -> None:
         self.memory = memory
-        self.source = FakeSource(*streams)
+        self.model = FakeSource(*streams)
         self.has_model = True
         self.focused: list[str | None] = []
+
+    def source(self) -> FakeSource:
+        return self.model
 
     def session_settings(self, record: SessionRecord) -> SessionSettings:
         if not self.has_model:

@@ -80,7 +80,7 @@ async def test_a_message_that_a_busy_database_refuses_while_one_quits_is_there_i
     assert chat.queue == ["precious", "and more"]
     assert kept(tmp_path) == [("precious", "and more")]
     assert not chat.entries, "nothing was said"
-    assert backend.source.requests == []
+    assert backend.model.requests == []
 
 
 async def test_a_store_that_hangs_keeps_nobody_from_leaving_and_loses_nothing(
@@ -184,7 +184,7 @@ async def test_stopping_while_the_chat_is_created_reads_no_prompt(
         assert chats.answers.stop(chat)
         gate.open()
         await idle(chat)
-    assert (prompts, backend.source.requests) == ([], []), "the model reads nothing"
+    assert (prompts, backend.model.requests) == ([], []), "the model reads nothing"
     assert said(memory, chat) == ["hello"]
     assert chat.entries is not None
     assert [entry.status for entry in chat.entries] == ["complete", "cancelled"]
@@ -212,7 +212,7 @@ async def test_stopping_a_second_answer_before_it_begins_leaves_the_first(
         gate.open()
         await idle(chat)
     assert [entry.text for entry in chat.entries or []] == ["hello", "one"]
-    assert backend.source.requests == []
+    assert backend.model.requests == []
 
 
 async def test_a_stopped_answer_is_followed_by_what_is_queued(memory: Memory, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memo
     assert (two.on_hold, two.state) == (True, ChatState.HELD)
     chats.resume()  # as after loading the model
     assert not chats.busy, "nothing is sent that nobody asked for in this run"
-    backend.source._streams.append(FakeStream(["ok"]))
+    backend.model._streams.append(FakeStream(["ok"]))
     chats.answers.start(two)
     await idle(two)
     assert said(memory, two) == ["queued", "ok", "more", "ok"]
@@ -182,7 +182,7 @@ async def test_a_chat_that_the_store_does_not_delete_keeps_its_queue(
     assert (chat.queue, chat.state) == (["second", "third"], ChatState.HELD)
     chats.resume()
     assert not chat.busy, "it waits for the person"
-    assert len(backend.source.requests) == 1
+    assert len(backend.model.requests) == 1
 
 
 async def test_a_message_sent_while_the_chat_is_deleted_is_not_answered(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from chat_tests.models.model_kit import FakeEngine, write_models
 
-from engine import ChatMessage, Engine, EngineStats, GenerationRequest
+from engine import ChatMessage, Engine, GenerationRequest
 from engine.errors import ModelCorrupt, ModelNotFound
 from stevemin_chat.base.config import Config
 from stevemin_chat.base.errors import ModelSwitchFailed, NoModelLoaded
@@ -123,21 +123,10 @@ async def test_a_stopped_load_leaves_no_model_but_its_predecessors_name(
 async def test_a_chat_goes_to_whichever_engine_is_loaded(model: CurrentModel, models: dict[str, str]) -> None:
     request = GenerationRequest(messages=[ChatMessage("user", "hi")])
     with pytest.raises(NoModelLoaded):
-        model.source.submit(request)
+        model.source()
     for name in ("one", "two"):
         await model.load(models[name])
-        assert cast(Any, model.source.submit(request)) == f"stream of {name}"
-
-
-async def test_the_load_is_what_the_engine_has_to_do_for_each_place(
-    model: CurrentModel, models: dict[str, str]
-) -> None:
-    assert model.source.load == 0.0
-    await model.load(models["one"])
-    engine = cast(FakeEngine, model.engine)
-    for active, waiting, load in ((0, 0, 0.0), (2, 1, 0.75), (4, 9, 1.0)):
-        engine.now = EngineStats(active=active, waiting=waiting, max_sessions=4)
-        assert model.source.load == load
+        assert cast(Any, model.source().submit(request)) == f"stream of {name}"
 
 
 async def test_the_focus_outlives_the_engine(model: CurrentModel, models: dict[str, str]) -> None:

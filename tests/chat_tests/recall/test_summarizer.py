@@ -14,7 +14,6 @@ from engine.errors import EngineClosed, EngineCrashed, GenerationFailed, QueueFu
 from memory import SummaryCancelled
 from memory.summaries import prompt_for_summary
 from stevemin_chat.chats import TextSource
-from stevemin_chat.models.current import CurrentEngine
 from stevemin_chat.recall import EngineSummarizer
 
 TEXTS = ("User: I fish for trout.", "Assistant: Where?")
@@ -69,11 +68,6 @@ async def test_an_error_that_the_texts_may_have_caused_is_raised(error: Exceptio
 async def test_what_has_nothing_to_do_with_the_texts_is_worth_another_try(error: Exception) -> None:
     with pytest.raises(SummaryCancelled):
         await summarise(FakeSource(FakeStream(["The "], ending=error)))
-
-
-async def test_without_an_engine_there_is_no_summary_yet() -> None:
-    with pytest.raises(SummaryCancelled):
-        await summarise(CurrentEngine(lambda: None))
 
 
 def test_nor_when_the_event_loop_has_ended() -> None:
