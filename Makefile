@@ -15,7 +15,7 @@ help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 	@echo
 	@echo "  PYTHON=python3.12           the interpreter to use"
-	@echo "  GPU=cuda|vulkan|metal|none  how llama.cpp is built; remembered, GPU=auto looks again"
+	@echo "  GPU=cuda|vulkan|metal|none  how llama.cpp is built; remembered, GPU=auto detects it again"
 	@echo "  ARGS='...'                  more arguments for chat, test, campaign and bench: make test ARGS='-n 4 -k engine'"
 
 chat: install ## set up if needed, then open the chat
@@ -51,7 +51,7 @@ peers: python ## build llama-batched-bench and llama-server into bench/.peers
 screenshot: dev ## draw the README's picture from the real application
 	PYTHONPATH=. $(BIN)/python scripts/screenshot.py
 
-lock: dev ## resolve all packages anew and write requirements/ with their hashes
+lock: dev ## resolve all packages again and write requirements/ with their hashes
 	$(BIN)/python scripts/lock.py $(ARGS)
 
 coverage: dev ## run the tests and print line and branch coverage, subprocesses and threads included

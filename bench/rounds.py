@@ -35,7 +35,7 @@ _RESAMPLES = 2000
 async def interleave(
     rounds: int, runs: Mapping[str, Callable[[int], Awaitable[T]]], *, label: str = ""
 ) -> dict[str, list[T]]:
-    """Run each side once per round, starting with another one each time: load on the machine hits all alike.
+    """Run each side once per round, starting with a different one each time: load affects all equally.
 
     Args:
         runs: name -> a function of the round's number.

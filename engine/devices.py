@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
-    """One GPU, or one MIG instance of it; None where the driver does not tell.
+    """One GPU, or one MIG instance of it; None where the driver reports nothing.
 
     Args:
         vram_used, vram_total: bytes, all processes together.

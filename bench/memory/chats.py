@@ -132,7 +132,7 @@ async def _talk(talk: Talk, sides: dict[str, StrategySide], window: WindowSide) 
 
 
 def _in_turns(names: list[str], number: int) -> list[str]:
-    """Start with another side each time: load on the machine hits all alike."""
+    """Start with a different side each time: load on the machine affects all equally."""
     first = number % len(names) if names else 0
     return names[first:] + names[:first]
 

@@ -56,7 +56,7 @@ class Answer:
         at: recall among the first k recalls; found: among those whose texts fit n tokens.
         quoted: in the prompt of `hierarchical` when its memories may take n tokens.
         in_prompt: the same when the whole prompt may take n tokens; empty unless asked for.
-        gated: nothing was quoted because the question seems to want nothing out of the past.
+        gated: nothing was quoted because the question seems to need nothing from the past.
         seconds: the search took.
     """
 

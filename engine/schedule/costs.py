@@ -94,7 +94,7 @@ class StepCosts:
             return
         if prefill + drafts == 0 and self._entry(decodes).seen < _WARM_UP:
             self._entry(decodes).start(seconds)
-        elif prefill >= CHUNK and self._token.seen < _WARM_UP:  # fewer tell more about the fixed cost
+        elif prefill >= CHUNK and self._token.seen < _WARM_UP:  # smaller chunks measure mostly the fixed cost
             rest = max(seconds - self._fixed_s(decodes), seconds / 4)
             self._token.start(rest / (prefill + drafts))
         else:

@@ -213,7 +213,7 @@ class Scheduler:
         if len(self.running) >= self.limits.max_running and any(s.paused for s in self.running):
             moves += self._preempt() or ()  # a paused sequence gives up its place
         if len(self.running) >= self.limits.max_running:
-            return moves  # sorting the queue in vain would slow each step of a busy engine
+            return moves  # sorting the queue for nothing would slow a busy engine
         blocked: list[TokenSequence] = []
         for sequence in self.waiting.admissible(self._counters):
             if len(self.running) >= self.limits.max_running:

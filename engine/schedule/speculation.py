@@ -17,8 +17,8 @@ _PER_CALL = 512  # tokens indexed per call, some 0.1 ms: a long prompt is spread
 
 _FIRST_RATE = 0.6  # acceptance before anything is known
 _LEARN = 0.25  # weight of a new observation
-_HIGHEST_RATE = 0.98  # no draft counts as more certain
-_PROBE = 2  # drafts made to find out
+_HIGHEST_RATE = 0.98  # upper bound of the estimate
+_PROBE = 2  # drafts per probe
 _PAUSE, _LONGEST_PAUSE = 8, 512  # tokens until the next probe
 
 
@@ -113,7 +113,7 @@ class _Acceptance:
         return limit
 
     def probe(self, length: int) -> bool:
-        """Whether to draft although it does not pay; each time the next probe is twice as far away."""
+        """Whether to draft even though it does not pay; each time the next probe is twice as far away."""
         if length < self.resume:
             return False
         self.resume = length + self.pause

@@ -4,7 +4,6 @@ of the application. Importing it loads only the errors; the settings load pydant
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from stevemin_chat.base.errors import (
@@ -23,6 +22,7 @@ from stevemin_chat.base.errors import (
     NoModelLoaded,
     UsageProblem,
 )
+from stevemin_chat.doors import lazy
 
 if TYPE_CHECKING:
     from stevemin_chat.base.config import (
@@ -45,24 +45,17 @@ if TYPE_CHECKING:
     )
     from stevemin_chat.base.toml import line_of, read_toml
 else:
-    _LOGS = ("log_path", "start_logging")
-    _TOML = ("line_of", "read_toml")
-    _PATHS = (
-        "Paths",
-        "SingleInstance",
-        "builtin_catalogue_path",
-        "prepare_folder",
-        "project_folder",
-        "write_private",
+    __getattr__ = lazy(
+        __name__,
+        {
+            "config": "STARTER_MODEL Config EngineSection MemorySection SamplingSection begin load_config",
+            "logs": "log_path start_logging",
+            "paths": (
+                "Paths SingleInstance builtin_catalogue_path prepare_folder project_folder write_private"
+            ),
+            "toml": "line_of read_toml",
+        },
     )
-
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        homes = {"paths": _PATHS, "logs": _LOGS, "toml": _TOML}
-        module = next((home for home, names in homes.items() if name in names), "config")
-        return getattr(import_module(f"{__name__}.{module}"), name)
-
 
 __all__ = [
     "STARTER_MODEL",

@@ -63,7 +63,7 @@ class _Section(BaseModel):
 
 
 class _EngineFacing(_Section):
-    """A section whose values the engine judges."""
+    """A section whose values the engine validates."""
 
     @abstractmethod
     def _for_engine(self) -> object:
@@ -139,7 +139,7 @@ class SamplingSection(_EngineFacing):
 
 
 class MemorySection(_Section):
-    """`[memory]`: what stevemin keeps of the chats besides their messages.
+    """`[memory]`: what stevemin remembers of the chats besides their messages.
 
     Args:
         enabled: use long-term memory; False recalls and learns nothing, in this run only.
@@ -224,7 +224,7 @@ def load_config(path: Path) -> Config:
 def _is_web_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises where it is no port
+        _ = parts.port  # raises on an invalid port
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not any(map(str.isspace, text))
@@ -276,7 +276,7 @@ def _known(section: Sequence[str]) -> list[str]:
 
 
 def _blamed(text: str, section: list[str], what: str) -> list[str]:
-    """The setting that an error of its whole section names."""
+    """The setting that an error about its whole section names."""
     values: Any = tomllib.loads(text)
     for name in section:
         values = values[name]

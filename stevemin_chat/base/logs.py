@@ -43,7 +43,7 @@ _CHATTY = ("httpx2", "httpcore2", "httpx", "httpcore", "asyncio", "markdown_it")
 def start_logging(path: Path, level: int = logging.INFO) -> None:
     """Send log records, warnings and uncaught exceptions of threads to `path`, and none of them elsewhere.
 
-    A log that cannot be written keeps nobody from chatting: nothing is logged then.
+    If the log cannot be written, nothing is logged and the chat works as usual.
     """
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -130,7 +130,7 @@ def _handler(path: Path) -> logging.Handler:
 
 
 def _make_private(path: Path) -> None:
-    """Create the folder; take from others what earlier versions let them read."""
+    """Create the folder; revoke the access that earlier versions gave to others."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     kept = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, _KEPT_FILES + 1))]
     with suppress(OSError):  # somebody else's folder or file

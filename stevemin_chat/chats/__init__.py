@@ -7,11 +7,11 @@ first screen does not need is imported when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState
-from stevemin_chat.chats.entry import Entry
+from stevemin_chat.chats.entry import Entry, ending
+from stevemin_chat.doors import lazy
 
 if TYPE_CHECKING:
     from stevemin_chat.chats.answering import Answers
@@ -37,27 +37,20 @@ __all__ = [
     "TextSource",
     "TextStream",
     "branch_as_markdown",
+    "ending",
     "undisturbed",
 ]
 
-_LATER = {
-    "Answers": "answering",
-    "ChatBackend": "ports",
-    "ChatError": "session",
-    "ChatSession": "session",
-    "Chats": "chats",
-    "Drafts": "drafts",
-    "SessionSettings": "ports",
-    "TextSource": "ports",
-    "TextStream": "ports",
-    "branch_as_markdown": "export",
-    "undisturbed": "reply_writer",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "answering": "Answers",
+            "chats": "Chats",
+            "drafts": "Drafts",
+            "export": "branch_as_markdown",
+            "ports": "ChatBackend SessionSettings TextSource TextStream",
+            "reply_writer": "undisturbed",
+            "session": "ChatError ChatSession",
+        },
+    )

@@ -245,7 +245,7 @@ class Answers:
         self._listener.chat_changed(chat)
 
     def _put_back(self, chat: Chat, added: list[Entry], before: list[Entry]) -> None:
-        """Undo a turn of which nothing is stored."""
+        """Undo a turn if nothing of it is stored."""
         if chat.sending is not None:
             chat.queue.insert(0, chat.sending)
         self._withdraw(chat, added, before)

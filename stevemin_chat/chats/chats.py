@@ -71,7 +71,7 @@ class Chats:
         damaged file of drafts is reported to the listener.
 
         Raises:
-            memory.StoreError: the store cannot be read; drafts of unsaved chats are there all the same.
+            memory.StoreError: the store cannot be read; drafts of unsaved chats are loaded nevertheless.
         """
         try:
             kept = await asyncio.to_thread(self._drafts.read)
@@ -186,7 +186,7 @@ class Chats:
         self.answers.resume(self.all)
 
     async def keep_drafts(self) -> None:
-        """Write drafts and queues to disk if they have changed. A disk that refuses is no error here."""
+        """Write drafts and queues to disk if they have changed. Disk errors are ignored."""
         async with self._writing:
             if not self._drafts_read:
                 return  # the file holds what this run has not seen

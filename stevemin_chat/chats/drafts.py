@@ -50,7 +50,7 @@ class KeptDraft:
 
     @classmethod
     def of(cls, chat: Chat) -> KeptDraft:
-        """What is to be kept of a chat."""
+        """The unsent parts of a chat."""
         if chat.record is not None:
             return cls(session_id=chat.record.id, draft=chat.draft, queue=tuple(chat.unstored))
         settings = dict(chat.settings)
@@ -68,7 +68,7 @@ class Drafts:
         self._written: list[KeptDraft] = []
 
     def changes(self, chats: Sequence[Chat], others: Sequence[KeptDraft] = ()) -> list[KeptDraft] | None:
-        """What is to be written; None when the file holds it already. Cheap, for the event loop.
+        """The drafts to write; None if the file already holds them. Cheap, for the event loop.
 
         Args:
             others: drafts to keep besides those of the chats.
@@ -104,7 +104,7 @@ class Drafts:
         return kept
 
     def _set_aside(self) -> Path:
-        """Rename the damaged file, over none of an earlier day; where it cannot be renamed, it stays."""
+        """Rename the damaged file without replacing an earlier one; leave it if renaming fails."""
         for number in range(1, 100):
             aside = self._path.with_name(f"{self._path.stem}.damaged-{number}{self._path.suffix}")
             if not aside.exists():

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from memory import ContextReport, Message
     from stevemin_chat.chats.session import ChatSession
 
-__all__ = ["Entry", "Status"]
+__all__ = ["Entry", "Status", "ending"]
 
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 
 _SETTLED = ("complete", "cancelled", "interrupted", "failed")
+_ENDINGS = {
+    "streaming": "still being written",
+    "cancelled": "stopped",
+    "interrupted": "interrupted: stevemin ended before the answer did",
+    "failed": "failed",
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -86,3 +92,9 @@ class Entry:
     def _note_context(self, report: ContextReport | None) -> None:
         if report is not None:
             self.dropped, self.strategy = len(report.dropped), report.strategy
+
+
+def ending(status: str, error: str | None) -> str:
+    """How a reply ended, in words; empty for a complete one."""
+    words = _ENDINGS.get(status, "")
+    return f"{words}: {error}" if words and error else words

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stevemin_chat.chats.entry import ending
 from stevemin_chat.text import minute, sanitize, speaker
 
 if TYPE_CHECKING:
     from memory import Message, SessionRecord
 
 __all__ = ["branch_as_markdown"]
-
-_HOW = {
-    "cancelled": "stopped",
-    "interrupted": "interrupted: stevemin ended while this was being written",
-    "failed": "failed",
-    "streaming": "still being written",
-}
 
 
 def branch_as_markdown(record: SessionRecord, messages: Sequence[Message]) -> str:
@@ -30,9 +24,8 @@ def branch_as_markdown(record: SessionRecord, messages: Sequence[Message]) -> st
             f"## {_heading(message)}",
             message.content.strip() or ("*(forgotten)*" if message.forgotten else "*(empty)*"),
         ]
-        if message.status in _HOW:
-            error = f": {message.error}" if message.error else ""
-            parts.append(f"*({_HOW[message.status]}{error})*")
+        if how := ending(message.status, message.error):
+            parts.append(f"*({how})*")
     return sanitize("\n\n".join(parts) + "\n")
 
 

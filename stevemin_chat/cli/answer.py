@@ -231,7 +231,7 @@ def sweep_old_questions(folder: Path) -> None:
     """Delete the questions that earlier versions left in temporary folders when they were killed.
 
     Touches only private folders of this user that hold nothing but such a store, and none that a process
-    still has open. Trouble is passed over: the next run tries again.
+    still has open. Errors are ignored: the next run tries again.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

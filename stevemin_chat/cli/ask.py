@@ -67,7 +67,7 @@ def ask(
 def read_constraint(json_schema: Path | None, grammar: Path | None) -> dict[str, str]:
     """The fields of `engine.SamplingParams` that constrain an answer; none without a file.
 
-    A schema that is not JSON is refused here, before a model is loaded; the engine judges the rest.
+    A schema that is not JSON is refused here, before a model is loaded; the engine validates the rest.
 
     Raises:
         UsageProblem: both are given.

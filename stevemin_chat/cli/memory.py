@@ -90,7 +90,7 @@ def search(
     from stevemin_chat.recall import HIT_COLUMNS, hit_entries, installed_embedder, open_memory
 
     if not query.strip():
-        raise UsageProblem("There is nothing to search for: give some words.")
+        raise UsageProblem("Nothing to search for; give some words.")
     embedder = installed_embedder() if meaning else None
     with open_memory(embedder) as memory:
         scope = memory.session(session).id if session is not None else None

@@ -42,8 +42,8 @@ def print_table(
     """Print columns as wide as their widest cell; in a pipe nothing is shortened.
 
     Args:
-        shorten: headings of the columns that give way on a terminal, so that each row fits on one line, and
-            the proportion in which they share the room that the others leave.
+        shorten: headings of the columns to shorten on a terminal until each row fits on one line, and the
+            proportion in which these columns share the remaining width.
     """
     from stevemin_chat.text import table_lines
 

@@ -1,4 +1,4 @@
-"""Checks that this machine has what stevemin needs, and says how to mend what is missing."""
+"""Checks that this machine has what stevemin needs, and says how to fix what is missing or broken."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Check:
 
     Args:
         found: what there is, or what is wrong with it.
-        mend: how to mend it; empty when nothing is wrong.
+        mend: how to fix it; empty when nothing is wrong.
     """
 
     id: str

@@ -6,8 +6,9 @@ when they are first used: the first screen needs no catalogue.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from stevemin_chat.doors import lazy
 
 if TYPE_CHECKING:
     from stevemin_chat.models.catalogue import Catalogue, ModelSpec, is_installed
@@ -25,29 +26,17 @@ if TYPE_CHECKING:
     )
     from stevemin_chat.models.pulled import Pulled, pull, remove_pulled
 else:
-    _LATER = {
-        "catalogue": ("Catalogue", "ModelSpec", "is_installed"),
-        "current": ("CurrentModel",),
-        "download": ("DownloadMeter",),
-        "loading": ("ModelLoader",),
-        "local": (
-            "HubSource",
-            "ListedModel",
-            "Removable",
-            "find_model",
-            "hub_source",
-            "listed_models",
-            "removable",
-        ),
-        "pulled": ("Pulled", "pull", "remove_pulled"),
-    }
-
-    def __getattr__(name: str) -> object:
-        for module, names in _LATER.items():
-            if name in names:
-                return getattr(import_module(f"{__name__}.{module}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
+    __getattr__ = lazy(
+        __name__,
+        {
+            "catalogue": "Catalogue ModelSpec is_installed",
+            "current": "CurrentModel",
+            "download": "DownloadMeter",
+            "loading": "ModelLoader",
+            "local": "HubSource ListedModel Removable find_model hub_source listed_models removable",
+            "pulled": "Pulled pull remove_pulled",
+        },
+    )
 
 __all__ = [
     "Catalogue",

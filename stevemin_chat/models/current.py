@@ -146,7 +146,7 @@ class CurrentModel:
             with path.open("rb") as file:
                 magic = file.read(4)
         except FileNotFoundError:
-            raise ModelNotFound(f"There is no file {path}.") from None
+            raise ModelNotFound(f"No file {path}.") from None
         except IsADirectoryError:
             raise ModelNotFound(f"{path} is a folder, not a GGUF file.") from None
         except OSError as error:

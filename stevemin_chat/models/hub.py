@@ -52,7 +52,7 @@ class Listing:
         """Download a file from byte `start`: yields the byte where the answer starts, and its pieces.
 
         Raises:
-            HubUnreachable, HubRefused: at once, or while the pieces are read.
+            HubUnreachable, HubRefused: on opening, or while the pieces are read.
         """
         from huggingface_hub import get_session, get_token, hf_hub_url, hf_raise_for_status
 
@@ -158,7 +158,7 @@ def _by_status(status: int, repo: str, host: str) -> str:
     if status == 403:
         return f"{host} refuses access to {repo}. Accept its terms on its page, or check your token."
     if status == 429:
-        return f"{host} asks to slow down. Wait a few minutes, then run the same command again."
+        return f"{host} limits the rate of requests. Wait a few minutes, then run the same command again."
     if status >= 500:
-        return f"{host} is in trouble (HTTP {status}). Try again later."
+        return f"{host} reported an error (HTTP {status}). Try again later."
     return f"{host} refused {repo} (HTTP {status})."

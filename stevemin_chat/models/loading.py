@@ -34,7 +34,7 @@ class ModelLoader:
         self._chats = chats
         self._on_change = on_change
         self._task: asyncio.Task[ModelInfo] | None = None
-        self._asked = 0  # loads and cancels so far: a load that waits gives way to what comes after it
+        self._asked = 0  # loads and cancels so far: a waiting load yields to a later one
         self._waiting = 0  # loads that wait for the one before them to stop
 
     async def load(self, name: str) -> ModelInfo | None:
@@ -43,7 +43,7 @@ class ModelLoader:
         Raises:
             Exception: what the load raised; the application keeps the model it has, if any.
         """
-        await self._model.check(name)  # a name that leads nowhere must cost no answer and no other load
+        await self._model.check(name)  # first: an unknown name must not stop an answer or a load
         self._asked += 1
         asked = self._asked
         self._waiting += 1

@@ -205,7 +205,7 @@ def _removable_path(name: str, catalogue: Catalogue, models_dir: Path) -> Path:
         spec = catalogue.get(name)
         if spec.package is not None and spec.path is None:
             raise HubError(
-                f"{name} comes with the Python package {spec.package}; it cannot be removed alone."
+                f"{name} comes with the Python package {spec.package}; it cannot be removed separately."
             )
         if spec.path is not None:
             raise HubError(f"{name} is your own file {spec.path}; delete it yourself if you want it gone.")

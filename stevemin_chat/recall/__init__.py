@@ -7,8 +7,9 @@ memories. Names are imported when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from stevemin_chat.doors import lazy
 
 if TYPE_CHECKING:
     from stevemin_chat.recall.access import (
@@ -108,28 +109,23 @@ __all__ = [
     "why_nothing_is_listed",
 ]
 
-_LATER = {
-    "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
-    "consolidating": "Consolidating",
-    "forgetting": "choose counted stats_rows switched_in_words",
-    "lookup": (
-        "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
-        "fact_entries facts_of find hit_entries last_exchange read_account why_nothing_is_listed"
-    ),
-    "origins": "origin_as_json origin_lines",
-    "remembering": "Remembering StillAnswering",
-    "summarizer": "EngineCounter EngineSummarizer",
-    "words": (
-        "SCOPE_WORDS DropGroup bar  drop_groups forget_question forgotten_words headline "
-        "index_words layer_units made_words off_record_question   score_words"
-    ),
-}
-
-
-def __getattr__(name: str) -> object:
-    for module, names in _LATER.items():
-        if name in names.split():
-            value: object = getattr(import_module(f"{__name__}.{module}"), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
+            "consolidating": "Consolidating",
+            "forgetting": "choose counted stats_rows switched_in_words",
+            "lookup": (
+                "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
+                "fact_entries facts_of find hit_entries last_exchange read_account why_nothing_is_listed"
+            ),
+            "origins": "origin_as_json origin_lines",
+            "remembering": "Remembering StillAnswering",
+            "summarizer": "EngineCounter EngineSummarizer",
+            "words": (
+                "SCOPE_WORDS DropGroup bar drop_groups forget_question forgotten_words headline "
+                "index_words layer_units made_words off_record_question score_words"
+            ),
+        },
+    )

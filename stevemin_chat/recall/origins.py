@@ -54,7 +54,7 @@ def _made(origin: Origin) -> Iterator[str]:
     if not (origin.facts or origin.summaries or origin.passages):
         yield "Nothing is derived from it."
         return
-    yield "Derived from it:"
+    yield "Derived from this:"
     for fact in origin.facts:
         yield f"    {fact.kind} {fact.id}: {fact.text}"
     for summary in origin.summaries:

@@ -116,7 +116,7 @@ class Remembering:
         return forgotten
 
     def hint(self, *, summarising: bool) -> str:
-        """What the memory is doing, in a few words; empty when that is nothing.
+        """What the memory is doing, in a few words; empty when it is idle.
 
         Args:
             summarising: a summary is being made.
@@ -153,7 +153,7 @@ class Remembering:
         self._drop_drafts({entry.text for entry in lost})
 
     def _drop_drafts(self, texts: Set[str]) -> None:
-        """Clear a draft that is a forgotten message, taken up again with the arrow key."""
+        """Clear a draft that was recalled with the arrow key from a forgotten message."""
         for chat in self._chats.all:
             if chat.draft and chat.draft in texts:
                 chat.draft = ""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stevemin_chat.doors import lazy
 from stevemin_chat.text.format import (
     age,
     count,
@@ -22,15 +23,8 @@ from stevemin_chat.text.sanitize import Sanitizer, escaped, one_line, sanitize
 
 if TYPE_CHECKING:
     from stevemin_chat.text.cells import cell_len, clip, set_cell_size, shortened, table_lines, wrapped
-else:
-
-    def __getattr__(name: str) -> object:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from stevemin_chat.text import cells  # loads rich, which `stevemin --help` does without
-
-        return getattr(cells, name)
-
+else:  # cells load rich, which `stevemin --help` does without
+    __getattr__ = lazy(__name__, {"cells": "cell_len clip set_cell_size shortened table_lines wrapped"})
 
 __all__ = [
     "Sanitizer",

@@ -52,8 +52,8 @@ def table_lines(
     """The rows as lines, each column as wide as its widest cell.
 
     Args:
-        shares: the columns that may be shortened, each with its share of the room that the others leave.
-        room: cells per line, kept as far as those columns allow; None shortens nothing.
+        shares: the columns that may be shortened, each with its share of the remaining width.
+        room: cells per line, exceeded if those columns cannot shrink enough; None shortens nothing.
     """
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     if room is not None:

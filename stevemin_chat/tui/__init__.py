@@ -6,8 +6,9 @@ first paint needs may import them. Names are imported when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from stevemin_chat.doors import lazy
 
 if TYPE_CHECKING:
     from stevemin_chat.tui.app import SteveminApp, run_app
@@ -15,12 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SteveminApp", "opener_over", "run_app"]
 
-_LATER = {"SteveminApp": "app", "opener_over": "controller", "run_app": "app"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = lazy(
+        __name__,
+        {
+            "app": "SteveminApp run_app",
+            "controller": "opener_over",
+        },
+    )

@@ -189,7 +189,7 @@ def _hang_up(app: SteveminApp, loop: asyncio.AbstractEventLoop) -> None:
     """The terminal is gone: store everything and end.
 
     Textual cannot be asked to leave: it would wait for ever for a writer that has no terminal. Even the event
-    loop may be blocked already; then what the writers of the replies stored in the last half second is all.
+    loop may already be blocked; then only the text stored up to half a second ago survives.
     """
     with suppress(Exception):
         asyncio.run_coroutine_threadsafe(app.store(), loop).result(_PATIENCE)

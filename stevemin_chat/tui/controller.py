@@ -59,8 +59,8 @@ class Controller:
     async def begin(self) -> None:
         """Read the chats, show one and load the model."""
         try:
+            await self.chats.load()  # first: without it no draft is read or written
             await self.remembering.look()
-            await self.chats.load()
         except Exception as error:
             self.view.tell(error)
         first = self.chats.opening()

@@ -57,7 +57,7 @@ class MemoryActions:
         """Show an error in words."""
         self._dialogue.tell(error)
 
-    # what a prompt was made of
+    # the report of a prompt
 
     async def show_context(self, chat: Chat) -> Place | Literal["strategy"] | None:
         """Show the report of a chat's last prompt; returns what the person wants next."""

@@ -96,7 +96,7 @@ class ModelActions:
             self._dialogue.say("No model is being loaded.")
 
     async def stop(self) -> None:
-        """Stop loading, if a model is being loaded; without a word."""
+        """Stop loading silently, if a model is being loaded."""
         await self._loader.cancel()
 
     async def _may_stop_answers(self) -> bool:

@@ -45,7 +45,7 @@ class Status:
         """Poll the engine; costs next to nothing.
 
         Args:
-            known: the fields that the engine and the chat do not tell.
+            known: the fields that come from neither the engine nor the chat.
         """
         replies = [entry for entry in (chat.entries or []) if entry.timings] if chat else []
         last = replies[-1].timings if replies else None

@@ -51,7 +51,7 @@ class View(Dialogue, Protocol):
         """Replace the text in the prompt.
 
         Args:
-            recalled: an older message, which ↑ may replace as long as it is not edited.
+            recalled: an older message, which ↑ may replace until it is edited.
         """
 
     def give_back(self, text: str) -> None:

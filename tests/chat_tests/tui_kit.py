@@ -178,7 +178,7 @@ def model_info(path: Path) -> ModelInfo:
 
 
 def busy_stats(*session_ids: str) -> EngineStats:
-    """Figures of an engine that serves these sessions."""
+    """Stats of an engine that serves these sessions."""
     requests = tuple(
         RequestStats(
             request_id=number,

@@ -85,7 +85,7 @@ async def on_record(controller: Controller, args: str) -> None:
     values=(
         ("everywhere", "All chats may recall this one, and it recalls them."),
         ("project", "Only chats of the same folder."),
-        ("session", "Only this chat itself."),
+        ("session", "Only this chat."),
     ),
 )
 async def set_scope(controller: Controller, args: str) -> None:

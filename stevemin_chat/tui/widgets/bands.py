@@ -1,4 +1,4 @@
-"""The bands between transcript and prompt, each shown only while it has something to tell."""
+"""The bands between transcript and prompt, each shown only while it has something to show."""
 
 from __future__ import annotations
 

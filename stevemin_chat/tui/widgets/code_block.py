@@ -1,4 +1,4 @@
-"""A code block of a reply, drawn line by line: an update costs what is new or visible, not what is there.
+"""A code block of a reply, drawn line by line: the cost of an update depends on what is new or visible.
 
 Textual's own block highlights, wraps and draws all of its text whenever a word arrives.
 """
@@ -40,7 +40,7 @@ class Code:
     """The lines of a block, which may still be growing, and their colours.
 
     While the block grows, the chunk of a line that is drawn is highlighted by itself; a string or comment
-    longer than `_CONTEXT` lines may have the wrong colour there. `finish_highlighting` mends it.
+    longer than `_CONTEXT` lines may have the wrong colour there. `finish_highlighting` corrects it.
 
     Attributes:
         lines: as the model wrote them, without the indentation of the block.
@@ -66,7 +66,7 @@ class Code:
         return "\n".join(self.lines)
 
     def extend(self, lines: Iterable[str], unfinished: str | None = None) -> None:
-        """Append whole lines, and as much of the next one as is there."""
+        """Append whole lines, and the part of the next one that has arrived."""
         if self._unfinished:
             self.lines.pop()
         first = len(self.lines)
@@ -103,7 +103,7 @@ class Code:
     def finish_highlighting(self) -> Iterator[None]:
         """Highlight a closed block as a whole.
 
-        Yields after each slice; what is left may wait as long as the caller likes.
+        Yields after each slice; the caller may delay the rest.
         """
         lexer = _lexer(self._language)
         if isinstance(lexer, DelegatingLexer):

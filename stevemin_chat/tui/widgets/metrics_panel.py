@@ -93,7 +93,7 @@ def _batch(stats: EngineStats | None) -> Content:
 
 
 def _seldom(stats: EngineStats) -> Iterator[Content]:
-    """Rows shown only when they have something to tell."""
+    """Rows shown only when they have a value worth showing."""
     if stats.drafted_tokens:
         yield _row("speculation hits", percent(stats.accepted_tokens / stats.drafted_tokens))
     if stats.steps:

@@ -56,7 +56,7 @@ class Port(Protocol):
 
 class Prompt(TextArea):
     """Where a person types. Enter and the keys of commands take effect when they are handled here, so that
-    keys behind them in the same write type the next message, or in the next chat.
+    keys that follow them in the same write go to the next message or the next chat.
 
     Args:
         commands: what a text that starts with a slash may name, with their keys.
@@ -109,7 +109,7 @@ class Prompt(TextArea):
         self._recalled = text if recalled else None
 
     def give_back(self, text: str) -> None:
-        """Put a text that could not be sent before what is there now."""
+        """Insert a text that could not be sent in front of the present text."""
         self.put(f"{text}\n{self.text}" if self.text.strip() else text)
 
     def choose(self, text: str) -> None:
@@ -167,7 +167,7 @@ class Prompt(TextArea):
             self.put(chosen)
 
     def _offer(self) -> None:
-        """Let the list of completions fit the present text."""
+        """Update the list of completions for the present text."""
         if self.text != self._offered_for:
             self._offered_for = self.text
             values = self._port.values if self._port is not None else _no_values

@@ -93,7 +93,7 @@ class OpenFence:
         return f"{' ' * self.indent}{self.placeholder}\n{self._closing}"
 
     def _spaced(self, line: str) -> str:
-        """The line with the tabs of its indentation as spaces, of which some may not be code."""
+        """The line with the tabs of its indentation as spaces, since some may not be code."""
         if not self.strip or "\t" not in line:
             return line
         code = line.lstrip(" \t")
@@ -113,7 +113,7 @@ def first_line(token: Token) -> int:
 
 
 def is_clear(token: Token, lines: Sequence[str]) -> bool:
-    """Whether a block is settled to begin at this line, however the line continues."""
+    """Whether a block certainly begins at this line, however the line continues."""
     first = first_line(token)
     if first < len(lines) - 1:
         return True
@@ -135,7 +135,7 @@ def paragraph_cut(tokens: Sequence[Token], lines: Sequence[str]) -> int | None:
 def open_fence(tokens: Sequence[Token], lines: Sequence[str]) -> OpenFence | None:
     """The code block that the source ends in.
 
-    None also where its end cannot be told line by line: in a quote, or with tabs in the indentation.
+    Also None if its end cannot be found line by line: in a quote, or with tabs in the indentation.
     """
     place = len(tokens) - 1
     while place >= 0 and tokens[place].nesting < 0:

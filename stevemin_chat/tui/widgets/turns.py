@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from stevemin_chat.chats import Entry
+from stevemin_chat.chats import Entry, ending
 from stevemin_chat.text import count, duration, percent, rate
 from stevemin_chat.tui.widgets.reply_text import ReplyText
 
@@ -133,13 +133,9 @@ def _reply_note(entry: Entry) -> str:
 
 
 def _ending(entry: Entry) -> str:
-    if entry.status == "failed":
-        return f"failed: {entry.error}" if entry.error else "failed"
-    if entry.status == "cancelled":
-        return "stopped"
-    if entry.status == "interrupted":
-        return "interrupted: stevemin ended before the answer did"
-    return _CUT_OFF.get(entry.finish_reason or "", "")
+    if entry.status == "complete":
+        return _CUT_OFF.get(entry.finish_reason or "", "")
+    return "" if entry.live else ending(entry.status, entry.error)
 
 
 def _cost(timings: Mapping[str, Any] | None) -> str:

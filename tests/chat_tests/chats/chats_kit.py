@@ -48,7 +48,7 @@ class Backend:
 
 
 class Listener:
-    """A `ChatsListener` that remembers what was not merely drawn again."""
+    """A `ChatsListener` that records every event except redraws."""
 
     def __init__(self) -> None:
         self.returned: list[str] = []
@@ -88,7 +88,7 @@ async def idle(chat: Chat) -> None:
 
 
 class Gate:
-    """Where a call of the store waits until the test lets it go on.
+    """Blocks a call of the store until the test releases it.
 
     Attributes:
         entered: set when the call has arrived.

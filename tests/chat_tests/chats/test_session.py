@@ -1,4 +1,4 @@
-"""ChatSession: one message's way, and the answer's."""
+"""ChatSession: the path of one message and its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ChatSession: stopping an answer at any moment keeps what there is of it."""
+"""ChatSession: stopping an answer at any moment keeps its text so far."""
 
 from __future__ import annotations
 

@@ -397,7 +397,7 @@ def test_nothing_is_forgotten_when_one_id_is_wrong(cli: Cli, stored: Stored) -> 
     assert FACT in profile(cli)
 
 
-# A copy, figures, on and off
+# Export, stats, on and off
 
 
 def test_export_to_stdout_and_to_a_private_file(cli: Cli, stored: Stored, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A reader that went away is what some tests are about."""
+        """Ignore readers that disconnect: some tests do so on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -23,7 +23,7 @@ def remember(memory: Memory) -> dict[str, str]:
 
 
 def long_chat(memory: Memory, turns: int) -> str:
-    """A chat of so many exchanges about a garden; its id."""
+    """A chat of n exchanges about a garden; its id."""
     record = memory.create_session("Garden")
     for number in range(turns):
         memory.add_message(record.id, "user", f"What grows in bed {number}, where the soil is heavy?")

@@ -21,7 +21,7 @@ from stevemin_chat.recall import Consolidating
 
 
 class FakeMemory:
-    """Has so many summaries to make of each session; notes who is asked for one."""
+    """Has n summaries to make for each session; records the requests."""
 
     def __init__(self) -> None:
         self.todo: Counter[str] = Counter()

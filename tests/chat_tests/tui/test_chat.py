@@ -139,7 +139,7 @@ async def test_what_streams_in_pieces_looks_like_the_whole(tmp_path: Path) -> No
                 await pilot.pause(0.05)
         stream.end()
         await until(pilot, lambda: "cached" in shown(screen))
-        in_pieces = rows(screen)[:-2]  # without the status line, whose figures go on changing
+        in_pieces = rows(screen)[:-2]  # without the status line, whose numbers keep changing
         assert screen.controller.chat is not None
         await screen.transcript.show(screen.controller.chat, None)
         await until(pilot, lambda: "cached" in shown(screen))

@@ -1,4 +1,4 @@
-"""The figures beside the chat: rows that come and go with what they tell."""
+"""The stats beside the chat: a row is there while it has something to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the screen looks like, at two terminal sizes; clock, figures and cursor stand still.
+"""What the screen looks like, at two terminal sizes; with clock, stats and cursor frozen.
 
 After a wanted change: pytest --snapshot-update tests/chat_tests/tui/test_snapshots.py; then look at the SVGs.
 """

@@ -35,7 +35,7 @@ SENTENCE = " The wind is mostly from the west in June, and the sea is calm."
 
 
 def long_chat(memory: Memory, sentences: int) -> SessionRecord:
-    """A chat of eight exchanges, with so many sentences in each answer."""
+    """A chat of eight exchanges, with n sentences in each answer."""
     record = memory.create_session("Sailing")
     for said, answered in TALK:
         memory.add_message(record.id, "user", said)

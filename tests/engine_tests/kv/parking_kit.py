@@ -71,7 +71,7 @@ def threads() -> list[str]:
 
 
 class SlowDisk:
-    """Writes and reads stand still until they may go on."""
+    """Writes and reads block until the test releases them."""
 
     def __init__(self) -> None:
         self._free, self._reached = threading.Event(), threading.Event()

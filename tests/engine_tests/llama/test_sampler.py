@@ -1,4 +1,4 @@
-"""Tokens chosen from preselected candidates are llama.cpp's own choices."""
+"""Tokens sampled from a preselection are the ones llama.cpp would choose."""
 
 from __future__ import annotations
 
