@@ -168,7 +168,7 @@ class Controller:
         self.view.put(chat.draft)
         self.chats_changed()
         self.chat_changed(chat)
-        self.view.run(partial(self._open, chat, message_id), group="open")
+        self.view.run(partial(self._open, chat, message_id))
 
     def switch_to(self, key: str) -> None:
         """Show the chat with this key."""
@@ -214,6 +214,8 @@ class Controller:
             await self.chats.open(chat)
         except Exception as error:
             self.view.tell(error)
+        if chat is not self.chat:  # the person went on to another one
+            return
         first = len(self.chats.all) == 1 and chat.blank
         if not await self.view.open(chat, message_id, first_model=self.models.label if first else None):
             self.view.say("That message is in another version of this chat, which is not on the screen.")

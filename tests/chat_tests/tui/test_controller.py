@@ -45,7 +45,7 @@ class FakeView:
     async def ask(self, question: Any) -> Any:
         return self.answers.pop(0)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.get_running_loop().create_task(work())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
