@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
+from engine.errors import EngineClosed, EngineError, LoadCancelled
 from stevemin_chat.base import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.chats import undisturbed
+from stevemin_chat.models.catalogue import check_gguf
 
 if TYPE_CHECKING:
     from engine import Engine, EngineConfig, ModelInfo
@@ -142,17 +143,7 @@ class CurrentModel:
 
     def _file(self, name: str) -> Path:
         path = self._catalogue.resolve(name, self._paths.models_dir)
-        try:
-            with path.open("rb") as file:
-                magic = file.read(4)
-        except FileNotFoundError:
-            raise ModelNotFound(f"No file {path}.") from None
-        except IsADirectoryError:
-            raise ModelNotFound(f"{path} is a folder, not a GGUF file.") from None
-        except OSError as error:
-            raise ModelNotFound(f"{path} cannot be read ({error.strerror}).") from error
-        if magic != b"GGUF":
-            raise ModelCorrupt(f"{path} is not a GGUF file.")
+        check_gguf(path)
         return path
 
     async def _start(self, name: str, path: Path, on_progress: Progress | None) -> ModelInfo:
