@@ -335,8 +335,15 @@ def _existing_file(path: Path) -> Path:
 
 
 def _no_file(path: Path) -> ModelNotFound:
-    folder = os.path.isdir(path)  # unlike Path.is_dir, False for a name that is too long
-    return ModelNotFound(f"{path} is a folder, not a GGUF file." if folder else f"No file {path}.")
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
+        return ModelNotFound(f"{path} is a folder, not a GGUF file.")
+    try:
+        path.stat()
+    except PermissionError as error:
+        return ModelNotFound(f"{path} cannot be read: {error.strerror}.")
+    except (OSError, ValueError):  # ValueError: a name with a null character
+        pass
+    return ModelNotFound(f"No file {path}.")
 
 
 def _expanded(name: str) -> Path:
