@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,11 @@ _GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a681
 
 _LEAKING_PREFIXES = ("STEVEMIN_", "HF_", "HUGGING", "XDG_", "TEXTUAL", "LLAMA_", "GGML_", "RICH_", "TYPER_")
 _LEAKING_NAMES = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "COLUMNS", "LINES", "EDITOR", "VISUAL", "PAGER")
+
+# Under nohup, or in the background of a script, these are ignored, and started programs inherit that.
+for _signal, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _handler)
 
 # Hypothesis' deadline would fail a slow machine rather than a slow function.
 hypothesis.settings.register_profile("stevemin", deadline=None)
