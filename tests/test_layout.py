@@ -119,7 +119,7 @@ def test_every_room_says_what_it_owns() -> None:
     wrong = []
     for name in folders():
         doc = ast.get_docstring(ast.parse(modules()[name].read_text(encoding="utf-8"))) or ""
-        has_door = bool(public(name))
+        has_door = hasattr(importlib.import_module(name), "__all__")
         if len(doc.split()) < 12 or (room(name) == name and not has_door):
             wrong.append(name)
     assert not wrong
