@@ -194,7 +194,7 @@ def test_a_form_that_no_answer_can_have(cli: Cli, tmp_path: Path) -> None:
 def test_models_that_are_none(cli: Cli, tmp_path: Path, starter_model: Path) -> None:
     cli("ask", "hi", "-m", "smolm2-135m").failed("Did you mean smollm2-135m?")
     cli("ask", "hi", "-m", "qwen3-4b").failed("stevemin models pull qwen3-4b")
-    cli("ask", "hi", "-m", str(tmp_path / "none.gguf")).failed("none.gguf", "does not exist")
+    cli("ask", "hi", "-m", str(tmp_path / "none.gguf")).failed("No file", "none.gguf")
     cli("ask", "hi", "-m", str(tmp_path)).failed(str(tmp_path))
     text, empty, noise, cut = (tmp_path / f"{name}.gguf" for name in ("text", "empty", "noise", "cut"))
     text.write_text("hello")

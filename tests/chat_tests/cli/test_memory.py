@@ -158,7 +158,7 @@ def test_a_search_that_finds_nothing_and_one_for_nothing(cli: Cli, stored: Store
     ran = cli("memory", "search", "zeppelin")
     assert (ran.code, ran.out, ran.err) == (0, "", "Nothing was found.\n")
     assert cli("memory", "search", "zeppelin", "--json").json == []
-    cli("memory", "search", "  ").failed("nothing to search for", code=2)
+    cli("memory", "search", "  ").failed("Nothing to search for", code=2)
     cli("memory", "search", "train", "-n", "0").failed("'--limit'", code=2)
 
 
