@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from chat_tests.chats.chats_kit import Backend, Listener, blocked, idle, open_chats, said
 from chat_tests.chats.fake_source import FakeStream
-from chat_tests.chats.session_kit import until
+from waiting import until
 
 from engine.errors import GenerationFailed
 from engine.types import FinishReason

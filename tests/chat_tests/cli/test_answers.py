@@ -363,7 +363,6 @@ def test_a_killed_question_that_is_kept_nowhere_leaves_nothing(
 
 
 def _answering(session: str) -> list[Any]:
-    time.sleep(0.1)
     with Memory(Paths.resolve().database) as memory:
         record = memory.find_session(session)
         return list(memory.messages(record.id))[1:] if record is not None else []

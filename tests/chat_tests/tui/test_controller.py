@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_tests.tui_kit import FakeDevices, FakeEngine, make_runtime
+from waiting import until
 
 from stevemin_chat.chats import Chat
 from stevemin_chat.runtime import Runtime
@@ -94,13 +95,6 @@ async def controlled(runtime: Runtime) -> AsyncIterator[tuple[Controller, FakeVi
         await controller.store()
     finally:
         await runtime.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    end = asyncio.get_running_loop().time() + 5
-    while not condition():
-        assert asyncio.get_running_loop().time() < end, "it did not come to that"
-        await asyncio.sleep(0.005)
 
 
 async def do(controller: Controller, text: str) -> None:
