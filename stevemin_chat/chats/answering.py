@@ -157,7 +157,7 @@ class Answers:
     async def _work(self, chat: Chat, *, again: bool = False) -> None:
         try:
             going = not again or await self._turn(chat, None)
-            while going and chat.queue and self._can_answer(chat):
+            while going and chat.queue and not chat.on_hold and self._can_answer(chat):
                 going = await self._turn(chat, chat.queue.pop(0))
         finally:
             chat.task = chat.session = None

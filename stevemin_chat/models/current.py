@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,7 +148,7 @@ class CurrentModel:
         return path
 
     async def _start(self, name: str, path: Path, on_progress: Progress | None) -> ModelInfo:
-        engine = self._make(self._config.engine.for_model(path, parked_folder=self._paths.parked_dir))
+        engine = await self._make(self._config.engine.for_model(path, parked_folder=self._paths.parked_dir))
         try:
             await engine.start(on_progress)
         except BaseException:
@@ -159,12 +160,12 @@ class CurrentModel:
         self.name = self.last_name = name
         return engine.info
 
-    def _make(self, settings: EngineConfig) -> Engine:
+    async def _make(self, settings: EngineConfig) -> Engine:
         if self._engine_factory is not None:
             return self._engine_factory(settings)
-        from engine import Engine
-
-        return Engine(settings)
+        engine = await asyncio.to_thread(import_module, "engine.engine")  # too slow for the event loop
+        made: Engine = engine.Engine(settings)
+        return made
 
     async def _load_again(self, name: str, on_progress: Progress | None) -> str | None:
         try:

@@ -76,6 +76,9 @@ class Controller:
         """Stop the answers; store them, the drafts and the queues."""
         self._keep_draft()
         await self.chats.close()
+        # The store may have refused a message meanwhile, which is then in the prompt again.
+        self._keep_draft()
+        await self.chats.keep_drafts()
 
     # what is typed; a `prompt.Port`
 

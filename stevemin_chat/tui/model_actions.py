@@ -117,6 +117,8 @@ class ModelActions:
                 self._dialogue.say(text, "No model", warn=True)
             return
         if info is None:
+            if self._loader.name is not None or self._runtime.engine is not None:
+                return  # another load took its place
             text = "No model is loaded. Choose one with /model."
             self._dialogue.say(text, "Loading was stopped", warn=True)
             return

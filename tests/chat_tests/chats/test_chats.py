@@ -63,6 +63,31 @@ async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memo
     assert record.id == chats.all[2].key
 
 
+async def test_answering_again_leaves_a_queue_on_hold_alone(memory: Memory, tmp_path: Path) -> None:
+    record = memory.create_session("stored")
+    memory.add_message(record.id, "user", "hi")
+    kept = {"chats": [{"session_id": record.id, "queue": ["held"]}]}
+    (tmp_path / "drafts.json").write_text(json.dumps(kept))
+    chats = open_chats(Backend(memory, FakeStream(["hello"]), FakeStream(["unasked"])), tmp_path)
+    await chats.load()
+    chat = chats.all[0]
+    await chats.open(chat)
+    assert chats.answers.regenerate(chat)
+    await idle(chat)
+    assert said(memory, chat) == ["hi", "hello"]
+    assert (chat.queue, chat.on_hold) == (["held"], True)
+
+
+async def test_settings_of_an_empty_new_chat_survive_a_restart(memory: Memory, tmp_path: Path) -> None:
+    first = open_chats(Backend(memory), tmp_path)
+    await first.load()
+    await first.configure(first.new(), off_record=True)
+    await first.close()
+    chats = open_chats(Backend(memory), tmp_path)
+    await chats.load()
+    assert [chat.off_record for chat in chats.all] == [True]
+
+
 async def test_the_next_message_goes_after_a_queue_on_hold(memory: Memory, tmp_path: Path) -> None:
     (tmp_path / "drafts.json").write_text(json.dumps({"chats": [{"queue": ["one"]}]}))
     chats = open_chats(Backend(memory, FakeStream(["1"]), FakeStream(["2"])), tmp_path)
