@@ -14,7 +14,7 @@ import typer
 from stevemin_chat.base.config import Config, EngineSection, MemorySection, SamplingSection, load_config
 from stevemin_chat.cli.root import build
 from stevemin_chat.models.catalogue import ModelSpec
-from stevemin_chat.tui.actions import COMMANDS
+from stevemin_chat.tui.actions import COMMANDS, KEYS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,21 +40,31 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_files_that_are_named_exist() -> None:
-    """By path from the root, or by name alone; a dotted name of ours is a module or something in it."""
-    names = {path.name for top in TOPS for path in (ROOT / top).rglob("*.py")}
+    """By path from the root or from a folder below it, or by name alone; a dotted name of ours is a module or
+    something in it."""
+    known = endings()
     wrong = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for path in re.findall(rf"(?<![\w./])((?:{'|'.join(TOPS)})/[\w/]*(?:\.py|/))(?![\w*<])", text):
             if not (ROOT / path).exists():
                 wrong.append(f"{page.name}: {path}")
-        for name in re.findall(r"`(\w+\.py)`", text):
-            if name not in names:
-                wrong.append(f"{page.name}: {name}")
+        for path in re.findall(r"(?<![\w./-])((?:\w+/)*\w+\.py)(?!\w)", text) + re.findall(
+            r"`((?:\w+/)+)`", text
+        ):
+            if path.rstrip("/") not in known and not (ROOT / path).exists():
+                wrong.append(f"{page.name}: {path}")
         for dotted in re.findall(r"`((?:engine|memory|stevemin_chat|bench)(?:\.\w+)+)`", text):
             if not dotted.endswith(".py") and not is_there(dotted):
                 wrong.append(f"{page.name}: {dotted}")
     assert not wrong
+
+
+def endings() -> set[str]:
+    """Our Python files and their folders, each by every part of its path that ends with its name."""
+    files = [path.relative_to(ROOT) for top in TOPS for path in (ROOT / top).rglob("*.py")]
+    paths = {*files, *(folder for file in files for folder in file.parents)}
+    return {"/".join(path.parts[start:]) for path in paths for start in range(len(path.parts))}
 
 
 def is_there(dotted: str) -> bool:
@@ -70,9 +80,16 @@ def test_every_slash_command_is_described(command: str) -> None:
 
 
 @pytest.mark.parametrize("key", [key for command in COMMANDS for key in command.key.split(",") if key])
-def test_every_key_is_described(key: str) -> None:
+def test_every_key_of_a_command_is_described(key: str) -> None:
     shown = key.replace("down", "↓").replace("up", "↑").replace("escape", "esc")
     assert f"`{shown}`" in USAGE
+
+
+@pytest.mark.parametrize("key", [key for keys, _ in KEYS for key in keys.split(" in ")[0].split(", ")])
+def test_every_key_of_the_prompt_is_described(key: str) -> None:
+    _, _, section = USAGE.partition("## Keys\n")
+    rows = re.findall(r"^\| ([^|]+) \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert any(f"`{key}`" in row for row in rows)
 
 
 def test_every_subcommand_and_option_of_ask_is_described() -> None:

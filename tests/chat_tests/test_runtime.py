@@ -14,7 +14,7 @@ from engine import ChatMessage, GenerationRequest, InvalidRequest
 from engine.errors import EngineCrashed
 from memory import Memory, Turn
 from stevemin_chat.base.config import Config, MemorySection
-from stevemin_chat.base.errors import ConfigFileError, FolderNotWritable, NoModelLoaded
+from stevemin_chat.base.errors import ConfigFileError, FolderNotWritable, ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.recall import EngineCounter
@@ -53,6 +53,30 @@ async def test_loads_and_counts_with_the_model(runtime: Runtime, models: dict[st
     counter = cast(EngineCounter, runtime.memory.counter)
     assert counter.count_text("abc") == 3
     assert counter.count_prompt([Turn("user", "ab"), Turn("assistant", "c")]) == 3
+
+
+async def test_after_a_failed_change_the_old_model_counts_again(
+    runtime: Runtime, models: dict[str, str]
+) -> None:
+    await runtime.load_model(models["one"])
+    first = runtime.memory.counter
+    with pytest.raises(ModelSwitchFailed) as raised:
+        await runtime.load_model(models["bad"])
+    assert raised.value.kept == runtime.model_name == models["one"]
+    assert runtime.memory.counter not in (None, first), "the first one's engine is closed"
+    assert cast(EngineCounter, runtime.memory.counter).count_text("abc") == 3
+
+
+async def test_without_a_model_nothing_counts(runtime: Runtime, models: dict[str, str]) -> None:
+    await runtime.load_model(models["one"])
+    assert runtime.memory.counter is not None
+    await asyncio.to_thread(Path(models["one"]).unlink)
+    with pytest.raises(ModelSwitchFailed) as raised:
+        await runtime.load_model(models["bad"])
+    assert (raised.value.kept, runtime.engine, runtime.model_name) == (None, None, None)
+    assert runtime.memory.counter is None
+    await runtime.load_model(models["two"])
+    assert runtime.memory.counter is not None
 
 
 async def test_a_crashed_engine_is_replaced_by_asking_for_the_same_model(

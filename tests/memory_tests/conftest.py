@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from memory_tests.storage.store_kit import Store, open_store
 from memory_tests.template import copy_template
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory import Memory
 

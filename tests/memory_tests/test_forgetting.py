@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory_tests.waiting import until
-from memory_tests.word_counter import WordCounter
+from waiting import block_until
+from word_counter import WordCounter
 
 from memory import Budget, IndexState, Memory
 from memory.ports import Embedder, Vectors
@@ -78,7 +78,7 @@ def open_at(folder: Path, embedder: Embedder) -> Memory:
 
 def indexed(memory: Memory) -> None:
     memory.start_indexing()
-    until(lambda: memory.index_status().state is IndexState.READY)
+    block_until(lambda: memory.index_status().state is IndexState.READY)
 
 
 def files_with_canary(folder: Path, traces: set[bytes]) -> list[str]:
@@ -169,5 +169,5 @@ def test_the_process_that_owns_the_index_removes_the_vectors(
             assert beside.long_term.forget([secret]).pending
         assert CANARY not in asked_again(owner), "the words are gone at once"
         owner.add_message(owner.create_session().id, "user", "Something else.")
-        until(lambda: not files_with_canary(tmp_path, shared.traces))
+        block_until(lambda: not files_with_canary(tmp_path, shared.traces))
     assert files_with_canary(tmp_path, shared.traces) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from memory_tests.vectors.letters import Letters
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory import Budget, IndexState, Memory, StoreUnavailable
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory import (
     Budget,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from chat_tests.chats.fake_source import FakeSource, FakeStream
-from chat_tests.chats.session_kit import until
+from waiting import until
 
 from memory import Memory, SessionRecord
 from stevemin_chat.base.errors import NoModelLoaded

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from word_counter import WordCounter
+
 from engine.types import FinishReason, GenerationRequest, Timings, TokenChunk
-from memory import Turn
 
-__all__ = ["FakeSource", "FakeStream", "WordCounter"]
+__all__ = ["FakeSource", "FakeStream", "counter"]
 
 
-class WordCounter:
-    """One token a word and one a turn."""
-
-    def count_text(self, text: str) -> int:
-        return len(text.split())
-
-    def count_prompt(self, messages: Sequence[Turn]) -> int:
-        return sum(self.count_text(turn.content) + 1 for turn in messages)
+def counter() -> WordCounter:
+    """One token a word and one a turn: budgets are easy to add up."""
+    return WordCounter(marks=1, opening=0)
 
 
 class FakeStream:
@@ -58,9 +54,9 @@ class FakeStream:
             raise self._ending
         self._end(self._ending)
 
-    async def _is_cancelled(self, patience_s: float) -> bool:
+    async def _is_cancelled(self, timeout_s: float) -> bool:
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self.cancelled.wait()
         except TimeoutError:
             return False

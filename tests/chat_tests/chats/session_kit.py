@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from chat_tests.chats.fake_source import FakeSource, FakeStream
@@ -13,7 +12,7 @@ from engine.types import TokenChunk
 from memory import Memory, Message
 from stevemin_chat.chats import ChatSession, SessionSettings
 
-__all__ = ["full_disk", "open_chat", "read", "requests", "stored", "until"]
+__all__ = ["open_chat", "read", "requests", "stored"]
 
 _FAST = 0.02
 
@@ -33,14 +32,6 @@ async def read(chunks: AsyncGenerator[TokenChunk, None]) -> str:
         return "".join([chunk.text async for chunk in chunks])
 
 
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("it never came to that")
-
-
 def stored(memory: Memory, chat: ChatSession) -> list[Message]:
     return memory.messages(chat.session_id)
 
@@ -48,15 +39,3 @@ def stored(memory: Memory, chat: ChatSession) -> list[Message]:
 def requests(chat: ChatSession) -> list[Any]:
     assert isinstance(chat.source, FakeSource)
     return chat.source.requests
-
-
-@contextmanager
-def full_disk(memory: Memory) -> Iterator[None]:
-    """SQLite meets the real SQLITE_FULL: the file may not grow by one page."""
-    database = memory._database
-    pages = database.call(database.query, "PRAGMA page_count")[0][0]
-    database.call(database.query, f"PRAGMA max_page_count={pages}")
-    try:
-        yield
-    finally:
-        database.call(database.query, "PRAGMA max_page_count=1073741823")

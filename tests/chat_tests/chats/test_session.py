@@ -6,16 +6,19 @@ import asyncio
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_tests.chats.fake_source import FakeSource, FakeStream
-from chat_tests.chats.session_kit import open_chat, read, requests, stored, until
+from chat_tests.chats.session_kit import open_chat, read, requests, stored
+from waiting import until
 
 from engine.types import ChatMessage, FinishReason, SamplingParams
 from memory import Memory
+from stevemin_chat.chats import ChatSession, SessionSettings
 from stevemin_chat.chats.session import EmptyMessage, NothingToAnswer, SessionBusy
 
 
@@ -150,16 +153,57 @@ async def test_text_is_kept_while_it_streams(memory: Memory, monkeypatch: pytest
     await reading
 
 
+async def test_text_is_on_disk_within_half_a_second(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a crash costs: the age of the oldest text that is not written yet, with the default pause between
+    writes. Time is the test's own, and a write takes none of it: 50 ms of the half second are left for it."""
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    arrived: list[float] = []
+    kept = writes = 0
+    update = memory.update_reply
+
+    def note(message_id: str, content: str) -> None:
+        nonlocal kept, writes
+        update(message_id, content)
+        kept, writes = content.count("word"), writes + 1
+
+    async def inline(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return work(*args, **kwargs)
+
+    monkeypatch.setattr(memory, "update_reply", note)
+    chat = ChatSession(
+        memory.create_session().id,
+        memory=memory,
+        source=FakeSource(FakeStream(["word "] * 200, pause_s=0.01, before=lambda _: arrived.append(now))),
+        settings=SessionSettings(context_tokens=1000, model="fake"),
+    )
+    oldest = 0.0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now)
+        patch.setattr(asyncio, "to_thread", inline)
+        reading = asyncio.create_task(read(chat.send("hello")))
+        while not reading.done():
+            now += 0.002
+            for _ in range(10):  # what is due, and what follows from it
+                await asyncio.sleep(0)
+            if kept < len(arrived) and not reading.done():
+                oldest = max(oldest, now - arrived[kept])
+        assert await reading == "word " * 200
+    assert arrived[-1] - arrived[0] > 1.9
+    assert 0 < oldest <= 0.45
+    assert 4 <= writes <= 6, "about twice a second"
+
+
 async def test_a_slow_disk_does_not_slow_the_stream(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = most = 0
+    at_once = most = writes = 0
     lock, go_on = threading.Lock(), threading.Event()
     update = memory.update_reply
 
     def slow(message_id: str, content: str) -> None:
-        nonlocal at_once, most
+        nonlocal at_once, most, writes
         with lock:
             at_once += 1
-            most = max(most, at_once)
+            most, writes = max(most, at_once), writes + 1
         assert go_on.wait(60)
         update(message_id, content)
         with lock:
@@ -171,9 +215,12 @@ async def test_a_slow_disk_does_not_slow_the_stream(memory: Memory, monkeypatch:
     async with aclosing(chat.send("hello")) as chunks:
         async for _ in chunks:
             shown += 1
+            if shown == 1:
+                await until(lambda: at_once == 1)
             if shown == 40:
-                assert (at_once, most) == (1, 1), "all of the text came while the first write hung"
+                assert (at_once, most, writes) == (1, 1, 1), "the text came while the first write hung"
                 go_on.set()
+                await until(lambda: writes >= 2)
     assert (shown, at_once, most) == (40, 0, 1)
     assert stored(memory, chat)[-1].content == "x" * 40
 

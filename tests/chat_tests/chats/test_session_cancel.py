@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from chat_tests.chats.chats_kit import blocked
 from chat_tests.chats.fake_source import FakeStream
-from chat_tests.chats.session_kit import open_chat, read, requests, stored, until
+from chat_tests.chats.session_kit import open_chat, read, requests, stored
+from waiting import until
 
 from engine.types import FinishReason
 from memory import Memory

@@ -10,8 +10,9 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from chat_tests.chats.fake_source import FakeStream, WordCounter
-from chat_tests.chats.session_kit import full_disk, open_chat, read, requests, stored
+from chat_tests.chats.fake_source import FakeStream, counter
+from chat_tests.chats.session_kit import open_chat, read, requests, stored
+from full_disk import full_disk
 
 from engine.errors import GenerationFailed, PromptTooLong
 from engine.types import FinishReason
@@ -60,7 +61,7 @@ async def test_without_a_model_the_message_is_kept(memory: Memory) -> None:
     chat = open_chat(memory, FakeStream(["now"]))
     with pytest.raises(CounterMissing):
         await read(chat.send("hello"))
-    memory.counter = WordCounter()
+    memory.counter = counter()
     assert await read(chat.regenerate()) == "now"
     assert [item.content for item in stored(memory, chat)] == ["hello", "now"]
 
@@ -157,12 +158,12 @@ async def test_a_chat_that_is_deleted_in_mid_answer(memory: Memory) -> None:
 _KILLED = """
 import asyncio, sys
 from pathlib import Path
-from chat_tests.chats.fake_source import FakeSource, FakeStream, WordCounter
+from chat_tests.chats.fake_source import FakeSource, FakeStream, counter
 from memory import Memory
 from stevemin_chat.chats import ChatSession, SessionSettings
 
 async def main():
-    memory = Memory(Path(sys.argv[1]), counter=WordCounter())
+    memory = Memory(Path(sys.argv[1]), counter=counter())
     session = memory.create_session("killed")
     chat = ChatSession(
         session.id,

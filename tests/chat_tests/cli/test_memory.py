@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from chat_tests.chats.fake_source import WordCounter
+from chat_tests.chats.fake_source import counter
 from chat_tests.cli.cli_kit import Cli, command, environment
 
 from memory import Budget, Embedder, EmbedderUnavailable, Forgotten, IndexState, IndexStatus, Memory
@@ -158,7 +158,7 @@ def test_a_search_that_finds_nothing_and_one_for_nothing(cli: Cli, stored: Store
     ran = cli("memory", "search", "zeppelin")
     assert (ran.code, ran.out, ran.err) == (0, "", "Nothing was found.\n")
     assert cli("memory", "search", "zeppelin", "--json").json == []
-    cli("memory", "search", "  ").failed("nothing to search for", code=2)
+    cli("memory", "search", "  ").failed("Nothing to search for; give some words", code=2)
     cli("memory", "search", "train", "-n", "0").failed("'--limit'", code=2)
 
 
@@ -183,7 +183,7 @@ def test_why_tells_where_a_fact_comes_from(cli: Cli, stored: Stored) -> None:
 def test_why_tells_what_was_made_of_a_message(cli: Cli, stored: Stored) -> None:
     out = cli("memory", "why", stored.told[:8]).out
     assert f"fact {profile(cli)[FACT]}: {FACT}" in out
-    assert "1 passage for search, none with a vector" in out
+    assert "1 passage in the search index, none with a vector yet" in out
     origin = cli("memory", "why", stored.told, "--json").json
     assert (origin["id"], origin["type"]) == (stored.told, "message")
     assert {fact["text"] for fact in origin["facts"]} == {FACT, PREFERENCE}
@@ -305,7 +305,7 @@ def test_a_forgotten_message_takes_reply_and_facts_with_it(cli: Cli, paths: Path
 
 def test_summaries_are_told_and_go_with_their_messages(cli: Cli, paths: Paths, stored: Stored) -> None:
     budget = Budget(60)
-    with Memory(paths.database, counter=WordCounter()) as memory:
+    with Memory(paths.database, counter=counter()) as memory:
         for number in range(8):
             memory.add_message(stored.rome, "user", f"Tell me about hill number {number} of the old town.")
             memory.add_message(stored.rome, "assistant", f"Hill number {number} has a temple on its top.")

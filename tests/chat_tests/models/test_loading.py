@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from chat_tests.chats.session_kit import until
+from waiting import until
 
 from engine.errors import LoadCancelled, ModelNotFound
 from stevemin_chat.models.loading import ModelLoader

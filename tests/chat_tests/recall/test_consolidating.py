@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import threading
 from collections import Counter
@@ -11,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from chat_tests.chats.session_kit import until
+from waiting import until
 
 from engine import EngineStats
 from memory import Budget, SessionNotFound, SessionRecord
@@ -49,7 +48,9 @@ class FakeMemory:
         return object()
 
 
-class FakeEngine:
+class IdleEngine:
+    """Has nothing to do unless the test says so; counts how often it is asked."""
+
     def __init__(self) -> None:
         self.active = 0
         self.looks = 0
@@ -72,14 +73,35 @@ class FakeChats:
         return [object()] if self.is_busy else []
 
 
+class Backend:
+    """A runtime without a model file; counts how often its engine is looked at."""
+
+    def __init__(self, memory: FakeMemory) -> None:
+        self.memory = memory
+        self.looks = 0
+        self._engine: IdleEngine | None = IdleEngine()
+
+    @property
+    def engine(self) -> Any:
+        self.looks += 1
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: IdleEngine | None) -> None:
+        self._engine = engine
+
+    def session_settings(self, record: SessionRecord) -> SessionSettings:
+        if self._engine is None:
+            raise NoModelLoaded
+        return SessionSettings(context_tokens=1000, model="fake", strategy=record.strategy or "hierarchical")
+
+
 class Place:
     """Chats over a memory and an engine that do what the test says."""
 
     def __init__(self, *names: str) -> None:
         self.memory = FakeMemory()
-        self.runtime = SimpleNamespace(
-            engine=FakeEngine(), memory=self.memory, session_settings=self._settings
-        )
+        self.runtime = Backend(self.memory)
         self.chats = FakeChats(names)
         self.consolidating = Consolidating(cast(Any, self.runtime), cast(Any, self.chats))
         self.consolidating.pause_s = 0.001
@@ -88,11 +110,6 @@ class Place:
         chat = self.chats.all[place]
         chat.record = dataclasses.replace(chat.record, **changes)
 
-    def _settings(self, record: SessionRecord) -> SessionSettings:
-        if self.runtime.engine is None:
-            raise NoModelLoaded
-        return SessionSettings(context_tokens=1000, model="fake", strategy=record.strategy or "hierarchical")
-
 
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
@@ -100,6 +117,14 @@ async def place() -> AsyncIterator[Place]:
     yield place
     place.memory.stuck = False
     await place.consolidating.stop()
+
+
+@pytest.fixture
+async def control() -> AsyncIterator[Place]:
+    """Another place on the same event loop: what happens here while `place` rests could happen there, too."""
+    control = Place(*"abcdefgh")
+    yield control
+    await control.consolidating.stop()
 
 
 def _record(name: str) -> SessionRecord:
@@ -171,16 +196,16 @@ async def test_answers_come_first(place: Place) -> None:
 async def test_nothing_happens_until_a_model_is_loaded(place: Place) -> None:
     place.runtime.engine = None
     place.consolidating.start()
-    await asyncio.sleep(20 * place.consolidating.pause_s)
+    await until(lambda: place.runtime.looks > 20)
     assert place.memory.asked == []
-    place.runtime.engine = FakeEngine()
+    place.runtime.engine = IdleEngine()
     await until(lambda: "c" in place.memory.asked)
 
 
 async def test_what_a_change_of_model_ended_is_tried_again(place: Place) -> None:
     def change() -> None:
         place.memory.at_work = lambda: None
-        place.runtime.engine = FakeEngine()
+        place.runtime.engine = IdleEngine()
 
     place.memory.at_work = change
     place.consolidating.start()
@@ -213,22 +238,28 @@ async def test_an_error_is_logged_without_its_words_and_met_only_once(
     assert "flu" not in caplog.text
 
 
-async def test_after_an_error_it_rests(place: Place) -> None:
-    place.memory.error = ValueError()
+async def test_after_an_error_it_rests(
+    place: Place, control: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.memory.error = control.memory.error = ValueError()
+    control.consolidating.after_error_s = 0.001
     place.consolidating.start()
-    await until(lambda: place.memory.asked)
-    looks = place.runtime.engine.looks
-    await asyncio.sleep(20 * place.consolidating.pause_s)
-    assert (place.memory.asked, place.runtime.engine.looks) == (["a"], looks)
+    await until(lambda: "ValueError" in caplog.text)
+    looks = place.runtime.looks
+    control.consolidating.start()
+    await until(lambda: len(control.memory.asked) == 8)
+    assert (place.memory.asked, place.runtime.looks) == (["a"], looks)
 
 
-async def test_with_nothing_left_to_do_it_rests(place: Place) -> None:
+async def test_with_nothing_left_to_do_it_rests(place: Place, control: Place) -> None:
     place.consolidating.start()
     await until(lambda: "c" in place.memory.asked)
     await until(lambda: place.consolidating.summarising is None)
-    looks = place.runtime.engine.looks
-    await asyncio.sleep(20 * place.consolidating.pause_s)
-    assert place.runtime.engine.looks == looks
+    looks = place.runtime.looks
+    control.runtime.engine.active = 1
+    control.consolidating.start()
+    await until(lambda: control.runtime.looks > 20)
+    assert place.runtime.looks == looks
 
 
 async def test_leaving_waits_for_no_summary(place: Place) -> None:

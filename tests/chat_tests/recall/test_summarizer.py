@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from chat_tests.chats.fake_source import FakeSource, FakeStream
-from chat_tests.chats.session_kit import until
+from waiting import until
 
 from engine import Priority
 from engine.errors import EngineClosed, EngineCrashed, GenerationFailed, QueueFull

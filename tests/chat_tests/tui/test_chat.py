@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from chat_tests.tui_kit import ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
+from textual.command import CommandList
 
 from engine import FinishReason, GenerationFailed
+from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.widgets.bands import QueueBar
+from stevemin_chat.tui.widgets.reply_text import ReplyText
 
 LONG = "A line of the answer.\n\n" * 60
 
@@ -108,6 +112,13 @@ async def test_lines_of_a_poem_stay_lines(tmp_path: Path) -> None:
         await until(pilot, lambda: "Roses are red\nViolets are blue" in shown(screen))
 
 
+def offered(screen: ChatScreen) -> list[str]:
+    """What the command palette lists."""
+    return [
+        str(option.prompt) for commands in screen.app.screen.query(CommandList) for option in commands.options
+    ]
+
+
 async def test_markup_is_text_wherever_a_title_or_message_stands(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path), (160, 50)) as (pilot, screen):
         stream = await ask(pilot, screen, "[bold]not bold[/] [/nothing] [@click=app.bell]x[/]")
@@ -119,24 +130,36 @@ async def test_markup_is_text_wherever_a_title_or_message_stands(tmp_path: Path)
         assert screen.controller.chat is not None
         await screen.controller.chats.rename(screen.controller.chat, "[b]title[/] [/oops]")
         await pilot.press("ctrl+p", "t", "i", "t")
-        await pilot.pause(0.2)
+        await until(pilot, lambda: any("[b]title[/] [/oops]" in hit for hit in offered(screen)))
         await pilot.press("escape")
         screen.say("[/bad] markup", "[/bad] title")
         await pilot.pause()
         assert str(screen.query_one("#title").visual) == "[b]title[/] [/oops]"  # type: ignore[attr-defined]
 
 
-async def test_what_streams_in_pieces_looks_like_the_whole(tmp_path: Path) -> None:
+async def test_what_streams_in_pieces_looks_like_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (
         "# Head\n\nSome `code`.\n\n```python\nfor i in x:\n    pass\n\n\nprint(1)\n```\n\n- one\n- two\n\n"
         "    deep\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n~~~\nfence\n~~~\nend"
     )
+    drawn: list[str] = []
+    write = ReplyText.write
+
+    async def note(reply: ReplyText, piece: str) -> None:
+        await write(reply, piece)
+        drawn.append(piece)
+
+    monkeypatch.setattr(ReplyText, "write", note)
     async with running(make_runtime(tmp_path), (80, 50)) as (pilot, screen):
         stream = await ask(pilot, screen, "In pieces")
         for start in range(0, len(text), 3):
             stream.push(text[start : start + 3])
             if start % 30 == 0:
-                await pilot.pause(0.05)
+                pushed = text[: start + 3]
+                await until(pilot, lambda pushed=pushed: "".join(drawn) == pushed)  # type: ignore[misc]
+        assert len(drawn) >= len(text) // 30
         stream.end()
         await until(pilot, lambda: "cached" in shown(screen))
         in_pieces = rows(screen)[:-2]  # without the status line, whose numbers keep changing

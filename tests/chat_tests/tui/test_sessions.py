@@ -70,7 +70,7 @@ async def test_coming_back_in_mid_answer_shows_all_and_streams_on(tmp_path: Path
         await pilot.press("ctrl+n")
         await until(pilot, lambda: "while True:" not in shown(screen))
         stream.push("    one()\n")
-        await pilot.pause(0.1)
+        await until(pilot, lambda: stream.text.endswith("one()\n"))
         await pilot.press("alt+down")
         await until(pilot, lambda: "one()" in shown(screen))
         stream.push("    two()\n```\nafter")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from memory_tests.word_counter import WordCounter, count_words
+from word_counter import WordCounter, count_words
 
 from memory import AssembledContext, Budget, Message, Recall, Role, TokenCounter, Turn
 from memory.context.layers import MEMORIES_HEADING

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from memory_tests.context.context_kit import Chat, OddCounter, bare, is_prefix, memories_of, recall
 from memory_tests.fuzzing import examples
 from memory_tests.hostile import hostile_texts
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory import STRATEGIES, AssembledContext, BudgetTooSmall, Recall, Turn
 from memory.context.layers import MEMORIES_HEADING, MemoryPicker

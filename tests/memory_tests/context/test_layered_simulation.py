@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 from memory_tests.context.context_kit import Chat, prefilled, recall, rendered
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory import Message, Recall, Turn
 

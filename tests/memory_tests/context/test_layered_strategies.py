@@ -6,7 +6,7 @@ import json
 
 import pytest
 from memory_tests.context.context_kit import Chat, OddCounter, bare, memories_of, recall, words
-from memory_tests.word_counter import MARKS_PER_TURN
+from word_counter import MARKS_PER_TURN
 
 from memory import STRATEGIES, AssembledContext, BudgetTooSmall, Recall, Turn
 from memory.context.focus import asks

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_tests.context.context_kit import Chat, is_prefix
 from memory_tests.fuzzing import examples
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory import Budget, BudgetTooSmall, Memory, Turn
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from memory_tests.context.context_kit import words
-from memory_tests.word_counter import MARKS_PER_TURN, WordCounter
+from word_counter import MARKS_PER_TURN, WordCounter
 
 from memory import (
     STRATEGIES,

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from memory_tests.waiting import until
+from waiting import block_until
 
 from memory import Memory
 from memory.search.keywords import Keyword
@@ -111,7 +111,7 @@ def test_messages_of_older_versions_are_found_after_an_upgrade(tmp_path: Path) -
         tell(memory, " \n\t", "My umbrella is yellow.")  # blank messages have no passages
         memory._call(memory._database.execute, "DELETE FROM passages")
     with Memory(tmp_path / "chats.db") as memory:
-        until(lambda: found(memory, "umbrella") == ["My umbrella is yellow."])
+        block_until(lambda: found(memory, "umbrella") == ["My umbrella is yellow."])
 
 
 def test_small_talk_and_tasks_get_no_memories(memory: Memory) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from memory_tests.word_counter import full_disk
+from full_disk import full_disk
 
 from memory import DiskFull, Memory, StoreError, StoreUnavailable
 from memory.storage.database import Database

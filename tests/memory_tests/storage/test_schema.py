@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory import Budget, Memory, StoreError, StoreUnavailable
 from memory.storage.database import Database

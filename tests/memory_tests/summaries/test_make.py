@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_tests.fuzzing import examples
 from memory_tests.storage.store_kit import Store
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory.errors import SessionNotFound, SummaryCancelled
 from memory.storage.summaries import cover, says_something

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from memory_tests.word_counter import WordCounter
+from word_counter import WordCounter
 
 from memory.summaries.plan import Limits, SummaryTask, plan
 from memory.types import Message, Status, Summary

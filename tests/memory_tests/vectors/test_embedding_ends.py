@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from memory_tests.vectors.embedding_kit import Fake, batches, fakes, lines
-from memory_tests.waiting import until
+from waiting import block_until
 
 from memory.errors import EmbedderUnavailable
 
@@ -30,7 +30,7 @@ def test_closing_fails_pending_and_later_calls(fake: Fake, tmp_path: Path) -> No
     embedder = fake("waits-for-a-sign")
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(embedder.embed, texts) for texts in (["1"], ["2"], ["3", "4"])]
-        until(lambda: len(batches(tmp_path)) == 1)
+        block_until(lambda: len(batches(tmp_path)) == 1)
         embedder.close()
         for call in calls:
             with pytest.raises(EmbedderUnavailable, match="was closed"):
@@ -51,7 +51,7 @@ def test_closing_leaves_nothing_behind(fake: Fake, tmp_path: Path, behaviour: st
     for round_ in range(3):
         embedder = fake(behaviour)
         embedder.start()
-        until(lambda wanted=round_ + 2: len(lines(tmp_path / "starts")) >= wanted)  # type: ignore[misc]
+        block_until(lambda wanted=round_ + 2: len(lines(tmp_path / "starts")) >= wanted)  # type: ignore[misc]
         embedder.close()
         embedder.close()
     assert (us.num_fds(), set(threading.enumerate()), set(us.children())) == before
@@ -93,10 +93,10 @@ def test_the_worker_dies_with_its_parent_even_while_it_imports(tmp_path: Path) -
     ) as parent:
         assert parent.stdout is not None
         worker = psutil.Process(int(parent.stdout.readline()))
-        until((tmp_path / "importing").exists)
+        block_until((tmp_path / "importing").exists)
         assert worker.is_running()
         parent.kill()
-    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    block_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_the_workers_output_does_not_reach_the_screen(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:

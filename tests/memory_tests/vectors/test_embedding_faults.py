@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from memory_tests.vectors.embedding_kit import TIMEOUT_S, Fake, batches, degrees, fakes, lines
-from memory_tests.waiting import until
+from waiting import block_until
 
 from memory.errors import EmbedderUnavailable, TextRefused
 from memory.vectors.embedder import WorkerEmbedder
@@ -70,7 +70,7 @@ def test_after_three_failures_it_fails_immediately_and_starts_nothing(fake: Fake
     for message in ("failed twice", "keeps failing"):
         with pytest.raises(EmbedderUnavailable, match=message):
             embedder.embed(["1"])
-    until(lambda: embedder.worker_pid is None)
+    block_until(lambda: embedder.worker_pid is None)
     with pytest.raises(EmbedderUnavailable, match="keeps failing: it ended with exit code 7"):
         embedder.embed(["1"])
     embedder.start()
@@ -83,9 +83,9 @@ def test_a_waiting_job_does_not_fail_for_another_s_text(fake: Fake, tmp_path: Pa
     (tmp_path / "stop").touch()
     with ThreadPoolExecutor(2) as pool:
         poisoned = pool.submit(embedder.embed, ["666"])
-        until(lambda: len(batches(tmp_path)) == 1)
+        block_until(lambda: len(batches(tmp_path)) == 1)
         innocent = pool.submit(embedder.embed, ["5", "6"])
-        until(lambda: len(embedder._thread._lanes._bulk) == 2)
+        block_until(lambda: len(embedder._thread._lanes._bulk) == 2)
         (tmp_path / "stop").unlink()
         with pytest.raises(EmbedderUnavailable, match="exit code 9"):
             poisoned.result()
@@ -97,11 +97,11 @@ def test_a_worker_that_dies_idle_is_replaced(fake: Fake, monkeypatch: pytest.Mon
     monkeypatch.setattr("memory.vectors.embedding_thread._POLL_S", 0.01)
     embedder = fake("works")
     embedder.start()
-    until(lambda: embedder.ready)
+    block_until(lambda: embedder.ready)
     before = embedder.worker_pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
-    until(lambda: embedder.ready and embedder.worker_pid != before)
+    block_until(lambda: embedder.ready and embedder.worker_pid != before)
     assert degrees(embedder.embed(["4"])) == [4]
 
 
@@ -143,7 +143,7 @@ def test_a_worker_killed_during_work_is_replaced(fake: Fake, tmp_path: Path) -> 
     numbers = [str(number) for number in range(100, 170)]
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(embedder.embed, texts) for texts in (numbers, ["1"], ["2", "3"])]
-        until(lambda: len(batches(tmp_path)) == 1)
+        block_until(lambda: len(batches(tmp_path)) == 1)
         before = embedder.worker_pid
         assert before is not None
         os.kill(before, signal.SIGKILL)
@@ -161,11 +161,11 @@ def test_after_a_pause_it_restarts_by_itself(
     restarts = Restarts(delay_s=0.0, clock=lambda: now[0])
     embedder = fake("dies-until-told", restarts=restarts)
     embedder.start()
-    until(lambda: restarts.pause_left_s > 0)
+    block_until(lambda: restarts.pause_left_s > 0)
     with pytest.raises(EmbedderUnavailable, match="keeps failing"):
         embedder.embed(["1"])
     assert len(lines(tmp_path / "starts")) == 3
     (tmp_path / "go").touch()
     now[0] = 301.0
-    until(lambda: embedder.ready)
+    block_until(lambda: embedder.ready)
     assert degrees(embedder.embed(["1"])) == [1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from memory_tests.vectors.embedding_kit import Fake, batches, degrees, fakes, lines
-from memory_tests.waiting import until
+from waiting import block_until
 
 from memory.errors import EmbedderUnavailable
 
@@ -31,7 +31,7 @@ def test_start_loads_in_the_background_once(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("works")
     embedder.start()
     embedder.start()
-    until(lambda: embedder.ready)
+    block_until(lambda: embedder.ready)
     assert degrees(embedder.embed(["30", "7"])) == [30, 7]
     assert len(lines(tmp_path / "starts")) == 1
 
@@ -41,9 +41,9 @@ def test_a_search_runs_after_the_current_batch_and_before_the_next(fake: Fake, t
     numbers = [str(number) for number in range(100, 170)]
     with ThreadPoolExecutor(3) as pool:
         bulk = pool.submit(embedder.embed, numbers)
-        until(lambda: len(batches(tmp_path)) == 1)
+        block_until(lambda: len(batches(tmp_path)) == 1)
         searches = [pool.submit(embedder.embed, [text]) for text in ("1", "2")]
-        until(lambda: len(embedder._thread._lanes._urgent) == 2)
+        block_until(lambda: len(embedder._thread._lanes._urgent) == 2)
         (tmp_path / "go").touch()
         assert degrees(bulk.result()) == list(range(100, 170))
         assert [degrees(search.result()) for search in searches] == [[1], [2]]
@@ -57,11 +57,11 @@ def test_short_lists_share_a_batch_and_long_texts_do_not(fake: Fake, tmp_path: P
     embedder = fake("waits-for-a-sign")
     with ThreadPoolExecutor(6) as pool:
         calls = [pool.submit(embedder.embed, ["1"])]
-        until(lambda: len(batches(tmp_path)) == 1)
+        block_until(lambda: len(batches(tmp_path)) == 1)
         calls += [pool.submit(embedder.embed, ["1", "2"]) for _ in range(4)]
-        until(lambda: len(embedder._thread._lanes._bulk) == 8)
+        block_until(lambda: len(embedder._thread._lanes._bulk) == 8)
         calls += [pool.submit(embedder.embed, ["x" * 1500, "y" * 1400])]
-        until(lambda: len(embedder._thread._lanes._bulk) == 10)
+        block_until(lambda: len(embedder._thread._lanes._bulk) == 10)
         (tmp_path / "go").touch()
         wait(calls)
     assert [len(batch) for batch in batches(tmp_path)] == [1, 8, 1, 1]
@@ -71,7 +71,7 @@ def test_a_call_that_times_out_is_dropped(fake: Fake, tmp_path: Path) -> None:
     embedder = fake("waits-for-a-sign")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(embedder.embed, ["1"])
-        until(lambda: len(batches(tmp_path)) == 1)
+        block_until(lambda: len(batches(tmp_path)) == 1)
         with pytest.raises(EmbedderUnavailable, match=r"within 0\.01 s"):
             embedder.embed(["2", "3"], timeout=0.01)
         (tmp_path / "go").touch()

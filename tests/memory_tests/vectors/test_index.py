@@ -23,7 +23,7 @@ from memory_tests.vectors.index_kit import (
     random_vectors,
     trace,
 )
-from memory_tests.waiting import until
+from waiting import block_until
 
 from memory.errors import IndexUnavailable
 from memory.ports import Vectors
@@ -188,7 +188,7 @@ def test_old_generations_are_closed(index: ChromaIndex) -> None:
     for number in (100, 200, 300):
         index.remove([number])
         index.search(planted(0xA5C3), 3)
-        until(lambda: not old())  # Chroma closes its connections from a thread
+        block_until(lambda: not old())  # Chroma closes its connections from a thread
         counts.append(len(list(files.iterdir())))
     assert max(counts[1:]) <= counts[0] + 2
 

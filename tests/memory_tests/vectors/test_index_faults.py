@@ -27,7 +27,7 @@ from memory_tests.vectors.index_kit import (
     random_vectors,
     trace,
 )
-from memory_tests.waiting import until
+from waiting import block_until
 
 import memory.vectors.chroma
 from memory.errors import IndexUnavailable
@@ -95,7 +95,7 @@ def test_a_worker_that_dies_is_replaced_and_loses_nothing(index: ChromaIndex) ->
     kill_worker(index)
     with pytest.raises(IndexUnavailable, match="stopped answering; searching by keywords only"):
         index.search(planted(0xA5C3), 1)
-    until(lambda: serves(index))
+    block_until(lambda: serves(index))
     assert not index.rebuilt
     assert index.ids() == set(range(1, 1_101))
     assert index.search(planted(0xA5C3), 1) == [(CANARY, pytest.approx(1.0))]
@@ -125,7 +125,7 @@ def test_a_chat_that_is_killed_leaves_a_clean_folder(folder: Path) -> None:
         assert chat.stdout.readline() == "filled\n"
         assert not (folder / "clean").exists()
         chat.kill()
-    until(lambda: (folder / "clean").exists(), 20)
+    block_until(lambda: (folder / "clean").exists())
     collection = json.loads((folder / "current.json").read_text())["collection"]
     with closing(ShardedIndex(IndexFolder(folder, collection))) as index:
         assert not index.rebuilt
@@ -173,11 +173,11 @@ def test_a_worker_killed_while_removing(index: ChromaIndex, shared_folder: Path)
 
     removing = threading.Thread(target=remove)
     removing.start()
-    until(lambda: len(list(shared_folder.glob("gen-*"))) == 2 or not removing.is_alive())
+    block_until(lambda: len(list(shared_folder.glob("gen-*"))) == 2 or not removing.is_alive())
     kill_worker(index)
     removing.join()
     assert failures, "it was done before it could be killed"
-    until(lambda: serves(index))
+    block_until(lambda: serves(index))
     assert not index.rebuilt
     assert index.ids() >= set(range(1, 3_001)) - {CANARY}
     assert len(list(shared_folder.glob("gen-*"))) == 1

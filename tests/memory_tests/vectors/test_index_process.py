@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from memory_tests.vectors.index_kit import fill, open_small, planted, random_vectors
-from memory_tests.waiting import until
+from waiting import block_until
 
 import memory.vectors.chroma
 from memory.errors import IndexUnavailable
@@ -108,8 +108,8 @@ def test_searches_restart_it_once_the_cause_is_fixed(
         patch.setenv("PYTHONPATH", str(tmp_path / "broken"))
         kill_worker(index)
         assert not serves(index)
-        until(lambda: "needs chromadb" in reason(index))
-    until(lambda: serves(index))
+        block_until(lambda: "needs chromadb" in reason(index))
+    block_until(lambda: serves(index))
     assert len(index.ids()) == 20
 
 
@@ -121,7 +121,7 @@ def test_a_hung_worker_is_killed(index: ChromaIndex) -> None:
     os.kill(worker(index), signal.SIGSTOP)
     with pytest.raises(IndexUnavailable, match="stopped answering"):
         index.search(planted(0xA5C3), 1)
-    until(lambda: serves(index))
+    block_until(lambda: serves(index))
     assert len(index.ids()) == 20
 
 

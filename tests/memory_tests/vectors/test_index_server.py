@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from memory_tests.vectors.index_kit import files_with, fill, open_small, planted, random_vectors, trace
-from memory_tests.waiting import until
+from waiting import block_until
 
 from memory.errors import IndexUnavailable
 
@@ -47,7 +47,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         return False
 
     try:
-        until(up, 30)
+        block_until(up)
         yield url
     finally:
         process.kill()

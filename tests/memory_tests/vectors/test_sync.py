@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from memory_tests.vectors.letters import LetterIndexes, Letters
-from memory_tests.waiting import until
+from waiting import block_until
 
 from memory import IndexState, Memory
 from memory.storage.passages import Passages
@@ -39,7 +39,7 @@ def is_ready(memory: Memory) -> bool:
 
 def index(memory: Memory) -> None:
     memory.start_indexing()
-    until(lambda: is_ready(memory))
+    block_until(lambda: is_ready(memory))
 
 
 # Filling the index
@@ -49,9 +49,9 @@ def test_passages_get_their_vectors_in_the_background(path: Path, disk: LetterIn
     with Memory(path, embedder=Letters()) as memory:
         tell(memory, "zzz zz", "qqq")
         memory.start_indexing()
-        until(lambda: len(disk.vectors) == 2)
+        block_until(lambda: len(disk.vectors) == 2)
         session = tell(memory, "www")
-        until(lambda: len(disk.vectors) == 3)
+        block_until(lambda: len(disk.vectors) == 3)
         assert memory.search("zzzz")[0].text == "zzz zz"  # no word in common
         memory.delete_session(session)
         assert len(disk.vectors) == 2
@@ -67,7 +67,7 @@ def test_an_index_that_lost_vectors_is_refilled_and_unknown_ones_are_removed(
     disk.vectors[77] = disk.vectors.pop(1)
     with Memory(path, embedder=Letters()) as memory:
         memory.start_indexing()
-        until(lambda: set(disk.vectors) == {1, 2})
+        block_until(lambda: set(disk.vectors) == {1, 2})
 
 
 def test_vectors_of_another_model_are_remade(path: Path, disk: LetterIndexes) -> None:
@@ -92,7 +92,7 @@ def test_a_text_that_crashes_the_model_is_skipped_and_the_others_are_indexed(
         assert memory.search("bottle")[0].text == "a bottle of poison"
         asked = len(embedder.asked)
         tell(memory, "ddd")
-        until(lambda: set(disk.vectors) == {1, 3, 5, 6})
+        block_until(lambda: set(disk.vectors) == {1, 3, 5, 6})
         assert all("poison" not in text for texts in embedder.asked[asked:] for text in texts)
 
 
@@ -138,7 +138,7 @@ def test_a_search_does_not_wait_for_a_slow_embedder(
         assert len(embedder.asked) == asked, "one that is late keeps the next ones from asking"
         assert "meaning" not in memory.search("boat")[0].signals
         go_on.set()
-        until(lambda: "meaning" in memory.search("boat")[0].signals)
+        block_until(lambda: "meaning" in memory.search("boat")[0].signals)
 
 
 def test_only_visible_sessions_are_found_by_meaning(
@@ -170,7 +170,7 @@ def test_what_could_not_be_removed_is_removed_later(path: Path, disk: LetterInde
         assert disk.vectors
     with Memory(path, embedder=Letters()) as memory:
         memory.start_indexing()
-        until(lambda: not disk.vectors)
+        block_until(lambda: not disk.vectors)
 
 
 def test_a_closed_index_is_opened_to_forget_and_closed_again(path: Path, disk: LetterIndexes) -> None:
@@ -199,7 +199,7 @@ def test_forgetting_reports_vectors_left_to_another_process(
             with Memory(path, embedder=embedder) as beside:
                 forgotten = first if embedder else second
                 assert beside.long_term.forget([forgotten]).pending
-        until(lambda: set(disk.vectors) == {3})  # the owner was not told
+        block_until(lambda: set(disk.vectors) == {3})  # the owner was not told
         assert third == owner.messages(session)[-1].id
 
 

@@ -13,7 +13,7 @@ import pytest
 from bench.cli import BenchError
 from bench.memory import sets
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SAID = {
     "boat": ["I bought a red canoe in Bristol.", "The canoe needs a new paddle."],
     "music": ["My daughter plays the cello.", "Her cello teacher lives in Leeds."],
