@@ -185,7 +185,14 @@ class ChatScreen(Screen[None]):
         return await self.app.push_screen_wait(question)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        _: Worker[None] = self.run_worker(work)
+        _: Worker[None] = self.run_worker(partial(self._run, work))
+
+    async def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        except NoMatches:
+            if self.is_running:  # else the person has left, and the widgets are gone before this screen
+                raise
 
     # `View`: the prompt and the list of chats
 

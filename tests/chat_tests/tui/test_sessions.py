@@ -100,6 +100,7 @@ async def test_switching_faster_than_chats_are_shown_ends_at_the_last_one(tmp_pa
             assert shown(screen).count("END11 of") == 1
             stored.reverse()
         assert screen.app.is_running
+        screen.controller.switch(stored[0])  # leaving does not wait until it is shown
 
 
 async def test_the_engine_is_told_which_chat_is_on_the_screen(tmp_path: Path) -> None:
