@@ -86,7 +86,7 @@ def percent(values: Iterable[float]) -> float:
 
 
 def interval(groups: Mapping[str, Sequence[float]]) -> list[float]:
-    """The 95 % interval of the mean in percent, resampling groups and then values within them.
+    """The 95% interval of the mean in percent, resampling groups and then values within them.
 
     The hierarchical bootstrap (Davison and Hinkley 1997, section 3.8), 2,000 times.
     """

@@ -102,7 +102,8 @@ class Runtime:
             FolderNotWritable, memory.StoreError: the store cannot be opened.
         """
         catalogue = await asyncio.to_thread(Catalogue.load, builtin_catalogue_path(), paths.user_catalogue)
-        embedder = installed_embedder_or_none() if meaning and config.memory.enabled else None
+        wanted = meaning and config.memory.enabled
+        embedder = await asyncio.to_thread(installed_embedder_or_none) if wanted else None
         memory = await asyncio.to_thread(open_store, paths, config.memory, database, embedder)
         return cls(paths=paths, config=config, catalogue=catalogue, memory=memory)
 

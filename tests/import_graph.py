@@ -54,7 +54,11 @@ def is_package(module: str) -> bool:
 
 
 def room(module: str) -> str:
-    """A package's sub-package; a module at the top of a package is a room of its own."""
+    """The room of a module: the sub-package at the top of its package, or the module itself if it lies there.
+
+    A folder inside a room (`tui/widgets`, `memory/vectors/workers`) only sorts files: it belongs to the room
+    around it and has no door.
+    """
     return ".".join(module.split(".")[:2])
 
 

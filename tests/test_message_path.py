@@ -30,7 +30,7 @@ OURS = tuple(f"{ROOT / package}/" for package in ("engine", "memory", "stevemin_
 ASKED = " Zanzibarius quokka"  # at the end of a message, after what becomes the chat's title
 ANSWERED = " photosynthesis"  # one token of the starter model
 QUESTION = "Describe to me, in a few words and without any haste, the meaning of" + ASKED
-PATIENCE = 40.0  # seconds; a busy machine is no failure
+TIMEOUT_S = 40.0  # seconds; a busy machine is no failure
 
 PROMPT = "stevemin_chat/tui/widgets/prompt.py"
 BACKEND = "engine/llama/backend.py"
@@ -168,15 +168,15 @@ async def traces(starter_model: Path, scripted: None) -> tuple[Tracer, Tracer]:
             async with app_over(runtime).run_test(size=(120, 40)) as pilot:
                 screen = pilot.app.screen
                 assert isinstance(screen, ChatScreen)
-                await until(pilot, lambda: screen.attached and runtime.engine is not None, PATIENCE)
-                await until(pilot, lambda: screen.controller.models.loading is None, PATIENCE)
+                await until(pilot, lambda: screen.attached and runtime.engine is not None, TIMEOUT_S)
+                await until(pilot, lambda: screen.controller.models.loading is None, TIMEOUT_S)
                 down.tokens = tokens_of(runtime, ASKED)
                 screen.prompt.put(QUESTION)
                 down.text, up.text = ASKED, ANSWERED.strip()
                 await pilot.press("enter")
                 chats = screen.controller.chats
-                await until(pilot, lambda: bool(chats.all[0].entries) and not chats.busy, PATIENCE)
-                await until(pilot, lambda: "reply_text.py" in " ".join(up.held), PATIENCE)
+                await until(pilot, lambda: bool(chats.all[0].entries) and not chats.busy, TIMEOUT_S)
+                await until(pilot, lambda: "reply_text.py" in " ".join(up.held), TIMEOUT_S)
                 reply = (chats.all[0].entries or [])[-1]
                 assert reply.text.count(ANSWERED.strip()) == 12
         finally:

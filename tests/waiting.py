@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 __all__ = ["block_until", "until"]
 
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the event loop run until something is so."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
         await asyncio.sleep(0.002)
@@ -21,7 +21,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def block_until(condition: Callable[[], object]) -> None:
     """Wait for another thread or process."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.01)

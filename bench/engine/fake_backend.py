@@ -5,7 +5,7 @@ It stands in for llama.cpp, so that our own Python is all that is left to measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
 
@@ -61,7 +61,7 @@ class FakeBackend:
         """No token ends the turn."""
         return False
 
-    def render(self, messages: SequenceOf[ChatMessage]) -> str:
+    def render(self, messages: Sequence[ChatMessage]) -> str:
         """Join the messages."""
         return "\n".join(message.content for message in messages)
 
@@ -73,7 +73,7 @@ class FakeBackend:
         self,
         request_id: int,
         params: SamplingParams,
-        prompt: SequenceOf[int],
+        prompt: Sequence[int],
         constraint: Constraint | None = None,
     ) -> None:
         """Do nothing."""

@@ -166,7 +166,7 @@ def _injected(memory: Memory) -> float:
 
 
 def summary(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Means over the questions, in percent, with 95 % intervals from resampling whole conversations."""
+    """Means over the questions, in percent, with 95% intervals from resampling whole conversations."""
     by_category: dict[int, list[float]] = defaultdict(list)
     for answer in answers:
         by_category[answer.category].append(answer.at[10])

@@ -156,12 +156,12 @@ _LOAD_OFF_MEMORIES = 0.5
 class AdaptiveStrategy:
     """Decides for each question how to divide the prompt between memories and history.
 
-    - The question: one about the past reserves 40 % for memories and may fill half of the prompt with
-      them; a short follow-up reserves nothing and takes at most 5 %; any other gets an eighth, as with
+    - The question: one about the past reserves 40% for memories and may fill half of the prompt with
+      them; a short follow-up reserves nothing and takes at most 5%; any other gets an eighth, as with
       `hierarchical`. `focus_of` tells them apart.
     - The fill: only a full prompt must be divided. While the chat is short, all of it is sent, whatever
       the question; memories then take what is free, up to their limit.
-    - The load: a busy engine gets smaller prompts, down to 60 % of the budget, with half the memories,
+    - The load: a busy engine gets smaller prompts, down to 60% of the budget, with half the memories,
       since memories must be prefilled anew every turn.
 
     Profile and summary keep their shares. They precede the history, so changing them with each question

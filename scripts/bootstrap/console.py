@@ -89,9 +89,9 @@ class _Progress:
         """Update the status from one line of output."""
         if counted := _COUNTED.match(line):
             done, total = int(counted[1]), int(counted[2])
-            self.status = f"{100 * done // total:3d} %  [{done}/{total}]"
+            self.status = f"{100 * done // total:3d}%  [{done}/{total}]"
         elif percent := _PERCENT.match(line):
-            self.status = f"{int(percent[1]):3d} %"
+            self.status = f"{int(percent[1]):3d}%"
         elif step := _PIP.match(line):
             self.status = step[1]
 

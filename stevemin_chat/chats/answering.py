@@ -35,7 +35,7 @@ class Answers:
 
     Args:
         explain: puts an error into words, for the reply that it ended.
-        on_send: called with the chat of each new message.
+        on_enqueue: called with the chat of each new message.
 
     Attributes:
         held: no new answers, because the model is being changed.
@@ -48,14 +48,14 @@ class Answers:
         listener: ChatsListener,
         *,
         explain: Callable[[Exception], str],
-        on_send: Callable[[Chat], None],
+        on_enqueue: Callable[[Chat], None],
     ) -> None:
         self.held = False
         self.engine_down = False
         self._backend = backend
         self._listener = listener
         self._explain = explain
-        self._on_send = on_send
+        self._on_enqueue = on_enqueue
         self._closing = False
 
     @property
@@ -63,10 +63,10 @@ class Answers:
         """Whether there is a model to answer."""
         return self._backend.has_model and not self.held and not self._closing
 
-    def send(self, chat: Chat, text: str) -> None:
+    def enqueue(self, chat: Chat, text: str) -> None:
         """Queue a message; it is sent as soon as the chat and the model are free."""
         chat.queue.append(text)
-        self._on_send(chat)
+        self._on_enqueue(chat)
         self.start(chat)
 
     def start(self, chat: Chat) -> None:
@@ -111,7 +111,7 @@ class Answers:
             if chat.entries is None:  # another task may have read them meanwhile
                 chat.entries = [Entry.stored(message) for message in messages if message.role != "system"]
 
-    async def configure(self, chat: Chat, settings: Mapping[str, Any]) -> None:
+    async def store_settings(self, chat: Chat, settings: Mapping[str, Any]) -> None:
         """Change settings of a stored chat. Raises memory.StoreError."""
         assert chat.record is not None
         memory, session_id = self._backend.memory, chat.record.id
@@ -157,7 +157,7 @@ class Answers:
     async def _work(self, chat: Chat, *, again: bool = False) -> None:
         try:
             going = not again or await self._turn(chat, None)
-            while going and chat.queue and self._can_answer(chat):
+            while going and chat.queue and not chat.on_hold and self._can_answer(chat):
                 going = await self._turn(chat, chat.queue.pop(0))
         finally:
             chat.task = chat.session = None
@@ -234,7 +234,7 @@ class Answers:
             await undisturbed(self._create(chat))
         assert chat.record is not None
         if chat.settings:  # those of a failed attempt, too: a chat that is off the record stays off
-            await self.configure(chat, chat.settings)
+            await self.store_settings(chat, chat.settings)
             chat.settings.clear()
         return chat.record
 

@@ -45,7 +45,7 @@ class Chats:
         explain: Callable[[Exception], str],
     ) -> None:
         self.all: list[Chat] = []
-        self.answers = Answers(backend, listener, explain=explain, on_send=self._move_to_front)
+        self.answers = Answers(backend, listener, explain=explain, on_enqueue=self._move_to_front)
         self._backend = backend
         self._listener = listener
         self._drafts = drafts
@@ -148,7 +148,7 @@ class Chats:
             memory.UnknownStrategy, memory.StoreError
         """
         if chat.record is not None:
-            await self.answers.configure(chat, settings)
+            await self.answers.store_settings(chat, settings)
             return
         strategy = settings.get("strategy")
         if strategy is not None and strategy not in STRATEGIES:

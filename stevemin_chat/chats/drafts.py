@@ -70,7 +70,7 @@ class KeptDraft:
         return cls(title=chat.title, draft=chat.draft, queue=tuple(chat.unstored), settings=settings)
 
     def __bool__(self) -> bool:
-        return bool(self.draft.strip() or self.queue)
+        return bool(self.draft.strip() or self.queue or self.settings)
 
 
 class Drafts:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from stevemin_chat.text import Sanitizer, sanitize
 
 if TYPE_CHECKING:
-    from memory import ContextReport, Message
+    from memory import ContextReport, Message, Status
     from stevemin_chat.chats.session import ChatSession
 
-__all__ = ["Entry", "Status", "ending"]
-
-Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
+__all__ = ["Entry", "ending"]
 
 _SETTLED = ("complete", "cancelled", "interrupted", "failed")
 _ENDINGS = {

@@ -1,4 +1,4 @@
-"""`stevemin doctor`: checks the installation and says how to fix it."""
+"""`stevemin doctor`: shows what is installed, offloaded or missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["doctor"]
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check the installation and say how to fix what is wrong."""
+    """Show what is installed, offloaded or missing, and how to fix it."""
     from stevemin_chat.base import Paths, start_logging
     from stevemin_chat.doctor import examine
     from stevemin_chat.text import one_line

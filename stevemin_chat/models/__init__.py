@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stevemin_chat.doors import lazy
 
 if TYPE_CHECKING:
-    from stevemin_chat.models.catalogue import Catalogue, ModelSpec, is_installed
+    from stevemin_chat.models.catalogue import Catalogue, ModelSpec, is_installed, vram_words
     from stevemin_chat.models.current import CurrentModel
     from stevemin_chat.models.download import DownloadMeter
     from stevemin_chat.models.loading import ModelLoader
@@ -29,7 +29,7 @@ else:
     __getattr__ = lazy(
         __name__,
         {
-            "catalogue": "Catalogue ModelSpec is_installed",
+            "catalogue": "Catalogue ModelSpec is_installed vram_words",
             "current": "CurrentModel",
             "download": "DownloadMeter",
             "loading": "ModelLoader",
@@ -55,4 +55,5 @@ __all__ = [
     "pull",
     "removable",
     "remove_pulled",
+    "vram_words",
 ]

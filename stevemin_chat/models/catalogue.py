@@ -15,19 +15,21 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.errors import ModelNotFound
+from engine.errors import ModelCorrupt, ModelNotFound
 from stevemin_chat.base import ConfigFileError, HubRefused, line_of, read_toml
 from stevemin_chat.text import size
 
 __all__ = [
     "Catalogue",
     "ModelSpec",
+    "check_gguf",
     "find_file",
     "hub_file",
     "installed_file",
     "is_installed",
     "model_file",
     "stays_inside",
+    "vram_words",
 ]
 
 
@@ -258,6 +260,29 @@ def installed_file(spec: ModelSpec, models_dir: Path) -> Path:
     raise ModelNotFound(f"{spec.label} is not downloaded{download}. Run: stevemin models pull {spec.name}")
 
 
+def check_gguf(path: Path) -> None:
+    """Check that a model's file can be read and is a GGUF, in the words of the engine's own check.
+
+    Raises:
+        ModelNotFound: it does not exist or cannot be read.
+        ModelCorrupt: it is not a GGUF file.
+    """
+    if not _is_file(path):
+        raise _no_file(path)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
+    if magic != b"GGUF":
+        raise ModelCorrupt(f"{path} is not a GGUF file (it does not start with the letters GGUF).")
+
+
+def vram_words(gib: float | None) -> str:
+    """The memory that a model needs, known to a tenth: `6.1 GiB`; empty when unknown."""
+    return f"{gib:.1f} GiB" if gib else ""
+
+
 def find_file(name: str, models_dir: Path) -> Path | None:
     """The file behind a path or a pulled "OWNER/REPO[:FILE]"; None when the name is neither.
 
@@ -304,10 +329,21 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _existing_file(path: Path) -> Path:
-    if _is_file(path):
-        return path.resolve()
-    what = "is a folder, not a GGUF file" if path.is_dir() else "does not exist or cannot be read"
-    raise ModelNotFound(f"The model file {path} {what}.")
+    if not _is_file(path):
+        raise _no_file(path)
+    return path.resolve()
+
+
+def _no_file(path: Path) -> ModelNotFound:
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
+        return ModelNotFound(f"{path} is a folder, not a GGUF file.")
+    try:
+        path.stat()
+    except PermissionError as error:
+        return ModelNotFound(f"{path} cannot be read: {error.strerror}.")
+    except (OSError, ValueError):  # ValueError: a name with a null character
+        pass
+    return ModelNotFound(f"No file {path}.")
 
 
 def _expanded(name: str) -> Path:

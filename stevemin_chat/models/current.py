@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelCorrupt, ModelNotFound
+from engine.errors import EngineClosed, EngineError, LoadCancelled
 from stevemin_chat.base import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.chats import undisturbed
+from stevemin_chat.models.catalogue import check_gguf
 
 if TYPE_CHECKING:
     from engine import Engine, EngineConfig, ModelInfo
@@ -142,21 +144,11 @@ class CurrentModel:
 
     def _file(self, name: str) -> Path:
         path = self._catalogue.resolve(name, self._paths.models_dir)
-        try:
-            with path.open("rb") as file:
-                magic = file.read(4)
-        except FileNotFoundError:
-            raise ModelNotFound(f"No file {path}.") from None
-        except IsADirectoryError:
-            raise ModelNotFound(f"{path} is a folder, not a GGUF file.") from None
-        except OSError as error:
-            raise ModelNotFound(f"{path} cannot be read ({error.strerror}).") from error
-        if magic != b"GGUF":
-            raise ModelCorrupt(f"{path} is not a GGUF file.")
+        check_gguf(path)
         return path
 
     async def _start(self, name: str, path: Path, on_progress: Progress | None) -> ModelInfo:
-        engine = self._make(self._config.engine.for_model(path, parked_folder=self._paths.parked_dir))
+        engine = await self._make(self._config.engine.for_model(path, parked_folder=self._paths.parked_dir))
         try:
             await engine.start(on_progress)
         except BaseException:
@@ -168,12 +160,12 @@ class CurrentModel:
         self.name = self.last_name = name
         return engine.info
 
-    def _make(self, settings: EngineConfig) -> Engine:
+    async def _make(self, settings: EngineConfig) -> Engine:
         if self._engine_factory is not None:
             return self._engine_factory(settings)
-        from engine import Engine
-
-        return Engine(settings)
+        engine = await asyncio.to_thread(import_module, "engine.engine")  # too slow for the event loop
+        made: Engine = engine.Engine(settings)
+        return made
 
     async def _load_again(self, name: str, on_progress: Progress | None) -> str | None:
         try:

@@ -8,7 +8,14 @@ from typing import Any
 
 from engine.errors import ModelNotFound
 from stevemin_chat.base import HubError
-from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, model_file, stays_inside
+from stevemin_chat.models.catalogue import (
+    Catalogue,
+    ModelSpec,
+    hub_file,
+    model_file,
+    stays_inside,
+    vram_words,
+)
 from stevemin_chat.models.download import partial_files
 from stevemin_chat.models.pulled import Pulled, part_names, pulled_models, split_name
 from stevemin_chat.text import size
@@ -64,7 +71,10 @@ class ListedModel:
             ("quantization", self.quantization or ""),
             ("context", f"{self.context_length:,} tokens" if self.context_length else ""),
             ("size", size(self.size_bytes) if self.size_bytes else ""),
-            ("VRAM or RAM", f"{_vram(self)} with a context of 8,192 tokens" if self.vram_gib else ""),
+            (
+                "VRAM or RAM",
+                f"{vram_words(self.vram_gib)} with a context of 8,192 tokens" if self.vram_gib else "",
+            ),
             ("licence", (self.licence or "") + (" (gated on the hub)" if self.gated else "")),
             ("hub", f"{self.repo}:{self.file}" if self.repo else ""),
             ("package", self.package or ""),
@@ -76,15 +86,11 @@ class ListedModel:
         return (
             self.id,
             size(self.size_bytes) if self.size_bytes else "-",
-            _vram(self) or "-",
+            vram_words(self.vram_gib) or "-",
             f"{self.context_length:,}" if self.context_length else "-",
             self.licence or "-",
             "yes" if self.installed else "gated" if self.gated else "",
         )
-
-
-def _vram(entry: ListedModel) -> str:
-    return f"{entry.vram_gib:.1f} GiB" if entry.vram_gib else ""  # known to a tenth
 
 
 def listed_models(catalogue: Catalogue, models_dir: Path) -> list[ListedModel]:

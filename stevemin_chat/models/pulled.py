@@ -16,7 +16,7 @@ from stevemin_chat.base import DiskTooSmall, HubError, HubRefused, UsageProblem,
 from stevemin_chat.models.catalogue import hub_file
 from stevemin_chat.models.download import Progress, fetch, partial_files, remaining_bytes
 from stevemin_chat.models.hub import RemoteFile, connection, list_files
-from stevemin_chat.text import size
+from stevemin_chat.text import and_more, size
 
 __all__ = ["Pulled", "choose_files", "part_names", "pull", "pulled_models", "remove_pulled", "split_name"]
 
@@ -24,7 +24,7 @@ _SPEC = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(?::(?P<file>[^:]+))?", 
 _SPLIT = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _USUAL_QUANTIZATION = re.compile(r"(?<![a-z0-9])q4_k_m(?![a-z0-9])", re.IGNORECASE)
 _SPARE_BYTES = 64 << 20  # left free on the disk beside a download, for the database and the logs
-_SHOWN_CANDIDATES = 12
+_SHOWN = 12  # files, where several match
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def choose_files(repo: str, files: Sequence[RemoteFile], wanted: str | None) -> 
     """The files to fetch: the named model, the only one, or the one in Q4_K_M; with all its parts.
 
     Raises:
-        HubRefused: no such file, no GGUF file at all, or several candidates; lists them.
+        HubRefused: no such file, no GGUF file at all, or several that match; lists them.
     """
     models = {file.path: file for file in files if file.path.lower().endswith(".gguf")}
     heads = sorted(path for path in models if _is_head(path))
@@ -174,9 +174,8 @@ def _named(wanted: str, heads: Sequence[str]) -> str | None:
 
 def _which(repo: str, wanted: str | None, heads: Sequence[str]) -> str:
     if wanted is None:
-        listed = ", ".join(heads[:_SHOWN_CANDIDATES])
-        more = f" and {len(heads) - _SHOWN_CANDIDATES} more" if len(heads) > _SHOWN_CANDIDATES else ""
-        return f"{repo} holds several models; name one as {repo}:FILE: {listed}{more}."
+        listed = f"{', '.join(heads[:_SHOWN])} {and_more(len(heads), _SHOWN)}".rstrip()
+        return f"{repo} holds several models; name one as {repo}:FILE: {listed}."
     near = difflib.get_close_matches(wanted.lower(), [path.lower() for path in heads], n=1, cutoff=0.3)
     nearest = next((path for path in heads if near and path.lower() == near[0]), heads[0])
     return f"{repo} has no file {wanted!r}. Did you mean {nearest}?"

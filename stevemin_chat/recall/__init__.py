@@ -50,14 +50,16 @@ if TYPE_CHECKING:
     from stevemin_chat.recall.words import (
         SCOPE_WORDS,
         DropGroup,
+        added_words,
         bar,
+        derived_lines,
         drop_groups,
+        fact_marks,
         forget_question,
         forgotten_words,
         headline,
         index_words,
         layer_units,
-        made_words,
         off_record_question,
         score_words,
     )
@@ -78,12 +80,15 @@ __all__ = [
     "Place",
     "Remembering",
     "StillAnswering",
+    "added_words",
     "bar",
     "choose",
     "counted",
+    "derived_lines",
     "drop_groups",
     "explain",
     "fact_entries",
+    "fact_marks",
     "facts_of",
     "find",
     "forget_question",
@@ -95,7 +100,6 @@ __all__ = [
     "installed_embedder_or_none",
     "last_exchange",
     "layer_units",
-    "made_words",
     "off_record_question",
     "open_memory",
     "open_store",
@@ -124,8 +128,9 @@ if not TYPE_CHECKING:
             "remembering": "Remembering StillAnswering",
             "summarizer": "EngineCounter EngineSummarizer",
             "words": (
-                "SCOPE_WORDS DropGroup bar drop_groups forget_question forgotten_words headline "
-                "index_words layer_units made_words off_record_question score_words"
+                "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks "
+                "forget_question forgotten_words headline index_words layer_units off_record_question "
+                "score_words"
             ),
         },
     )

@@ -124,7 +124,7 @@ class Consolidating:
 
     async def _make_next(self) -> bool:
         """Make one summary; False when none is due, or it was abandoned."""
-        for record in list(self._candidates()):
+        for record in list(self._recent_records()):
             settings = self._backend.session_settings(record)
             prompt = (record.head_id, settings.strategy, settings.budget)
             strategy = STRATEGIES.get(settings.strategy)
@@ -136,7 +136,7 @@ class Consolidating:
                 return False
         return False
 
-    def _candidates(self) -> Iterator[SessionRecord]:
+    def _recent_records(self) -> Iterator[SessionRecord]:
         """The visible chat, then those used last."""
         visible = self._chats.visible
         latest = [chat for chat in self._chats.all if chat is not visible][:_MOST_CHATS]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from memory import Fact, Forgotten
 from stevemin_chat.base import UsageProblem
 from stevemin_chat.recall.lookup import SHORT_ID
-from stevemin_chat.text import count, listing, size, speaker
+from stevemin_chat.text import and_more, count, day, listing, size, speaker
 
 if TYPE_CHECKING:
     from memory import Forgotten, Memory, MemoryStats, Message, SessionRecord
@@ -49,12 +49,12 @@ class Chosen:
         """The first few, one line each."""
         lines = [f"  fact {fact.id}: {fact.text}" for fact in self.facts]
         lines += [
-            f"  {said.id[:SHORT_ID]}, {speaker(said.role)}, {said.created_at[:10]}: {said.content}"
+            f"  {said.id[:SHORT_ID]}, {speaker(said.role)}, {day(said.created_at)}: {said.content}"
             for said in self.messages
         ]
         yield from lines[:_SHOWN]
-        if len(lines) > _SHOWN:
-            yield f"  and {len(lines) - _SHOWN:,} more"
+        if rest := and_more(len(lines), _SHOWN):
+            yield f"  {rest}"
 
     def forget(self, memory: Memory) -> Forgotten:
         """Delete them; returns everything that is gone."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from memory import MemoryNotFound
-from stevemin_chat.text import speaker
+from stevemin_chat.text import day, speaker
 
 if TYPE_CHECKING:
     from memory import ContextReport, Fact, Memory, Message, Origin, Recall, SessionRecord, Summary
@@ -169,7 +169,7 @@ class FactEntry:
     def row(self) -> tuple[str, ...]:
         """Cells for `FACT_COLUMNS`."""
         pinned = "*" if self.fact.pinned else ""
-        said = self.message.created_at[:10] if self.message is not None else ""
+        said = day(self.message.created_at) if self.message is not None else ""
         chat = self.session.title if self.session is not None else ""
         return (str(self.fact.id), self.fact.kind, pinned, self.fact.text, said, chat)
 
@@ -195,7 +195,7 @@ class HitEntry:
         hit = self.recall
         text = " ".join(hit.text.split())
         return (
-            hit.message_id[:SHORT_ID], hit.at[:10], speaker(hit.role), f"{hit.score:.1f}", self.title, text
+            hit.message_id[:SHORT_ID], day(hit.at), speaker(hit.role), f"{hit.score:.1f}", self.title, text
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from stevemin_chat.recall.lookup import SHORT_ID
-from stevemin_chat.text import count, minute, one_line, speaker
+from stevemin_chat.recall.words import added_words, derived_lines, fact_marks
+from stevemin_chat.text import minute, speaker
 
 if TYPE_CHECKING:
     from memory import Fact, Message, Origin
@@ -27,12 +28,11 @@ def origin_lines(origin: Origin) -> Iterator[str]:
     """The origin as lines of text."""
     fact = _fact_of(origin)
     if fact is not None:
-        marks = [fact.kind, *(mark for mark in ("pinned", "edited") if getattr(fact, mark))]
-        yield f"{fact.id}  {fact.text} ({', '.join(marks)})"
+        yield f"{fact.id}  {fact.text} ({', '.join([fact.kind, *fact_marks(fact)])})"
         yield ""
     if origin.message is None:
         assert fact is not None
-        yield f"You added it to your profile on {minute(fact.created_at)} UTC."
+        yield added_words(fact)
         return
     yield _where(origin, origin.message)
     yield ""
@@ -40,28 +40,14 @@ def origin_lines(origin: Origin) -> Iterator[str]:
     text = "(forgotten)" if origin.message.forgotten else _excerpt(origin.message.content, words)
     yield from (f"    {line}".rstrip() for line in text.splitlines())
     yield ""
-    yield from _made(origin)
+    yield "Derived from this:"
+    yield from (f"    {line}" for line in derived_lines(origin, ids=True))
 
 
 def _where(origin: Origin, message: Message) -> str:
     who = speaker(message.role).capitalize()
     chat = f' in "{origin.session.title}" ({origin.session.id})' if origin.session is not None else ""
     return f"{who}, {minute(message.created_at)} UTC,{chat}, message {message.id[:SHORT_ID]}:"
-
-
-def _made(origin: Origin) -> Iterator[str]:
-    """What was derived from the message."""
-    if not (origin.facts or origin.summaries or origin.passages):
-        yield "Nothing is derived from it."
-        return
-    yield "Derived from this:"
-    for fact in origin.facts:
-        yield f"    {fact.kind} {fact.id}: {fact.text}"
-    for summary in origin.summaries:
-        yield f"    summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
-    if origin.passages:
-        vectors = f"{origin.embedded or 'none'} with a vector"
-        yield f"    {count(origin.passages, 'passage')} for search, {vectors}"
 
 
 def _excerpt(text: str, words: str) -> str:

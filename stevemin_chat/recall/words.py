@@ -3,13 +3,13 @@ report of a prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memory import Fact, IndexState
 from memory.search import contributions
-from stevemin_chat.text import clip, count, listing, percent, sanitize, speaker
+from stevemin_chat.text import clip, count, day, listing, minute, one_line, percent, sanitize, speaker
 
 if TYPE_CHECKING:
     from memory import (
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 __all__ = [
     "SCOPE_WORDS",
     "DropGroup",
+    "added_words",
     "bar",
+    "derived_lines",
     "drop_groups",
+    "fact_marks",
     "forget_question",
     "forgotten_words",
     "headline",
     "index_hint",
     "index_words",
     "layer_units",
-    "made_words",
     "off_record_question",
     "score_words",
 ]
@@ -74,7 +76,34 @@ def index_hint(status: IndexStatus) -> str:
     return f"indexing {percent(status.embedded / status.passages)}"
 
 
-def made_words(origin: Origin) -> str:
+def fact_marks(fact: Fact) -> list[str]:
+    """What the person did with a fact: `pinned`, `edited`."""
+    return [mark for mark in ("pinned", "edited") if getattr(fact, mark)]
+
+
+def added_words(fact: Fact) -> str:
+    """Where a fact comes from that no message states."""
+    return f"You added it to your profile on {minute(fact.created_at)} UTC."
+
+
+def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
+    """What was derived from a message, one line each.
+
+    Args:
+        ids: name the facts' ids, as commands take them.
+    """
+    for fact in origin.facts:
+        yield f"{fact.kind}{f' {fact.id}' if ids else ''}: {one_line(fact.text)}"
+    for summary in origin.summaries:
+        yield f"summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
+    if origin.passages:
+        vectors = f"{origin.embedded:,} with a vector" if origin.embedded else "none with a vector yet"
+        yield f"{count(origin.passages, 'passage')} in the search index, {vectors}"
+    if not (origin.facts or origin.summaries or origin.passages):
+        yield "nothing"
+
+
+def _made_words(origin: Origin) -> str:
     """What was derived from a message: `2 facts and 1 summary`; empty where nothing was."""
     made = {"fact": len(origin.facts), "summary": len(origin.summaries)}
     return listing([count(number, noun) for noun, number in made.items() if number])
@@ -88,9 +117,9 @@ def forget_question(explanation: Explanation) -> str:
         return f"Forget “{clip(origin.item.text, _QUOTE)}”?{kept}"
     message = origin.item
     answer = " and the answer to it" if _answered(explanation, message) else ""
-    made = made_words(origin)
+    made = _made_words(origin)
     also = f" Derived from it and deleted, too: {made}." if made else ""
-    what = f"“{clip(message.content, _QUOTE)}” ({speaker(message.role)}, {message.created_at[:10]}){answer}"
+    what = f"“{clip(message.content, _QUOTE)}” ({speaker(message.role)}, {day(message.created_at)}){answer}"
     return f"Forget {what}?{also} This cannot be undone."
 
 

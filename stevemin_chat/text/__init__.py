@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from stevemin_chat.doors import lazy
 from stevemin_chat.text.format import (
     age,
+    and_more,
     count,
+    day,
     duration,
     listing,
     minute,
@@ -29,9 +31,11 @@ else:  # cells load rich, which `stevemin --help` does without
 __all__ = [
     "Sanitizer",
     "age",
+    "and_more",
     "cell_len",
     "clip",
     "count",
+    "day",
     "duration",
     "escaped",
     "listing",

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 __all__ = [
     "age",
+    "and_more",
     "count",
+    "day",
     "duration",
     "listing",
     "minute",
@@ -34,6 +36,11 @@ def listing(parts: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`; empty parts are left out."""
     *first, last = [part for part in parts if part] or [""]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def and_more(total: int, shown: int) -> str:
+    """What follows a list that was cut short: `and 1,234 more`; empty when all are shown."""
+    return f"and {total - shown:,} more" if total > shown else ""
 
 
 def size(used: float | None, total: float | None = None) -> str:
@@ -85,6 +92,11 @@ def age(when: datetime | str | None, now: datetime) -> str:
         if minutes < limit:
             return name if name == "now" else f"{minutes // unit}{name}"
     return f"{minutes // 10080}w"
+
+
+def day(iso: str) -> str:
+    """The date of a stored time: `2026-03-02`."""
+    return iso[:10]
 
 
 def minute(iso: str) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SteveminApp", "run_app"]
 
-_PATIENCE = 5.0  # seconds that leaving waits for a model load to stop
+_TIMEOUT_S = 5.0  # for each thing that leaving waits for
 _USE = (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown, events.MouseScrollUp)
 
 
@@ -118,7 +118,7 @@ class SteveminApp(App[None]):
     async def store(self) -> None:
         """Stop the answers; store them, the drafts and the queues."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _PATIENCE)
+            await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _TIMEOUT_S)
         if self._opening is not None and self._chat_screen.in_use:
             await asyncio.shield(self._opening)  # what was typed needs an open store
         if self._controller is not None:
@@ -136,7 +136,7 @@ class SteveminApp(App[None]):
             await self.store()
             if self._controller is not None:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._controller.models.stop(), _PATIENCE)
+                    await asyncio.wait_for(self._controller.models.stop(), _TIMEOUT_S)
         self._left = True
         self.exit(return_code=code)
 
@@ -192,5 +192,5 @@ def _hang_up(app: SteveminApp, loop: asyncio.AbstractEventLoop) -> None:
     loop may already be blocked; then only the text stored up to half a second ago survives.
     """
     with suppress(Exception):
-        asyncio.run_coroutine_threadsafe(app.store(), loop).result(_PATIENCE)
+        asyncio.run_coroutine_threadsafe(app.store(), loop).result(_TIMEOUT_S)
     os._exit(128 + signal.SIGHUP)

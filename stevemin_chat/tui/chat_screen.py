@@ -73,6 +73,7 @@ class ChatScreen(Screen[None]):
         self._folded: dict[str, bool] = {}  # by hand, in a terminal as wide as this one
         self._room = (False, False)  # for the list, for the panel
         self._new_text = False
+        self._tidying = False
 
     def compose(self) -> ComposeResult:
         completions = Completions(id="completions")
@@ -190,8 +191,8 @@ class ChatScreen(Screen[None]):
     async def ask(self, question: Screen[Result]) -> Result | None:
         return await self.app.push_screen_wait(question)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
-        _: Worker[None] = self.run_worker(work, group=group or "default", exclusive=bool(group))
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        _: Worker[None] = self.run_worker(work)
 
     # `View`: the prompt and the list of chats
 
@@ -321,11 +322,16 @@ class ChatScreen(Screen[None]):
             self.run(controller.read_devices)
         self.query_one(StatusLine).show(now.model, now.strategy, now.context, now.stats, now.hint)
         self._note_end()
-        self.run(self._tidy, group="tidy")
+        if not self._tidying:
+            self._tidying = True
+            self.run(self._tidy)
 
     async def _tidy(self) -> None:
-        await self.transcript.prune()
-        await self.controller.tidy()
+        try:
+            await self.transcript.prune()
+            await self.controller.tidy()
+        finally:
+            self._tidying = False
 
     # what is shown in the room there is
 

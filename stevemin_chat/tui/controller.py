@@ -76,6 +76,9 @@ class Controller:
         """Stop the answers; store them, the drafts and the queues."""
         self._keep_draft()
         await self.chats.close()
+        # The store may have refused a message meanwhile, which is then in the prompt again.
+        self._keep_draft()
+        await self.chats.keep_drafts()
 
     # what is typed; a `prompt.Port`
 
@@ -83,7 +86,7 @@ class Controller:
         """Send a message in the visible chat, or queue it until chat and model are free."""
         if self.chat is None:
             return
-        self.chats.answers.send(self.chat, text)
+        self.chats.answers.enqueue(self.chat, text)
         self.view.follow()
         if not self.chats.answers.ready and self.models.loading is None:
             self.view.say("No model is loaded; the message waits. Choose one with /model.", warn=True)
@@ -168,7 +171,7 @@ class Controller:
         self.view.put(chat.draft)
         self.chats_changed()
         self.chat_changed(chat)
-        self.view.run(partial(self._open, chat, message_id), group="open")
+        self.view.run(partial(self._open, chat, message_id))
 
     def switch_to(self, key: str) -> None:
         """Show the chat with this key."""
@@ -199,7 +202,7 @@ class Controller:
             rest = self.chats.all
             self.switch(rest[min(place, len(rest) - 1)] if rest else self.chats.new())
 
-    async def configure(self, chat: Chat, setting: str, value: str, done: str) -> None:
+    async def change_setting(self, chat: Chat, setting: str, value: str, done: str) -> None:
         """Change a setting of a chat, and say so."""
         try:
             await self.chats.configure(chat, **{setting: value})
@@ -214,6 +217,8 @@ class Controller:
             await self.chats.open(chat)
         except Exception as error:
             self.view.tell(error)
+        if chat is not self.chat:  # the person went on to another one
+            return
         first = len(self.chats.all) == 1 and chat.blank
         if not await self.view.open(chat, message_id, first_model=self.models.label if first else None):
             self.view.say("That message is in another version of this chat, which is not on the screen.")

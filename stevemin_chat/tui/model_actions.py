@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stevemin_chat.models import is_installed
+from stevemin_chat.models import is_installed, vram_words
 from stevemin_chat.text import model_label
 from stevemin_chat.tui.screens.dialogs import Choice, Choose, Confirm
 
@@ -117,6 +117,8 @@ class ModelActions:
                 self._dialogue.say(text, "No model", warn=True)
             return
         if info is None:
+            if self._loader.name is not None or self._runtime.engine is not None:
+                return  # another load took its place
             text = "No model is loaded. Choose one with /model."
             self._dialogue.say(text, "Loading was stopped", warn=True)
             return
@@ -141,8 +143,7 @@ def _row(spec: ModelSpec, *, installed: bool) -> Choice:
     facts = [spec.parameters, spec.quantization]
     if spec.context_length:
         facts.append(f"{spec.context_length:,} tokens")
-    if spec.vram_gib:
-        facts.append(f"{spec.vram_gib:g} GiB")
+    facts.append(vram_words(spec.vram_gib))
     mark = " · ".join(fact for fact in facts if fact)
     licence = f"   ({spec.licence})" if spec.licence else ""
     get = f"to download: stevemin models pull {spec.name}{licence}"

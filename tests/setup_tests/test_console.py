@@ -50,8 +50,8 @@ def test_without_telling_lines_the_last_ones() -> None:
 @pytest.mark.parametrize(
     ("line", "status"),
     [
-        ("  [44/193] /usr/bin/g++ -c ggml.cpp", " 22 %  [44/193]"),
-        ("[ 57%] Building CXX object ggml.cpp.o", " 57 %"),
+        ("  [44/193] /usr/bin/g++ -c ggml.cpp", " 22%  [44/193]"),
+        ("[ 57%] Building CXX object ggml.cpp.o", " 57%"),
         ("Collecting numpy==2.4.6", "Collecting numpy==2.4.6"),
         ("  Downloading numpy.whl (16 MB)", "Downloading numpy.whl (16 MB)"),
         ("anything else", ""),
@@ -95,7 +95,7 @@ def test_a_terminal_sees_a_ticking_line(tmp_path: Path) -> None:
     seen = os.read(reader, 65536).decode()
     os.close(reader)
     assert done.returncode == 0
-    assert "\r\x1b[K  Work  0:01   25 %  [1/4]" in seen
+    assert "\r\x1b[K  Work  0:01   25%  [1/4]" in seen
     assert seen.endswith("  Work: done after 0:01\r\n")
 
 

@@ -3,5 +3,3 @@
 Each ends when the chat that started it is gone. They keep PyTorch and Chroma, which stall or crash, out of
 the process that draws the screen.
 """
-
-__all__: list[str] = []

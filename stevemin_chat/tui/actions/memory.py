@@ -42,7 +42,7 @@ async def show_context(controller: Controller, args: str) -> None:
             await controller.go_to(wish)
     if name:
         done = f"Context strategy: {name}, from the next answer on."
-        await controller.configure(chat, "strategy", name, done)
+        await controller.change_setting(chat, "strategy", name, done)
 
 
 @_memory.word("search", "[text]", "Find what was said, in any chat.")

@@ -52,7 +52,7 @@ async def set_system_prompt(controller: Controller, args: str) -> None:
     if text is not None:
         done = "set" if text.strip() else "removed"
         done = f"System prompt {done}, from the next answer on."
-        await controller.configure(chat, "system_prompt", text.strip(), done)
+        await controller.change_setting(chat, "system_prompt", text.strip(), done)
 
 
 COMMANDS = _table.commands

@@ -1,6 +1,5 @@
-"""The screens above the chat: dialogs, help, the account of a prompt, memory, and the origin of a memory.
+"""The screens above the chat: dialogs, help, the report of a prompt, memory, and the origin of a memory.
 
-Each is imported when it is first opened, and closes with a result. Other rooms open them through actions.
+A folder inside `tui`, not a room: it has no door. The handlers in `actions`, the chat screen and the actions
+on models and memory open them; most close with a result.
 """
-
-__all__: list[str] = []

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from stevemin_chat.recall import Place, bar, drop_groups, headline, layer_units, score_words
-from stevemin_chat.text import clip, count, one_line, set_cell_size, speaker
+from stevemin_chat.text import clip, count, day, one_line, set_cell_size, speaker
 
 if TYPE_CHECKING:
     from memory import ContextReport, Dropped, Recall
@@ -212,7 +212,7 @@ class RecallView(Static, can_focus=True):
 
     def _content(self) -> Content:
         recall = self.recall
-        source = f"{recall.at[:10]} · {one_line(self._title) or 'a deleted chat'} · {speaker(recall.role)}"
+        source = f"{day(recall.at)} · {one_line(self._title) or 'a deleted chat'} · {speaker(recall.role)}"
         text = one_line(recall.text) if self._unfolded else clip(recall.text, _TEXT)
         score = score_words(recall, None if self._unfolded else _SIGNALS)
         lines = [

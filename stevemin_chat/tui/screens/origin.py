@@ -13,8 +13,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from memory import Fact
-from stevemin_chat.recall import Place, made_words
-from stevemin_chat.text import clip, count, minute, one_line, sanitize, speaker
+from stevemin_chat.recall import Place, added_words, derived_lines, fact_marks
+from stevemin_chat.text import clip, minute, one_line, sanitize, speaker
 
 if TYPE_CHECKING:
     from memory import Message, Origin
@@ -69,15 +69,15 @@ class OriginScreen(ModalScreen[Place | Literal["forget"] | None]):
 def _title(origin: Origin) -> str:
     if not isinstance(origin.item, Fact):
         return f"Said in “{one_line(origin.session.title)}”" if origin.session is not None else "Said"
-    marks = [origin.item.kind, *(mark for mark in ("pinned", "edited") if getattr(origin.item, mark))]
+    marks = [origin.item.kind, *fact_marks(origin.item)]
     return f"{clip(origin.item.text, 200)} ({', '.join(marks)})"
 
 
 def _parts(explanation: Explanation) -> Iterator[Widget]:
     origin = explanation.origin
     if origin.message is None:
-        at = origin.item.created_at[:10]
-        yield Static(f"You added it to your profile on {at}.", markup=False)
+        assert isinstance(origin.item, Fact)
+        yield Static(added_words(origin.item), markup=False)
         return
     for message in explanation.around:
         source = message.id == origin.message.id
@@ -86,24 +86,11 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
         yield Static(f"{speaker(message.role)} · {when}", classes=f"when {classes}", markup=False)
         yield Static(_text(message, whole=source), classes=f"text {classes}", markup=False)
     yield Static("Derived from this", classes="heading", markup=False)
-    yield from _made(origin)
+    for line in derived_lines(origin):
+        yield Static(line, classes="item", markup=False)
 
 
 def _text(message: Message, *, whole: bool) -> str:
     if message.forgotten:
         return "(forgotten)"
     return sanitize(message.content.strip()) if whole else clip(message.content, _AROUND_CELLS)
-
-
-def _made(origin: Origin) -> Iterator[Widget]:
-    for fact in origin.facts:
-        yield Static(f"{fact.kind}: {one_line(fact.text)}", classes="item", markup=False)
-    for summary in origin.summaries:
-        words = f"summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
-        yield Static(words, classes="item", markup=False)
-    if origin.passages:
-        vectors = f"{origin.embedded:,} with a vector" if origin.embedded else "none with a vector yet"
-        words = f"{count(origin.passages, 'passage')} in the search index, {vectors}"
-        yield Static(words, classes="item", markup=False)
-    elif not made_words(origin):
-        yield Static("nothing", classes="item", markup=False)

@@ -1,6 +1,6 @@
-"""The widgets of the screens: each draws what it is given and posts messages about what the person did.
+"""The widgets of the chat screen and the memory screen: each draws what it is given, and reports what the
+person did by a message or through a small Protocol of its own.
 
-None knows the controller, the engine or the memory. Other rooms use screens, not widgets.
+A folder inside `tui`, not a room: it has no door. No widget imports the controller. Of engine and memory,
+widgets know only the types of what they draw.
 """
-
-__all__: list[str] = []

@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import OptionList, ProgressBar, Static
 from textual.widgets.option_list import Option
 
-from stevemin_chat.text import cell_len, clip, model_label, one_line, set_cell_size
+from stevemin_chat.text import and_more, cell_len, clip, model_label, one_line, set_cell_size
 
 __all__ = ["Completions", "LoadBanner", "QueueBar"]
 
@@ -58,8 +58,8 @@ class QueueBar(Static):
         lines = [Content.assemble(*hints)]
         for text in queue[:_SHOWN]:
             lines.append(Content.assemble(("│ ", "$accent"), clip(text, _LONGEST)))
-        if len(queue) > _SHOWN:
-            lines.append(Content.styled(f"│ and {len(queue) - _SHOWN} more", "$foreground 40%"))
+        if rest := and_more(len(queue), _SHOWN):
+            lines.append(Content.styled(f"│ {rest}", "$foreground 40%"))
         self.update(Content("\n").join(lines))
 
     def on_click(self) -> None:

@@ -8,8 +8,8 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from stevemin_chat.recall import SCOPE_WORDS, FactEntry, Found, HitEntry, index_words
-from stevemin_chat.text import clip, count, one_line, speaker
+from stevemin_chat.recall import SCOPE_WORDS, FactEntry, Found, HitEntry, fact_marks, index_words
+from stevemin_chat.text import clip, count, day, one_line, speaker
 
 if TYPE_CHECKING:
     from stevemin_chat.chats import Chat
@@ -93,12 +93,11 @@ class MemoryList(OptionList):
         if entry.session is not None:
             where = one_line(entry.session.title)
         at = entry.message.created_at if entry.message is not None else fact.created_at
-        marks = [name for name in ("pinned", "edited") if getattr(fact, name)]
-        return self._row(fact.text, [*marks, fact.kind, where, at[:10]], strong=fact.pinned)
+        return self._row(fact.text, [*fact_marks(fact), fact.kind, where, day(at)], strong=fact.pinned)
 
     def _hit(self, entry: HitEntry) -> Content:
         hit = entry.recall
-        details = [speaker(hit.role), one_line(entry.title), hit.at[:10], f"score {hit.score:.1f}"]
+        details = [speaker(hit.role), one_line(entry.title), day(hit.at), f"score {hit.score:.1f}"]
         return self._row(hit.text, details)
 
     def _row(self, text: str, details: list[str], *, strong: bool = False) -> Content:

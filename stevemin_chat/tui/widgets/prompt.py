@@ -55,8 +55,8 @@ class Port(Protocol):
 
 
 class Prompt(TextArea):
-    """Where a person types. Enter and the keys of commands take effect when they are handled here, so that
-    keys that follow them in the same write go to the next message or the next chat.
+    """Where a person types. Every key takes effect here, in the order of typing: Enter, editing keys, and the
+    keys of commands. Keys that follow Enter in the same write go to the next message or the next chat.
 
     Args:
         commands: what a text that starts with a slash may name, with their keys.
@@ -148,9 +148,18 @@ class Prompt(TextArea):
         else:
             if key.startswith("alt+"):
                 event.character = None  # TextArea would insert the letter
+            if await self._edited(key):
+                event.stop()
             return
         event.stop()
         event.prevent_default()
+
+    async def _edited(self, key: str) -> bool:
+        """Run the prompt's own binding of a key; the application would run it after the keys behind it."""
+        for binding in self._bindings.key_to_bindings.get(key, ()):
+            if not binding.priority and await self.app.run_action(binding.action, self):
+                return True
+        return False
 
     def _complete(self, key: str) -> None:
         chosen = self._completions.chosen

@@ -55,7 +55,7 @@ class StatusLine(Static):
             right = f"{hint} · {right}"
         left = [model, strategy]
         if context is not None:
-            left.append(f"context {context[0]:,} / {context[1]:,}")
+            left.append(f"context {context[0]:,} of {context[1]:,}")
         room = width - cell_len(right) - 2
         while len(left) > 1 and cell_len(" · ".join(left)) > room:
             left.pop(1 if len(left) > 2 else -1)

@@ -54,9 +54,9 @@ class FakeStream:
             raise self._ending
         self._end(self._ending)
 
-    async def _is_cancelled(self, patience_s: float) -> bool:
+    async def _is_cancelled(self, timeout_s: float) -> bool:
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self.cancelled.wait()
         except TimeoutError:
             return False

@@ -35,8 +35,8 @@ async def test_messages_are_answered_one_after_another(memory: Memory, tmp_path:
     await chats.load()
     chat = chats.new()
     states = [chat.state]
-    chats.answers.send(chat, "first")
-    chats.answers.send(chat, "second")
+    chats.answers.enqueue(chat, "first")
+    chats.answers.enqueue(chat, "second")
     assert (chat.queue, chat.state) == (["first", "second"], ChatState.WAITING)
     while chat.busy:
         if chat.state is not states[-1]:
@@ -55,7 +55,7 @@ async def test_a_chat_that_is_written_in_moves_to_the_front(memory: Memory, tmp_
     await chats.load()
     chat = await chats.of_session(old.id)
     assert chats.all[-1] is chat
-    chats.answers.send(chat, "hello")
+    chats.answers.enqueue(chat, "hello")
     assert chats.all[0] is chat
     await idle(chat)
 
@@ -69,8 +69,8 @@ async def test_a_message_that_a_busy_database_refuses_while_one_quits_is_there_i
     await chats.load()
     chat = chats.new()
     with blocked(monkeypatch, memory, step) as gate:
-        chats.answers.send(chat, "precious")
-        chats.answers.send(chat, "and more")
+        chats.answers.enqueue(chat, "precious")
+        chats.answers.enqueue(chat, "and more")
         await until(gate.entered.is_set)
         leaving = asyncio.create_task(chats.close())
         await until(lambda: chat.task is not None and chat.task.cancelling())
@@ -91,7 +91,7 @@ async def test_a_store_that_hangs_keeps_nobody_from_leaving_and_loses_nothing(
     await chats.load()
     chat = chats.new()
     with blocked(monkeypatch, memory, "create_session") as gate:
-        chats.answers.send(chat, "precious")
+        chats.answers.enqueue(chat, "precious")
         await until(gate.entered.is_set)
         await chats.close()
         assert chat.busy, "the thread cannot be stopped"
@@ -106,7 +106,7 @@ async def test_a_message_that_was_stored_while_one_quits_is_not_kept_twice(
     await chats.load()
     chat = chats.new()
     with blocked(monkeypatch, memory, "add_message") as gate:
-        chats.answers.send(chat, "precious")
+        chats.answers.enqueue(chat, "precious")
         await until(gate.entered.is_set)
         leaving = asyncio.create_task(chats.close())
         await until(lambda: chat.task is not None and chat.task.cancelling())
@@ -125,7 +125,7 @@ async def test_a_message_that_a_change_of_model_interrupts_goes_to_the_new_model
     await chats.load()
     chat = chats.new()
     with blocked(monkeypatch, memory, "create_session") as gate:
-        chats.answers.send(chat, "hi")
+        chats.answers.enqueue(chat, "hi")
         await until(gate.entered.is_set)
         pausing = asyncio.create_task(chats.pause())
         await until(lambda: chat.task is not None and (not late or chat.task.cancelling()))
@@ -155,8 +155,8 @@ async def test_text_that_cannot_be_stored_goes_back_to_the_prompt(
         raise DiskFull(tmp_path)
 
     monkeypatch.setattr(memory, "add_message", refuse)
-    chats.answers.send(chat, "precious")
-    chats.answers.send(chat, "next")
+    chats.answers.enqueue(chat, "precious")
+    chats.answers.enqueue(chat, "next")
     await idle(chat)
     assert listener.returned == ["precious"]
     assert [type(error) for error in listener.errors] == [DiskFull]
@@ -179,7 +179,7 @@ async def test_stopping_while_the_chat_is_created_reads_no_prompt(
 
     monkeypatch.setattr(memory, "build_context", note)
     with blocked(monkeypatch, memory, "create_session") as gate:
-        chats.answers.send(chat, "hello")
+        chats.answers.enqueue(chat, "hello")
         await until(gate.entered.is_set)
         assert chats.answers.stop(chat)
         gate.open()
@@ -221,8 +221,8 @@ async def test_a_stopped_answer_is_followed_by_what_is_queued(memory: Memory, tm
     chats = open_chats(backend, tmp_path)
     await chats.load()
     chat = chats.new()
-    chats.answers.send(chat, "first")
-    chats.answers.send(chat, "second")
+    chats.answers.enqueue(chat, "first")
+    chats.answers.enqueue(chat, "second")
     await until(lambda: chat.state is ChatState.GENERATING)
     chats.answers.stop(chat)
     await idle(chat)
@@ -238,8 +238,8 @@ async def test_what_is_queued_behind_a_failed_answer_waits_for_the_person(
     chats = open_chats(backend, tmp_path, listener)
     await chats.load()
     chat = chats.new()
-    chats.answers.send(chat, "first")
-    chats.answers.send(chat, "second")
+    chats.answers.enqueue(chat, "first")
+    chats.answers.enqueue(chat, "second")
     await idle(chat)
     assert (chat.queue, chat.state, listener.returned) == (["second"], ChatState.HELD, [])
     assert chat.entries is not None
@@ -256,7 +256,7 @@ async def test_a_chat_in_the_background_is_marked(memory: Memory, tmp_path: Path
     seen, other = chats.new("seen"), chats.new("other")
     chats.look_at(seen)
     assert chats.visible is seen
-    chats.answers.send(other, "hello")
+    chats.answers.enqueue(other, "hello")
     await idle(other)
     assert (other.unread, other.failed) == (True, False)
     assert backend.focused == [None], "the chat on the screen was favoured, and it is not stored"
@@ -264,7 +264,7 @@ async def test_a_chat_in_the_background_is_marked(memory: Memory, tmp_path: Path
     await chats.open(other)
     assert (other.unread, chats.visible) == (False, other)
     chats.look_at(seen)
-    chats.answers.send(other, "hello")
+    chats.answers.enqueue(other, "hello")
     await idle(other)
     assert (other.unread, other.failed) == (True, True)
 

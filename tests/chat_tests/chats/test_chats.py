@@ -32,8 +32,8 @@ async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memo
         chat = first.new(title)
         chat.draft = f"draft of {title}"
         await first.configure(chat, off_record=True)
-    first.answers.send(first.all[0], "queued")
-    first.answers.send(first.all[0], "more")
+    first.answers.enqueue(first.all[0], "queued")
+    first.answers.enqueue(first.all[0], "more")
     await first.close()
 
     backend.has_model = True
@@ -64,12 +64,37 @@ async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memo
     assert record.id == chats.all[2].key
 
 
+async def test_answering_again_leaves_a_queue_on_hold_alone(memory: Memory, tmp_path: Path) -> None:
+    record = memory.create_session("stored")
+    memory.add_message(record.id, "user", "hi")
+    kept = {"chats": [{"session_id": record.id, "queue": ["held"]}]}
+    (tmp_path / "drafts.json").write_text(json.dumps(kept))
+    chats = open_chats(Backend(memory, FakeStream(["hello"]), FakeStream(["unasked"])), tmp_path)
+    await chats.load()
+    chat = chats.all[0]
+    await chats.open(chat)
+    assert chats.answers.regenerate(chat)
+    await idle(chat)
+    assert said(memory, chat) == ["hi", "hello"]
+    assert (chat.queue, chat.on_hold) == (["held"], True)
+
+
+async def test_settings_of_an_empty_new_chat_survive_a_restart(memory: Memory, tmp_path: Path) -> None:
+    first = open_chats(Backend(memory), tmp_path)
+    await first.load()
+    await first.configure(first.new(), off_record=True)
+    await first.close()
+    chats = open_chats(Backend(memory), tmp_path)
+    await chats.load()
+    assert [chat.off_record for chat in chats.all] == [True]
+
+
 async def test_the_next_message_goes_after_a_queue_on_hold(memory: Memory, tmp_path: Path) -> None:
     (tmp_path / "drafts.json").write_text(json.dumps({"chats": [{"queue": ["one"]}]}))
     chats = open_chats(Backend(memory, FakeStream(["1"]), FakeStream(["2"])), tmp_path)
     await chats.load()
     chat = chats.all[0]
-    chats.answers.send(chat, "two")
+    chats.answers.enqueue(chat, "two")
     await idle(chat)
     assert said(memory, chat) == ["one", "1", "two", "2"]
 
@@ -195,7 +220,7 @@ async def test_a_chat_that_the_store_does_not_delete_keeps_its_queue(
     await chats.load()
     chat = chats.new()
     for text in ("first", "second", "third"):
-        chats.answers.send(chat, text)
+        chats.answers.enqueue(chat, text)
     await until(lambda: chat.state is ChatState.GENERATING)
 
     def refuse(session_id: str) -> None:
@@ -223,7 +248,7 @@ async def test_a_message_sent_while_the_chat_is_deleted_is_not_answered(
     with blocked(monkeypatch, memory, "delete_session") as gate:
         deleting = asyncio.create_task(chats.delete(chat))
         await until(gate.entered.is_set)
-        chats.answers.send(chat, "too late")
+        chats.answers.enqueue(chat, "too late")
         assert not chat.busy
         await chats.delete(chat)  # a second time, which does nothing
         gate.open()
@@ -242,7 +267,7 @@ async def test_settings_of_a_chat_that_is_not_stored_yet_go_with_its_first_messa
         await chats.configure(chat, strategy="no such")
     await chats.configure(chat, strategy="full", scope="session")
     assert (chat.strategy, chat.scope) == ("full", "session")
-    chats.answers.send(chat, "hello")
+    chats.answers.enqueue(chat, "hello")
     await idle(chat)
     (record,) = memory.sessions()
     assert (record.strategy, record.scope, chat.strategy) == ("full", "session", "full")

@@ -21,7 +21,7 @@ from chat_tests.cli.cli_kit import Cli, Ran, command, environment, run_process
 from memory import Memory
 from stevemin_chat.base.paths import Paths, SingleInstance, project_folder
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ class Running:
 
     def until(self, arrived: Callable[[Running], bool]) -> None:
         """Read both streams until something has arrived."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not arrived(self):
             assert time.monotonic() < deadline, (self.out, self.err)
             assert self._read(), (self.process.poll(), self.out, self.err)
@@ -58,10 +58,10 @@ class Running:
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C, or another signal; returns the exit code."""
         self.process.send_signal(number)
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while self._read():
             assert time.monotonic() < deadline, (self.out, self.err)
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(TIMEOUT_S)
 
     def _read(self) -> bool:
         assert self.process.stdout is not None
@@ -194,7 +194,7 @@ def test_a_form_that_no_answer_can_have(cli: Cli, tmp_path: Path) -> None:
 def test_models_that_are_none(cli: Cli, tmp_path: Path, starter_model: Path) -> None:
     cli("ask", "hi", "-m", "smolm2-135m").failed("Did you mean smollm2-135m?")
     cli("ask", "hi", "-m", "qwen3-4b").failed("stevemin models pull qwen3-4b")
-    cli("ask", "hi", "-m", str(tmp_path / "none.gguf")).failed("none.gguf", "does not exist")
+    cli("ask", "hi", "-m", str(tmp_path / "none.gguf")).failed("No file", "none.gguf")
     cli("ask", "hi", "-m", str(tmp_path)).failed(str(tmp_path))
     text, empty, noise, cut = (tmp_path / f"{name}.gguf" for name in ("text", "empty", "noise", "cut"))
     text.write_text("hello")
@@ -247,7 +247,7 @@ def _in_terminal(*arguments: str) -> Ran:
                 said += data
         except OSError:  # nobody holds the other end any more
             pass
-        code = process.wait(PATIENCE_S)
+        code = process.wait(TIMEOUT_S)
     return Ran(code, said.decode(), "")
 
 
@@ -260,7 +260,7 @@ def test_a_reader_that_leaves_ends_it_silently(stevemin_home: Path) -> None:
     )
     script = f"set -o pipefail; $PYTHON -m {question} | head -c 1"
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, env=environment(PYTHON=command()[0]), timeout=PATIENCE_S
+        ["bash", "-c", script], capture_output=True, env=environment(PYTHON=command()[0]), timeout=TIMEOUT_S
     )
     assert (done.returncode, len(done.stdout), done.stderr) == (0, 1, b"")
     reply = _messages("pipe")[1]
@@ -356,7 +356,7 @@ def test_a_killed_question_that_is_kept_nowhere_leaves_nothing(
     with running("ask", "Zwetschgenknödel: a long story.", "--max-tokens", "1500") as ask:
         ask.until(lambda ask: len(ask.out) > 10)
         ask.process.kill()
-        ask.process.wait(PATIENCE_S)
+        ask.process.wait(TIMEOUT_S)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if "Zwetschgenknödel".encode() in path.read_bytes()]
     assert not [path for path in folder.rglob("*") if path.name.startswith("ask")]

@@ -183,7 +183,7 @@ def test_why_tells_where_a_fact_comes_from(cli: Cli, stored: Stored) -> None:
 def test_why_tells_what_was_made_of_a_message(cli: Cli, stored: Stored) -> None:
     out = cli("memory", "why", stored.told[:8]).out
     assert f"fact {profile(cli)[FACT]}: {FACT}" in out
-    assert "1 passage for search, none with a vector" in out
+    assert "1 passage in the search index, none with a vector yet" in out
     origin = cli("memory", "why", stored.told, "--json").json
     assert (origin["id"], origin["type"]) == (stored.told, "message")
     assert {fact["text"] for fact in origin["facts"]} == {FACT, PREFERENCE}

@@ -216,7 +216,10 @@ class TestResolve:
         for name in (str(file), "my model.gguf", "./my model.gguf", "~/my model.gguf"):
             assert shipped.resolve(name, tmp_path / "models") == file
 
-    @pytest.mark.parametrize(("name", "words"), [("no.gguf", "does not exist"), (".", "is a folder")])
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [("no.gguf", "No file"), (".", "is a folder"), ("x" * 300 + ".gguf", "No file")],
+    )
     def test_not_a_file(self, shipped: Catalogue, tmp_path: Path, name: str, words: str) -> None:
         with pytest.raises(ModelNotFound, match=words):
             shipped.resolve(name, tmp_path)

@@ -231,7 +231,12 @@ def test_gated_repository_and_its_token_stays_with_the_hub(
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(403, "refuses access"), (429, "limits the rate"), (503, r"an error \(HTTP 503\)"), (418, "HTTP 418")],
+    [
+        (403, "refuses access"),
+        (429, "limits the rate"),
+        (503, r"reported an error \(HTTP 503\)"),
+        (418, "HTTP 418"),
+    ],
 )
 def test_other_refusals(setting: Setting, status: int, words: str) -> None:
     setting.hub.refused["/cdn/"] = status

@@ -8,7 +8,9 @@ import pytest
 
 from stevemin_chat.text.format import (
     age,
+    and_more,
     count,
+    day,
     duration,
     listing,
     minute,
@@ -78,6 +80,11 @@ def test_times() -> None:
         assert age(now - timedelta(seconds=seconds), now) == text
     assert (age(None, now), age("2026-03-02T11:00:00Z", now)) == ("", "1h")
     assert minute("2026-03-02T10:15:59.123Z") == "2026-03-02 10:15"
+    assert day("2026-03-02T10:15:59.123Z") == "2026-03-02"
+
+
+def test_what_is_left_of_a_list() -> None:
+    assert (and_more(3, 3), and_more(4, 3), and_more(1240, 5)) == ("", "and 1 more", "and 1,235 more")
 
 
 def test_names() -> None:

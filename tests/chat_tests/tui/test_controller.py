@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from chat_tests.chats.chats_kit import blocked
 from chat_tests.tui_kit import FakeDevices, FakeEngine, make_runtime
 from waiting import until
 
+from memory import StoreUnavailable
 from stevemin_chat.chats import Chat
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.actions import COMMANDS
@@ -45,7 +49,7 @@ class FakeView:
     async def ask(self, question: Any) -> Any:
         return self.answers.pop(0)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.get_running_loop().create_task(work())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -242,3 +246,20 @@ async def test_without_a_model_messages_wait_and_leaving_keeps_them(tmp_path: Pa
         controller.send_queue()
         await until(lambda: streams(controller))
         assert streams(controller)[0].request.messages[-1].content == "Anyone?"
+
+
+async def test_a_message_that_the_store_refuses_while_one_leaves_is_kept_as_a_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = make_runtime(tmp_path)
+    async with controlled(runtime) as (controller, view):
+        with blocked(monkeypatch, runtime.memory, "add_message") as gate:
+            controller.send("precious")
+            await until(gate.entered.is_set)
+            leaving = asyncio.create_task(controller.store())
+            await until(lambda: not controller.chats.answers.ready)
+            gate.open(StoreUnavailable("The database is locked."))
+            await leaving
+        assert view.draft == "precious"
+        kept = json.loads((runtime.paths.data / "drafts.json").read_text())
+        assert [item["draft"] for item in kept["chats"]] == ["precious"]

@@ -15,7 +15,7 @@ from stevemin_chat.base.paths import Paths
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.chat_screen import ChatScreen
 
-PATIENCE = 120.0  # seconds; a busy machine is no failure
+TIMEOUT_S = 120.0  # seconds; a busy machine is no failure
 
 
 @asynccontextmanager
@@ -48,8 +48,8 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
         async with app.run_test(size=(160, 50)) as pilot, watching(runtime) as seen:
             screen = app.screen
             assert isinstance(screen, ChatScreen)
-            await until(pilot, lambda: screen.attached and runtime.engine is not None, PATIENCE)
-            await until(pilot, lambda: screen.controller.models.loading is None, PATIENCE)
+            await until(pilot, lambda: screen.attached and runtime.engine is not None, TIMEOUT_S)
+            await until(pilot, lambda: screen.controller.models.loading is None, TIMEOUT_S)
             engine = runtime.engine
             assert engine is not None
             screen.controller.chats.answers.held = True  # let all four start together
@@ -63,7 +63,7 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
             await until(
                 pilot,
                 lambda: engine.stats().requests_done == 4 and not screen.controller.chats.busy,
-                PATIENCE,
+                TIMEOUT_S,
             )
             most = max(seen, key=lambda stats: stats.batch_sequences)
             assert most.batch_sequences == 4, "all four in one batch"
@@ -71,7 +71,7 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
             assert len(replies) == 4
             assert all(reply.text and reply.status == "complete" for reply in replies.values())
             first_word = replies["What is tea?"].text.split()[0]
-            await until(pilot, lambda: first_word in shown(screen) and "tok/s" in shown(screen), PATIENCE)
+            await until(pilot, lambda: first_word in shown(screen) and "tok/s" in shown(screen), TIMEOUT_S)
             for record in runtime.memory.sessions():
                 stored = runtime.memory.messages(record.id)
                 assert stored[-1].content.strip() == replies[record.title].text.strip()
@@ -80,7 +80,7 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
             await until(
                 pilot,
                 lambda: engine.stats().requests_done == 5 and not screen.controller.chats.busy,
-                PATIENCE,
+                TIMEOUT_S,
             )
             entry = (screen.controller.chats.all[0].entries or [])[-1]
             assert entry.timings is not None

@@ -128,19 +128,27 @@ def _read(terminal: int, output: list[bytes]) -> None:
 
 
 @cache
-def frames() -> tuple[list[Frame], list[Frame]]:
-    """Of the chat and of the bare application, in turns."""
-    pairs = [(first_frame(CHAT), first_frame(BARE)) for _ in range(3)]
-    return [chat for chat, _ in pairs], [bare for _, bare in pairs]
+def frames() -> tuple[Frame, Frame]:
+    """Of the chat and of the bare application."""
+    return first_frame(CHAT), first_frame(BARE)
 
 
 @pytest.mark.parametrize("module", HEAVY)
 def test_nothing_heavy_is_imported_before_the_first_frame(module: str) -> None:
     chat, _ = frames()
-    assert module not in chat[0].modules
+    assert module not in chat.modules
+
+
+def test_the_first_frame_imports_at_most_half_as_many_modules_again_as_a_bare_one() -> None:
+    chat, bare = frames()
+    assert len(chat.modules) <= 1.5 * len(bare.modules)
 
 
 def test_the_first_frame_costs_at_most_half_as_much_again_as_a_bare_one() -> None:
-    chat, bare = frames()
-    assert len(chat[0].modules) <= 1.5 * len(bare[0].modules)
-    assert min(frame.cpu_s for frame in chat) <= 1.5 * min(frame.cpu_s for frame in bare)
+    """Load only adds to processor time: the least of several runs, taken in turns, is compared."""
+    chat, bare = (frame.cpu_s for frame in frames())
+    for _ in range(8):
+        if chat <= 1.5 * bare:
+            return
+        chat, bare = min(chat, first_frame(CHAT).cpu_s), min(bare, first_frame(BARE).cpu_s)
+    assert chat <= 1.5 * bare

@@ -36,6 +36,29 @@ async def test_enter_takes_the_text_before_it_whatever_keys_are_behind_it(tmp_pa
         await until(pilot, lambda: queued(screen) == ["hi", "one"])
 
 
+@pytest.mark.parametrize(
+    ("keys", "sent", "draft"),
+    [
+        ((*"hellp", "backspace", "o", "enter", *"second"), "hello", "second"),
+        ((*"bc", "home", "a", "end", "d", "enter", "x"), "abcd", "x"),
+        ((*"ac", "left", "b", "right", "d", "enter"), "abcd", ""),
+        ((*"wrong words", "ctrl+u", *"right", "enter"), "right", ""),
+        ((*"two worms", "ctrl+w", *"words", "enter"), "two words", ""),
+        ((*"abxc", "left", "left", "delete", "enter"), "abc", ""),
+        ((*"abcd", "shift+left", "shift+left", "x", "enter"), "abx", ""),
+        ((*"abcd", "f7", "x", "enter", "y"), "x", "y"),
+        (("a", "ctrl+j", *"cb", "up", "home", "x", "down", "end", "d", "enter"), "xa\ncbd", ""),
+        ((*"abc", "left", "ctrl+k", "d", "enter", "e"), "abd", "e"),
+    ],
+)
+async def test_editing_keys_take_effect_in_the_order_of_typing(
+    tmp_path: Path, keys: tuple[str, ...], sent: str, draft: str
+) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        burst(screen, *keys)
+        await until(pilot, lambda: queued(screen) == [sent] and screen.prompt.text == draft)
+
+
 async def test_text_behind_a_key_of_a_command_is_typed_after_it(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         burst(screen, *"one", "ctrl+n", *"two", "ctrl+n", *"three", "alt+down", *"ty")

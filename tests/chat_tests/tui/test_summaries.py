@@ -19,7 +19,7 @@ from stevemin_chat.base.paths import Paths
 from stevemin_chat.recall import Consolidating
 from stevemin_chat.runtime import Runtime
 
-PATIENCE = 60.0  # seconds; a busy machine is no failure
+TIMEOUT_S = 60.0  # seconds; a busy machine is no failure
 
 TALK = (
     ("I want to sail from Kiel to Gotland in June with my sister Anna.", "That is about 250 sea miles."),
@@ -61,7 +61,7 @@ async def test_a_key_or_a_request_ends_it_and_it_begins_again(tmp_path: Path) ->
         await pilot.press("b")
         await until(pilot, lambda: streams[0].cancelled)
         await until(pilot, lambda: len(streams) == 2)
-        screen.controller.chats.answers.send(
+        screen.controller.chats.answers.enqueue(
             screen.controller.chats.new(), "Hello?"
         )  # as the queue does, without a key
         await until(pilot, lambda: streams[1].cancelled and len(streams) == 3)
@@ -143,7 +143,7 @@ async def test_the_starter_model_sums_up_what_will_leave_the_prompt() -> None:
 
 async def _summaries(runtime: Runtime) -> dict[int, str]:
     """The texts of all summaries, as soon as there are any."""
-    end = asyncio.get_running_loop().time() + PATIENCE
+    end = asyncio.get_running_loop().time() + TIMEOUT_S
     while True:
         document = await asyncio.to_thread(runtime.memory.long_term.export)
         if document["summaries"]:

@@ -25,6 +25,7 @@ from stevemin_chat.chats.drafts import Drafts, KeptDraft
 
 ROOT = Path(__file__).parents[3]
 QUESTION = "Write a very long story about the sea."
+ALPHABET = "zyxwvutsrqponmlkjihgfedcba and more"  # longer than what Textual reads as one key
 CONFIG = """
     strategy = "sliding" # the others load the embedding model, which this is not about
     [engine]
@@ -194,6 +195,25 @@ def test_every_enter_takes_the_text_before_it_and_keys_behind_it_type_the_next(
     without_model.type("hi\r\rone\rtwo\rthree")
     (chat,) = left(without_model)
     assert (chat.queue, chat.draft) == (("hi", "one", "two"), "three")
+
+
+def test_editing_keys_in_one_write_take_effect_in_order(without_model: Terminal) -> None:
+    drawn(without_model)
+    without_model.type("hellp\x7fo\rbc\x1b[Ha\x1b[Fd\r")  # backspace, home, end
+    without_model.type("wrong words\x15right\rtwo worms\x17words\r")  # ctrl+u, ctrl+w
+    without_model.type("xabc\x1b[D\x1b[D\x1b[D\x1b[D\x1b[3~\r")  # left, delete
+    without_model.type("half \x1b[1;2D\x1b[1;2D\x1b[1;2Dlt")  # shift+left
+    (chat,) = left(without_model)
+    assert (chat.queue, chat.draft) == (("hello", "abcd", "right", "two words", "abc"), "halt")
+
+
+def test_alt_with_any_character_is_never_typed(without_model: Terminal) -> None:
+    drawn(without_model)
+    for key in "NOPXäÄ\u0441中.]":
+        without_model.type(f"\x1b{key}{ALPHABET}\r")
+    (chat,) = left(without_model)
+    assert chat.queue == (ALPHABET,) * 10
+    assert chat.draft == ""
 
 
 def test_alt_enter_makes_a_line_and_alt_with_a_letter_is_never_typed(without_model: Terminal) -> None:

@@ -321,10 +321,10 @@ def test_what_is_cancelled_during_the_round_is_not_offered() -> None:
     first, second, third = request(), request(), request()
     for sequence in (first, second, third):
         queue.add(sequence)
-    candidates = queue.admissible(TokenCounters())
-    assert next(candidates) is first
+    offered = queue.admissible(TokenCounters())
+    assert next(offered) is first
     queue.remove(second)
-    assert list(candidates) == [third]
+    assert list(offered) == [third]
 
 
 def test_background_work_is_served_in_the_end_under_a_stream_of_better_requests() -> None:
@@ -399,6 +399,6 @@ def test_nobody_starves_under_a_stream_of_small_requests(
             if len(machine.waiting) < 64:
                 machine.submit(next(small))
         machine.step()
-        # Three classes to climb; those of its class that came before; its patience, and one round more.
+        # Three classes to climb; those ahead of it in its class, those that may overtake it, and one round.
         admitted = sum(cost(other) for other in machine.admitted) - already
         assert admitted <= 3 * 32 * cost(victim) + (64 + 8 + places) * 44
