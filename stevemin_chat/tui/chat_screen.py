@@ -69,7 +69,6 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self._now = now
         self._controller: Controller | None = None
-        self._early: list[str] = []  # commands given by key or palette before the controller was attached
         self._folded: dict[str, bool] = {}  # by hand, in a terminal as wide as this one
         self._room = (False, False)  # for the list, for the panel
         self._new_text = False
@@ -102,9 +101,6 @@ class ChatScreen(Screen[None]):
         self._controller = controller
         self.poll_timer = self.set_interval(_POLL, self.poll)
         self.prompt.attach(controller)
-        early, self._early = self._early, []
-        for name in early:
-            self.action_command(name)
         self.poll()
 
     @property
@@ -137,10 +133,7 @@ class ChatScreen(Screen[None]):
 
     def action_command(self, name: str) -> None:
         """Run a command by key or from the palette."""
-        if self._controller is None:
-            self._early.append(name)
-            return
-        self._controller.run(next(command for command in COMMANDS if command.name == name))
+        self.prompt.carry_out(next(command for command in COMMANDS if command.name == name))
 
     def on_prompt_early(self) -> None:
         if self._controller is None:

@@ -36,7 +36,7 @@ class Controller:
         devices: reads RAM and GPUs; blocks.
 
     Attributes:
-        chat: the visible chat; None until `begin` has read the chats.
+        chat: the visible chat; None until `begin`.
         models, memory: what a person does with models and with long-term memory.
         consolidating: writes summaries while nobody asks for anything.
         reading: the newest reading of RAM and GPUs.
@@ -56,13 +56,16 @@ class Controller:
         self._devices = devices
         self._note = ""
 
-    async def begin(self) -> None:
-        """Read the chats, show one and load the model."""
+    async def read(self) -> None:
+        """Read the chats."""
         try:
             await self.chats.load()  # first: without it no draft is read or written
             await self.remembering.look()
         except Exception as error:
             self.view.tell(error)
+
+    def begin(self) -> None:
+        """Show one of the chats that were read, and load the model."""
         first = self.chats.opening()
         if self.view.entered or self.view.draft:  # before the chats were read
             first = self.chats.new() if first.draft else first
