@@ -18,6 +18,7 @@ from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.worker import Worker
 
@@ -85,12 +86,17 @@ class SteveminApp(App[None]):
             if self._left:
                 return
             self._choose_theme(controller.runtime.config.theme)
-            await controller.begin()
+            await controller.read()
+            self._show(controller)
         except Exception as error:
-            self.failure = error
-            self.exit(return_code=1)
-            return
-        self._chat_screen.attach(controller)
+            if not self._left:
+                self.failure = error
+                self.exit(return_code=1)
+
+    def _show(self, controller: Controller) -> None:
+        if not self._left:  # else there is no screen
+            controller.begin()
+            self._chat_screen.attach(controller)
 
     def _choose_theme(self, wanted: str | None) -> None:
         if not wanted:
@@ -117,10 +123,11 @@ class SteveminApp(App[None]):
 
     async def store(self) -> None:
         """Stop the answers; store them, the drafts and the queues."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _TIMEOUT_S)
-        if self._opening is not None and self._chat_screen.in_use:
-            await asyncio.shield(self._opening)  # what was typed needs an open store
+        with suppress(NoMatches):  # nothing is drawn yet, and nothing typed
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _TIMEOUT_S)
+            if self._opening is not None and self._chat_screen.in_use:
+                await asyncio.shield(self._opening)  # what was typed needs an open store
         if self._controller is not None:
             await self._controller.store()
 

@@ -69,10 +69,10 @@ class ChatScreen(Screen[None]):
         super().__init__()
         self._now = now
         self._controller: Controller | None = None
-        self._early: list[str] = []  # commands given by key or palette before the controller was attached
         self._folded: dict[str, bool] = {}  # by hand, in a terminal as wide as this one
         self._room = (False, False)  # for the list, for the panel
         self._new_text = False
+        self._tidying = False
 
     def compose(self) -> ComposeResult:
         completions = Completions(id="completions")
@@ -101,9 +101,6 @@ class ChatScreen(Screen[None]):
         self._controller = controller
         self.poll_timer = self.set_interval(_POLL, self.poll)
         self.prompt.attach(controller)
-        early, self._early = self._early, []
-        for name in early:
-            self.action_command(name)
         self.poll()
 
     @property
@@ -136,10 +133,7 @@ class ChatScreen(Screen[None]):
 
     def action_command(self, name: str) -> None:
         """Run a command by key or from the palette."""
-        if self._controller is None:
-            self._early.append(name)
-            return
-        self._controller.run(next(command for command in COMMANDS if command.name == name))
+        self.prompt.carry_out(next(command for command in COMMANDS if command.name == name))
 
     def on_prompt_early(self) -> None:
         if self._controller is None:
@@ -190,8 +184,8 @@ class ChatScreen(Screen[None]):
     async def ask(self, question: Screen[Result]) -> Result | None:
         return await self.app.push_screen_wait(question)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
-        _: Worker[None] = self.run_worker(work, group=group or "default", exclusive=bool(group))
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        _: Worker[None] = self.run_worker(work)
 
     # `View`: the prompt and the list of chats
 
@@ -321,11 +315,16 @@ class ChatScreen(Screen[None]):
             self.run(controller.read_devices)
         self.query_one(StatusLine).show(now.model, now.strategy, now.context, now.stats, now.hint)
         self._note_end()
-        self.run(self._tidy, group="tidy")
+        if not self._tidying:
+            self._tidying = True
+            self.run(self._tidy)
 
     async def _tidy(self) -> None:
-        await self.transcript.prune()
-        await self.controller.tidy()
+        try:
+            await self.transcript.prune()
+            await self.controller.tidy()
+        finally:
+            self._tidying = False
 
     # what is shown in the room there is
 

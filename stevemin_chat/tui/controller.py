@@ -36,7 +36,7 @@ class Controller:
         devices: reads RAM and GPUs; blocks.
 
     Attributes:
-        chat: the visible chat; None until `begin` has read the chats.
+        chat: the visible chat; None until `begin`.
         models, memory: what a person does with models and with long-term memory.
         consolidating: writes summaries while nobody asks for anything.
         reading: the newest reading of RAM and GPUs.
@@ -56,13 +56,16 @@ class Controller:
         self._devices = devices
         self._note = ""
 
-    async def begin(self) -> None:
-        """Read the chats, show one and load the model."""
+    async def read(self) -> None:
+        """Read the chats."""
         try:
             await self.chats.load()  # first: without it no draft is read or written
             await self.remembering.look()
         except Exception as error:
             self.view.tell(error)
+
+    def begin(self) -> None:
+        """Show one of the chats that were read, and load the model."""
         first = self.chats.opening()
         if self.view.entered or self.view.draft:  # before the chats were read
             first = self.chats.new() if first.draft else first
@@ -171,7 +174,7 @@ class Controller:
         self.view.put(chat.draft)
         self.chats_changed()
         self.chat_changed(chat)
-        self.view.run(partial(self._open, chat, message_id), group="open")
+        self.view.run(partial(self._open, chat, message_id))
 
     def switch_to(self, key: str) -> None:
         """Show the chat with this key."""
@@ -217,6 +220,8 @@ class Controller:
             await self.chats.open(chat)
         except Exception as error:
             self.view.tell(error)
+        if chat is not self.chat:  # the person went on to another one
+            return
         first = len(self.chats.all) == 1 and chat.blank
         if not await self.view.open(chat, message_id, first_model=self.models.label if first else None):
             self.view.say("That message is in another version of this chat, which is not on the screen.")

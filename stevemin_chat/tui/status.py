@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from engine import EngineClosed
+
 if TYPE_CHECKING:
     from engine import Engine, EngineStats, RequestStats
     from engine.devices import DeviceReading
@@ -25,7 +27,7 @@ class Status:
         stats: of the engine; None while no model is loaded.
         request: the visible chat's request in the engine.
         last: timings of the visible chat's last reply.
-        context: tokens that the visible chat uses, and the limit; None while no model is loaded.
+        context: tokens that the visible chat uses, and the limit; None while no engine can answer.
         titles: of all stored chats, by session id.
         devices: RAM and GPUs; None before the first reading.
     """
@@ -54,7 +56,10 @@ class Status:
         stats = engine.stats()
         record = chat.record if chat else None
         request = next((r for r in stats.requests if record and r.session_id == record.id), None)
-        context = (_used(request, last), engine.info.context_tokens)
+        try:
+            context = (_used(request, last), engine.info.context_tokens)
+        except EngineClosed:  # or crashed: its chats remain, to be read and to wait for another model
+            context = None
         return cls(stats=stats, request=request, last=last, context=context, **known)
 
 

@@ -28,8 +28,8 @@ class Dialogue(Protocol):
         """Show a dialog and wait for its result; None when it is cancelled. Only inside `run`."""
         ...
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
-        """Run in the background; of a named group, only the newest work."""
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run in the background."""
 
 
 class View(Dialogue, Protocol):
@@ -84,7 +84,7 @@ class View(Dialogue, Protocol):
     # the transcript
 
     async def open(self, chat: Chat, message_id: str | None, *, first_model: str | None) -> bool:
-        """Show a chat.
+        """Show a chat; nothing if another one is asked for meanwhile.
 
         Args:
             message_id: shown in place of the end.

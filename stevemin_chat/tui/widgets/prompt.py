@@ -62,8 +62,6 @@ class Prompt(TextArea):
         commands: what a text that starts with a slash may name, with their keys.
         completions: shows what a half-typed command may become.
 
-    Attributes:
-        early: texts entered before a port was attached, in order.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,7 +84,7 @@ class Prompt(TextArea):
         super().__init__(
             id=id, soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False, compact=True
         )
-        self.early: list[str] = []
+        self._early: list[str | Command] = []  # entered before a port was attached, in order
         self._commands = commands
         self._keys = {key: command for command in commands for key in command.key.split(",") if key}
         self._completions = completions
@@ -98,9 +96,29 @@ class Prompt(TextArea):
         """Hand what is typed to this port from now on, first what was entered early."""
         self._port = port
         self._offered_for = ""  # the port knows more completions
-        early, self.early = self.early, []
-        for text in early:
-            self._hand_on(port, text)
+        if not self._early:
+            return
+        early, self._early = self._early, []
+        typed = self.text  # after them: it belongs to the chat that they lead to
+        self.put("")
+        for entry in early:
+            if isinstance(entry, str):
+                self._hand_on(port, entry)
+            else:
+                port.run(entry, "")
+        self.put("\n".join(text for text in (self.text, typed) if text.strip()))
+
+    @property
+    def early(self) -> list[str]:
+        """Texts entered before a port was attached."""
+        return [entry for entry in self._early if isinstance(entry, str)]
+
+    def carry_out(self, command: Command) -> None:
+        """Run a command without arguments, after everything that was entered before it."""
+        if self._port is not None:
+            self._port.run(command, "")
+        else:
+            self._early.append(command)
 
     def put(self, text: str, *, recalled: bool = False) -> None:
         """Replace the text and move the cursor to its end."""
@@ -143,8 +161,8 @@ class Prompt(TextArea):
             self._replace_via_keyboard("\n", *self.selection)
         elif key == "up" and self._port is not None and (not self.text or self.text == self._recalled):
             self._port.recall(self.text)
-        elif key in self._keys and self._port is not None:
-            self._port.run(self._keys[key], "")
+        elif key in self._keys:
+            self.carry_out(self._keys[key])
         else:
             if key.startswith("alt+"):
                 event.character = None  # TextArea would insert the letter
@@ -193,7 +211,7 @@ class Prompt(TextArea):
             self._hand_on(self._port, text)
         elif text.strip():
             self.put("")
-            self.early.append(text)
+            self._early.append(text)
             self.post_message(self.Early())
 
     def _hand_on(self, port: Port, text: str) -> None:

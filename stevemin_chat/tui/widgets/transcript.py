@@ -50,7 +50,10 @@ class Transcript(VerticalScroll, can_focus=True):
         self._first = 0  # index of the oldest mounted entry
         self._last: int | None = None  # index after the newest mounted entry; None: it is the newest of all
         self._paging = False
-        self._changing = asyncio.Lock()  # two changes at the same time would mount an entry twice
+        # Two changes at the same time would mount an entry twice. None is ever cancelled: that would cancel
+        # the message loops of widgets being removed, and with them the application, which awaits them too.
+        self._changing = asyncio.Lock()
+        self._asked = 0  # calls of `show`
 
     def compose(self) -> ComposeResult:
         # At least as high as the view: otherwise Textual scrolls an anchored view above its top.
@@ -62,7 +65,7 @@ class Transcript(VerticalScroll, can_focus=True):
         return self._last is None and self.scroll_offset.y >= self.max_scroll_y - 1
 
     async def show(self, chat: Chat, opening: Widget | None, message_id: str | None = None) -> bool:
-        """Show the end of a chat, or one of its messages.
+        """Show the end of a chat, or one of its messages; nothing if another chat is asked for meanwhile.
 
         Args:
             opening: shown in a chat without messages.
@@ -71,7 +74,11 @@ class Transcript(VerticalScroll, can_focus=True):
         Returns:
             False if the message is not in the visible branch of the chat.
         """
+        self._asked += 1
+        asked = self._asked
         async with self._changing:
+            if asked != self._asked:
+                return True
             self._chat = chat
             place = self._place_of(message_id)
             self._first, self._last = max(0, len(self._entries) - _PAGE), None
@@ -137,21 +144,23 @@ class Transcript(VerticalScroll, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if not self._paging:
             if new_value < old_value and new_value <= _NEAR and self._first:
-                self._load_older()
+                self._load_older(self._first)
             elif new_value > old_value and new_value >= self.max_scroll_y - _NEAR:
                 self._came_down()
         self.post_message(self.Moved())
 
     def _came_down(self) -> None:
         if self._last is not None:
-            self._load_newer()
+            self._load_newer(self._last)
         elif not self.is_anchored:
             self.anchor()
 
-    @work(exclusive=True, group="older")
-    async def _load_older(self) -> None:
-        """Mount the page above; the text being read does not move."""
+    @work
+    async def _load_older(self, first: int) -> None:
+        """Mount the page above the first entry, once; the text being read does not move."""
         async with self._changing:
+            if self._first != first:
+                return
             start = max(0, self._first - _PAGE)
             older: list[Entry] = self._entries[start : self._first]
             height = self.virtual_size.height
@@ -166,22 +175,26 @@ class Transcript(VerticalScroll, can_focus=True):
             finally:
                 self._paging = False
 
-    @work(exclusive=True, group="newer")
-    async def _load_newer(self) -> None:
-        """Mount the page below."""
+    @work
+    async def _load_newer(self, last: int) -> None:
+        """Mount the page below the last entry, once."""
         async with self._changing:
-            if self._last is None:
+            if self._last != last:
                 return
-            end = self._last + _PAGE
-            views = [self._view_of(entry) for entry in self._entries[self._last : end]]
+            end = last + _PAGE
+            views = [self._view_of(entry) for entry in self._entries[last:end]]
             await self._turns.mount_all(views, before=self.query_one("#newer"))
             self._last = end if end < len(self._entries) else None
             self._mark_rest()
 
-    @work(exclusive=True, group="end")
+    @work
     async def _leave_middle(self) -> None:
-        if self._chat is not None:
-            await self.show(self._chat, None)
+        async with self._changing:
+            if self._last is None:  # another chat is shown by now
+                return
+            self._first, self._last = max(0, len(self._entries) - _PAGE), None
+            await self._replace([self._view_of(entry) for entry in self._entries[self._first :]])
+        self.anchor()
 
     async def _replace(self, views: list[Widget]) -> None:
         self._paging = True

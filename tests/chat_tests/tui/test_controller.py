@@ -49,7 +49,7 @@ class FakeView:
     async def ask(self, question: Any) -> Any:
         return self.answers.pop(0)
 
-    def run(self, work: Callable[[], Coroutine[Any, Any, None]], *, group: str = "") -> None:
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         task = asyncio.get_running_loop().create_task(work())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -93,7 +93,8 @@ async def controlled(runtime: Runtime) -> AsyncIterator[tuple[Controller, FakeVi
     checked: View = view
     controller = Controller(runtime, checked, model="tiny", devices=FakeDevices())  # type: ignore[arg-type]
     try:
-        await controller.begin()
+        await controller.read()
+        controller.begin()
         await until(lambda: runtime.engine is not None)
         yield controller, view
         await controller.store()
@@ -232,7 +233,8 @@ async def test_without_a_model_messages_wait_and_leaving_keeps_them(tmp_path: Pa
     view = FakeView()
     checked: View = view
     controller = Controller(runtime, checked, model="/no/such.gguf", devices=FakeDevices())  # type: ignore[arg-type]
-    await controller.begin()
+    await controller.read()
+    controller.begin()
     await until(lambda: not view.tasks)
     controller.send("Anyone?")
     assert view.said[-1] == "No model is loaded; the message waits. Choose one with /model."

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
-from chat_tests.tui_kit import FakeDevices, burst, engine_of, make_runtime, running, toasts, until
+from chat_tests.tui_kit import FakeDevices, app_over, burst, engine_of, make_runtime, running, toasts, until
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from memory import StoreError
+from memory import SessionRecord, StoreError
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
@@ -150,6 +151,55 @@ async def test_what_is_entered_before_the_chats_are_read_is_sent_afterwards(tmp_
         await until(pilot, lambda: screen.controller.runtime.engine is not None and engine_of(screen).streams)
         assert queued(screen) == ["hi", "one"]
         assert screen.prompt.text == "two"
+
+
+async def test_commands_entered_before_the_chats_are_read_keep_their_place_among_the_messages(
+    tmp_path: Path,
+) -> None:
+    gate = asyncio.Event()
+    async with opening(make_runtime(tmp_path), gate) as (pilot, screen):
+        burst(screen, *"one", "enter", "ctrl+n", *"two", "enter", *"half")
+        await until(pilot, lambda: screen.prompt.text == "half")
+        gate.set()
+        await until(pilot, lambda: screen.attached and screen.controller.runtime.engine is not None)
+        await until(pilot, lambda: len(engine_of(screen).streams) == 2)
+        asked = [[m.content for m in stream.request.messages] for stream in engine_of(screen).streams]
+        assert sorted(asked) == [["one"], ["two"]]
+        chat = screen.controller.chat
+        assert chat is not None
+        assert chat.title == "two"
+        assert screen.prompt.text == "half", "it belongs to the newest chat"
+
+
+async def test_leaving_while_the_chats_are_read_is_no_failure(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    reading, go_on, sessions = Event(), Event(), runtime.memory.sessions
+
+    def slow() -> list[SessionRecord]:
+        reading.set()
+        go_on.wait(20)
+        return sessions()
+
+    runtime.memory.sessions = slow  # type: ignore[method-assign]
+    app = app_over(runtime)
+    try:
+        async with app.run_test() as pilot:
+            await until(pilot, reading.is_set)
+            await pilot.press("ctrl+q")
+            await until(pilot, lambda: not app.is_running)
+    finally:
+        go_on.set()
+        await app.close()
+    assert (app.return_code, app.failure) == (0, None)
+    assert runtime.engine is None, "nobody is there who needs a model"
+
+
+async def test_leaving_before_anything_is_drawn_ends_the_application(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    app = app_over(runtime)
+    await app.leave(143)
+    assert app.return_code == 143
+    await runtime.close()
 
 
 async def test_leaving_early_stores_what_was_typed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from chat_tests.tui_kit import (
     MODEL,
@@ -23,6 +24,7 @@ from textual.widgets import OptionList
 from engine import EngineCrashed, ModelCorrupt
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm
 from stevemin_chat.tui.widgets.bands import LoadBanner, QueueBar
+from stevemin_chat.tui.widgets.status_line import StatusLine
 
 
 def slow_engine() -> type[FakeEngine]:
@@ -137,6 +139,23 @@ async def test_a_crashed_engine_is_loaded_again_by_the_same_name(tmp_path: Path)
         await until(pilot, lambda: engine_of(screen).streams)
         engine_of(screen).streams[0].push("back again")
         await until(pilot, lambda: "back again" in shown(screen))
+
+
+async def test_the_chat_outlives_its_engine(tmp_path: Path) -> None:
+    class Mortal(FakeEngine):
+        dead = False
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "info" and self.dead:
+                raise EngineCrashed("The engine has crashed.")
+            return super().__getattribute__(name)
+
+    async with running(make_runtime(tmp_path, Mortal)) as (_, screen):
+        assert screen.controller.status().context == (0, 2048)
+        Mortal.dead = True
+        screen.poll()
+        assert screen.controller.status().context is None
+        assert "context" not in str(screen.query_one(StatusLine).visual)
 
 
 async def test_what_waited_for_a_model_waits_on_the_screen_after_a_restart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -77,6 +78,28 @@ async def test_coming_back_in_mid_answer_shows_all_and_streams_on(tmp_path: Path
         stream.end()
         await until(pilot, lambda: "after" in shown(screen))
         assert "while True:\n    one()\n    two()" in shown(screen), "still one code block"
+
+
+async def test_switching_faster_than_chats_are_shown_ends_at_the_last_one(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    for number in range(8):
+        session = runtime.memory.create_session(f"Chat {number}")
+        parent = None
+        for turn in range(12):
+            question = runtime.memory.add_message(session.id, "user", f"Q{turn}", parent_id=parent)
+            answer = f"A **b**\n\n- x\n- y\n\n```python\nx = 1\n```\nEND{turn} of {number}"
+            parent = runtime.memory.add_message(session.id, "assistant", answer, parent_id=question.id).id
+    async with running(runtime, (140, 40)) as (pilot, screen):
+        stored = [chat for chat in screen.controller.chats.all if chat.record]
+        for _ in range(2):  # with chats that are read, and with chats that are not
+            for chat in stored:
+                screen.controller.switch(chat)
+                await asyncio.sleep(0.02)
+            last = f"END11 of {stored[-1].title[-1]}"
+            await until(pilot, lambda last=last: last in shown(screen), 20)  # type: ignore[misc]
+            assert shown(screen).count("END11 of") == 1
+            stored.reverse()
+        assert screen.app.is_running
 
 
 async def test_the_engine_is_told_which_chat_is_on_the_screen(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def still(scene: Scene) -> Callable[[Pilot[None]], Awaitable[None]]:
         panel.note = lambda stats: None  # type: ignore[method-assign]
         screen.poll()
         await pilot.pause()
-        await until(pilot, lambda: not any(w.group == "tidy" and w.is_running for w in screen.workers))
+        await until(pilot, lambda: not screen._tidying)
 
     return run
 
