@@ -237,7 +237,9 @@ def _translate(exc: sqlite3.Error, path: Path | None, name: str) -> StoreError:
     sentence = _SENTENCES.get(code)
     if sentence is not None:
         return StoreUnavailable(sentence.format(path=name))
-    return StoreError(f"The database {name} refused a statement: {exc}.")
+    # Not SQLite's message, which may quote a row: where text is not UTF-8, it shows all of it.
+    reason = getattr(exc, "sqlite_errorname", None) or type(exc).__name__
+    return StoreError(f"The database {name} refused a statement ({reason}).")
 
 
 def _disk_is_full(path: Path | None) -> bool:

@@ -146,7 +146,9 @@ class Environment:
 
     def _install_packages(self, extras: tuple[str, ...]) -> None:
         # PyTorch's CPU build spares gigabytes, but only some indexes and mirrors offer it.
-        if self._is_offered("torch-cpu"):
+        if refusal := self._refusal("torch-cpu"):
+            say(f"Installing torch with CUDA libraries, not its CPU build: {refusal}.")
+        else:
             self._pip("Installing torch", self._locked("torch-cpu"), "torch.log")
         self._pip("Installing packages", self._locked("runtime", *extras), "packages.log")
         if not self._torch_is_cpu_build():
@@ -159,9 +161,17 @@ class Environment:
         files = [part for name in names for part in ("--requirement", str(self.requirements(name)))]
         return ["--require-hashes", "--no-deps", *files]
 
-    def _is_offered(self, name: str) -> bool:
+    def _refusal(self, name: str) -> str:
+        """Why pip does not install a locked file; empty if it does."""
         command = [str(self.python), "-m", "pip", "install", "--dry-run", "--quiet", *self._locked(name)]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if not done.returncode:
+            return ""
+        # Either a damaged wheel or one for a Python or a platform without a locked hash; pip tells no more.
+        if "DO NOT MATCH THE HASHES" in done.stderr:
+            return f"what the index offers does not have a hash of {self.requirements(name).name}"
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        return lines[-1].removeprefix("ERROR: ").rstrip(".") if lines else f"pip ended with {done.returncode}"
 
     def _torch_is_cpu_build(self) -> bool:
         done = subprocess.run(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Paths,
         SingleInstance,
         builtin_catalogue_path,
+        delete_partials,
         prepare_folder,
         project_folder,
         write_private,
@@ -51,7 +52,8 @@ else:
             "config": "STARTER_MODEL Config EngineSection MemorySection SamplingSection begin load_config",
             "logs": "log_path start_logging",
             "paths": (
-                "Paths SingleInstance builtin_catalogue_path prepare_folder project_folder write_private"
+                "Paths SingleInstance builtin_catalogue_path delete_partials prepare_folder project_folder "
+                "write_private"
             ),
             "toml": "line_of read_toml",
         },
@@ -81,6 +83,7 @@ __all__ = [
     "UsageProblem",
     "begin",
     "builtin_catalogue_path",
+    "delete_partials",
     "line_of",
     "load_config",
     "log_path",

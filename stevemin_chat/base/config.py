@@ -216,6 +216,15 @@ def load_config(path: Path) -> Config:
     except FileNotFoundError:
         return Config()
     try:
+        return _validated(path, text, values)
+    except (RecursionError, ValueError, OverflowError) as error:
+        # It parsed; checking it or quoting it exceeds Python's limits for the stack or for digits.
+        what = "A value is nested too deeply, or a number has too many digits."
+        raise ConfigFileError(path, None, None, what) from error
+
+
+def _validated(path: Path, text: str, values: dict[str, Any]) -> Config:
+    try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise _setting_error(path, text, error) from error

@@ -2,7 +2,8 @@
 
 Only its owner may read it, and no text of a chat enters it. The message of an exception may quote a chat (a
 `KeyError` quotes its key, a validation error its input), so only messages that the system or the interpreter
-wrote are kept; of every other exception the log has the type and the traceback.
+wrote are kept; of every other exception the log has the type and the traceback. SQLite's messages may quote
+a row: of its errors the log has the name of the code.
 """
 
 from __future__ import annotations
@@ -114,8 +115,10 @@ def _account(error: BaseException, told: set[int]) -> Iterator[str]:
 
 
 def _message(error: BaseException) -> str:
-    safe = isinstance(error, _QUOTES_NOTHING) or type(error).__module__ == "sqlite3"
-    return str(error) if safe else "(message left out: it may quote a chat)"
+    if isinstance(error, _QUOTES_NOTHING):
+        return str(error)
+    code = getattr(error, "sqlite_errorname", None) if type(error).__module__ == "sqlite3" else None
+    return code or "(message left out: it may quote a chat)"
 
 
 def _handler(path: Path) -> logging.Handler:

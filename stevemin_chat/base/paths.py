@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,7 @@ __all__ = [
     "Paths",
     "SingleInstance",
     "builtin_catalogue_path",
+    "delete_partials",
     "prepare_folder",
     "project_folder",
     "write_private",
@@ -124,28 +127,61 @@ def builtin_catalogue_path() -> Path:
 def write_private(path: Path, text: str) -> None:
     """Write or replace a file that only its owner may read.
 
-    It is private from its creation on, and a reader sees the old text or the new, never a part.
+    It is private from its creation on, and a reader sees the old text or the new, never a part. Partial files
+    that killed processes left beside it are deleted.
 
     Raises:
         OSError: it cannot be written; an existing file is as it was.
     """
-    import tempfile  # late: the first screen does not need it
-
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    except OSError as error:
-        error.filename = str(path)  # nobody knows the other name
-        raise
-    partial = Path(name)
+    delete_partials(path)
+    descriptor, partial = _locked_partial(path)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(path)
+            partial.replace(path)  # under the lock, which closing releases
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def delete_partials(path: Path) -> None:
+    """Delete the partial files that `write_private` left beside `path` when its process was killed.
+
+    A file that another process is writing now stays: its writer holds a lock on it. Errors are ignored.
+    """
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")  # as tempfile names it
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in list(entries):
+            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    _delete_unlocked(entry.path)
+
+
+def _delete_unlocked(name: str) -> None:
+    descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name)
+    finally:
+        os.close(descriptor)
+
+
+def _locked_partial(path: Path) -> tuple[int, Path]:
+    import tempfile  # late: the first screen does not need it
+
+    while True:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        except OSError as error:
+            error.filename = str(path)  # nobody knows the other name
+            raise
+        with suppress(OSError):  # a file system without locks: nobody deletes partial files there
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)  # another process took it for a leftover before it was locked
 
 
 def project_folder() -> str | None:

@@ -50,7 +50,7 @@ def line_of(text: str, keys: Sequence[str]) -> int | None:
     for end in range(1, len(lines) + 1):
         try:
             values: Any = tomllib.loads("\n".join(lines[:end]))
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):  # this stack is deeper than that of `read_toml`
             continue
         for key in keys:
             values = values.get(key) if isinstance(values, dict) else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from memory import STRATEGIES, UnknownStrategy
 from stevemin_chat.chats.answering import Answers
 from stevemin_chat.chats.chat import Chat, ChatsListener
-from stevemin_chat.chats.drafts import Drafts, DraftsUnreadable, KeptDraft
+from stevemin_chat.chats.drafts import Drafts, DraftsNotRead, DraftsUnreadable, KeptDraft
 from stevemin_chat.chats.reply_writer import undisturbed
 from stevemin_chat.text import one_line
 
@@ -68,15 +68,17 @@ class Chats:
         """Read the stored chats, and the drafts and queues of the last run.
 
         A queue of the last run is on hold: `answers.start` or the next message in its chat sends it. A
-        damaged file of drafts is reported to the listener.
+        file of drafts that is damaged or cannot be read is reported to the listener.
 
         Raises:
             memory.StoreError: the store cannot be read; drafts of unsaved chats are loaded nevertheless.
         """
+        kept: list[KeptDraft] = []
+        may_write = True
         try:
             kept = await asyncio.to_thread(self._drafts.read)
-        except DraftsUnreadable as error:
-            kept = []
+        except (DraftsUnreadable, DraftsNotRead) as error:
+            may_write = isinstance(error, DraftsUnreadable)  # then the damaged file was renamed
             self._listener.failed(error)
         records: list[SessionRecord] | None = None
         try:
@@ -84,6 +86,7 @@ class Chats:
         finally:
             self.all = [Chat(record.id, one_line(record.title), record) for record in records or []]
             self._restore(kept, store_read=records is not None)
+            self._drafts_read = may_write
             self._listener.chats_changed()
 
     def opening(self) -> Chat:
@@ -217,7 +220,6 @@ class Chats:
             chat.draft, chat.queue = item.draft, list(item.queue)
             self.answers.hold(chat)
         self.all[:0] = unsaved
-        self._drafts_read = True
 
     def _unsaved(self, title: str) -> Chat:
         self._made += 1

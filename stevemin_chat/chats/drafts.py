@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from stevemin_chat.base import ChatAppError, write_private
+from memory import STRATEGIES, Scope
+from stevemin_chat.base import ChatAppError, delete_partials, write_private
 from stevemin_chat.chats.chat import Chat
+from stevemin_chat.text import sanitize
 
-__all__ = ["Drafts", "DraftsUnreadable", "KeptDraft"]
+__all__ = ["Drafts", "DraftsNotRead", "DraftsUnreadable", "KeptDraft"]
 
 T = TypeVar("T")
 
 _SETTINGS = {"strategy": str, "system_prompt": str, "off_record": bool, "scope": str}
+_NAMES: dict[str, Collection[str]] = {"strategy": STRATEGIES, "scope": get_args(Scope)}
 
 
 class DraftsUnreadable(ChatAppError):
@@ -29,6 +32,16 @@ class DraftsUnreadable(ChatAppError):
         self.kept = kept
         super().__init__(
             f"Drafts and queued messages of the last run are unreadable; the file is now {kept}."
+        )
+
+
+class DraftsNotRead(ChatAppError):
+    """The system refuses to read the file of drafts, which may be whole."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"Drafts and queued messages of the last run cannot be read: {path} ({error.strerror or error}). "
+            "The file stays as it is, so this run keeps no drafts."
         )
 
 
@@ -87,15 +100,19 @@ class Drafts:
         self._written = kept
 
     def read(self) -> list[KeptDraft]:
-        """What the last run kept; nothing where there is no file.
+        """What the last run kept, safe for a terminal; nothing where there is no file.
 
         Raises:
             DraftsUnreadable: the file is damaged; it has been renamed.
+            DraftsNotRead: the system refuses to read it; do not write over it.
         """
+        delete_partials(self._path)
         try:
             text = self._path.read_bytes()
-        except OSError:
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise DraftsNotRead(self._path, error) from error
         try:
             kept = _parse(json.loads(text))
         except (ValueError, RecursionError) as error:  # nested too deeply for the parser
@@ -131,15 +148,29 @@ def _item(item: object) -> KeptDraft:
     settings = _typed(fields.get("settings", {}), dict)
     return KeptDraft(
         session_id=None if session_id is None else _typed(session_id, str),
-        title=_typed(fields.get("title", ""), str),
-        draft=_typed(fields.get("draft", ""), str),
-        queue=tuple(_typed(text, str) for text in _typed(fields.get("queue", []), list)),
-        settings={
-            name: value
-            for name, kind in _SETTINGS.items()
-            if (value := settings.get(name)) is not None and _typed(value, kind) is not None
-        },
+        title=_text(fields.get("title", "")),
+        draft=_text(fields.get("draft", "")),
+        queue=tuple(
+            clean for text in _typed(fields.get("queue", []), list) if (clean := _text(text)).strip()
+        ),
+        settings=_known(settings),
     )
+
+
+def _known(settings: dict[str, object]) -> dict[str, Any]:
+    """Without unknown names, such as those of another version: every message of the chat would fail."""
+    kept: dict[str, Any] = {}
+    for name, kind in _SETTINGS.items():
+        if (value := settings.get(name)) is None:
+            continue
+        value = _text(value) if kind is str else _typed(value, kind)
+        if name not in _NAMES or value in _NAMES[name]:
+            kept[name] = value
+    return kept
+
+
+def _text(value: object) -> str:
+    return sanitize(_typed(value, str))
 
 
 def _typed(value: object, kind: type[T]) -> T:

@@ -187,7 +187,7 @@ class ChatSession:
         try:
             await self._finish(None if left else str(exc) or type(exc).__name__)
         except StoreError as store_error:
-            _log.warning("The end of a reply could not be stored: %s", store_error)
+            _log.warning("the end of a reply could not be stored", exc_info=store_error)
             exc.add_note(str(store_error))
 
     async def _finish(self, error: str | None = None) -> None:

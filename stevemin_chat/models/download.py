@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stevemin_chat.base import DiskTooSmall, HashMismatch, HubError, HubUnreachable
+from stevemin_chat.base import DiskTooSmall, HashMismatch, HubError, HubRefused, HubUnreachable
 from stevemin_chat.models.hub import Listing, RemoteFile
 from stevemin_chat.text import duration, percent, size
 
@@ -52,7 +52,7 @@ def fetch(
         sha256: the hash that the content must have, besides the hub's own.
 
     Raises:
-        HubUnreachable, HubRefused: the hub fails.
+        HubUnreachable, HubRefused: the hub fails, or sends more than it announced; then the part is deleted.
         HashMismatch: the content is damaged, or not the file that the catalogue means; it is deleted.
         DiskTooSmall: the disk is full.
         HubError: another process is downloading the same file.
@@ -64,6 +64,9 @@ def fetch(
     with _exclusive(part) as stream:
         try:
             digest = _Transfer(listing, file, stream, on_progress).run()
+        except _TooLong:
+            part.unlink()
+            raise
         except OSError as error:
             raise _disk_full(error, file, stream) from error
         if expected - {digest}:
@@ -88,6 +91,10 @@ def remaining_bytes(file: RemoteFile, target: Path) -> int:
 def partial_files(target: Path) -> list[Path]:
     """Unfinished downloads of a file."""
     return sorted(target.parent.glob(f"{glob.escape(target.name)}.*.part"))
+
+
+class _TooLong(HubRefused):
+    """The hub sends more bytes than it announced."""
 
 
 class _Transfer:
@@ -132,6 +139,12 @@ class _Transfer:
             if start != self._done:  # the hub ignored the range
                 self._start_over()
             for piece in pieces:
+                # The free space was checked against the announced size, and not every file has a hash.
+                if self._done + len(piece) > self._file.size:
+                    raise _TooLong(
+                        f"{self._file.path} is longer than the {self._file.size} bytes that the hub "
+                        "announced. The partial file was deleted."
+                    )
                 self._write(piece)
                 self._count(piece)
 

@@ -148,7 +148,7 @@ def _clear_errors(repo: str, endpoint: str) -> Iterator[None]:
         why = str(error) or type(error).__name__
         advice = "Check the network, then run the same command again."
         raise HubUnreachable(f"{what} ({why}). {advice}") from error
-    except (httpx2.HTTPError, ValueError, TypeError, KeyError) as error:
+    except (httpx2.HTTPError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise HubRefused(f"{host} does not answer like a model hub. Check HF_ENDPOINT.") from error
 
 

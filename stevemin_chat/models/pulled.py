@@ -116,14 +116,17 @@ def part_names(path: str) -> list[str]:
 
 
 def pulled_models(models_dir: Path) -> list[Pulled]:
-    """The completely pulled models, by name."""
+    """The completely pulled models, by name. Files that no repository can have put there are skipped."""
     found = []
     for path in sorted(models_dir.glob("*/*/**/*.gguf")):
         owner, repo, *rest = path.relative_to(models_dir).parts
+        name = f"{owner}/{repo}:{'/'.join(rest)}"
+        if not _SPEC.fullmatch(name):  # a person's own folder, such as "My Models"
+            continue
         parts = [path.with_name(name) for name in part_names(path.name)]
         if path == parts[0] and all(part.is_file() for part in parts):
             total = sum(part.stat().st_size for part in parts)
-            found.append(Pulled(f"{owner}/{repo}:{'/'.join(rest)}", tuple(parts), total))
+            found.append(Pulled(name, tuple(parts), total))
     return found
 
 

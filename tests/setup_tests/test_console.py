@@ -64,12 +64,30 @@ def test_progress_is_read_from_the_tools(line: str, status: str) -> None:
 
 
 def test_a_terminal_sees_a_ticking_line(tmp_path: Path) -> None:
-    """On a terminal the line changes in place; `script`-like, through a pseudo-terminal."""
+    """On a terminal the line changes in place; `script`-like, through a pseudo-terminal.
+
+    The clock stands until the command's output is read, then it is a second later; the command ends only when
+    that line is drawn.
+    """
+    drawn = tmp_path / "drawn"
+    script = f"echo '[1/4] a'; until [ -e {drawn} ]; do sleep 0.02; done"
     code = (
         "import sys; sys.path.insert(0, 'scripts')\n"
         "from pathlib import Path\n"
-        "from bootstrap.console import run_logged\n"
-        f"run_logged('Work', ['sh', '-c', 'echo [1/4] a; sleep 1.2'], Path({str(tmp_path / 'a.log')!r}))\n"
+        "from types import SimpleNamespace\n"
+        "from bootstrap import console\n"
+        "now = [100.0]\n"
+        "console.time = SimpleNamespace(monotonic=lambda: now[0])\n"
+        "note, show = console._Progress.note, console._Progress.show\n"
+        "def noting(progress, line):\n"
+        "    note(progress, line)\n"
+        "    now[0] = 101.2\n"
+        "def showing(progress):\n"
+        "    show(progress)\n"
+        "    if now[0] > 101 and progress.status:\n"
+        f"        Path({str(drawn)!r}).touch()\n"
+        "console._Progress.note, console._Progress.show = noting, showing\n"
+        f"console.run_logged('Work', ['sh', '-c', {script!r}], Path({str(tmp_path / 'a.log')!r}))\n"
     )
     reader, writer = os.openpty()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=writer, check=True, timeout=30)

@@ -119,6 +119,37 @@ def test_without_the_cpu_build_of_torch_its_cuda_libraries_are_installed(
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            "ERROR: No matching distribution found for torch==2+cpu",
+            "No matching distribution found for torch",
+        ),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. Look.\\n  Expected: a",
+            "what the index offers does not have a hash of torch-cpu.txt.",
+        ),
+        ("", "pip ended with 1."),
+    ],
+)
+def test_why_torch_is_not_the_cpu_build(
+    environment: Environment,
+    commands: Commands,
+    capsys: pytest.CaptureFixture[str],
+    error: str,
+    reason: str,
+) -> None:
+    environment.install("none", ())
+    assert "CPU build" not in capsys.readouterr().err
+    script = f"#!/bin/sh\ncase $* in *torch-cpu*) printf '{error}\\n' >&2; exit 1;; esac\necho False\n"
+    environment.python.write_text(script)
+    change(environment.requirements("runtime"))
+    environment.install("none", ())
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "CPU build" in line]
+    assert reason in line
+
+
 def test_the_extras_of_before_are_kept(environment: Environment, commands: Commands) -> None:
     environment.install("none", ("dev",))
     assert environment.is_ready("none", ())

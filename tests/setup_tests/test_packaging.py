@@ -20,7 +20,8 @@ from packaging.utils import canonicalize_name
 import lock
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,8 @@ def test_the_console_script(wheel: zipfile.ZipFile) -> None:
 
 
 def test_every_dependency_has_bounds() -> None:
-    for requirement in requirements():
+    builders = [Requirement(text) for text in PYPROJECT["build-system"]["requires"]]
+    for requirement in [*requirements(), *builders]:
         operators = {part.operator for part in requirement.specifier}
         assert operators == {"=="} or {">=", "<"} <= operators, requirement
 

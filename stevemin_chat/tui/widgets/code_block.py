@@ -15,6 +15,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import _TokenType
 from pygments.util import ClassNotFound
 from rich.cells import cell_len
+from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.content import Content, Span
 from textual.geometry import Size
@@ -34,13 +35,44 @@ _CHUNK = 32  # lines highlighted together when one of them is drawn
 _CONTEXT = 32  # lines before a chunk that are read with it: a string or comment may have begun there
 _SLICE = 64  # lines of the final pass between two turns of the event loop
 _TAB = 8
+_LONG = 2_000  # characters; a longer line, such as minified JSON, has no colours
+_PIECE = 512  # characters of a long line that are drawn as one segment
+
+
+class _LongLine:
+    """A line that is only read where it has grown.
+
+    Attributes:
+        pieces: its text without tabs.
+        width: in cells.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.width = 0
+        self._read = 0  # characters
+        self._column = 0  # in characters, as `str.expandtabs` counts
+
+    def grow(self, line: str) -> None:
+        """Take the line as it is now; what was read before has not changed."""
+        for start in range(self._read, len(line), _PIECE):
+            column = self._column % _TAB
+            piece = (" " * column + line[start : start + _PIECE]).expandtabs(_TAB)[column:]
+            self._column += len(piece)
+            self.width += cell_len(piece)
+            if self.pieces and len(self.pieces[-1]) + len(piece) <= _PIECE:
+                self.pieces[-1] += piece
+            else:
+                self.pieces.append(piece)
+        self._read = len(line)
 
 
 class Code:
     """The lines of a block, which may still be growing, and their colours.
 
     While the block grows, the chunk of a line that is drawn is highlighted by itself; a string or comment
-    longer than `_CONTEXT` lines may have the wrong colour there. `finish_highlighting` corrects it.
+    longer than `_CONTEXT` lines may have the wrong colour there. `finish_highlighting` corrects it. A line of
+    more than `_LONG` characters has no colours: an update measures and draws only what is new of it.
 
     Attributes:
         lines: as the model wrote them, without the indentation of the block.
@@ -54,6 +86,7 @@ class Code:
         self.closed = closed
         self._language = (language.split() or [""])[0]
         self._unfinished = False  # the last line may still grow
+        self._long: dict[int, _LongLine] = {}  # by number
         self._chunks: dict[int, list[Content]] = {}
         self._final: list[Content] = []
         self._next: list[Content] = []  # what will be final when it is complete
@@ -69,14 +102,25 @@ class Code:
         """Append whole lines, and the part of the next one that has arrived."""
         if self._unfinished:
             self.lines.pop()
-        first = len(self.lines)
+        first = changed = len(self.lines)
+        if first in self._long:
+            changed += 1  # its colours, which are none, stay
         self.lines.extend(lines)
         self._unfinished = unfinished is not None
         if unfinished is not None:
             self.lines.append(unfinished)
-        self.width = max([self.width, *(cell_len(line.expandtabs(_TAB)) for line in self.lines[first:])])
-        for chunk in range(first // _CHUNK, len(self.lines) // _CHUNK + 1):
+        for number, line in enumerate(self.lines[first:], first):
+            self.width = max(self.width, self._measured(number, line))
+        for chunk in range(changed // _CHUNK, len(self.lines) // _CHUNK + (changed < len(self.lines))):
             self._chunks.pop(chunk, None)
+
+    def _measured(self, number: int, line: str) -> int:
+        """The width of a line that is new or has grown, in cells."""
+        if len(line) <= _LONG:
+            return cell_len(line.expandtabs(_TAB))
+        long = self._long.setdefault(number, _LongLine())
+        long.grow(line)
+        return long.width
 
     def close(self) -> None:
         """No more lines come; empty ones at the end go."""
@@ -87,12 +131,18 @@ class Code:
 
     def line(self, number: int) -> Content:
         """A line with its colours."""
+        if number in self._long:
+            return Content.styled("".join(self._long[number].pieces), "$text")
         if number < len(self._final):
             return self._final[number]
         chunk, place = divmod(number, _CHUNK)
         if chunk not in self._chunks:
             self._chunks[chunk] = self._highlight_chunk(chunk)
         return self._chunks[chunk][place]
+
+    def pieces(self, number: int) -> list[str] | None:
+        """The pieces of a long line, None for any other."""
+        return self._long[number].pieces if number in self._long else None
 
     @property
     def exact(self) -> bool:
@@ -109,7 +159,7 @@ class Code:
         if isinstance(lexer, DelegatingLexer):
             return  # it reads all of its text before it gives the first token
         self._next = []
-        for line in self._highlighted(lexer, self.lines):
+        for line in self._highlighted(lexer, self._short(0, len(self.lines))):
             self._next.append(line)
             if len(self._next) % _SLICE == 0:
                 yield
@@ -126,8 +176,13 @@ class Code:
     def _highlight_chunk(self, chunk: int) -> list[Content]:
         start = chunk * _CHUNK
         before = max(0, start - _CONTEXT)
-        lines = list(self._highlighted(_lexer(self._language), self.lines[before : start + _CHUNK]))
+        lines = list(self._highlighted(_lexer(self._language), self._short(before, start + _CHUNK)))
         return lines[start - before :]
+
+    def _short(self, start: int, end: int) -> list[str]:
+        """These lines, with long ones empty."""
+        lines = enumerate(self.lines[start:end], start)
+        return ["" if number in self._long else line for number, line in lines]
 
     def _highlighted(self, lexer: Lexer | None, lines: list[str]) -> Iterator[Content]:
         if lexer is None:
@@ -204,14 +259,23 @@ class CodeLines(Widget):
         width = self.size.width
         if y >= len(self.code.lines):
             return Strip.blank(width, self.visual_style.rich_style)
-        line = self.code.line(y)
         selection = self.text_selection
-        if selection is not None and (span := selection.get_span(y)) is not None:
+        span = selection.get_span(y) if selection is not None else None
+        if span is None and (pieces := self.code.pieces(y)) is not None:
+            return self._long_strip(pieces).extend_cell_length(width).apply_offsets(0, y)
+        line = self.code.line(y)
+        if span is not None:
             start, end = span
             style = Style.from_styles(self.screen.get_component_styles("screen--selection"))
             line = line.stylize(style, start, len(line) if end == -1 else end)
         strips = Visual.to_strips(self, line, width, 1, self.visual_style, apply_selection=False)
         return strips[0].apply_offsets(0, y) if strips else Strip.blank(width)
+
+    def _long_strip(self, pieces: list[str]) -> Strip:
+        """A long line as it is, since `Visual.to_strips` would read all of it for each update."""
+        (sample,) = Visual.to_strips(self, Content.styled("x", "$text"), 1, 1, self.visual_style)
+        style = next(iter(sample)).style
+        return Strip([Segment(piece, style) for piece in pieces])
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         return selection.extract(self.code.text), "\n"

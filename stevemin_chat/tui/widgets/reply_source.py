@@ -135,7 +135,8 @@ def paragraph_cut(tokens: Sequence[Token], lines: Sequence[str]) -> int | None:
 def open_fence(tokens: Sequence[Token], lines: Sequence[str]) -> OpenFence | None:
     """The code block that the source ends in.
 
-    Also None if its end cannot be found line by line: in a quote, or with tabs in the indentation.
+    Also None if its end cannot be found line by line: in a quote, or with tabs in the indentation. Such a
+    block is parsed from its start for each update, which costs more the longer it is.
     """
     place = len(tokens) - 1
     while place >= 0 and tokens[place].nesting < 0:

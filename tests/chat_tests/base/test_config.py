@@ -164,6 +164,41 @@ def test_what_no_parser_can_hold_is_one_clear_error(file: Path, text: str) -> No
     assert len(str(raised.value)) < 300
 
 
+@pytest.mark.parametrize("deep", ["[{}]", "{{a={}}}"], ids=["lists", "tables"])
+@pytest.mark.parametrize("start", ["nope = ", "nope = 1\nmodel = ", "[engine]\nmax_sessions = 0\nx = "])
+def test_values_at_the_parsers_limit_are_an_error_of_the_file(file: Path, start: str, deep: str) -> None:
+    """At a depth that depends on the stack, a value parses once but not again from a deeper call."""
+
+    def refusal(depth: int) -> ConfigFileError:
+        left, right = deep.format(" ").split(" ")
+        file.write_text(start + left * depth + "1" + right * depth)
+        with pytest.raises(ConfigFileError) as raised:
+            load_config(file)
+        return raised.value
+
+    parsed, refused = 1, 2000
+    assert "too deeply" in refusal(refused).what
+    while refused - parsed > 1:
+        middle = (parsed + refused) // 2
+        if refusal(middle).what == "Its values are nested too deeply.":
+            refused = middle
+        else:
+            parsed = middle
+    for depth in range(parsed - 40, parsed + 5):
+        refusal(depth)
+
+
+@pytest.mark.parametrize(
+    "key", ["model", "theme", "sampling.temperature", "sampling.seed", "engine.context_tokens", "nope"]
+)
+def test_a_number_too_long_to_be_shown_is_an_error_of_the_file(file: Path, key: str) -> None:
+    file.write_text(f"{key} = 0x{'f' * 5000}")
+    with pytest.raises(ConfigFileError) as raised:
+        load_config(file)
+    assert str(raised.value).startswith(str(file))
+    assert len(str(raised.value)) < 300 + len(str(file))
+
+
 def test_a_byte_order_mark_is_no_error(file: Path) -> None:
     file.write_text('\ufeffmodel = "a"', encoding="utf-8")
     assert load_config(file).model == "a"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -187,3 +188,26 @@ def test_an_object_that_cannot_be_deleted_is_named_by_its_kind(tmp_path: Path) -
     text = file.read_text()
     assert "Zwetschge" not in text
     assert "Draft.__del__" in text
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_of_an_error_of_sqlite_the_log_has_the_code_only(tmp_path: Path) -> None:
+    file = tmp_path / "stevemin.log"
+    start_logging(file)
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE notes (text TEXT UNIQUE)")
+    for statement in (
+        "SELECT cast(x'5a77657473636867650aff' AS TEXT)",  # "Zwetschge", and no UTF-8
+        "SELECT Zwetschge",
+        "INSERT INTO notes VALUES (1), (1)",
+    ):
+        with pytest.raises(sqlite3.Error) as raised:
+            connection.execute(statement).fetchall()
+        logging.getLogger("stevemin").error("not stored", exc_info=raised.value)
+    connection.close()
+    logged = [line for line in file.read_text().splitlines() if line.startswith("sqlite3.")]
+    assert logged == [
+        "sqlite3.OperationalError: (message left out: it may quote a chat)",
+        "sqlite3.OperationalError: SQLITE_ERROR",
+        "sqlite3.IntegrityError: SQLITE_CONSTRAINT_UNIQUE",
+    ]

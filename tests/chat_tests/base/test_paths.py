@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from stevemin_chat.base.paths import (
     Paths,
     SingleInstance,
     builtin_catalogue_path,
+    delete_partials,
     project_folder,
     write_private,
 )
@@ -88,6 +90,43 @@ def test_a_private_file_is_private_before_it_has_content_and_whole_or_not_there(
     with pytest.raises(FileNotFoundError) as raised:
         write_private(tmp_path / "no" / "file", "x")
     assert raised.value.filename == str(tmp_path / "no" / "file")
+
+
+def test_what_a_killed_process_left_of_a_private_file_is_deleted(tmp_path: Path) -> None:
+    file = tmp_path / "drafts.json"
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from stevemin_chat.base import paths\n"
+        "paths.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "paths.write_private(Path(sys.argv[1]), 'of a chat')\n"
+    )
+    others = {".drafts.json.swp", ".drafts.json.backup-1", ".other.json.abcdefgh", ".drafts.json.abcdefghi"}
+    for name in others:
+        (tmp_path / name).write_text("not ours")
+    (tmp_path / ".drafts.json.linked__").symlink_to(tmp_path / ".other.json.abcdefgh")
+    others.add(".drafts.json.linked__")
+
+    def beside(file: Path) -> set[str]:
+        return {path.name for path in file.parent.iterdir() if path != file}
+
+    for sweep in (delete_partials, lambda path: write_private(path, "new")):
+        killed = subprocess.run([sys.executable, "-c", code, str(file)], check=False, timeout=60)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(beside(file)) == len(others) + 1, "the killed process left its partial file"
+        sweep(file)
+        assert beside(file) == others
+    assert file.read_text() == "new"
+
+
+def test_a_partial_file_that_is_being_written_is_left_to_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "drafts.json"
+    monkeypatch.setattr("stevemin_chat.base.paths.os.fsync", lambda _: delete_partials(file))
+    write_private(file, "whole")
+    assert file.read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["drafts.json"]
 
 
 def test_the_lock_is_taken_by_one_and_told_to_the_other(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from waiting import until
 
 from memory import DiskFull, Memory, StoreUnavailable, UnknownStrategy
 from stevemin_chat.chats import ChatState, Drafts
-from stevemin_chat.chats.drafts import DraftsUnreadable
+from stevemin_chat.chats.drafts import DraftsNotRead, DraftsUnreadable
 
 
 async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memory, tmp_path: Path) -> None:
@@ -152,6 +153,31 @@ async def test_a_damaged_file_of_drafts_is_reported_and_the_chats_are_there(
     assert str(tmp_path / "drafts.damaged-1.json") in str(error)
     chats.all[0].draft = "half"
     await chats.keep_drafts()
+    assert [item.draft for item in Drafts(path).read()] == ["half"]
+
+
+async def test_a_file_of_drafts_that_cannot_be_read_is_reported_and_not_written_over(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "drafts.json"
+    path.write_text(json.dumps({"chats": [{"draft": "half"}]}))
+    read = Path.read_bytes
+
+    def refuse(file: Path) -> bytes:
+        if file == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return read(file)
+
+    listener = Listener()
+    chats = open_chats(Backend(memory), tmp_path, listener)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        await chats.load()
+    (error,) = listener.errors
+    assert isinstance(error, DraftsNotRead)
+    assert "Permission denied" in str(error)
+    chats.new().draft = "typed in this run"
+    await chats.close()
     assert [item.draft for item in Drafts(path).read()] == ["half"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from memory import SessionRecord
 from stevemin_chat.chats import Chat, Drafts
-from stevemin_chat.chats.drafts import DraftsUnreadable, KeptDraft
+from stevemin_chat.chats.drafts import DraftsNotRead, DraftsUnreadable, KeptDraft
 
 
 def write(drafts: Drafts, *chats: Chat) -> None:
@@ -115,3 +116,39 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, content: str) -> None:
 
 def test_a_missing_file_is_no_drafts(tmp_path: Path) -> None:
     assert Drafts(tmp_path / "drafts.json").read() == []
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    path = tmp_path / "drafts.json"
+    path.mkdir()
+    with pytest.raises(DraftsNotRead, match=r"drafts\.json \(Is a directory\)"):
+        Drafts(path).read()
+
+
+def test_names_that_this_version_does_not_know_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "drafts.json"
+    settings = {"strategy": "bogus", "scope": "galaxy", "off_record": True, "system_prompt": "Be brief."}
+    known = {"strategy": "sliding", "scope": "project"}
+    path.write_text(
+        json.dumps({"chats": [{"draft": "a", "settings": settings}, {"draft": "b", "settings": known}]})
+    )
+    kept = [item.settings for item in Drafts(path).read()]
+    assert kept == [{"off_record": True, "system_prompt": "Be brief."}, known]
+
+
+def test_what_is_read_is_safe_for_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "drafts.json"
+    text = "a\ud800b\x9b31m\u202ec\n\td"
+    fields = {"title": text, "draft": text, "queue": [text, "\x9b31m"], "settings": {"system_prompt": text}}
+    path.write_text(json.dumps({"chats": [fields]}))
+    safe = "a\ufffdbc\n\td"
+    assert Drafts(path).read() == [
+        KeptDraft(title=safe, draft=safe, queue=(safe,), settings={"system_prompt": safe})
+    ]
+
+
+def test_reading_deletes_what_a_killed_process_left(tmp_path: Path) -> None:
+    leftover = tmp_path / ".drafts.json.abcdefgh"
+    leftover.write_text("of a chat")
+    Drafts(tmp_path / "drafts.json").read()
+    assert not leftover.exists()

@@ -22,6 +22,7 @@ from memory import (
     DiskFull,
     Memory,
     MessageNotFound,
+    StoreError,
     StoreUnavailable,
 )
 
@@ -121,6 +122,23 @@ async def test_a_full_disk_does_not_hide_why_the_reply_failed(memory: Memory) ->
         await read(chat.send("hello"))
     assert "The disk is full" in caught.value.__notes__[0]
     disk.__exit__(None, None, None)
+
+
+async def test_an_end_that_cannot_be_stored_is_logged_without_the_errors_words(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log itself leaves out the messages of exceptions that it gets as such."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreError("quotes a chat")
+
+    monkeypatch.setattr(memory, "finish_reply", refuse)
+    chat = open_chat(memory, FakeStream(["half"], ending=GenerationFailed("It broke.")))
+    with pytest.raises(GenerationFailed):
+        await read(chat.send("hello"))
+    (record,) = [record for record in caplog.records if "could not be stored" in record.getMessage()]
+    assert "quotes a chat" not in record.getMessage()
+    assert record.exc_info is not None
 
 
 async def test_a_message_that_cannot_be_stored_is_not_sent(memory: Memory) -> None:

@@ -21,6 +21,8 @@ class LoopbackHub:
     Attributes:
         cuts: file → after how many bytes of an answer the connection breaks, one entry per request.
         digests: file → what is announced as its hash.
+        unhashed: files that are announced without a hash, as those that the hub keeps in git.
+        listing: answered in place of the list of files.
         tampered: file → bytes that are served in place of the true ones; its announced hash stays true.
         gated: repositories whose files need a token; refused: path part → HTTP status.
         pause: set it to hold answers back after their first half until it is cleared.
@@ -31,6 +33,8 @@ class LoopbackHub:
         self.files = files
         self.cuts: dict[str, list[int]] = {}
         self.digests: dict[str, object] = {}
+        self.unhashed: set[str] = set()
+        self.listing: bytes | None = None
         self.tampered: dict[str, bytes] = {}
         self.gated: set[str] = set()
         self.refused: dict[str, int] = {}
@@ -97,6 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._resolve(repo, rest.partition("/")[2], headers)
 
     def _listing(self, repo: str) -> None:
+        if self.hub.listing is not None:
+            return self._answer(200, self.hub.listing)
         files = self.hub.files.get(repo)
         if files is None:
             return self._answer(401, b'{"error": "Repository not found"}', {"X-Error-Code": "RepoNotFound"})
@@ -105,7 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
                 "rfilename": name,
                 "size": len(content),
                 "blobId": "b" * 40,
-                "lfs": {
+                "lfs": None
+                if name in self.hub.unhashed
+                else {
                     "sha256": self.hub.digests.get(name, hashlib.sha256(content).hexdigest()),
                     "size": len(content),
                     "pointerSize": 134,

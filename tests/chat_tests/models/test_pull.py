@@ -120,6 +120,28 @@ def test_damaged_content_is_deleted_and_told(setting: Setting) -> None:
     assert setting.parts() == []
 
 
+@pytest.mark.parametrize("hashed", [True, False])
+def test_a_file_longer_than_announced_is_refused_before_it_fills_the_disk(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, hashed: bool
+) -> None:
+    written = []
+    write = download._Transfer._write
+
+    def note(transfer: download._Transfer, piece: bytes) -> None:
+        written.append(len(piece))
+        write(transfer, piece)
+
+    monkeypatch.setattr(download._Transfer, "_write", note)
+    setting.hub.tampered[FILE] = CONTENT * 2
+    if not hashed:
+        setting.hub.unhashed.add(FILE)
+    with pytest.raises(HubRefused, match=f"longer than the {len(CONTENT)} bytes that the hub announced"):
+        hub.pull(REPO, setting.models)
+    assert sum(written) <= len(CONTENT)
+    assert not setting.target.exists()
+    assert setting.parts() == []
+
+
 def test_the_catalogues_hash_counts_too(setting: Setting) -> None:
     with pytest.raises(HashMismatch, match="0" * 64):
         hub.pull(REPO, setting.models, sha256="0" * 64)
@@ -228,6 +250,17 @@ def test_what_answers_is_not_a_hub(setting: Setting) -> None:
         hub.pull(REPO, setting.models)
 
 
+@pytest.mark.parametrize(
+    "listing",
+    [b"[" * 100_000, b'{"id": "a/b", "sha": "x", "siblings": [{"rfilename": "m.gguf", "size": 1e999}]}'],
+    ids=["deep", "infinite"],
+)
+def test_a_listing_that_python_cannot_hold(setting: Setting, listing: bytes) -> None:
+    setting.hub.listing = listing
+    with pytest.raises(HubRefused, match="does not answer like a model hub"):
+        hub.pull(REPO, setting.models)
+
+
 def test_nobody_answers(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubUnreachable, match=r"127\.0\.0\.1:9 cannot be reached .* network"):
@@ -330,6 +363,14 @@ def test_nothing_to_choose(names: list[str], wanted: str | None, words: str) -> 
 def test_names_of_another_form(spec: str) -> None:
     with pytest.raises(UsageProblem, match="OWNER/REPO"):
         hub.split_name(spec)
+
+
+def test_a_persons_own_folder_among_the_models_is_skipped(setting: Setting) -> None:
+    hub.pull(REPO, setting.models)
+    for name in ("My Models/a/m.gguf", "owner/Model-GGUF/a:b.gguf"):
+        (setting.models / name).parent.mkdir(parents=True, exist_ok=True)
+        (setting.models / name).write_bytes(CONTENT)
+    assert [model.name for model in hub.pulled_models(setting.models)] == [f"{REPO}:{FILE}"]
 
 
 def test_only_what_was_pulled_is_removed(tmp_path: Path) -> None:

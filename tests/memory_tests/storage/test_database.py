@@ -113,6 +113,14 @@ def test_a_constraint_is_a_store_error(database: Database) -> None:
         database.call(add, database, "same")
 
 
+def test_an_error_does_not_quote_a_row(database: Database) -> None:
+    broken = "SELECT cast(x'5a77657473636867650aff' AS TEXT)"  # "Zwetschge", and no UTF-8
+    with pytest.raises(StoreError, match="OperationalError") as raised:
+        database.call(database.query, broken)
+    assert "Zwetschge" in str(raised.value.__cause__), "SQLite's own message does"
+    assert "Zwetschge" not in str(raised.value)
+
+
 def test_another_program_that_holds_the_lock_too_long(database: Database) -> None:
     assert database.path is not None
     other = sqlite3.connect(database.path, isolation_level=None)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 from pygments.lexer import Lexer
+from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.pilot import Pilot
+from textual.visual import Visual
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
 from textual.widgets._markdown import MarkdownBlock, MarkdownBullet, MarkdownParagraph
 
+from stevemin_chat.tui.widgets import code_block
 from stevemin_chat.tui.widgets.code_block import Code, CodeLines, _lexer
 from stevemin_chat.tui.widgets.reply_source import reply_parser
 from stevemin_chat.tui.widgets.reply_text import ReplyText
@@ -297,3 +301,72 @@ async def test_code_can_be_selected() -> None:
         await pilot.hover(lines, offset=(8, 2))
         await pilot.mouse_up(lines, offset=(8, 2))
         assert pilot.app.screen.get_selected_text() == "rst = 1\n\nsecond = "
+
+
+async def test_an_update_of_a_long_line_reads_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+
+    def count(owner: Any, name: str, length: Callable[..., int]) -> None:
+        function = getattr(owner, name)
+
+        def counted(*args: Any, **more: Any) -> Any:
+            nonlocal read
+            read += length(*args)
+            return function(*args, **more)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(Lexer, "get_tokens", lambda _, text, *rest: len(text))
+    count(code_block, "cell_len", len)
+    count(Visual, "to_strips", lambda _, line, *rest: len(line) if isinstance(line, Content) else 0)
+    piece = '{"key": [1, 2, "three"]}, '
+    text = ReplyText(classes="text")
+    async with showing(text) as pilot:
+        pilot.app.query_one(VerticalScroll).anchor()
+        await text.write("```json\n[\n")
+        costs: list[int] = []
+        for size in (100, 800):
+            await text.write(piece * size)
+            await pilot.pause()
+            read = 0
+            for _ in range(3):
+                await text.write(piece)
+                await pilot.pause()
+            costs.append(read)
+        small, large = costs
+        assert 3 * len(piece) <= small
+        assert large <= 1.5 * small
+
+
+def test_a_long_line_is_measured_and_kept_as_if_it_had_come_at_once() -> None:
+    dice = random.Random(1)
+    line = "".join(dice.choice("ab\t中 ") for _ in range(5000))
+    grown = Code("json")
+    size = 0
+    while size < len(line):
+        size = min(len(line), size + dice.randint(1, 300))
+        grown.extend([], line[:size])
+    grown.extend([line, '{"x": 1}'])
+    once = Code("json", [line, '{"x": 1}'])
+    assert grown.lines == once.lines == [line, '{"x": 1}']
+    pieces = grown.pieces(0)
+    assert pieces is not None
+    assert once.line(0).plain == grown.line(0).plain == "".join(pieces)
+    assert grown.width == once.width == cell_len("".join(pieces)) > 5000
+    assert grown.line(1).spans == Code("json", ["", '{"x": 1}']).line(1).spans
+
+
+async def test_a_long_line_is_drawn_and_can_be_selected() -> None:
+    line = "0123456789" * 300
+    text = ReplyText(classes="text")
+    async with showing(text) as pilot:
+        await text.write(f"```json\n{line}\n```\n")
+        text.finish()
+        await pilot.pause()
+        shown = text.query_one(CodeLines)
+        assert shown.render_line(0).text.rstrip() == line
+        await pilot.mouse_down(shown, offset=(2, 0))
+        await pilot.hover(shown, offset=(8, 0))
+        await pilot.mouse_up(shown, offset=(8, 0))
+        assert pilot.app.screen.get_selected_text() == line[2:9]
+        assert shown.render_line(0).text.rstrip() == line
