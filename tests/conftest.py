@@ -48,8 +48,8 @@ if (_WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: a worker per core, but at least two, since many tests wait for something."""
-    return max(2, min(_MOST_WORKERS, _CORES))
+    """`-n auto`: one worker more than there are cores, since many tests wait for something."""
+    return min(_MOST_WORKERS, _CORES + 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
