@@ -78,7 +78,12 @@ class SteveminApp(App[None]):
 
     async def _begin(self) -> None:
         gc.enable()  # off since the start, see `cli.chat`
-        self._opening = asyncio.create_task(self._open())
+        self._start_opening()
+
+    def _start_opening(self) -> asyncio.Task[None]:
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+        return self._opening
 
     async def _open(self) -> None:
         try:
@@ -126,8 +131,9 @@ class SteveminApp(App[None]):
         with suppress(NoMatches):  # nothing is drawn yet, and nothing typed
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._chat_screen.prompt.caught_up(), _TIMEOUT_S)
-            if self._opening is not None and self._chat_screen.in_use:
-                await asyncio.shield(self._opening)  # what was typed needs an open store
+            if self._chat_screen.in_use:
+                # What was typed needs an open store, even if the keys came before the first idle moment.
+                await asyncio.shield(self._start_opening())
         if self._controller is not None:
             await self._controller.store()
 

@@ -280,7 +280,7 @@ def engine_of(screen: ChatScreen) -> FakeEngine:
     return engine
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(pilot: Pilot[None], condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Let the application run until something is so."""
     end = asyncio.get_running_loop().time() + seconds
     while not condition():

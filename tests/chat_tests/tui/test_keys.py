@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from threading import Event
+from unittest.mock import AsyncMock
 
 import pytest
 from chat_tests.tui_kit import FakeDevices, app_over, burst, engine_of, make_runtime, running, toasts, until
@@ -15,6 +16,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from memory import SessionRecord, StoreError
+from stevemin_chat.chats import Drafts
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.tui.app import SteveminApp
 from stevemin_chat.tui.chat_screen import ChatScreen
@@ -212,6 +214,24 @@ async def test_leaving_early_stores_what_was_typed(tmp_path: Path) -> None:
         await until(pilot, lambda: not screen.app.is_running)
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         assert screen.prompt.text == "half a"
+
+
+async def test_leaving_before_the_store_is_being_opened_stores_what_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = make_runtime(tmp_path)
+    app = app_over(runtime)
+    # The store is opened in the first idle moment, which does not come as long as there are keys to handle.
+    monkeypatch.setattr(app, "_begin", AsyncMock())
+    async with app.run_test() as pilot:
+        screen = app.screen
+        assert isinstance(screen, ChatScreen)
+        burst(screen, *"hi", "enter", *"half a")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: not app.is_running)
+    await app.close()
+    (kept,) = Drafts(runtime.paths.data / "drafts.json").read()
+    assert (kept.queue, kept.draft) == (("hi",), "half a")
 
 
 async def test_leaving_early_waits_for_nothing_if_nothing_was_typed(
