@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 __all__ = ["block_until", "until"]
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 150.0
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -88,9 +88,10 @@ async def alone(engine: Engine, *contents: str, **options: Any) -> Answer:
 
 @in_every_layout
 async def test_batched(engine: Engine) -> None:
-    questions = [f"Tell me something about the number {n}." for n in range(4)]
-    cold = [await alone(engine, question, max_tokens=16) for question in questions]
-    together = await asyncio.gather(*(ask(engine, question, max_tokens=16) for question in questions))
+    questions = [f"Tell me something about the number {n}." for n in range(6)]
+    how: dict[str, Any] = {"max_tokens": 16, "ignore_eos": True}
+    cold = [await alone(engine, question, **how) for question in questions]
+    together = await asyncio.gather(*(ask(engine, question, **how) for question in questions))
     assert sum(map(compare, cold, together)) >= 20
 
 
