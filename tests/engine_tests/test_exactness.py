@@ -88,8 +88,8 @@ async def alone(engine: Engine, *contents: str, **options: Any) -> Answer:
 
 @in_every_layout
 async def test_batched(engine: Engine) -> None:
-    questions = [f"Tell me something about the number {n}." for n in range(6)]
-    how: dict[str, Any] = {"max_tokens": 16, "ignore_eos": True}
+    questions = [f"Tell me something about the number {n}." for n in range(5)]
+    how: dict[str, Any] = {"max_tokens": 12, "ignore_eos": True}
     cold = [await alone(engine, question, **how) for question in questions]
     together = await asyncio.gather(*(ask(engine, question, **how) for question in questions))
     assert sum(map(compare, cold, together)) >= 20
