@@ -68,6 +68,7 @@ class SteveminApp(App[None]):
         self._opening: asyncio.Task[None] | None = None
         self._controller: Controller | None = None
         self._leaving = self._left = False
+        self._ahead: list[events.Key] = []  # typed before the prompt had the focus
 
     def get_default_screen(self) -> Screen[None]:
         """The chat."""
@@ -78,6 +79,7 @@ class SteveminApp(App[None]):
 
     async def _begin(self) -> None:
         gc.enable()  # off since the start, see `cli.chat`
+        await self._type_ahead()
         self._start_opening()
 
     def _start_opening(self) -> asyncio.Task[None]:
@@ -120,7 +122,17 @@ class SteveminApp(App[None]):
         """Whatever the person does has priority over summaries."""
         if isinstance(event, _USE) and self._controller is not None:
             self._controller.consolidating.disturb()
+        if isinstance(event, events.Key):
+            if self._chat_screen.focused is None and self._opening is None:
+                self._ahead.append(event)
+                return
+            await self._type_ahead()
         await super().on_event(event)
+
+    async def _type_ahead(self) -> None:
+        """Hand on the keys that were pressed before there was a prompt."""
+        while self._ahead:
+            await super().on_event(self._ahead.pop(0))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """No palette over a dialog: its commands are the chat's."""

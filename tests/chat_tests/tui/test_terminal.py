@@ -197,6 +197,14 @@ def test_every_enter_takes_the_text_before_it_and_keys_behind_it_type_the_next(
     assert (chat.queue, chat.draft) == (("hi", "one", "two"), "three")
 
 
+def test_what_is_typed_before_anything_is_drawn_is_not_lost(without_model: Terminal) -> None:
+    without_model.type("early ")
+    drawn(without_model)
+    without_model.type("bird")
+    (chat,) = left(without_model)
+    assert chat.draft == "early bird"
+
+
 def test_editing_keys_in_one_write_take_effect_in_order(without_model: Terminal) -> None:
     drawn(without_model)
     without_model.type("hellp\x7fo\rbc\x1b[Ha\x1b[Fd\r")  # backspace, home, end
