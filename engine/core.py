@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TypeAlias
 
@@ -102,14 +103,17 @@ class EngineCore:
         self._ids = itertools.count(1)
         self._outputs: dict[int, RequestOutput] = {}
         self._failed_steps = 0
+        self._ended: BaseException | None = None  # what every stream has got
         self._live = EngineStats()
         self._live_at = 0.0
 
     # Any thread
 
     def post(self, command: Command | None) -> None:
-        """Hand a command to the engine thread; None only wakes it."""
+        """Hand a command to the engine thread; None only wakes it. After the end, a submission fails."""
         self._inbox.put(command)
+        if self._ended is not None:
+            self._refuse(self._ended)
 
     def stats(self) -> EngineStats:
         """A frozen snapshot; the live fields are at most a tenth of a second old."""
@@ -132,8 +136,8 @@ class EngineCore:
             result = self._execute(plan)
             self._apply(plan, result)
             self._measure(plan, result, start)
-        elif plan.moves:
-            self._execute(plan)
+        elif plan.moves and self._execute(plan).status is StepStatus.LOST:
+            self._resync()
         self.mail.flush()
         if self._clock() - self._live_at > _SNAPSHOT_S:
             self._publish(plan)
@@ -149,16 +153,22 @@ class EngineCore:
         self.parking.close()
 
     def fail_all(self, error: BaseException) -> None:
-        """End every open stream with an error, including those of queued submissions."""
+        """End every open stream with an error, including those of queued and of later submissions."""
+        self._ended = error
         for output in [*self._outputs.values()]:
             output.stream.fail(error)
             self.mail.add(output.stream)
         self._outputs.clear()
-        while not self._inbox.empty():
-            command = self._inbox.get_nowait()
-            if isinstance(command, Submit):
-                command.stream.fail(error)
-                self.mail.add(command.stream)
+        self._refuse(error)
+
+    def _refuse(self, error: BaseException) -> None:
+        """Fail the submissions in the inbox; any thread, once the engine thread reads it no more."""
+        with suppress(Empty):
+            while True:
+                command = self._inbox.get_nowait()
+                if isinstance(command, Submit):
+                    command.stream.fail(error)
+                    self.mail.add(command.stream)
         self.mail.flush()
 
     def close(self) -> None:
@@ -244,7 +254,7 @@ class EngineCore:
         return result
 
     def _apply(self, plan: StepPlan, result: StepResult) -> None:
-        """Apply the result of a forward pass, whatever its status."""
+        """Apply the result of a plan, whatever its status."""
         if result.status is StepStatus.OK:
             self._failed_steps = 0
             self._book(plan, result)
@@ -255,6 +265,8 @@ class EngineCore:
                 self._finish(self._outputs[plan.work[0].request_id], FinishReason.CONTEXT)
         elif result.status is StepStatus.INVALID:
             self._isolate(plan)
+        elif result.status is StepStatus.LOST:
+            self._resync()
         else:
             self._recover(plan)
 
@@ -272,15 +284,20 @@ class EngineCore:
                 self._apply(single, result)
 
     def _recover(self, plan: StepPlan) -> None:
-        """After an aborted forward pass: take over what llama.cpp says is in the cache, and try again."""
+        """After an aborted forward pass: try again, unless it has failed too often in a row."""
         self._failed_steps += 1
-        self._make(self.scheduler.resync(self._backend.resident))
+        self._resync()
         if self._failed_steps >= _MAX_FAILED_STEPS:
+            self._failed_steps = 0
             for item in plan.work:
                 self._fail(
                     self._outputs[item.request_id],
-                    GenerationFailed(f"llama.cpp failed to compute {self._failed_steps} times in a row."),
+                    GenerationFailed(f"llama.cpp failed to compute {_MAX_FAILED_STEPS} times in a row."),
                 )
+
+    def _resync(self) -> None:
+        """Take over what llama.cpp says is in the cache."""
+        self._make(self.scheduler.resync(self._backend.resident))
 
     def _book(self, plan: StepPlan, result: StepResult) -> None:
         """Emit the sampled tokens, book those that count, and finish the answers that end with them."""
@@ -301,8 +318,9 @@ class EngineCore:
         ended: list[tuple[RequestOutput, FinishReason]] = []
         for request_id, tokens in result.sampled.items():
             output = self._outputs[request_id]
+            self._time(output, now, len(tokens))
             for count, token in enumerate(tokens, 1):
-                if (reason := self._emit_token(output, token, count, now)) is not None:
+                if (reason := self._emit_token(output, token, count)) is not None:
                     kept[request_id] = count
                     ended.append((output, reason))
                     break
@@ -312,17 +330,19 @@ class EngineCore:
             self.mail.add(output.stream)
         return kept, ended
 
-    def _emit_token(self, output: RequestOutput, token: int, count: int, now: float) -> FinishReason | None:
+    def _time(self, output: RequestOutput, now: float, tokens: int) -> None:
+        """Record when tokens were sampled."""
+        if (gap := output.step(now, tokens)) is not None:
+            self.metrics.gap(gap, tokens)
+        else:
+            self.metrics.first_token(now - output.submitted)
+            self.metrics.prompt(output.sequence.prompt_tokens, output.sequence.cached_tokens)
+
+    def _emit_token(self, output: RequestOutput, token: int, count: int) -> FinishReason | None:
         """Hand one token to its reader: the `count`-th of this step."""
         sequence = output.sequence
-        first = output.ttft_s is None
         ends_turn = self._backend.is_eog(token) and not sequence.sampling.ignore_eos
-        gap = output.token(token, now, ends_turn=ends_turn)
-        if first:
-            self.metrics.first_token(now - output.submitted)
-            self.metrics.prompt(sequence.prompt_tokens, sequence.cached_tokens)
-        else:
-            self.metrics.gap(gap)
+        output.token(token, ends_turn=ends_turn)
         if ends_turn or output.stopped:
             return FinishReason.STOP
         if (left := sequence.tokens_left) is not None and left <= count:
@@ -375,12 +395,17 @@ def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> 
     )
     # Without flash attention V is transposed in the cache, and llama.cpp reads a state number by number.
     parks = config.parked_ram_mib > 0 and config.flash_attention != "off"
+
+    def worth_parking(tokens: int) -> bool:
+        size = tokens * info.kv_bytes_per_token
+        return parks and parking.takes(size) and costs.worth_parking(tokens)
+
     cache = PrefixCache(
         slots=config.sequences,
         cells=info.kv_cells,
         split=info.split_cache,
         partial_removal=info.partial_removal,
-        worth_parking=costs.worth_parking if parks else lambda tokens: False,
+        worth_parking=worth_parking,
     )
     return Scheduler(
         limits,

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Thread
 from time import perf_counter
@@ -57,6 +58,7 @@ class Engine:
             1, thread_name_prefix="engine-prepare"
         )  # one thread keeps the order
         self._compile = ThreadPoolExecutor(1, thread_name_prefix="engine-compile")  # grammars take longer
+        self._preparing: set[TokenStream] = set()  # submitted, but not yet handed to the core
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -112,6 +114,7 @@ class Engine:
         """
         self._running()
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
+        self._preparing.add(stream)
         threads = self._compile if request.sampling.is_constrained else self._prepare
         threads.submit(self._encode, request, stream, perf_counter())
         return stream
@@ -182,10 +185,14 @@ class Engine:
         """Stop: open streams end with `EngineClosed`, the model is freed. A second call does nothing."""
         worker, self._worker = self._worker, None
         self._core = self._backend = None
+        for threads in (self._prepare, self._compile):
+            threads.shutdown(wait=False, cancel_futures=True)
+        for stream in [*self._preparing]:
+            self._refuse(stream, EngineClosed("The engine was closed before this prompt was read."))
         if worker is not None:
             await asyncio.to_thread(worker.stop)
         for threads in (self._prepare, self._compile):
-            await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+            await asyncio.to_thread(threads.shutdown)
 
     def _resume(self, stream: TokenStream) -> None:
         if self._core is not None:
@@ -217,7 +224,14 @@ class Engine:
             if not isinstance(error, EngineError):
                 _log.exception("a prompt could not be prepared")
                 error = GenerationFailed(f"The prompt could not be prepared: {error}.")
-            stream.fail(error)
+            self._refuse(stream, error)
+        finally:
+            self._preparing.discard(stream)
+
+    @staticmethod
+    def _refuse(stream: TokenStream, error: BaseException) -> None:
+        stream.fail(error)
+        with suppress(RuntimeError):  # the reader's loop is closed: there is no reader
             stream.loop.call_soon_threadsafe(stream.wake)
 
 
@@ -254,12 +268,10 @@ class EngineWorker:
     def _run(self) -> None:
         sys.setswitchinterval(_SWITCH_S)
         try:
-            backend = self._load()
+            core, backend = self._open()
         except BaseException as error:
             self._ready.set_exception(error)
             return
-        self.core = core = EngineCore(self._config, backend)
-        core.start()
         self._ready.set_result((core, backend))
         try:
             self._loop(core)
@@ -272,6 +284,16 @@ class EngineWorker:
         finally:
             core.stop()
             backend.close()
+
+    def _open(self) -> tuple[EngineCore, Backend]:
+        backend = self._load()
+        try:
+            self.core = core = EngineCore(self._config, backend)
+            core.start()
+        except BaseException:
+            backend.close()
+            raise
+        return core, backend
 
     def _loop(self, core: EngineCore) -> None:
         while not self._stopping:

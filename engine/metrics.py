@@ -78,10 +78,10 @@ class Metrics:
             self._drafted += plan.draft_tokens
             self._accepted += sum(len(t) - 1 for t in result.sampled.values())
 
-    def gap(self, seconds: float) -> None:
-        """Record the seconds between two tokens of one request."""
+    def gap(self, seconds: float, tokens: int = 1) -> None:
+        """Record the seconds between two tokens of one request, for so many tokens."""
         with self._lock:
-            self._gaps.append(seconds)
+            self._gaps.extend([seconds] * tokens)
 
     def first_token(self, seconds: float) -> None:
         """Record the seconds to a request's first token."""

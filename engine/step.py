@@ -138,6 +138,7 @@ class StepStatus(Enum):
     NO_KV = "no free KV cells"  # 1: nothing changed
     INVALID = "invalid batch"  # -1: nothing changed
     PARTIAL = "partly computed"  # 2, -2, -3: ask `Backend.resident` what the cache holds
+    LOST = "a state could not be restored"  # before the forward pass, which did not run: ask, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,7 @@ class StepResult:
     """The outcome of a step.
 
     Args:
-        status: how the forward pass ended; unless it is OK nothing was sampled. PARTIAL without a forward
-            pass when a state could not be restored.
+        status: how the forward pass ended; unless it is OK nothing was sampled.
         sampled: request id -> token ids: one, or 1 + a where the first `a` drafts were right. The cells of
             rejected drafts are already free.
         saved: key of a `Save` -> state; a key is missing when the state could not be read.

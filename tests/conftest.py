@@ -8,7 +8,8 @@ import importlib.util
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,23 @@ def gemma_model(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
         if not target.is_file() or target.stat().st_size != sum(part.stat().st_size for part in parts):
             _assemble(parts, target)
     return target
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives models with random weights and the starter model's tokeniser, by the name of their shape: real
+    llama.cpp, little computing."""
+    from bench.engine.make_model import SHAPES, write
+
+    folder = tmp_path_factory.mktemp("random")
+
+    @cache
+    def make(shape: str) -> Path:
+        path = folder / f"{shape}.gguf"
+        write(path, SHAPES[shape], "q4_0", shape)
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session")

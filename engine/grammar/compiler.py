@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Lock
+from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
@@ -161,6 +162,9 @@ def _sentence(error: str) -> str:
 
 
 _TIMEOUT_S = 3.0
+_RETRY_S = 60.0
+_MOST_TIMED_OUT = 64
+_timed_out: dict[str, float] = {}  # grammar -> when it may be tried again
 _DONE = "checked:"
 # A vocabulary of single bytes takes no time to build and compiles like any other. The stack is a quarter of
 # the usual size, so that a grammar that passes here does not overflow a thread's stack later.
@@ -192,22 +196,33 @@ thread.join()
 """
 
 
-@lru_cache(maxsize=256)
 def check_grammar(grammar: str) -> str:
     """Try a grammar in llguidance's form; returns what is wrong with it, or an empty string.
 
-    Takes a tenth of a second the first time, at most 3 s. Thread-safe.
+    Takes a tenth of a second the first time, at most 3 s. Thread-safe. Results are remembered; that it took
+    too long only for a minute, since the machine may have been busy.
     """
-    try:
-        child = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD],
-            input=grammar.encode("utf-8", "replace"),
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            start_new_session=True,  # keeps Ctrl+C in the terminal away from it
-        )
-    except subprocess.TimeoutExpired:
-        return f"It takes more than {_TIMEOUT_S:g} s to compile."
+    now = monotonic()
+    if _timed_out.get(grammar, 0.0) < now:
+        try:
+            return _try_grammar(grammar)
+        except subprocess.TimeoutExpired:
+            if len(_timed_out) >= _MOST_TIMED_OUT:
+                _timed_out.clear()
+            _timed_out[grammar] = now + _RETRY_S
+    return f"It takes more than {_TIMEOUT_S:g} s to compile."
+
+
+@lru_cache(maxsize=256)
+def _try_grammar(grammar: str) -> str:
+    """Raises subprocess.TimeoutExpired."""
+    child = subprocess.run(
+        [sys.executable, "-P", "-c", _CHILD],
+        input=grammar.encode("utf-8", "replace"),
+        capture_output=True,
+        timeout=_TIMEOUT_S,
+        start_new_session=True,  # keeps Ctrl+C in the terminal away from it
+    )
     output = child.stdout.decode(errors="replace")
     if not output.startswith(_DONE):
         return "It is nested too deeply, or needs too much memory."

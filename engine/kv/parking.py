@@ -83,6 +83,10 @@ class Parking:
         """Bytes of the blocks in use on disk."""
         return self._disk.used
 
+    def takes(self, size: int) -> bool:
+        """Whether a state of `size` bytes can be kept at all: every state passes through the RAM."""
+        return size <= self._ram_bytes
+
     def put(self, key: str, tokens: Sequence[int], state: State) -> None:
         """Keep a state, replacing an older one under the same key.
 
@@ -117,6 +121,14 @@ class Parking:
                 self._reads.move_to_end(key, last=False)
                 self._balance()
         return entry.state
+
+    def leave(self, key: str) -> None:
+        """Undo `fetch`: nobody waits for this state any more. Unknown keys are ignored."""
+        self._settle()
+        if (entry := self._entries.get(key)) is not None and entry.wanted:
+            entry.wanted = False
+            self._reads.pop(key, None)
+            self._balance()
 
     def drop(self, key: str) -> None:
         """Free a state that was restored or is no longer needed. Unknown keys are ignored."""

@@ -21,6 +21,7 @@ from engine.grammar import GrammarCompiler
 from engine.llama.batch import BatchArrays, raw_batch
 from engine.llama.lib import init_backend, lib, logits_address
 from engine.llama.loading import (
+    allocated_cell_bytes,
     cell_bytes,
     check_kind,
     check_memory,
@@ -79,7 +80,7 @@ class LlamaBackend:
         chosen = self._choose_template()
         self._template = chosen.template
         trained = int(lib.llama_model_n_ctx_train(self._model))
-        token_bytes = cell_bytes(self._model, config)
+        token_bytes = cell_bytes(config)
         cells = config.context_tokens or min(_DEFAULT_CELLS, 4 * trained)
         if config.gpu_layers == 0 or not lib.llama_supports_gpu_offload():
             weights = int(lib.llama_model_size(self._model))
@@ -98,7 +99,7 @@ class LlamaBackend:
         opened.callback(self._sampler.close_all)
         self._batch = BatchArrays(config.batch_tokens)
         self._raw = raw_batch(self._batch)
-        self.info = self._describe(chosen, trained, token_bytes)
+        self.info = self._describe(chosen, trained, allocated_cell_bytes() or token_bytes)
         self._warm_up()
 
     def _describe(self, chosen: ChosenTemplate, trained: int, token_bytes: int) -> ModelInfo:
@@ -189,7 +190,7 @@ class LlamaBackend:
         """Make the moves, run one forward pass, sample its rows."""
         moved = self._memory.make(plan.moves)
         if moved.failed:
-            return StepResult(StepStatus.PARTIAL, saved=moved.saved, swap_s=moved.swap_s)
+            return StepResult(StepStatus.LOST, saved=moved.saved, swap_s=moved.swap_s)
         if not plan.work:
             return StepResult(saved=moved.saved, swap_s=moved.swap_s)
         start = time.perf_counter()
@@ -200,8 +201,9 @@ class LlamaBackend:
             _log.warning("llama_decode returned %d for %d tokens", code, self._raw.n_tokens)
             spent = time.perf_counter() - start
             return StepResult(_STATUS.get(code, StepStatus.PARTIAL), {}, moved.saved, spent)
-        # Reading the logits waits for the GPU.
         logits = self.logits(sum(item.rows for item in sampling)) if sampling else None
+        if logits is None:  # reading logits waits for a GPU; else llama_decode has only started its work
+            lib.llama_synchronize(self._context)
         decoded = time.perf_counter()
         sampled = {} if logits is None else self._sampler.sample(logits, sampling)
         self._drop_rejected(sampling, sampled)

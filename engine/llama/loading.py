@@ -13,9 +13,11 @@ import psutil
 
 from engine.config import EngineConfig
 from engine.errors import ConfigError, LoadCancelled, ModelCorrupt, ModelError, ModelNotFound, ModelTooLarge
+from engine.llama.header import HeaderDamaged, read_header
 from engine.llama.lib import lib, recent_log
 
 __all__ = [
+    "allocated_cell_bytes",
     "cell_bytes",
     "check_file",
     "check_kind",
@@ -33,6 +35,8 @@ _FLASH = {"auto": -1, "off": 0, "on": 1}
 _KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
 _TYPE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _BLOCK = 32  # numbers of a quantised type that share a scale
+_NO_MEMORY = re.compile(r"unable to allocate|failed to allocate|out of memory|cannot allocate memory", re.I)
+_KV_CACHE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells")
 
 
 def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
@@ -42,7 +46,7 @@ def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> An
         on_progress: called with 0..1 on this thread; returning False stops the load.
 
     Raises:
-        ModelNotFound, ModelCorrupt, LoadCancelled
+        ModelNotFound, ModelCorrupt, ModelTooLarge, LoadCancelled
     """
     check_file(config.model_path)
     stopped = False
@@ -63,6 +67,12 @@ def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> An
     if stopped:
         raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
     reason = _reason()
+    if _NO_MEMORY.search(reason):
+        where = "" if "CPU" in reason else " Fewer gpu_layers need less memory on the GPU."
+        raise ModelTooLarge(
+            f"{config.model_path.name} does not fit into memory: {reason}. Choose a smaller model or"
+            f" quantisation.{where}"
+        )
     advice = "" if "unknown" in reason else " The file is damaged or incomplete: download it again."
     raise ModelCorrupt(f"{config.model_path} cannot be loaded: {reason}.{advice}")
 
@@ -153,25 +163,50 @@ def rolls_back(model: Any) -> bool:
     return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
 
 
-def cell_bytes(model: Any, config: EngineConfig) -> int:
-    """Bytes of one KV cell.
+def cell_bytes(config: EngineConfig) -> int:
+    """Bytes of one KV cell, over all layers, by the header of the file. 0 if the header cannot be read.
 
     Raises:
         ConfigError: the heads of this model cannot be quantised.
     """
-    layers = int(lib.llama_model_n_layer(model))
-    heads = max(1, int(lib.llama_model_n_head(model)))
-    head_size = int(lib.llama_model_n_embd(model)) // heads
-    arch = metadata(model, "general.architecture")
-    sizes = [
-        int(metadata(model, f"{arch}.attention.{part}_length") or head_size) for part in ("key", "value")
-    ]
-    if config.kv_type != "f16" and any(size % _BLOCK for size in sizes):
-        raise ConfigError(
-            f"{config.model_path.name} does not support a {config.kv_type} KV cache: its heads are {sizes[0]}"
-            f" numbers wide, which is not a multiple of {_BLOCK}. Set kv_type to f16."
-        )
-    return int(layers * int(lib.llama_model_n_head_kv(model)) * sum(sizes) * _TYPE_BYTES[config.kv_type])
+    try:
+        header = read_header(config.model_path)
+    except (HeaderDamaged, OSError):  # llama.cpp could read it all the same
+        return 0
+    arch = header.get("general.architecture")
+
+    def of_model(key: str) -> Any:
+        return header.get(f"{arch}.{key}", 0)
+
+    def of_layer(key: str, layer: int) -> int:
+        value = of_model(f"attention.{key}")
+        return int(value[layer] if isinstance(value, list) else value)
+
+    numbers = 0  # of all layers: K and V of each key-value head
+    for layer in range(of_model("block_count")):
+        heads = of_layer("head_count", layer)
+        width = of_model("embedding_length") // heads if heads else 0
+        sizes = [of_layer(part, layer) or width for part in ("key_length", "value_length")]
+        if config.kv_type != "f16" and any(size % _BLOCK for size in sizes):
+            raise ConfigError(
+                f"{config.model_path.name} does not support a {config.kv_type} KV cache: its heads are"
+                f" {sizes[0]} numbers wide, which is not a multiple of {_BLOCK}. Set kv_type to f16."
+            )
+        numbers += of_layer("head_count_kv", layer) * sum(sizes)
+    return int(numbers * _TYPE_BYTES[config.kv_type])
+
+
+def allocated_cell_bytes() -> int | None:
+    """Bytes of one KV cell of the context made last, from llama.cpp's log; None if the log does not say.
+
+    Exact, where `cell_bytes` can only know the common kinds of models.
+    """
+    found = [match for line in recent_log if (match := _KV_CACHE.match(line))]
+    return (
+        round(sum(float(mib) * 2**20 / int(cells) for mib, cells in (m.groups() for m in found)))
+        if found
+        else None
+    )
 
 
 def check_file(path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Condition
 from typing import Any
 
 from engine.errors import EngineClosed
@@ -23,7 +23,8 @@ class LlamaVocab:
 
     def __init__(self, model: Any) -> None:
         self._vocab: Any = lib.llama_model_get_vocab(model)
-        self._lock = Lock()  # tokenising must not overlap `close`
+        self._uses = Condition()  # calls may overlap each other, but not `close`
+        self._using = 0
         self._open = True
         self.size = int(lib.llama_vocab_n_tokens(self._vocab))
         self._pieces: dict[bool, list[bytes | None]] = {flag: [None] * self.size for flag in (False, True)}
@@ -65,8 +66,9 @@ class LlamaVocab:
 
     def close(self) -> None:
         """Wait for running calls, then refuse all further ones."""
-        with self._lock:
+        with self._uses:
             self._open = False
+            self._uses.wait_for(lambda: not self._using)
 
     def _special(self, token: int) -> str:
         return "" if token < 0 else self.piece(token, special=True).decode(errors="replace")
@@ -89,7 +91,13 @@ class LlamaVocab:
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
-        with self._lock:
+        with self._uses:
             if not self._open:
                 raise EngineClosed("The model was unloaded.")
+            self._using += 1
+        try:
             yield
+        finally:
+            with self._uses:
+                self._using -= 1
+                self._uses.notify_all()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from engine.kv import Parked, Parking, PrefixCache, common_prefix, session_key
 from engine.schedule.sequence import TokenSequence
 from engine.step import Move
 
-__all__ = ["Admission", "Placement", "request_key"]
+__all__ = ["Admission", "Delay", "Placement", "request_key"]
 
 _ANSWER_RESERVE = 256  # cells held back for an answer at admission; most answers end before their limit
 
@@ -21,6 +22,13 @@ _ANSWER_RESERVE = 256  # cells held back for an answer at admission; most answer
 def request_key(request_id: int) -> str:
     """The key under which a preempted request's KV state is parked."""
     return f"request {request_id}"
+
+
+class Delay(Enum):
+    """What a sequence that cannot be placed waits for."""
+
+    ROOM = "a slot or cells"
+    DISK = "its state, which is being read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,11 @@ class Admission:
         self._parking = parking
         self._sequence_cells = sequence_cells
 
-    def place(self, sequence: TokenSequence, running: Sequence[TokenSequence]) -> Placement | None:
+    def place(self, sequence: TokenSequence, running: Sequence[TokenSequence]) -> Placement | Delay:
         """Lease a slot for a sequence and make room for its prompt and the start of its answer.
 
         Returns:
-            Where it starts, or None when it must wait: for cells, for a slot, or until its state is
-            read from disk.
+            Where it starts, or what it must wait for.
         """
         cached = self._cache.match(sequence.session_id, sequence.tokens)
         parked, restorable = self._find_parked(sequence, cached)
@@ -73,11 +80,11 @@ class Admission:
         promised = sum(_promised(other) for other in running)
         wanted = sequence.tokens if parked is None else ()
         if running and needed > self._cache.free + self._cache.reclaimable(wanted) - promised:
-            return None
+            return Delay.ROOM
         if parked is not None:
             return self._restore(sequence, parked, restorable, needed + promised)
         if (leased := self._cache.lease(sequence.session_id, sequence.tokens)) is None:
-            return None
+            return Delay.ROOM
         lease, moves = leased
         self._drop_parked(sequence)
         moves += self._make_room(needed + promised)
@@ -121,10 +128,11 @@ class Admission:
         total = min(len(sequence.tokens) + reserve, self._sequence_cells)
         return total - known if parked is None else max(total, len(parked.tokens))
 
-    def _restore(self, sequence: TokenSequence, parked: Parked, keep: int, room: int) -> Placement | None:
-        state = self._parking.fetch(parked.key)
-        if state is None or (leased := self._cache.lease_empty(sequence.session_id)) is None:
-            return None
+    def _restore(self, sequence: TokenSequence, parked: Parked, keep: int, room: int) -> Placement | Delay:
+        if (state := self._parking.fetch(parked.key)) is None:
+            return Delay.DISK
+        if (leased := self._cache.lease_empty(sequence.session_id)) is None:
+            return Delay.ROOM
         slot, moves = leased
         moves += self._make_room(room)
         moves += self._cache.restore(slot, parked.tokens, state, keep)

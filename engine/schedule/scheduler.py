@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from engine.errors import PromptTooLong, QueueFull
 from engine.kv import Parking, PrefixCache, session_key
-from engine.schedule.admission import Admission, Placement, request_key
+from engine.schedule.admission import Admission, Delay, Placement, request_key
 from engine.schedule.costs import CHUNK, StepCosts
 from engine.schedule.queue import TokenCounters, WaitingQueue, service_order
 from engine.schedule.sequence import TokenSequence
@@ -89,7 +89,7 @@ class Scheduler:
                 f"{len(self.waiting)} requests are already waiting, which is the limit (max_queue)."
                 " Try again when one has finished."
             )
-        self._rank(sequence)
+        sequence.priority = self._own_priority(sequence)
         self._counters.arrive(sequence, [*self.running, *self.waiting])
         self.waiting.add(sequence)
 
@@ -100,8 +100,11 @@ class Scheduler:
             self.running.remove(sequence)
             moves += self._release_followers(sequence)  # while the prefix they wait for is still there
             moves += self._leave(sequence, keep=True)
+            self._rank_all()
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+            if sequence.session_id is not None:
+                self.parking.leave(session_key(sequence.session_id))
         self.speculator.close(sequence.request_id)
         self.parking.drop(request_key(sequence.request_id))
         return moves
@@ -125,8 +128,7 @@ class Scheduler:
     def focus(self, session_id: str | None) -> None:
         """Serve one session's requests before all others from now on; None: no session's."""
         self._focus = session_id
-        for sequence in [*self.running, *self.waiting]:
-            self._rank(sequence)
+        self._rank_all()
 
     # Steps
 
@@ -202,9 +204,17 @@ class Scheduler:
 
     # Admission
 
-    def _rank(self, sequence: TokenSequence) -> None:
+    def _own_priority(self, sequence: TokenSequence) -> Priority:
         focused = self._focus is not None and sequence.session_id == self._focus
-        sequence.priority = Priority.FOREGROUND if focused else sequence.base_priority
+        return Priority.FOREGROUND if focused else sequence.base_priority
+
+    def _rank_all(self) -> None:
+        """Set all priorities: each sequence's own, and for a leader the highest of those that wait for it."""
+        for sequence in [*self.running, *self.waiting]:
+            sequence.priority = self._own_priority(sequence)
+        for sequence in reversed(self.running):  # a follower stands behind its leader
+            if sequence.leader is not None:
+                sequence.leader.priority = max(sequence.leader.priority, sequence.priority)
 
     def _admit(self) -> list[Move]:
         moves: list[Move] = []
@@ -219,7 +229,10 @@ class Scheduler:
             if len(self.running) >= self.limits.max_running:
                 break
             placement = self._admission.place(sequence, self.running)
-            if placement is None:
+            while placement is Delay.ROOM and any(s.paused for s in self.running):
+                moves += self._preempt() or ()  # a paused sequence gives up its cells
+                placement = self._admission.place(sequence, self.running)
+            if isinstance(placement, Delay):
                 blocked.append(sequence)
                 continue
             moves += placement.moves
@@ -234,25 +247,29 @@ class Scheduler:
         sequence.slot = placement.slot
         sequence.leader, sequence.shared = placement.leader, placement.shared
         if placement.leader is not None:
-            placement.leader.priority = max(placement.leader.priority, sequence.priority)
+            self._rank_all()
         self.restored += placement.restored
         _start_at(sequence, placement.computed)
 
     def _release_followers(self, leaving: TokenSequence | None = None) -> list[Move]:
         """Release followers whose leader has computed the shared prefix, is paused, or is leaving."""
         moves: list[Move] = []
+        released = False
         for place, sequence in enumerate(self.running):
             leader = sequence.leader
             if leader is None or sequence.slot is None:
                 continue
             if leader is not leaving and not leader.paused and leader.computed < sequence.shared:
                 continue
+            released = True
             found, shared = self.cache.attach(sequence.slot, sequence.tokens)
             moves += shared
             _start_at(sequence, found)
             sequence.leader, sequence.shared = self._admission.find_leader(
                 sequence, self.running[:place], known=sequence.computed
             )
+        if released:
+            self._rank_all()
         return moves
 
     def _preempt(self) -> list[Move] | None:

@@ -64,17 +64,24 @@ class RequestOutput:
         if self._admitted is None:
             self._admitted = now
 
-    def token(self, token: int, now: float, *, ends_turn: bool) -> float:
-        """Pass the text of one sampled token to the reader; returns the seconds since the previous token."""
-        gap = 0.0
-        if self._first is None or self._last is None:
+    def step(self, now: float, tokens: int) -> float | None:
+        """Record a step that sampled so many tokens.
+
+        Returns:
+            The seconds that each of them took: the time since the step before, in equal parts. None for the
+            first, whose time is the time to first token.
+        """
+        last, self._last = self._last, now
+        if last is None:
             self._first = now
-        else:
-            gap = now - self._last
-            self.gaps.append(gap)
-        self._last = now
-        self.stream.put("" if ends_turn else self._detokenizer.feed(self._piece(token)), 1)
+            return None
+        gap = (now - last) / tokens
+        self.gaps.extend([gap] * tokens)
         return gap
+
+    def token(self, token: int, *, ends_turn: bool) -> None:
+        """Pass the text of one sampled token to the reader."""
+        self.stream.put("" if ends_turn else self._detokenizer.feed(self._piece(token)), 1)
 
     def finish(self, reason: FinishReason, now: float) -> None:
         """End the stream, with the text that was held back."""

@@ -9,6 +9,7 @@ that its prompt finds them in the KV cache.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatTemplate", "ChosenTemplate", "PromptEncoder", "choose_template"]
 
-_SESSIONS = 512  # whose tokens are remembered
+_SESSIONS = 4096  # whose tokens are remembered
+_REMEMBERED = 2_000_000  # tokens of all sessions together, in 8 MB
 
 
 class PromptEncoder:
@@ -39,7 +41,8 @@ class PromptEncoder:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._lock = Lock()
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._known: dict[str, array[int]] = {}  # least recently used first
+        self._remembered = 0  # tokens of all
 
     def encode(self, messages: Sequence[ChatMessage], session_id: str | None = None) -> list[int]:
         """Tokens of the rendered messages.
@@ -67,15 +70,19 @@ class PromptEncoder:
     def remember(self, session_id: str, tokens: Sequence[int]) -> None:
         """Keep a session's tokens when one of its requests ends."""
         with self._lock:
-            self._known.pop(session_id, None)
-            self._known[session_id] = tuple(tokens)
-            while len(self._known) > _SESSIONS:
-                del self._known[next(iter(self._known))]
+            self._drop(session_id)
+            self._known[session_id] = array("i", tokens)
+            self._remembered += len(tokens)
+            while self._remembered > _REMEMBERED or len(self._known) > _SESSIONS:
+                self._drop(next(iter(self._known)))
 
     def forget(self, session_id: str) -> None:
         """Drop a session's tokens."""
         with self._lock:
-            self._known.pop(session_id, None)
+            self._drop(session_id)
+
+    def _drop(self, session_id: str) -> None:
+        self._remembered -= len(self._known.pop(session_id, ()))
 
     def _encode(self, text: str, session_id: str | None) -> list[int]:
         with self._lock:
@@ -95,7 +102,7 @@ class PromptEncoder:
                 return count
         return 0
 
-    def _reusable(self, known: tuple[int, ...], text: bytes) -> tuple[list[int], int]:
+    def _reusable(self, known: Sequence[int], text: bytes) -> tuple[list[int], int]:
         """The longest run of known tokens that spells the start of the text, and how many bytes it spells.
 
         It ends where a control token begins or ends: only there do two parts tokenise apart as they do

@@ -42,9 +42,11 @@ class FakeBackend:
         context: int | None = None,
         partial_removal: bool = True,
         split: bool = False,
+        token_bytes: int = 1,
     ) -> None:
         self.info = replace(
             fake_info(cells),
+            kv_bytes_per_token=token_bytes,
             context_tokens=context or cells,
             trained_context=context or cells,
             partial_removal=partial_removal,
@@ -102,7 +104,7 @@ class FakeBackend:
         saved: dict[str, State] = {}
         restored = self._move(plan.moves, saved)
         if not restored:
-            return StepResult(StepStatus.PARTIAL, saved=saved)
+            return StepResult(StepStatus.LOST, saved=saved)
         if not plan.work:
             return StepResult(saved=saved)
         status = self.statuses.pop(0) if self.statuses else StepStatus.OK
@@ -206,6 +208,7 @@ class Bench:
         cells = settings.pop("cells", 1024)
         context = settings.pop("context", None)
         partial_removal = settings.pop("partial_removal", True)
+        token_bytes = settings.pop("token_bytes", 1)
         defaults: dict[str, Any] = {
             "max_sessions": 4,
             "cached_sessions": 4,
@@ -215,7 +218,11 @@ class Bench:
         }
         self.config = EngineConfig(model_path=Path("fake.gguf"), **(defaults | settings))
         self.backend = FakeBackend(
-            cells=cells, context=context, partial_removal=partial_removal, split=self.config.split_cache
+            cells=cells,
+            context=context,
+            partial_removal=partial_removal,
+            split=self.config.split_cache,
+            token_bytes=token_bytes,
         )
         self.core = EngineCore(self.config, self.backend)
 

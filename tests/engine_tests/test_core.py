@@ -220,6 +220,26 @@ async def test_timings_come_from_one_clock() -> None:
     assert (timings.itl_p50_s, timings.itl_max_s) == (0.5, 1.0)
 
 
+async def test_tokens_of_one_step_share_its_time() -> None:
+    bench = Bench(speculation="on")
+    now = 0.0
+
+    def tick() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    bench.core._clock = tick
+    stream = bench.submit("abcdefgh" * 6, max_tokens=40)
+    bench.run()
+    await read(stream)
+    gaps = bench.core.metrics._gaps
+    assert bench.core.stats().accepted_tokens > 10
+    assert 0 < min(gaps) < max(gaps)
+    assert len(gaps) == 39
+    assert sum(gaps) == pytest.approx(stream.timings.decode_s)
+
+
 async def test_an_answer_that_ends_among_accepted_drafts_keeps_no_token_beyond_its_end() -> None:
     bench = Bench(speculation="on")
     text = "abcdefgh" * 6

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 
 import pytest
 from engine_tests.fakes import FakeBackend, read
@@ -149,6 +150,73 @@ def test_a_stop_whose_wake_up_a_step_drains_still_ends_the_thread() -> None:
     assert not worker._thread.is_alive()
     assert isinstance(backend, FakeBackend)
     assert backend.closed
+
+
+class Gated(FakeBackend):
+    """Prompts are rendered once the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rendering, self.gate = Event(), Event()
+
+    def render(self, messages: Sequence[ChatMessage]) -> str:
+        self.rendering.set()
+        assert self.gate.wait(60)
+        return super().render(messages)
+
+
+async def test_close_tells_the_readers_of_prompts_that_are_still_prepared() -> None:
+    backend = Gated()
+    engine = fake(backend)
+    await engine.start()
+    streams = [engine.submit(request(f"hi {n}")) for n in range(3)]
+    await asyncio.to_thread(backend.rendering.wait, 60)
+    closing = asyncio.create_task(engine.close())
+    for stream in streams:  # also the one whose preparation hangs
+        with pytest.raises(EngineClosed):
+            await asyncio.wait_for(read(stream), 60)
+    backend.gate.set()
+    await closing
+
+
+async def test_a_prompt_that_is_ready_after_the_engine_thread_died_is_refused() -> None:
+    class DyingWhilePreparing(Gated):
+        def execute(self, plan: StepPlan) -> StepResult:
+            raise MemoryError("no more")
+
+        def render(self, messages: Sequence[ChatMessage]) -> str:
+            return super().render(messages) if messages[0].content == "late" else messages[0].content
+
+    backend = DyingWhilePreparing()
+    engine = fake(backend)
+    await engine.start()
+    late = engine.submit(request("late", grammar='root ::= "a"'))  # those have a thread of their own
+    await asyncio.to_thread(backend.rendering.wait, 60)
+    core = engine._core
+    assert core is not None
+    first = engine.submit(request("hi"))
+    with pytest.raises(EngineCrashed):
+        await asyncio.wait_for(read(first), 60)
+    engine._running = lambda: (core, backend)  # type: ignore[method-assign] # as just before the crash was known
+    backend.gate.set()
+    with pytest.raises(EngineCrashed):
+        await asyncio.wait_for(read(late), 60)
+    await engine.close()
+
+
+async def test_what_breaks_after_the_load_is_raised_by_start_and_frees_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("engine.engine.EngineCore", broken)
+    backend = FakeBackend()
+    engine = fake(backend)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(engine.start(), 60)
+    assert backend.closed
+    await engine.close()
 
 
 async def test_a_load_that_fails_is_raised_by_start() -> None:

@@ -11,6 +11,7 @@ import gc
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +19,6 @@ import psutil
 import pytest
 from engine_tests.real import THREADS, backend_of, read, request, settle
 
-from bench.engine.make_model import SHAPES, write
 from engine import Engine, EngineConfig, FinishReason, TokenStream
 
 _WORDS = [
@@ -41,14 +41,6 @@ _WORDS = [
     "stone",
 ]
 _HEADS = ["", "You keep a lighthouse. " * 8, "You are a ship. " * 20]
-
-
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of random weights and the starter model's tokeniser: real llama.cpp, little computing."""
-    path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
-    write(path, SHAPES["tiny"], "q4_0", "tiny")
-    return path
 
 
 class Traffic:
@@ -102,9 +94,9 @@ class Traffic:
 
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("layout", ["unified", "split"])
-async def test_soak(tiny_model: Path, tmp_path: Path, layout: str, count: int) -> None:
+async def test_soak(random_model: Callable[[str], Path], tmp_path: Path, layout: str, count: int) -> None:
     config = EngineConfig(
-        model_path=tiny_model,
+        model_path=random_model("tiny"),
         max_sessions=8,
         cached_sessions=8,
         context_tokens=4096 if layout == "split" else 1536,

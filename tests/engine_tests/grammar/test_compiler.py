@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -306,9 +307,30 @@ def test_what_would_compile_for_hours_is_refused(
     compiler: GrammarCompiler, schema: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler_module, "_TIMEOUT_S", 1.0)
-    check_grammar.cache_clear()
+    compiler_module._try_grammar.cache_clear()
     with pytest.raises(InvalidRequest, match="takes more than 1 s"):
         compiler.compile(SamplingParams(json_schema=json.dumps(schema)))
+
+
+def test_what_took_too_long_once_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    def busy(grammar: str) -> str:
+        tries.append(grammar)
+        if len(tries) == 1:
+            raise subprocess.TimeoutExpired("python", 3.0)
+        return ""
+
+    monkeypatch.setattr(compiler_module, "_try_grammar", busy)
+    monkeypatch.setattr(compiler_module, "_timed_out", {})
+    now = 1000.0
+    monkeypatch.setattr(compiler_module, "monotonic", lambda: now)
+    assert "takes more than 3 s" in check_grammar("root")
+    now += 59
+    assert "takes more than 3 s" in check_grammar("root"), "not tried again at once"
+    now += 2
+    assert check_grammar("root") == ""
+    assert tries == ["root"] * 2
 
 
 @pytest.mark.parametrize(
@@ -340,9 +362,9 @@ def test_a_hostile_grammar_that_compiles_steps_or_ends(
 
 def test_only_the_child_process_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler_module, "_CHILD", "import os; os.abort()")
-    check_grammar.cache_clear()
+    compiler_module._try_grammar.cache_clear()
     assert "too deeply" in check_grammar("anything")
-    check_grammar.cache_clear()
+    compiler_module._try_grammar.cache_clear()
 
 
 def test_a_converted_grammar_keeps_its_names_apart() -> None:

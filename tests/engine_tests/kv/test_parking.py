@@ -69,6 +69,33 @@ def test_what_was_fetched_is_not_dropped_for_others() -> None:
     assert lot.keys(*"abef") == list("abe")
 
 
+def test_what_nobody_waits_for_any_more_can_be_dropped_again() -> None:
+    lot = Lot(None)
+    for key in "abcd":
+        lot.put(key)
+        lot.parking.fetch(key)
+    for key in "ab":
+        lot.parking.leave(key)
+    lot.parking.leave("unknown")
+    lot.put("e", 20)
+    assert lot.keys(*"abcde") == list("cde")
+
+
+def test_a_read_that_nobody_waits_for_any_more_takes_no_room(lot: Lot) -> None:
+    lot.spill("a", 20)
+    lot.put("b", 10)
+    lot.put("c", 10)
+    for key in "bc":
+        lot.parking.fetch(key)
+    lot.put("d", 15)
+    lot.parking.fetch("d")
+    assert lot.parking.fetch("a") is None
+    lot.parking.leave("a")
+    lot.parking.drop("d")
+    assert lot.parking.ram_bytes_used == 20 * BLOCK
+    assert lot.parking.find("a"), "it is still on disk"
+
+
 def test_a_state_larger_than_the_limit_is_not_kept_and_costs_nobody_his_place() -> None:
     lot = Lot(None)
     lot.put("a")

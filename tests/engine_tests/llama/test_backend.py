@@ -16,6 +16,7 @@ from engine import (
     FinishReason,
     PromptTooLong,
 )
+from engine.llama.lib import lib
 
 CAPITAL = "Which city is the capital of France? Answer in one short sentence."
 
@@ -48,6 +49,18 @@ async def test_it_knows_the_model(engine: Engine) -> None:
     assert info.vocab_size == 49_152
     assert info.kv_bytes_per_token == 30 * 3 * 64 * 2 * 2
     assert info.warnings == ()
+
+
+async def test_every_step_waits_for_the_end_of_its_forward_pass(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU llama_decode only starts the work; steps without logits must be timed, too."""
+    waits: list[object] = []
+    monkeypatch.setattr(lib, "llama_synchronize", waits.append)
+    steps = engine.stats().steps
+    await ask(engine, "word " * 300, max_tokens=1)
+    await settle(engine)
+    assert engine.stats().steps - steps - 1 == len(waits) >= 2, "all but the last, which has logits"
 
 
 async def test_four_sessions_stream_at_once(engine: Engine) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +19,13 @@ from engine import (
     EngineConfig,
     LoadCancelled,
     ModelCorrupt,
+    ModelError,
     ModelNotFound,
     ModelTooLarge,
 )
+from engine.llama import loading
 from engine.llama.backend import LlamaBackend
-from engine.llama.lib import supports_gpu_offload, system_info
+from engine.llama.lib import lib, recent_log, supports_gpu_offload, system_info
 from engine.llama.loading import check_memory
 
 
@@ -78,6 +81,66 @@ def test_a_context_that_cannot_fit_the_machine(starter_model: Path) -> None:
         pytest.skip("with a GPU llama.cpp itself decides")
     with pytest.raises(ModelTooLarge, match="GiB for the context"):
         load(starter_model, context_tokens=2_000_000_000)
+
+
+_LOAD_WITH_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from engine import EngineConfig
+from engine.errors import ModelError
+from engine.llama.backend import LlamaBackend
+from engine.llama.lib import init_backend
+init_backend()
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (20 << 20),) * 2)
+try:
+    LlamaBackend(EngineConfig(model_path=Path(sys.argv[1]), context_tokens=512, gpu_layers=0))
+except ModelError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit holds on Linux only")
+def test_a_model_for_which_memory_cannot_be_allocated_is_not_called_damaged(starter_model: Path) -> None:
+    command = [sys.executable, "-c", _LOAD_WITH_LITTLE_MEMORY, str(starter_model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("ModelTooLarge "), done.stdout
+    assert "does not fit into memory: " in done.stdout
+    assert "damaged" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        ("unable to allocate CUDA0 buffer", ModelTooLarge, "Fewer gpu_layers"),
+        ("cudaMalloc failed: out of memory", ModelTooLarge, "Fewer gpu_layers"),
+        ("unable to allocate CPU buffer", ModelTooLarge, "quantisation.$"),
+        ("tensor 'output.weight' data is not within the file bounds", ModelCorrupt, "download it again"),
+        ("unknown model architecture: 'new'", ModelCorrupt, "architecture: 'new'.$"),
+    ],
+)
+def test_what_llama_cpp_says_of_a_failed_load(
+    starter_model: Path, monkeypatch: pytest.MonkeyPatch, said: str, kind: type[ModelError], told: str
+) -> None:
+    def fail(*_: object) -> None:
+        recent_log.append(f"llama_model_load: error loading model: {said}")
+        recent_log.append("llama_model_load_from_file_impl: failed to load model")
+
+    monkeypatch.setattr(lib, "llama_model_load_from_file", fail)
+    with pytest.raises(kind, match=told):
+        load(starter_model)
+
+
+@pytest.mark.parametrize(("shape", "cell"), [("tiny", 1024), ("hybrid", 512), ("recurrent", 0)])
+def test_a_cell_holds_the_heads_of_every_layer(
+    random_model: Callable[[str], Path], shape: str, cell: int
+) -> None:
+    config = EngineConfig(model_path=random_model(shape), context_tokens=4096)
+    assert loading.cell_bytes(config) == cell, "by the header"
+    backend = LlamaBackend(config)
+    assert backend.info.kv_bytes_per_token == cell
+    assert (loading.allocated_cell_bytes() or 0) == cell, "as llama.cpp allocates it"
+    backend.close()
 
 
 @pytest.mark.parametrize(

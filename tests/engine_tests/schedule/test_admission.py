@@ -42,7 +42,7 @@ def running(admission: Admission, tokens: list[int], *, request_id: int = 9) -> 
     """A sequence that has its slot and has computed nothing yet."""
     other = sequence(tokens, request_id=request_id)
     placement = admission.place(other, [])
-    assert placement is not None
+    assert isinstance(placement, Placement)
     other.slot = placement.slot
     return other
 
@@ -67,9 +67,9 @@ def test_it_waits_for_cells_that_running_ones_will_take(
 ) -> None:
     other = running(admission, HEAD)
     waiting = sequence([*range(50)], answer=answer)
-    assert (admission.place(waiting, [other]) is not None) is starts
+    assert isinstance(admission.place(waiting, [other]), Placement) is starts
     if not starts:
-        assert admission.place(waiting, []) is not None, "alone it starts, however large"
+        assert isinstance(admission.place(waiting, []), Placement), "alone it starts, however large"
 
 
 def test_it_follows_one_that_is_about_to_compute_its_prefix(admission: Admission) -> None:
@@ -105,7 +105,7 @@ def test_a_preempted_requests_own_state_comes_before_its_sessions(
     parking.put(session_key("s1"), HEAD, b"older")
     parking.put(request_key(1), [*HEAD, 1], STATE)
     placement = admission.place(sequence([*HEAD, 1, 2]), [])
-    assert placement is not None
+    assert isinstance(placement, Placement)
     assert (placement.computed, placement.moves) == (41, [Restore(0, 41, STATE)])
     assert parking.count == 0, "both are out of date"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from engine_tests.fakes import Bench, read
 
 from engine import FinishReason, Priority
 from engine.core import Focus, Forget
+from engine.kv import session_key
 from engine.step import Copy, Restore, Save, StepPlan
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
@@ -74,6 +77,29 @@ class TestSharing:
         bench.run()
         whole = [w.request_id for plan in bench.backend.plans for w in plan.work if w.rows]
         assert whole == [1, 3, 2], "the one in front waits for the first"
+
+    async def test_another_focus_leaves_a_leader_what_its_followers_lend_it(self) -> None:
+        bench = Bench(cells=4096, batch_tokens=64)
+        bench.submit("x" * 400, priority=Priority.BACKGROUND, max_tokens=1)
+        bench.core.step()
+        bench.submit("x" * 400, priority=Priority.FOREGROUND, max_tokens=1)
+        bench.core.step()
+        bench.core.post(Focus("elsewhere"))
+        bench.core.step()
+        leader, follower = bench.core.scheduler.running
+        assert (follower.leader, leader.priority) == (leader, Priority.FOREGROUND)
+
+    async def test_a_follower_that_leaves_takes_back_what_it_lent(self) -> None:
+        bench = Bench(cells=4096, batch_tokens=64)
+        bench.submit("x" * 400, priority=Priority.BACKGROUND, max_tokens=1)
+        bench.core.step()
+        follower = bench.submit("x" * 400, priority=Priority.FOREGROUND, max_tokens=1)
+        bench.core.step()
+        (leader, _) = bench.core.scheduler.running
+        assert leader.priority is Priority.FOREGROUND
+        follower.cancel()
+        bench.core.step()
+        assert leader.priority is Priority.BACKGROUND
 
     async def test_a_system_prompt_stays_when_all_its_sessions_are_gone(self) -> None:
         bench = Bench(cells=1024)
@@ -177,6 +203,41 @@ class TestPressure:
         assert [await read(stream) for stream in streams] == [ALPHABET[:400]] * 2
         assert bench.core.stats().requests_failed == 0
         assert computed(bench) > 300
+
+    async def test_states_that_cannot_be_read_back_fail_nobody_however_many(self) -> None:
+        bench = Bench(cells=400, max_sessions=2, cached_sessions=0)
+        names = "abcd"
+        for name in names:
+            bench.submit(name * 100, session_id=name, max_tokens=2)
+            bench.run()
+        bench.backend.bad_states = 10
+        streams = [bench.submit(name * 100 + "!", session_id=name, max_tokens=2) for name in names]
+        bench.run()
+        assert [await read(stream) for stream in streams] == ["ab"] * 4
+        assert bench.backend.bad_states <= 7, "three in a row"
+        assert bench.core.stats().requests_failed == 0
+
+    async def test_a_state_that_fits_no_store_is_not_read(self) -> None:
+        bench = Bench(cells=700, parked_ram_mib=1, token_bytes=1 << 14)
+        streams = [bench.submit(name * 10, max_tokens=400) for name in "xy"]
+        bench.run()
+        assert [await read(stream) for stream in streams] == [ALPHABET[:400]] * 2
+        assert not [move for plan in bench.backend.plans for move in plan.moves if isinstance(move, Save)]
+
+    async def test_a_state_that_a_cancelled_request_waited_for_can_leave_again(self) -> None:
+        bench = Bench(cells=400, max_sessions=1, cached_sessions=0, parked_ram_mib=1)
+        for name in "ab":
+            bench.submit(name * 100, session_id=name, max_tokens=2)
+            bench.run()
+        parking = bench.core.scheduler.parking
+        bench.submit("b" * 100, session_id="b", max_tokens=100)
+        waiting = bench.submit("a" * 100, session_id="a", max_tokens=2)
+        bench.core.step()
+        parking.fetch(session_key("a"))  # as admission does for a state on disk
+        waiting.cancel()
+        bench.core.step()
+        parking.put("large", [1], bytes(1 << 20))
+        assert parking.find("large"), "it took the place of what nobody waits for"
 
     async def test_a_parked_request_can_be_cancelled(self) -> None:
         bench = Bench(cells=700)
@@ -332,6 +393,15 @@ class TestBackPressure:
                 break
             bench.run()
         assert len(text) == 2000
+
+    async def test_a_paused_request_gives_its_cells_to_those_who_wait(self) -> None:
+        bench = Bench(cells=1200, context=1200)
+        bench.submit("x", max_tokens=1150)
+        bench.run()
+        assert bench.core.scheduler.running[0].paused
+        other = bench.submit("y" * 300, max_tokens=4)
+        bench.run()
+        assert await asyncio.wait_for(read(other), 60) == "abcd"
 
 
 def test_a_plan_counts_its_tokens() -> None:

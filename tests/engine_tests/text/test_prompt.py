@@ -8,6 +8,7 @@ import pytest
 from engine_tests.fakes import FakeBackend
 
 from engine import ChatMessage, TemplateError
+from engine.text import prompt
 from engine.text.prompt import ChatTemplate, PromptEncoder, choose_template
 
 
@@ -69,6 +70,18 @@ def test_an_answer_that_ends_inside_a_character_is_taken_over_up_to_there(comput
     whole = backend.tokenize("hi§so👉§")
     encoder.remember("s", whole[:computed])
     assert encoder.encode(chat, "s") == whole
+
+
+def test_what_is_remembered_is_bounded_by_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt, "_REMEMBERED", 100)
+    encoder = PromptEncoder(ControlBackend())
+    for name in "abc":
+        encoder.remember(name, [*range(40)])
+    encoder.remember("c", [*range(30)])
+    assert encoder._remembered == 70
+    assert [*encoder._known] == ["b", "c"]
+    encoder.remember("d", [*range(200)])
+    assert (encoder._remembered, [*encoder._known]) == (0, [])
 
 
 def test_a_forgotten_session_is_tokenised_anew() -> None:
