@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from engine.config import EngineConfig
 from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, RequestError
-from engine.kv import Parking, PrefixCache
+from engine.kv import Parking, PrefixCache, WholePrefixCache
 from engine.metrics import Metrics, live_stats, with_totals
 from engine.schedule import Scheduler, SchedulerLimits, Speculator, StepCosts, TokenSequence
 from engine.step import Backend, Constraint, ModelInfo, Move, Restore, Save, StepPlan, StepResult, StepStatus
@@ -36,7 +36,7 @@ class Submit:
     """Generate an answer to a tokenised prompt.
 
     Args:
-        tokens: the prompt; head_tokens: how many of them are the system prompt.
+        tokens: the prompt; head_tokens, turn_tokens: see `TokenSequence`.
         submitted: when, on the engine's clock, in seconds.
     """
 
@@ -46,6 +46,7 @@ class Submit:
     session_id: str | None
     submitted: float
     head_tokens: int = 0
+    turn_tokens: int = 0
     priority: Priority = Priority.NORMAL
     constraint: Constraint | None = None
 
@@ -137,7 +138,7 @@ class EngineCore:
             self._apply(plan, result)
             self._measure(plan, result, start)
         elif plan.moves and self._execute(plan).status is StepStatus.LOST:
-            self._resync()
+            self._resync(plan)
         self.mail.flush()
         if self._clock() - self._live_at > _SNAPSHOT_S:
             self._publish(plan)
@@ -213,6 +214,7 @@ class EngineCore:
             command.session_id,
             command.priority,
             command.head_tokens,
+            command.turn_tokens,
         )
         output = RequestOutput(sequence, stream, piece=self._backend.piece, submitted=command.submitted)
         if stream.cancel_requested:
@@ -266,7 +268,7 @@ class EngineCore:
         elif result.status is StepStatus.INVALID:
             self._isolate(plan)
         elif result.status is StepStatus.LOST:
-            self._resync()
+            self._resync(plan)
         else:
             self._recover(plan)
 
@@ -286,7 +288,7 @@ class EngineCore:
     def _recover(self, plan: StepPlan) -> None:
         """After an aborted forward pass: try again, unless it has failed too often in a row."""
         self._failed_steps += 1
-        self._resync()
+        self._resync(plan)
         if self._failed_steps >= _MAX_FAILED_STEPS:
             self._failed_steps = 0
             for item in plan.work:
@@ -295,9 +297,9 @@ class EngineCore:
                     GenerationFailed(f"llama.cpp failed to compute {_MAX_FAILED_STEPS} times in a row."),
                 )
 
-    def _resync(self) -> None:
+    def _resync(self, plan: StepPlan) -> None:
         """Take over what llama.cpp says is in the cache."""
-        self._make(self.scheduler.resync(self._backend.resident))
+        self._make(self.scheduler.resync(plan, self._backend.resident))
 
     def _book(self, plan: StepPlan, result: StepResult) -> None:
         """Emit the sampled tokens, book those that count, and finish the answers that end with them."""
@@ -400,11 +402,11 @@ def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> 
         size = tokens * info.kv_bytes_per_token
         return parks and parking.takes(size) and costs.worth_parking(tokens)
 
-    cache = PrefixCache(
+    kind = PrefixCache if info.partial_removal else WholePrefixCache
+    cache = kind(
         slots=config.sequences,
         cells=info.kv_cells,
         split=info.split_cache,
-        partial_removal=info.partial_removal,
         worth_parking=worth_parking,
     )
     return Scheduler(

@@ -139,8 +139,9 @@ class GenerationRequest:
     Args:
         messages: the prompt, oldest first; rendered with the model's chat template.
         sampling: how to choose tokens and when to stop.
-        session_id: the chat this belongs to. Its KV cache is kept after the answer, so that the next turn
-            prefills only what is new. None keeps nothing.
+        session_id: the chat this belongs to. Its KV cache is kept after the answer, and parked when its cells
+            are needed, so that the next turn prefills only what is new. Without a session it is kept until
+            its cells are needed, for any prompt that begins with the same tokens.
         priority: order of service; a request of the focused session (`Engine.focus`) counts as FOREGROUND.
     """
 

@@ -1,7 +1,7 @@
 """Which tokens each llama.cpp sequence holds, and how many KV cells they take.
 
-A slot is a llama.cpp sequence id. A running request leases one. After the request the slot stays idle with
-its session until the session's next turn leases it again or its cells are needed. A radix tree records what
+A slot is a llama.cpp sequence id. A running request leases one. After the request the slot stays idle, with
+its session if it has one, until a prompt that continues it leases it again or its cells are needed. A radix tree records what
 each slot holds, so that any prompt finds the longest prefix that any request has computed.
 
 In a unified KV cache two slots with the same prefix share its cells, and `used` counts them once. In a split
@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from typing import ClassVar
 
 from engine.kv.radix import RadixTree
 from engine.step import Copy, Move, Restore, Save, State, Trim
@@ -48,14 +49,15 @@ class PrefixCache:
         slots: number of llama.cpp sequence ids.
         cells: KV cells of all slots together.
         split: whether each slot has its own cells.
-        partial_removal: whether the model's memory can be cut in the middle of a sequence. Recurrent and
-            hybrid models cannot: there only a slot's own session reuses it, and only whole.
         worth_parking: whether n computed tokens are worth saving when they must leave the cache.
 
     Attributes:
+        cuts: whether a slot can be cut back to any of its first tokens, so that prompts share any prefix.
         worth: the fewest tokens of another slot that are worth sharing.
         evicted: idle slots emptied so far.
     """
+
+    cuts: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -63,15 +65,12 @@ class PrefixCache:
         slots: int,
         cells: int,
         split: bool = False,
-        partial_removal: bool = True,
         worth_parking: Callable[[int], bool] = lambda tokens: False,
     ) -> None:
         self.cells = cells
         self.split = split
         self.worth_parking = worth_parking
         self.evicted = 0
-        self._cuttable = partial_removal
-        self._sharing = partial_removal and not split
         self.worth = _WORTH_COPYING if split else _WORTH_SHARING
         self._tree = RadixTree()
         self._free = list(range(slots))  # a heap: low slots first, since a split cache wants them adjacent
@@ -85,7 +84,7 @@ class PrefixCache:
     @property
     def used(self) -> int:
         """Cells that hold a token."""
-        if not self._sharing:
+        if self.split:
             return sum(self._leased.values()) + sum(self._tree.length(slot) for slot in self._idle)
         return self._tree.size + sum(held - self._tree.length(slot) for slot, held in self._leased.items())
 
@@ -95,18 +94,13 @@ class PrefixCache:
         return self.cells - self.used
 
     @property
-    def shares(self) -> bool:
-        """Whether one slot can reuse a prefix that another has computed."""
-        return self._cuttable
-
-    @property
     def idle_sessions(self) -> int:
         """Sessions between two turns whose KV cache is kept."""
         return len(self._of_session)
 
     def reclaimable(self, wanted: Sequence[int] = ()) -> int:
         """Cells that evicting every idle slot would free, except those that hold a prefix of `wanted`."""
-        if not self._sharing:
+        if self.split:
             return sum(self._tree.length(slot) for slot in self._idle)
         return self._tree.free_without(self._leased.keys(), wanted)
 
@@ -118,7 +112,8 @@ class PrefixCache:
         return max(own, shared)
 
     def lease(self, session_id: str | None, tokens: Sequence[int]) -> tuple[Lease, list[Move]] | None:
-        """Lease the session's own slot, else a free one, else the one idle longest.
+        """Lease the session's own slot; without a session, one whose tokens the prompt continues. Else a free
+        slot, else the one idle longest.
 
         Returns:
             The lease and its moves, or None when every slot is in use.
@@ -126,6 +121,9 @@ class PrefixCache:
         own, shared, source = self._sources(session_id, tokens)
         if session_id in self._of_session:
             slot, moves = self._take_own(session_id, own)
+        elif source is not None and session_id is None and self._continues(source, shared):
+            slot, moves, own = source, [], shared
+            self._wake(source)
         elif (free := self._free_slot(source)) is not None:
             slot, moves = free
             if slot == source:  # the only idle slot is the one that holds the prefix
@@ -133,7 +131,7 @@ class PrefixCache:
                 own = shared
         else:
             return None
-        self._leased[slot] = own
+        self.resize(slot, own)
         if shared > own and source is not None:
             moves += self._share(source, slot, tokens, own, shared)
         return Lease(slot, self._leased[slot]), moves
@@ -145,7 +143,7 @@ class PrefixCache:
         else:
             taken = self._free_slot(None)
         if taken is not None:
-            self._leased[taken[0]] = 0
+            self.resize(taken[0], 0)
         return taken
 
     def restore(self, slot: int, tokens: Sequence[int], state: State, keep: int) -> list[Move]:
@@ -153,7 +151,7 @@ class PrefixCache:
         moves: list[Move] = [Restore(slot, len(tokens), state)]
         if keep < len(tokens):
             moves.append(Trim(slot, keep))
-        self._leased[slot] = keep
+        self.resize(slot, keep)
         return [*moves, *self.commit(slot, tokens[:keep])]
 
     def attach(self, slot: int, tokens: Sequence[int]) -> tuple[int, list[Move]]:
@@ -163,12 +161,22 @@ class PrefixCache:
             How many tokens it holds now, and the moves.
         """
         held = self._leased[slot]
-        if not self._cuttable:
-            return held, []
         shared, source = self._tree.match(tokens[:-1])
         if source is None or shared - held < self.worth or self._tree.length(slot) < held:
             return held, []
         return shared, self._share(source, slot, tokens, held, shared)
+
+    def shareable(self, common: int, checkpoints: Sequence[int]) -> int:
+        """How many of the tokens that two prompts have in common one of them can take over from the other.
+
+        Args:
+            checkpoints: where the other one's state is kept while it is computed.
+        """
+        return common
+
+    def checkpoint(self, slot: int, tokens: Sequence[int]) -> list[Move]:
+        """Keep the state of a leased slot after `tokens`, if it cannot be reached again by cutting."""
+        return []
 
     def resize(self, slot: int, tokens: int) -> None:
         """Record that a leased slot now holds `tokens` tokens: more after a step, perhaps fewer after a
@@ -185,21 +193,25 @@ class PrefixCache:
         if len(tokens) <= start:
             return []
         twice, other = self._tree.extend(slot, tokens[start:])
-        if not self._sharing or other is None:
+        if self.split or other is None:
             return []
         return [Copy(other, slot, start, start + twice)]
 
     def release(self, slot: int, session_id: str | None, tokens: Sequence[int]) -> list[Move]:
-        """End a lease and keep `tokens` for the session; without a session keep only what is pinned."""
-        if session_id is None or session_id in self._of_session or not tokens:
+        """End a lease and keep `tokens` until their cells are needed: for the session, or for whoever sends a
+        prompt that begins with them. With no tokens keep only what is pinned."""
+        if not tokens:
             moves = self._cut(slot, self._tree.pinned_length(slot))
             del self._leased[slot]
             self._rest(slot)
             return moves
         moves = [*self._cut(slot, len(tokens)), *self.commit(slot, tokens)]
         del self._leased[slot]
-        self._idle[slot] = session_id
-        self._of_session[session_id] = slot
+        if session_id is None or session_id in self._of_session:
+            self._idle[slot] = None
+        else:
+            self._idle[slot] = session_id
+            self._of_session[session_id] = slot
         return moves
 
     # Idle slots
@@ -216,14 +228,17 @@ class PrefixCache:
         return self._evict(next(iter(self._idle)), 0) if self._idle else None
 
     def forget(self, session_id: str) -> list[Move]:
-        """Drop an idle session's cache without saving it."""
-        slot = self._of_session.get(session_id)
-        return [] if slot is None else self._drop(slot, self._tree.pinned_length(slot))
+        """Drop an idle session's cache without saving it, and what belongs to no session: the same text may
+        stand in a request that was made about it, or in a system prompt."""
+        while self._pins:
+            self._tree.pin(self._pins.popitem()[0], pinned=False)
+        slots = [slot for slot, owner in self._idle.items() if owner in (None, session_id)]
+        return [move for slot in slots for move in self._drop(slot, 0)]
 
     def pin(self, tokens: Sequence[int]) -> None:
         """Keep a cached prefix when its sessions leave; old pins make room for new ones."""
         pin = tuple(tokens)
-        if not self._sharing or len(pin) < self.worth or len(pin) * _PINNED_SHARE > self.cells:
+        if self.split or len(pin) < self.worth or len(pin) * _PINNED_SHARE > self.cells:
             return
         self._pins[pin] = None
         self._pins.move_to_end(pin)
@@ -261,11 +276,13 @@ class PrefixCache:
         head = tokens[:-1]
         own_slot = self._of_session.get(session_id) if session_id is not None else None
         own = 0 if own_slot is None else self._tree.match(head, own_slot)[0]
-        if not self._cuttable:
-            whole = own_slot is not None and own == self._tree.length(own_slot)
-            return (own, own, own_slot) if whole else (0, 0, None)
         shared, source = self._tree.match(head)
         return (own, shared, source) if shared - own >= self.worth else (own, own, own_slot)
+
+    def _continues(self, source: int, shared: int) -> bool:
+        """Whether a prompt that shares so many tokens with an idle slot goes on where that one ended."""
+        anonymous = source in self._idle and self._idle[source] is None
+        return anonymous and shared == self._tree.length(source) and not self._tree.pinned_length(source)
 
     def _take_own(self, session_id: str | None, keep: int) -> tuple[int, list[Move]]:
         """The session's own slot, cut back to what it shares with the prompt."""

@@ -7,7 +7,7 @@ llama.cpp's sequences, because a KV cell lives until no sequence holds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 __all__ = ["RadixTree", "common_prefix"]
@@ -57,6 +57,23 @@ class RadixTree:
                 break
             node = child
         return depth, holder
+
+    def match_whole(self, tokens: Sequence[int], holds: Callable[[int], bool]) -> tuple[int, int | None]:
+        """Length of the longest whole path that is a prefix of `tokens`, and its slot.
+
+        Args:
+            holds: whether a slot counts.
+        """
+        node, depth = self._root, 0
+        best: tuple[int, int | None] = (0, None)
+        while depth < len(tokens) and (child := node.children.get(tokens[depth])) is not None:
+            if common_prefix(child.tokens, tokens, depth) < len(child.tokens):
+                break
+            node, depth = child, depth + len(child.tokens)
+            ending = [slot for slot in node.slots if self._ends[slot] is node and holds(slot)]
+            if ending:
+                best = depth, min(ending)
+        return best
 
     def extend(self, slot: int, tokens: Sequence[int]) -> tuple[int, int | None]:
         """Lengthen a slot's path.

@@ -30,7 +30,6 @@ from engine.llama.loading import (
     make_context,
     metadata,
     offloaded_layers,
-    rolls_back,
 )
 from engine.llama.memory import LlamaMemory
 from engine.llama.sampler import RowSampler
@@ -99,8 +98,8 @@ class LlamaBackend:
         opened.callback(self._sampler.close_all)
         self._batch = BatchArrays(config.batch_tokens)
         self._raw = raw_batch(self._batch)
-        self.info = self._describe(chosen, trained, allocated_cell_bytes() or token_bytes)
-        self._warm_up()
+        self._cuts = self._warm_up()
+        self.info = self._describe(chosen, trained, allocated_cell_bytes(token_bytes))
 
     def _describe(self, chosen: ChosenTemplate, trained: int, token_bytes: int) -> ModelInfo:
         each = int(lib.llama_n_ctx_seq(self._context))
@@ -120,7 +119,7 @@ class LlamaBackend:
             offloaded_layers=self._offloaded,
             template_name=chosen.name,
             stop=chosen.stop,
-            partial_removal=rolls_back(self._model),
+            partial_removal=self._cuts,
             split_cache=self._config.split_cache,
             warnings=(chosen.warning,) if chosen.warning else (),
         )
@@ -240,10 +239,15 @@ class LlamaBackend:
             eos=self._vocab.eos,
         )
 
-    def _warm_up(self) -> None:
-        """Run one forward pass, so that the first request does not pay for touching pages and buffers."""
-        self._batch.token[0], self._batch.pos[0], self._batch.seq_id[0] = 0, 0, 0
-        self._batch.logits[0] = 1
-        self._raw.n_tokens = 1
+    def _warm_up(self) -> bool:
+        """Run one forward pass, so that the first request does not pay for touching pages and buffers.
+
+        Returns:
+            Whether the memory of this model can be cut in the middle of a sequence.
+        """
+        self._raw.n_tokens, _ = self._batch.fill([Work(0, 0, 0, (0, 0), 1)])
         lib.llama_decode(self._context, self._raw)
-        lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
+        memory = lib.llama_get_memory(self._context)
+        cuts = bool(lib.llama_memory_seq_rm(memory, 0, 1, -1))
+        lib.llama_memory_clear(memory, True)
+        return cuts

@@ -4,6 +4,7 @@ or an unclear log line is checked first."""
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,6 @@ __all__ = [
     "make_context",
     "metadata",
     "offloaded_layers",
-    "rolls_back",
 ]
 
 
@@ -36,7 +36,7 @@ _KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
 _TYPE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _BLOCK = 32  # numbers of a quantised type that share a scale
 _NO_MEMORY = re.compile(r"unable to allocate|failed to allocate|out of memory|cannot allocate memory", re.I)
-_KV_CACHE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells")
+_KV_CACHE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells, .*?\d+/(\d+) seqs")
 
 
 def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> Any:
@@ -158,11 +158,6 @@ def description(model: Any) -> str:
     return buffer.value.decode(errors="replace")
 
 
-def rolls_back(model: Any) -> bool:
-    """Whether a sequence's memory can be cut in the middle; not in recurrent and hybrid models."""
-    return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
-
-
 def cell_bytes(config: EngineConfig) -> int:
     """Bytes of one KV cell, over all layers, by the header of the file. 0 if the header cannot be read.
 
@@ -196,17 +191,18 @@ def cell_bytes(config: EngineConfig) -> int:
     return int(numbers * _TYPE_BYTES[config.kv_type])
 
 
-def allocated_cell_bytes() -> int | None:
-    """Bytes of one KV cell of the context made last, from llama.cpp's log; None if the log does not say.
+def allocated_cell_bytes(expected: int) -> int:
+    """Bytes of one KV cell of the context made last: `expected`, unless llama.cpp's log shows another size.
 
-    Exact, where `cell_bytes` can only know the common kinds of models.
+    The header is exact for the common kinds of models; the log, which rounds, is right for all.
     """
     found = [match for line in recent_log if (match := _KV_CACHE.match(line))]
-    return (
-        round(sum(float(mib) * 2**20 / int(cells) for mib, cells in (m.groups() for m in found)))
-        if found
-        else None
+    sizes = (
+        float(mib) * 2**20 / (int(cells) * int(streams))
+        for mib, cells, streams in (m.groups() for m in found)
     )
+    measured = round(sum(sizes))
+    return expected if not found or math.isclose(measured, expected, rel_tol=0.02) else measured
 
 
 def check_file(path: Path) -> None:

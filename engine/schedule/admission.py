@@ -100,12 +100,10 @@ class Admission:
             known: tokens that this one already has or can get more cheaply.
         """
         best: tuple[TokenSequence | None, int] = (None, 0)
-        if not self._cache.shares:
-            return best
         head = sequence.tokens[:-1]
         for other in running:
             if other.remaining > 1 and not other.paused:
-                common = common_prefix(other.tokens, head)
+                common = self._cache.shareable(common_prefix(other.tokens, head), other.checkpoints)
                 if common - known >= self._cache.worth and common > max(best[1], other.computed):
                     best = (other, common)
         return best
@@ -118,7 +116,7 @@ class Admission:
         if parked is None or len(parked.tokens) > self._sequence_cells:
             return None, 0
         common = common_prefix(parked.tokens, sequence.tokens[:-1])
-        whole = common == len(parked.tokens) or self._cache.shares
+        whole = common == len(parked.tokens) or self._cache.cuts
         return (parked, common) if whole and self._cache.worth_parking(common - cached) else (None, 0)
 
     def _needed(self, sequence: TokenSequence, parked: Parked | None, known: int) -> int:

@@ -94,7 +94,7 @@ class Scheduler:
         self.waiting.add(sequence)
 
     def finish(self, sequence: TokenSequence) -> list[Move]:
-        """Remove a sequence, running or waiting; its KV cache stays with its session, if it has one."""
+        """Remove a sequence, running or waiting; its KV cache stays until its cells are needed."""
         moves: list[Move] = []
         if sequence.slot is not None:
             self.running.remove(sequence)
@@ -118,10 +118,12 @@ class Scheduler:
         sequence.paused = False
 
     def forget(self, session_id: str) -> list[Move]:
-        """Drop a session's KV cache, wherever it is; a request in progress drops its own when it ends."""
+        """Drop a session's KV cache, wherever it is, and what belongs to no session; a request in progress
+        drops its own when it ends."""
         for sequence in [*self.running, *self.waiting]:
             if sequence.session_id == session_id:
                 sequence.session_id = None
+                sequence.forgotten = True
         self.parking.drop(session_key(session_id))
         return self.cache.forget(session_id)
 
@@ -177,20 +179,30 @@ class Scheduler:
         )
         return moves
 
-    def resync(self, resident: Callable[[int], int]) -> list[Move]:
+    def resync(self, plan: StepPlan, resident: Callable[[int], int]) -> list[Move]:
         """After a failed step, book how many tokens of each running sequence the KV cache actually holds.
 
         Args:
+            plan: the step that failed.
             resident: slot -> tokens it holds.
         """
         moves: list[Move] = []
+        touched = {item.slot for item in plan.work}
         for sequence in self.running:
-            assert sequence.slot is not None
-            there = resident(sequence.slot)
-            sequence.computed = min(there, len(sequence.tokens) - 1)
-            if there > sequence.computed:
-                moves.append(Trim(sequence.slot, sequence.computed))
-            self.cache.resize(sequence.slot, sequence.computed)
+            slot = sequence.slot
+            assert slot is not None
+            there = resident(slot)
+            known = min(there, len(sequence.tokens) - 1)
+            if not self.cache.cuts and (slot in touched or there != sequence.computed):
+                known = 0  # its state may have changed, whatever its length says
+            if there > known:
+                moves.append(Trim(slot, known))
+            self.cache.resize(slot, known)
+            sequence.computed = known
+        for sequence in self.running:  # only now is the tree right about all slots
+            if not sequence.computed and sequence.slot is not None:
+                sequence.computed, shared = self.cache.attach(sequence.slot, sequence.tokens)
+                moves += shared
         return moves
 
     def relieve(self) -> list[Move] | None:
@@ -291,7 +303,7 @@ class Scheduler:
 
     def _leave(self, sequence: TokenSequence, *, keep: bool) -> list[Move]:
         assert sequence.slot is not None
-        kept = sequence.tokens[: sequence.computed] if keep else []
+        kept = sequence.tokens[: sequence.computed] if keep and not sequence.forgotten else []
         moves = self.cache.release(sequence.slot, sequence.session_id, kept)
         sequence.slot = sequence.leader = None
         sequence.computed = sequence.shared = 0
@@ -327,7 +339,7 @@ class Scheduler:
         work: list[Work] = []
         for sequence in ready:
             drafts: tuple[int, ...] = ()
-            if room > 0 and self.cache.shares:
+            if room > 0 and self.cache.cuts:  # rejected drafts are cut off
                 drafts = self.speculator.drafts(
                     sequence, room=self._draft_room(sequence, room), decodes=len(ready)
                 )
@@ -350,7 +362,7 @@ class Scheduler:
         readers = [s for s in self.running if _runnable(s) and s.remaining > 1]
         work: list[Work] = []
         for sequence in service_order(readers, self._counters):
-            count = min(sequence.remaining, budget)
+            count = min(sequence.remaining, budget, self._until_checkpoint(sequence))
             if count < sequence.remaining and count > CHUNK:
                 count -= count % CHUNK
             if count <= 0:
@@ -358,6 +370,13 @@ class Scheduler:
             work.append(_prefill_work(sequence, count))
             budget -= count
         return work
+
+    def _until_checkpoint(self, sequence: TokenSequence) -> int:
+        """Tokens to compute before a state that cannot be cut is copied."""
+        if self.cache.cuts:
+            return sequence.remaining
+        place = next((place for place in sequence.checkpoints if place > sequence.computed), None)
+        return sequence.remaining if place is None else place - sequence.computed
 
     def _stretch(self, decodes: int) -> float:
         """How many times the latency target a step may take: the more prompts wait per decode, the more.
@@ -374,7 +393,10 @@ class Scheduler:
     def _publish(self, sequence: TokenSequence) -> list[Move]:
         """Let other prompts find the computed part of this one, and pin its head."""
         assert sequence.slot is not None
-        moves = self.cache.commit(sequence.slot, sequence.tokens[: sequence.computed])
+        tokens = sequence.tokens[: sequence.computed]
+        moves = self.cache.commit(sequence.slot, tokens)
+        if sequence.computed in sequence.checkpoints:
+            moves += self.cache.checkpoint(sequence.slot, tokens)
         if 0 < sequence.head_tokens <= sequence.computed:
             self.cache.pin(sequence.tokens[: sequence.head_tokens])
         return moves

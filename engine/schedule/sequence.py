@@ -19,12 +19,14 @@ class TokenSequence:
 
     Args:
         head_tokens: tokens at the start that other chats probably share: the system prompt.
+        turn_tokens: tokens up to where the turn of the answer begins; 0 when unknown.
 
     Attributes:
         base_priority: what the request asked for, regardless of focus.
         slot: llama.cpp sequence id while it runs; None while it waits and after its end.
         computed: tokens that are in the KV cache; cached_tokens: those that were there at admission.
         leader, shared: another sequence computes the same `shared` tokens, and this one waits for it.
+        forgotten: its session was forgotten; nothing of it is kept.
         paused: its reader lags too far behind; until it catches up no token is generated.
     """
 
@@ -34,6 +36,7 @@ class TokenSequence:
     session_id: str | None = None
     priority: Priority = Priority.NORMAL
     head_tokens: int = 0
+    turn_tokens: int = 0
     prompt_tokens: int = field(init=False)
     base_priority: Priority = field(init=False)
     slot: int | None = None
@@ -42,6 +45,7 @@ class TokenSequence:
     preemptions: int = 0
     leader: TokenSequence | None = None
     shared: int = 0
+    forgotten: bool = False
     paused: bool = False
 
     def __post_init__(self) -> None:
@@ -54,6 +58,12 @@ class TokenSequence:
         if self.slot is None:
             return RequestPhase.WAITING
         return RequestPhase.DECODE if self.completion_tokens else RequestPhase.PREFILL
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Places in the prompt at which a state that cannot be cut is worth keeping, ascending."""
+        places = {self.head_tokens, self.turn_tokens or self.prompt_tokens - 1}
+        return tuple(sorted(place for place in places if 0 < place < self.prompt_tokens))
 
     @property
     def remaining(self) -> int:

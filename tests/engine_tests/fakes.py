@@ -156,6 +156,7 @@ class FakeBackend:
                     self.kv[slot] = held[:keep]
                 case Copy(source, slot, start, end):
                     there = self.kv[source]
+                    assert self.info.partial_removal or (not held and (start, end) == (0, len(there)))
                     assert len(there) >= end > start
                     assert [self.cell[n] for n in held[:start]] == [self.cell[n] for n in there[:start]]
                     if self.info.split_cache:

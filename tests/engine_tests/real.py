@@ -94,6 +94,12 @@ async def settle(engine: Engine) -> None:
         await asyncio.sleep(0.01)
 
 
+async def drop_unowned(engine: Engine) -> None:
+    """Settle, and drop what belongs to no session from the KV cache, pinned system prompts included."""
+    engine.forget("nobody")
+    await settle(engine)
+
+
 class Recording(LlamaBackend):
     """Keeps the logits each token was chosen from."""
 

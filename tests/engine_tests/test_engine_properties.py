@@ -33,7 +33,7 @@ _ACTIONS = st.one_of(
     st.tuples(st.just("focus"), st.sampled_from(_SESSIONS)),
     st.tuples(st.just("pause"), st.integers(0, 10)),
     st.tuples(st.just("bad state")),
-    st.tuples(st.just("fault"), st.sampled_from([StepStatus.NO_KV, StepStatus.PARTIAL]), st.integers(0, 3)),
+    st.tuples(st.just("fault"), st.sampled_from([StepStatus.NO_KV, StepStatus.PARTIAL, StepStatus.INVALID]), st.integers(0, 3)),
 )
 
 
@@ -46,9 +46,10 @@ def test_random_traffic_keeps_the_ledger(layout: str, speculation: str, examples
         cells=st.integers(96, 200),
         places=st.integers(1, 4),
         parks=st.booleans(),
+        cuts=st.booleans(),
     )
     @settings(max_examples=examples)
-    def traffic(actions: list[tuple[Any, ...]], cells: int, places: int, parks: bool) -> None:
+    def traffic(actions: list[tuple[Any, ...]], cells: int, places: int, parks: bool, cuts: bool) -> None:
         sizes = {"cells": cells * places, "context": cells} if layout == "split" else {"cells": cells}
         bench = Bench(
             **sizes,
@@ -58,6 +59,7 @@ def test_random_traffic_keeps_the_ledger(layout: str, speculation: str, examples
             kv_layout=layout,
             speculation=speculation,
             parked_ram_mib=1 if parks else 0,
+            partial_removal=cuts,
         )
         asyncio.run(_play(bench, actions))
 

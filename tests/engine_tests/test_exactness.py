@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from engine_tests.real import THREADS, Answer, Recording, ask, backend_of, compare, read, request, settle
+from engine_tests.real import THREADS, Answer, Recording, ask, backend_of, compare, drop_unowned, read, request, settle
 
 from engine import Engine, EngineConfig, FinishReason
 
@@ -79,10 +79,11 @@ def engine(shared: Engine) -> Iterator[Engine]:
 
 
 async def alone(engine: Engine, *contents: str, **options: Any) -> Answer:
-    """The answer of a cold prefill, with nothing else in the batch."""
-    await settle(engine)
+    """The answer of a cold prefill, with nothing else in the batch; it leaves nothing to share."""
+    await drop_unowned(engine)
     answer = await ask(engine, *contents, **options)
     assert answer.timings.cached_tokens == 0
+    await drop_unowned(engine)
     return answer
 
 

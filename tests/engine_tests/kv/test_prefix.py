@@ -109,12 +109,32 @@ def test_no_slot_left() -> None:
     assert cache.lease_empty("b") is None
 
 
-def test_a_request_without_a_session_leaves_nothing() -> None:
-    cache = PrefixCache(slots=1, cells=100)
-    cache.lease(None, [1, 2])
-    cache.resize(0, 2)
-    assert cache.release(0, None, [1, 2]) == [Trim(0, 0)]
-    assert cache.used == 0
+def test_what_a_request_without_a_session_computed_stays_until_it_must_go() -> None:
+    cache = PrefixCache(slots=2, cells=100, worth_parking=lambda tokens: True)
+    assert chat(cache, None, [*HEAD, 1]) == []
+    assert cache.match(None, [*HEAD, 1, 2]) == 41
+    assert cache.idle_sessions == 0
+    assert cache.evict() == [Trim(0, 0)], "without being saved: nobody could ask for it"
+
+
+def test_a_prompt_without_a_session_goes_on_in_the_slot_that_it_continues() -> None:
+    cache = PrefixCache(slots=3, cells=200)
+    chat(cache, None, [*HEAD, 1])
+    assert cache.lease(None, [*HEAD, 1, 2]) == (Lease(0, 41), [])
+    assert cache.lease(None, [*HEAD, 1, 3]) == (Lease(1, 41), [Copy(0, 1, 0, 41)]), "another one shares"
+    assert cache.lease("a", [*HEAD, 4]) == (Lease(2, 40), [Copy(0, 2, 0, 40)])
+
+
+def test_forgetting_a_session_drops_what_belongs_to_no_session_and_the_pins() -> None:
+    cache = PrefixCache(slots=4, cells=400)
+    chat(cache, "a", [*HEAD, 1])
+    cache.pin(HEAD)
+    chat(cache, None, [7, *HEAD])
+    chat(cache, "b", [8, *HEAD])
+    cache.forget("a")
+    assert cache.used == 41
+    assert cache.match("b", [8, *HEAD, 1]) == 41
+    assert cache.match("c", [*HEAD, 1]) == 0
 
 
 def test_an_eviction_saves_what_is_worth_it() -> None:
@@ -178,14 +198,6 @@ def test_cells_that_a_prompt_would_use_itself_are_not_reclaimable_for_it() -> No
     assert cache.reclaimable([*HEAD, 2]) == 1
     cache.lease("b", [*HEAD, 2])
     assert cache.reclaimable() == 1, "the head is in use now"
-
-
-def test_a_model_that_cannot_cut_its_memory_shares_nothing() -> None:
-    cache = PrefixCache(slots=2, cells=200, partial_removal=False)
-    chat(cache, "a", [*HEAD, 1])
-    assert cache.lease("b", [*HEAD, 2]) == (Lease(1, 0), [])
-    assert cache.match("a", [*HEAD, 1, 2]) == 41
-    assert cache.match("a", [*HEAD, 2]) == 0
 
 
 class TestSplit:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from engine_tests.real import THREADS, ask, backend_of, read, request, settle
+from engine_tests.real import THREADS, ask, backend_of, drop_unowned, read, request, settle
 
 from engine import (
     Engine,
@@ -168,7 +168,7 @@ async def test_special_characters_survive(engine: Engine) -> None:
 
 
 async def test_nothing_leaks(engine: Engine) -> None:
-    await settle(engine)
+    await drop_unowned(engine)
     backend = backend_of(engine)
     baseline = backend.state_bytes()
     tasks = [

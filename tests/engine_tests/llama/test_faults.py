@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from engine_tests.real import THREADS, Answer, Recording, ask, backend_of, compare, settle
+from engine_tests.real import THREADS, Answer, Recording, ask, backend_of, compare, drop_unowned
 
 import engine.llama.backend
 import engine.llama.memory
@@ -48,7 +48,7 @@ class FailingLibrary:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(starter_model: Path) -> AsyncIterator[tuple[Engine, FailingLibrary]]:
+async def shared(starter_model: Path) -> AsyncIterator[tuple[Engine, FailingLibrary]]:
     """An engine and the library it calls."""
     library = FailingLibrary(lib)
     with pytest.MonkeyPatch.context() as patch:
@@ -66,18 +66,26 @@ async def served(starter_model: Path) -> AsyncIterator[tuple[Engine, FailingLibr
             yield running, library
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def served(shared: tuple[Engine, FailingLibrary]) -> tuple[Engine, FailingLibrary]:
+    """The same, with nothing in the KV cache."""
+    await drop_unowned(shared[0])
+    return shared
+
+
 QUESTIONS = [f"Tell me about the number {n}." for n in range(3)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def calm(served: tuple[Engine, FailingLibrary]) -> list[Answer]:
+async def calm(shared: tuple[Engine, FailingLibrary]) -> list[Answer]:
     """The answers without a failure."""
-    return [await ask(served[0], question, max_tokens=24) for question in QUESTIONS]
+    await drop_unowned(shared[0])
+    return [await ask(shared[0], question, max_tokens=24) for question in QUESTIONS]
 
 
 @pytest.mark.parametrize("code", [1, -1, 2, -2, -3])
 async def test_one_failure_changes_no_answer(
-    served: tuple[Engine, FailingLibrary], calm: list[Answer], code: int
+    calm: list[Answer], served: tuple[Engine, FailingLibrary], code: int
 ) -> None:
     running, library = served
     tasks = [asyncio.create_task(ask(running, question, max_tokens=24)) for question in QUESTIONS]
@@ -87,7 +95,7 @@ async def test_one_failure_changes_no_answer(
     for left, right in zip(calm, await asyncio.gather(*tasks), strict=True):
         assert right.timings.completion_tokens == left.timings.completion_tokens
         compare(left, right)
-    await settle(running)
+    await drop_unowned(running)
     assert running.stats().kv_cells_used == 0
 
 
@@ -101,7 +109,7 @@ async def test_a_failure_that_stays_fails_its_request_in_words(
         await ask(running, "Say hello.")
     library.codes = []
     assert (await ask(running, "Say hello.", max_tokens=4)).text
-    await settle(running)
+    await drop_unowned(running)
     assert running.stats().kv_cells_used == 0
 
 
@@ -129,5 +137,5 @@ async def test_a_state_that_cannot_be_swapped_is_computed_again(
     compare(cold, warm)
     for number in range(5):
         running.forget(f"{call}{number}")
-    await settle(running)
+    await drop_unowned(running)
     assert [backend_of(running).resident(slot) for slot in range(4)] == [0] * 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from engine_tests.fakes import Bench, read
+from engine_tests.fakes import EOG, Bench, read
 
 from engine import FinishReason, Priority
 from engine.core import Focus, Forget
@@ -105,8 +105,8 @@ class TestSharing:
         bench = Bench(cells=1024)
         bench.submit("one", system=HEAD, session_id="a", max_tokens=2)
         bench.run()
-        bench.core.post(Forget("a"))
-        bench.run()
+        bench.core._make(bench.core.scheduler.cache.evict() or ())
+        assert bench.backend.used == len(HEAD.strip())
         stream = bench.submit("two", system=HEAD, session_id="b", max_tokens=2)
         bench.run()
         await read(stream)
@@ -277,6 +277,44 @@ class TestPressure:
         bench.core.post(Forget("a"))
         bench.run()
         assert bench.core.scheduler.parking.count == 0
+
+    async def test_a_session_is_forgotten_with_what_others_may_have_of_it(self) -> None:
+        bench = Bench(cells=1024)
+        bench.submit("one", system=HEAD, session_id="a", max_tokens=2)
+        bench.submit("a summary of one", max_tokens=2)
+        bench.submit("two", session_id="b", max_tokens=2)
+        bench.run()
+        bench.core.post(Forget("a"))
+        bench.run()
+        cache = bench.core.scheduler.cache
+        assert bench.backend.used == cache.used == 5, "only the other session is left"
+
+    async def test_a_second_turn_without_a_session_reads_only_what_is_new(self) -> None:
+        bench = Bench(cells=1024)
+        first = bench.submit("x" * 100, max_tokens=4)
+        bench.run()
+        assert await read(first) == "abcd"
+        again = bench.submit("x" * 100 + chr(EOG) + "abcd" + "y" * 20, max_tokens=4)
+        bench.run()
+        assert await read(again) == "abcd"
+        assert again.timings.cached_tokens == 101 + 3
+        assert len(bench.core.scheduler.cache._idle) == 1, "it took the slot over"
+        edited = bench.submit("x" * 80 + "z" * 20, max_tokens=4)
+        bench.run()
+        assert await read(edited) == "abcd"
+        assert edited.timings.cached_tokens == 80
+
+    async def test_what_belongs_to_nobody_makes_room_without_being_parked(self) -> None:
+        bench = Bench(cells=300, context=300)
+        for name in "abcd":
+            bench.submit(name * 100, max_tokens=4)
+            bench.run()
+        assert bench.core.stats().requests_failed == 0
+        assert bench.core.scheduler.parking.count == 0
+        again = bench.submit("d" * 100, max_tokens=4)
+        bench.run()
+        await read(again)
+        assert again.timings.cached_tokens == 100
 
     async def test_a_session_forgotten_in_mid_answer_leaves_nothing(self) -> None:
         bench = Bench(cells=400)
