@@ -94,9 +94,9 @@ class Chats:
         return next((chat for chat in self.all if chat.record is None and chat.draft), None) or self.new()
 
     def new(self, title: str = "") -> Chat:
-        """Add a chat, stored with its first message; a blank one without a draft is used again."""
+        """Add a chat, stored with its first message; a blank one without draft or settings is used again."""
         for chat in self.all:
-            if chat.blank and not chat.draft and not title:
+            if chat.blank and not (chat.draft or chat.settings or title):
                 return chat
         chat = self._unsaved(title)
         self.all.insert(0, chat)

@@ -37,7 +37,8 @@ class AltParser(XTermParser):
         if len(sequence) == 1:
             alt, self._escaped = alt or self._escaped, False
         found = list(super()._sequence_to_key_events(sequence))
-        if not found and len(sequence) == 2 and sequence[1] not in _LONGER:
+        if len(sequence) == 2 and sequence[1] not in _LONGER and all(event.is_printable for event in found):
+            # Unknown, or known as what an option key types on a Mac: ESC 1 as "¡".
             found, alt = list(super()._sequence_to_key_events(sequence[1])), True
         for event in found:
             yield _with_alt(event) if alt else event

@@ -22,6 +22,7 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.worker import Worker
 
+from stevemin_chat.base import ConfigFileError, Paths
 from stevemin_chat.tui.alt_keys import teach_alt_keys
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.palette import PaletteCommands
@@ -44,6 +45,7 @@ class SteveminApp(App[None]):
 
     Args:
         opener: opens settings, store and chats for a view; see `controller.open_controller`.
+        theme: of the first frame; an unknown one is reported when the settings are read.
 
     Attributes:
         failure: why the opener failed; the application has ended then.
@@ -55,12 +57,19 @@ class SteveminApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True, show=True)]
     NOTIFICATION_TIMEOUT = 6
 
-    def __init__(self, opener: Opener, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        opener: Opener,
+        *,
+        theme: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         teach_alt_keys()
         super().__init__()
         self.register_theme(STEVEMIN_THEME)
         # Without the watcher, which would parse all CSS again before the first frame.
-        self.set_reactive(SteveminApp.theme, STEVEMIN_THEME.name)
+        known = theme is not None and theme in self.available_themes
+        self.set_reactive(SteveminApp.theme, theme if known else STEVEMIN_THEME.name)
         self.stylesheet.set_variables(self.get_css_variables())
         self.failure: Exception | None = None
         self._chat_screen = ChatScreen(now=now)
@@ -183,10 +192,25 @@ def run_app(model: str | None) -> int:
     Raises:
         Exception: what stopped it from opening (settings, store), when the terminal is restored.
     """
-    return asyncio.run(_run(model))
+    return asyncio.run(_run(model, _wanted_theme()))
 
 
-async def _run(model: str | None) -> int:
+def _wanted_theme() -> str | None:
+    """The theme in the settings, which the first frame needs; all else in them is read behind it."""
+    path = Paths.resolve().config_file
+    if not path.is_file():
+        return None
+    from stevemin_chat.base import read_toml  # loaded only here: most people have no such file
+
+    try:
+        _, settings = read_toml(path)
+    except (OSError, ConfigFileError):  # reported when the settings are read
+        return None
+    theme = settings.get("theme")
+    return theme if isinstance(theme, str) else None
+
+
+async def _run(model: str | None, theme: str | None) -> int:
     async def opener(view: View) -> Controller:
         # The imports take most of a second: on a thread they leave the screen alive.
         await asyncio.to_thread(import_module, "stevemin_chat.tui.widgets.turns")
@@ -194,7 +218,7 @@ async def _run(model: str | None) -> int:
         controller: Controller = await module.open_controller(view, model=model)
         return controller
 
-    app = SteveminApp(opener)
+    app = SteveminApp(opener, theme=theme)
     loop = asyncio.get_running_loop()
     leaving: set[asyncio.Task[None]] = set()
     loop.add_signal_handler(

@@ -33,7 +33,11 @@ _ACTIONS = st.one_of(
     st.tuples(st.just("focus"), st.sampled_from(_SESSIONS)),
     st.tuples(st.just("pause"), st.integers(0, 10)),
     st.tuples(st.just("bad state")),
-    st.tuples(st.just("fault"), st.sampled_from([StepStatus.NO_KV, StepStatus.PARTIAL, StepStatus.INVALID]), st.integers(0, 3)),
+    st.tuples(
+        st.just("fault"),
+        st.sampled_from([StepStatus.NO_KV, StepStatus.PARTIAL, StepStatus.INVALID]),
+        st.integers(0, 3),
+    ),
 )
 
 

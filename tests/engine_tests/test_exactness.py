@@ -15,7 +15,18 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from engine_tests.real import THREADS, Answer, Recording, ask, backend_of, compare, drop_unowned, read, request, settle
+from engine_tests.real import (
+    THREADS,
+    Answer,
+    Recording,
+    ask,
+    backend_of,
+    compare,
+    drop_unowned,
+    read,
+    request,
+    settle,
+)
 
 from engine import Engine, EngineConfig, FinishReason
 

@@ -77,6 +77,7 @@ class Completions(OptionList, can_focus=False):
         """Show rows of (text to insert, label, explanation); hide when there are none."""
         self.display = bool(rows)
         self.clear_options()
+        rows = [(text, one_line(label), explanation) for text, label, explanation in rows]
         width = max((cell_len(label) for _, label, _ in rows), default=0) + 3
         for text, label, explanation in rows:
             columns = (set_cell_size(label, width), "$primary"), (explanation, "$foreground 60%")

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
+from stevemin_chat.text import one_line, sanitize
 from stevemin_chat.tui.widgets.code_block import Code
 
 __all__ = [
@@ -35,6 +36,7 @@ def reply_parser() -> MarkdownIt:
     # With HTML on, Textual drops every block that looks like a tag, and a part of the answer would be lost.
     parser = MarkdownIt("gfm-like", {"html": False})
     parser.core.ruler.push("keep_lines", _keep_lines)
+    parser.core.ruler.push("clean", _clean)
     return parser
 
 
@@ -44,6 +46,21 @@ def _keep_lines(state: StateCore) -> None:
         for child in token.children or ():
             if child.type == "softbreak":
                 child.type = "hardbreak"
+
+
+def _clean(state: StateCore) -> None:
+    """Remove what a character reference brings in: `&#x202E;` passed the sanitiser as plain letters."""
+    for token in state.tokens:
+        _clean_inline(token.children or ())
+
+
+def _clean_inline(tokens: Sequence[Token]) -> None:
+    for token in tokens:
+        token.content = sanitize(token.content)
+        for name, value in token.attrs.items():
+            if isinstance(value, str):
+                token.attrs[name] = one_line(value)
+        _clean_inline(token.children or ())  # of an image: what stands for it
 
 
 @dataclass(slots=True)

@@ -87,6 +87,7 @@ async def test_settings_of_an_empty_new_chat_survive_a_restart(memory: Memory, t
     chats = open_chats(Backend(memory), tmp_path)
     await chats.load()
     assert [chat.off_record for chat in chats.all] == [True]
+    assert not chats.opening().off_record, "it is there, but a new chat is like any other"
 
 
 async def test_the_next_message_goes_after_a_queue_on_hold(memory: Memory, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from textual.color import Color
 
 from memory import Memory, Message
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.chats.drafts import Drafts, KeptDraft
+from stevemin_chat.tui.theme import STEVEMIN_THEME
 
 ROOT = Path(__file__).parents[3]
 QUESTION = "Write a very long story about the sea."
@@ -205,6 +207,15 @@ def test_what_is_typed_before_anything_is_drawn_is_not_lost(without_model: Termi
     assert chat.draft == "early bird"
 
 
+def test_the_first_frame_has_the_colours_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    with opened('theme = "textual-light"\nmodel = "/no/such.gguf"') as terminal:
+        drawn(terminal)
+        assert b"\x1b[48;2;" in terminal.output or b";48;2;" in terminal.output
+        red, green, blue = Color.parse(STEVEMIN_THEME.background or "").rgb
+        assert f"48;2;{red};{green};{blue}".encode() not in terminal.output
+
+
 def test_editing_keys_in_one_write_take_effect_in_order(without_model: Terminal) -> None:
     drawn(without_model)
     without_model.type("hellp\x7fo\rbc\x1b[Ha\x1b[Fd\r")  # backspace, home, end
@@ -217,10 +228,10 @@ def test_editing_keys_in_one_write_take_effect_in_order(without_model: Terminal)
 
 def test_alt_with_any_character_is_never_typed(without_model: Terminal) -> None:
     drawn(without_model)
-    for key in "NOPXäÄ\u0441中.]":
+    for key in "NOPXäÄ\u0441中.]10-=":
         without_model.type(f"\x1b{key}{ALPHABET}\r")
     (chat,) = left(without_model)
-    assert chat.queue == (ALPHABET,) * 10
+    assert chat.queue == (ALPHABET,) * 14
     assert chat.draft == ""
 
 
