@@ -35,9 +35,20 @@ TIMEOUT_S = 40.0  # seconds; a busy machine is no failure
 PROMPT = "stevemin_chat/tui/widgets/prompt.py"
 BACKEND = "engine/llama/backend.py"
 MEMORY = "memory/memory.py"
-STORING = "stevemin_chat/chats/reply_writer.py"
-# These clean, format, look up and parse; they pass nothing on.
-HELPERS = ("stevemin_chat/text/", "engine/llama/vocab.py", "stevemin_chat/tui/widgets/reply_source.py")
+# Leaves: they get the text, or tokens, and give them back cleaned, parsed, looked up or in order. A file that
+# is not named here and hands the text on, or back, counts.
+LEAVES = (
+    "engine/llama/batch.py",  # fills llama.cpp's arrays
+    "engine/llama/sampler.py",
+    "engine/llama/vocab.py",
+    "engine/schedule/queue.py",
+    "stevemin_chat/text/",
+    "stevemin_chat/tui/commands.py",  # tells a slash command from a message
+    "stevemin_chat/tui/widgets/reply_source.py",
+)
+# What is stored of an answer, and booked of its tokens, does not go to the screen.
+STORED = (MEMORY, "stevemin_chat/chats/reply_writer.py")
+BOOKED = ("engine/kv/", "engine/metrics.py", "engine/schedule/", "engine/step.py", "engine/text/prompt.py")
 
 
 class Tracer:
@@ -51,7 +62,7 @@ class Tracer:
 
     def __init__(self) -> None:
         self.text: str | None = None
-        self.tokens: tuple[int, ...] = ()
+        self.tokens: tuple[int, ...] = ()  # that spell it
         self.held: set[str] = set()
         self.calls: set[tuple[str, str]] = set()
         self.returned: set[str] = set()
@@ -80,12 +91,16 @@ class Tracer:
         text = self.text
         if text is None or depth == 0:
             return False
+        if isinstance(value, dict):
+            return any(self._in(item, depth - 1) for item in [*value.values()][:64])
+        if type(value) is int:
+            return self.tokens == (value,)
         if isinstance(value, (str, bytes)):
             return text in (value if isinstance(value, str) else value.decode(errors="replace"))
         if isinstance(value, (list, tuple)):
             if value and all(type(item) is int for item in value):
                 n = len(self.tokens)
-                return n > 1 and any(
+                return n > 0 and any(
                     tuple(value[at : at + n]) == self.tokens for at in range(len(value) - n + 1)
                 )
             return any(self._in(item, depth - 1) for item in value[:64])
@@ -170,7 +185,7 @@ async def traces(starter_model: Path, scripted: None) -> tuple[Tracer, Tracer]:
                 assert isinstance(screen, ChatScreen)
                 await until(pilot, lambda: screen.attached and runtime.engine is not None, TIMEOUT_S)
                 await until(pilot, lambda: screen.controller.models.loading is None, TIMEOUT_S)
-                down.tokens = tokens_of(runtime, ASKED)
+                down.tokens, up.tokens = tokens_of(runtime, ASKED), tokens_of(runtime, ANSWERED)
                 screen.prompt.put(QUESTION)
                 down.text, up.text = ASKED, ANSWERED.strip()
                 await pilot.press("enter")
@@ -205,17 +220,16 @@ def reachable(calls: set[tuple[str, str]], start: str) -> set[str]:
 
 
 def path_down(trace: Tracer) -> set[str]:
-    """Files that pass the text on to llama_decode by calls, and those that they ask and that pass it on."""
+    """Files that hand the text on to llama_decode by calls, and those that they ask and that give it back."""
     backwards = {(callee, caller) for caller, callee in trace.calls}
     spine = reachable(trace.calls, PROMPT) & reachable(backwards, BACKEND)
     asked = {callee for caller, callee in trace.calls if caller in spine} & trace.returned
-    passing_on = {caller for caller, _ in trace.calls} | {MEMORY}
-    return spine | (asked & passing_on)
+    return {file for file in spine | asked if not file.startswith(LEAVES)}
 
 
 def path_up(trace: Tracer) -> set[str]:
-    """Files that hold the answer between llama_decode and the screen; storing it is no way there."""
-    return {file for file in trace.held if not file.startswith((*HELPERS, STORING, MEMORY))}
+    """Files that hold the answer, or its tokens, between llama_decode and the screen."""
+    return {file for file in trace.held if not file.startswith((*LEAVES, *STORED, *BOOKED))}
 
 
 def drawn(heading: str) -> set[str]:

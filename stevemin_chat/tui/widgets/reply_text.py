@@ -24,6 +24,7 @@ from textual.widgets._markdown import (
     MarkdownParagraph,
 )
 
+from stevemin_chat.chats import Entry
 from stevemin_chat.tui.widgets.code_block import Code, CodeFence
 from stevemin_chat.tui.widgets.reply_source import (
     PLACEHOLDER,
@@ -118,7 +119,11 @@ def _same_paragraph(row: Widget, item: MarkdownListItem) -> bool:
 
 
 class ReplyText(Markdown):
-    """Markdown that only grows."""
+    """Markdown that only grows: the text of a reply.
+
+    Args:
+        entry: the reply whose text `catch_up` draws.
+    """
 
     BLOCKS = Markdown.BLOCKS | {
         "fence": CodeFence,
@@ -127,12 +132,21 @@ class ReplyText(Markdown):
         "ordered_list_open": _Rows,
     }
 
-    def __init__(self, *, classes: str) -> None:
+    def __init__(self, entry: Entry | None = None, *, classes: str) -> None:
         super().__init__(parser_factory=reply_parser, open_links=False, classes=classes)
+        self._entry = entry
+        self._drawn = 0  # characters of the entry
         self._tail = ""  # source that may still change the blocks it is shown by
         self._open: list[MarkdownBlock] = []  # these blocks
         self._fence: OpenFence | None = None  # at the end of the tail
         self._codes: dict[str, Code] = {}  # by the placeholder that stands for their lines in the tail
+
+    async def catch_up(self) -> bool:
+        """Draw what the entry has more than is drawn; False if there is nothing."""
+        text = self._entry.text if self._entry is not None else ""
+        start, self._drawn = self._drawn, len(text)
+        await self.write(text[start:])
+        return self._drawn > start
 
     async def write(self, text: str) -> None:
         """Append text. Between the pieces of a long one, the event loop turns."""

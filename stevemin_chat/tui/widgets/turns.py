@@ -36,7 +36,7 @@ class ReplyView(Vertical):
     def __init__(self, entry: Entry) -> None:
         super().__init__(classes="reply")
         self.entry = entry
-        self._text = ReplyText(classes="text")
+        self._text = ReplyText(entry, classes="text")
         self._note = Static("", markup=False, classes="note")
         self._said = ""
 
@@ -49,7 +49,7 @@ class ReplyView(Vertical):
             self._say("preparing the prompt …")
             self.run_worker(self._follow())
             return
-        await self._text.write(self.entry.text)
+        await self._text.catch_up()
         self._settle()
 
     def show_progress(self, request: RequestStats | None) -> None:
@@ -68,18 +68,15 @@ class ReplyView(Vertical):
             self._note.display = bool(text)
 
     async def _follow(self) -> None:
-        entry, shown = self.entry, 0
-        while True:
+        entry, live = self.entry, True
+        while live:
             entry.changed.clear()
-            live, text = entry.live, entry.text
-            if len(text) > shown:
+            live = entry.live
+            if await self._text.catch_up():
                 self._say("")
-                await self._text.write(text[shown:])
-                shown = len(text)
-            if not live:
-                break
-            await entry.changed.wait()
-            await asyncio.sleep(_PAUSE)
+            if live:
+                await entry.changed.wait()
+                await asyncio.sleep(_PAUSE)
         self._settle()
 
     def _settle(self) -> None:
