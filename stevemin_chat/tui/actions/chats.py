@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from stevemin_chat.tui.commands import Table
-from stevemin_chat.tui.screens.dialogs import Confirm, EditLine
 
 if TYPE_CHECKING:
     from stevemin_chat.chats import Chat
@@ -30,6 +29,8 @@ def rename_chat(controller: Controller, args: str) -> None:
 
 
 async def _rename(controller: Controller, chat: Chat, args: str) -> None:
+    from stevemin_chat.tui.screens.dialogs import EditLine
+
     title: str | None = args
     if not title:
         title = await controller.view.ask(EditLine("Rename chat", chat.title))
@@ -48,6 +49,8 @@ def delete_chat(controller: Controller, args: str) -> None:
 
 
 async def _delete(controller: Controller, chat: Chat) -> None:
+    from stevemin_chat.tui.screens.dialogs import Confirm
+
     question = f"Delete “{chat.title or 'New chat'}” and all its messages?"
     if await controller.view.ask(Confirm(question, "Delete")):
         await controller.delete(chat)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stevemin_chat.tui.commands import Table
-from stevemin_chat.tui.screens.dialogs import EditText
 
 if TYPE_CHECKING:
     from stevemin_chat.tui.controller import Controller
@@ -46,6 +45,8 @@ async def set_system_prompt(controller: Controller, args: str) -> None:
         return
     text: str | None = args
     if not text:
+        from stevemin_chat.tui.screens.dialogs import EditText
+
         own = chat.system_prompt
         now = own if own is not None else controller.runtime.config.system_prompt or ""
         text = await controller.view.ask(EditText("System prompt of this chat", now))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stevemin_chat.tui.commands import Table
-from stevemin_chat.tui.screens.dialogs import Choice, Choose
 
 if TYPE_CHECKING:
     from stevemin_chat.tui.controller import Controller
@@ -48,6 +47,8 @@ async def choose_theme(controller: Controller, args: str) -> None:
     view = controller.view
     name: str | None = args
     if not name:
+        from stevemin_chat.tui.screens.dialogs import Choice, Choose
+
         rows = [Choice(theme, theme) for theme in view.themes]
         name = await view.ask(Choose("Theme", rows, chosen=view.theme))
     if name and name in view.themes:

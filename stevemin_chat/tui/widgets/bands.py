@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
@@ -19,22 +18,35 @@ _SHOWN = 3  # queued messages
 _LONGEST = 300  # cells of each
 
 
+class _Progress(ProgressBar):
+    DEFAULT_CSS = """
+    _Progress {
+        width: 1fr;
+        margin: 0 2;
+        Bar { width: 1fr; }
+        Bar > .bar--bar { color: $primary; }
+    }
+    """
+
+
 class LoadBanner(Horizontal):
-    """A model being loaded: its name, the progress, how to cancel."""
+    """A model being loaded: its name, the progress, how to cancel. Empty until the first load, which comes
+    after the first frame."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self.display = False
 
-    def compose(self) -> ComposeResult:
-        yield Static("", classes="name", markup=False)
-        yield ProgressBar(total=1.0, show_eta=False)
-        yield Static("/cancel stops", classes="how", markup=False)
-
     def show(self, name: str | None, progress: float) -> None:
         """Show the model being loaded and its progress (0 to 1); None hides the band."""
         self.display = name is not None
         if name is not None:
+            if not self.children:
+                self.mount(
+                    Static("", classes="name", markup=False),
+                    _Progress(total=1.0, show_eta=False),
+                    Static("/cancel stops", classes="how", markup=False),
+                )
             self.query_one(".name", Static).update(f"Loading {one_line(model_label(name))}")
             self.query_one(ProgressBar).update(progress=progress)
 

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Sparkline, Static
@@ -25,18 +24,24 @@ _WIDTH = 30  # columns of text
 _NO_VALUE = "n/a"
 
 
+class _Rates(Sparkline):
+    DEFAULT_CSS = """
+    _Rates {
+        height: 2;
+        margin-bottom: 1;
+        & > .sparkline--max-color { color: $primary; }
+        & > .sparkline--min-color { color: $primary 25%; }
+    }
+    """
+
+
 class MetricsPanel(VerticalScroll, can_focus=False):
-    """Tokens per second with a sparkline, latency, batch, this chat, all chats, machine."""
+    """Tokens per second with a sparkline, latency, batch, this chat, all chats, machine. Empty until it is
+    shown, which is not in the first frame."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._rates: deque[float] = deque([0.0] * _HISTORY, maxlen=_HISTORY)
-
-    def compose(self) -> ComposeResult:
-        yield Static("Tokens per second", classes="heading")
-        yield Static("", id="rate", markup=False)
-        yield Sparkline(list(self._rates), id="sparkline")
-        yield Static("", id="stats", markup=False)
 
     def note(self, stats: EngineStats | None) -> None:
         """Record a poll for the sparkline, also while the panel is hidden."""
@@ -44,6 +49,13 @@ class MetricsPanel(VerticalScroll, can_focus=False):
 
     def show(self, now: Status) -> None:
         """Draw the newest poll."""
+        if not self.children:
+            self.mount(
+                Static("Tokens per second", classes="heading"),
+                Static("", id="rate", markup=False),
+                _Rates(list(self._rates), id="sparkline"),
+                Static("", id="stats", markup=False),
+            )
         self.query_one("#rate", Static).update(_headline(now.stats))
         self.query_one(Sparkline).data = list(self._rates)
         blocks = [_this_chat(now), _chats(now.stats, now.titles), _latency(now.stats), _batch(now.stats)]

@@ -1,4 +1,7 @@
-"""The entries of a transcript: a message of the person, or a reply, which may still be growing."""
+"""The entries of a transcript: a message of the person, or a reply, which may still be growing.
+
+Their styles are here, not in the style sheet of the screen, which the first frame has to wait for.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,19 @@ _PAUSE = 0.1  # seconds between two updates of a growing reply; each costs about
 class UserView(Static):
     """A message of the person, word for word."""
 
+    DEFAULT_CSS = """
+    UserView {
+        width: 1fr;
+        height: auto;
+        margin: 1 0 0 0;
+        padding: 0 1;
+        background: $surface;
+        border-left: outer $primary 60%;
+        color: $foreground;
+        &.-marked { background: $panel; }
+    }
+    """
+
     def __init__(self, entry: Entry) -> None:
         super().__init__(entry.text, markup=False, classes="user")
         self.entry = entry
@@ -32,6 +48,31 @@ class UserView(Static):
 
 class ReplyView(Vertical):
     """A reply as Markdown with a quiet line below; grows with its entry."""
+
+    DEFAULT_CSS = """
+    ReplyView {
+        width: 1fr;
+        height: auto;
+        margin: 1 0 0 0;
+        &.-marked { background: $panel; }
+
+        .text { padding: 0 2 0 2; margin: 0; background: transparent; }
+        .text MarkdownFence { background: $surface; margin: 0 0 1 0; }
+        .text MarkdownParagraph.-continued { margin: 0; }
+        .text CodeLines { padding: 0 2; }
+        .text MarkdownH1, .text MarkdownH2 {
+            content-align: left middle;
+            text-style: bold;
+            margin: 0 0 1 0;
+            padding: 0;
+            border: none;
+            background: transparent;
+            width: 1fr;
+        }
+        .note { height: auto; padding: 0 2; color: $foreground 40%; }
+        &.-trouble .note { color: $warning 90%; }
+    }
+    """
 
     def __init__(self, entry: Entry) -> None:
         super().__init__(classes="reply")
@@ -87,6 +128,17 @@ class ReplyView(Vertical):
 
 class ForgottenView(Static):
     """The place of a forgotten message."""
+
+    DEFAULT_CSS = """
+    ForgottenView {
+        width: 1fr;
+        height: 1;
+        margin: 1 0 0 0;
+        padding: 0 2;
+        color: $foreground 40%;
+        &.-marked { background: $panel; }
+    }
+    """
 
     def __init__(self, entry: Entry) -> None:
         super().__init__("(forgotten)", markup=False, classes="forgotten")

@@ -76,11 +76,11 @@ main([])
 """
 BARE = """
 from textual.app import App
-from textual.widgets import TextArea
+from textual.widgets import Static
 
 class Bare(App):
     def compose(self):
-        yield TextArea(placeholder="Message, or / for commands")
+        yield Static("Message, or / for commands")
 
 Bare().run()
 """
