@@ -1,8 +1,8 @@
 """Which tokens each llama.cpp sequence holds, and how many KV cells they take.
 
 A slot is a llama.cpp sequence id. A running request leases one. After the request the slot stays idle, with
-its session if it has one, until a prompt that continues it leases it again or its cells are needed. A radix tree records what
-each slot holds, so that any prompt finds the longest prefix that any request has computed.
+its session if it has one, until a prompt that continues it leases it again or its cells are needed. A radix
+tree records what each slot holds, so that any prompt finds the longest prefix that any request has computed.
 
 In a unified KV cache two slots with the same prefix share its cells, and `used` counts them once. In a split
 cache each slot has its own cells, and sharing means copying.

@@ -208,7 +208,8 @@ def score_words(recall: Recall, most: int | None = None) -> str:
         most: signals to name; None names all.
     """
     parts = contributions(recall.signals)
-    named = [f" {'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in parts[:most]]
+    words = ((name.replace("session", "chat"), part) for name, part in parts[:most])
+    named = [f" {'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in words]
     rest = " …" if len(named) < len(parts) else ""
     return f"score {recall.score:.1f}" + "".join(named).replace(" + ", " = ", 1) + rest
 

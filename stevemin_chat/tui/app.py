@@ -68,8 +68,8 @@ class SteveminApp(App[None]):
         super().__init__()
         self.register_theme(STEVEMIN_THEME)
         # Without the watcher, which would parse all CSS again before the first frame.
-        known = theme is not None and theme in self.available_themes
-        self.set_reactive(SteveminApp.theme, theme if known else STEVEMIN_THEME.name)
+        first = theme if theme in self.available_themes else STEVEMIN_THEME.name
+        self.set_reactive(SteveminApp.theme, first)
         self.stylesheet.set_variables(self.get_css_variables())
         self.failure: Exception | None = None
         self._chat_screen = ChatScreen(now=now)

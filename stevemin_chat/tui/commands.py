@@ -177,7 +177,7 @@ class Offer(NamedTuple):
 
 
 _COMMAND = re.compile(r"/(\?|[A-Za-z]*)(?:\s+(.*))?", re.DOTALL)
-_ALIASES = {"exit": "quit", "retry": "regenerate", "switch": "sessions", "chats": "sessions", "?": "help"}
+_ALIASES = {"exit": "quit", "retry": "regenerate", "switch": "chats", "sessions": "chats", "?": "help"}
 
 
 def find(name: str, table: Sequence[Command]) -> Command | None:

@@ -61,7 +61,7 @@ def _titles(controller: Controller) -> list[str]:
 
 
 @_table.command(
-    "sessions",
+    "chats",
     "Go to the chats",
     "Move to the list of chats, or open one by title.",
     "[title]",

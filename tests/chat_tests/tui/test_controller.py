@@ -203,7 +203,7 @@ async def test_a_chat_is_opened_by_a_part_of_its_title(tmp_path: Path) -> None:
             await do(controller, f"/new {title}")
             await answered(controller, title, "Yes.")
         for typed, found in (("gotland", 0), ("dinner", 1), ("for", 2), ("dinmer", 1)):
-            await do(controller, f"/sessions {typed}")
+            await do(controller, f"/chats {typed}")
             assert chat_of(controller).title == ("Sailing to Gotland", "Dinner", "Dinner for two")[found]
         await do(controller, "/sessions zzz")
         assert view.said == ["There is no chat called “zzz”."]

@@ -92,7 +92,8 @@ async def test_a_recall_shows_all_of_itself_and_leads_to_its_chat(tmp_path: Path
         assert len(recall.signals) > 3
         assert str(view.visual).count(" + ") == 2
         await pilot.press("space")
-        assert all(f"{name} " in str(view.visual).splitlines()[-1] for name in recall.signals)
+        named = [name.replace("session", "chat") for name in recall.signals]
+        assert all(f"{name} " in str(view.visual).splitlines()[-1] for name in named)
         await pilot.press("down")
         assert chosen(screen) is not view
         await pilot.press("up", "enter")
