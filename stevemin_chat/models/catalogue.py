@@ -159,6 +159,7 @@ def _checked_file(file: str) -> str:
     return file
 
 
+_MOST = 2**60  # of anything; more cannot be formatted, and is a slip of the keyboard
 RepoId = Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")]
 FileName = Annotated[str, AfterValidator(_checked_file)]
 
@@ -186,12 +187,12 @@ class ModelSpec(BaseModel):
     file: FileName | None = None
     package: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] | None = None
     path: Path | None = Field(default=None, strict=False)
-    context_length: int | None = Field(default=None, ge=1)
+    context_length: int | None = Field(default=None, ge=1, lt=_MOST)
     licence: str | None = None
     parameters: str | None = None
     quantization: str | None = None
-    size_bytes: int | None = Field(default=None, ge=1)
-    vram_gib: float | None = Field(default=None, gt=0)
+    size_bytes: int | None = Field(default=None, ge=1, lt=_MOST)
+    vram_gib: float | None = Field(default=None, gt=0, lt=_MOST)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     gated: bool = False
 

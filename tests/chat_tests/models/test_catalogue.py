@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,8 @@ class TestOverlay:
         ("[models.a]\npath = 'a.gguf'\ncontext_length = 'long'", r"models\.a\.context_length: .*integer"),
         ("[models.a]\npath = 'a.gguf'\ncontext_length = 0", r"models\.a\.context_length: .*greater"),
         ("[models.a]\npath = 'a.gguf'\nvram_gib = -1.0", r"models\.a\.vram_gib"),
+        (f"[models.a]\npath = 'a.gguf'\nsize_bytes = 0x{'f' * 10_000}", r"models\.a\.size_bytes"),
+        ("[models.a]\npath = 'a.gguf'\nvram_gib = 1e400", r"models\.a\.vram_gib"),
         ("[models.a]\npath = 'a.gguf'\nsha256 = 'abc'", r"models\.a\.sha256"),
         ("[models.a]\nrepo = 'x'\nfile = 'a.gguf'", r"models\.a\.repo"),
         ("[models.a]\nrepo = '../x'\nfile = 'a.gguf'", r"models\.a\.repo"),
@@ -122,7 +125,7 @@ class TestOverlay:
         ("[models.a]\npackage = 'a.b'\nfile = 'a.gguf'", r"models\.a\.package"),
         ("[models.a]\nx = " + "[" * 50_000, "nested too deeply"),
     ],
-    ids=range(21),
+    ids=itertools.count(),
 )
 def test_a_bad_catalogue_names_file_and_key(load: Load, tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigFileError, match=words) as caught:
