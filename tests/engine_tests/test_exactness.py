@@ -1,8 +1,7 @@
 """However an answer came about, it is the one that a cold prefill alone would have given.
 
 Batched, from a prefix another session computed, forked, parked and restored, preempted, drafted: on two
-models and in both layouts of the KV cache. The suite compares batched answers and parked sessions for each
-model in each layout, and the rest for each model in one layout; a campaign compares the rest in the other.
+models and in both layouts of the KV cache.
 """
 
 from __future__ import annotations
@@ -30,15 +29,8 @@ from engine_tests.real import (
 
 from engine import Engine, EngineConfig, FinishReason
 
-RULES = " ".join(f"Rule {n}: the keeper of lighthouse {n} answers briefly and politely." for n in range(7))
+RULES = " ".join(f"Rule {n}: the keeper of lighthouse {n} answers briefly and politely." for n in range(5))
 Start = Callable[..., AbstractAsyncContextManager[Engine]]
-
-ONCE_EACH = [("starter", "unified"), ("gemma", "split")]
-CROSSED = [("starter", "split"), ("gemma", "unified")]
-
-in_every_layout = pytest.mark.parametrize(
-    "start", [*ONCE_EACH, *CROSSED], indirect=True, scope="module", ids="-".join
-)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,7 +42,7 @@ def model(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[*ONCE_EACH, *(pytest.param(pair, marks=pytest.mark.campaign) for pair in CROSSED)],
+    params=[(model, layout) for model in ("starter", "gemma") for layout in ("unified", "split")],
     ids="-".join,
 )
 def start(request: pytest.FixtureRequest) -> Start:
@@ -98,7 +90,6 @@ async def alone(engine: Engine, *contents: str, **options: Any) -> Answer:
     return answer
 
 
-@in_every_layout
 async def test_batched(engine: Engine) -> None:
     questions = [f"Tell me something about the number {n}." for n in range(5)]
     how: dict[str, Any] = {"max_tokens": 12, "ignore_eos": True}
@@ -109,33 +100,33 @@ async def test_batched(engine: Engine) -> None:
 
 async def test_a_prefix_that_another_session_computed(engine: Engine) -> None:
     system = f"First of all: {RULES}"
-    cold = await alone(engine, "Who are you?", system=system, max_tokens=16)
+    cold = await alone(engine, "Who are you?", system=system, max_tokens=8)
     await ask(engine, "Good evening!", system=system, session_id="other", max_tokens=4)
-    warm = await ask(engine, "Who are you?", system=system, max_tokens=16)
+    warm = await ask(engine, "Who are you?", system=system, max_tokens=8)
     assert warm.timings.cached_tokens > 0.75 * warm.timings.prompt_tokens
     compare(cold, warm)
     engine.forget("other")
 
 
 async def test_many_that_wait_for_one_prefix(engine: Engine) -> None:
-    prompts = [f"Many: {RULES} {question}" for question in ("Who?", "What time is it?", "Where is the sea?")]
-    cold = [await alone(engine, prompt, max_tokens=12) for prompt in prompts]
+    prompts = [f"Many: {RULES} {question}" for question in ("Who?", "Where is the sea?")]
+    cold = [await alone(engine, prompt, max_tokens=8) for prompt in prompts]
     await settle(engine)
     before = engine.stats().computed_tokens
-    together = await asyncio.gather(*(ask(engine, prompt, max_tokens=12) for prompt in prompts))
+    together = await asyncio.gather(*(ask(engine, prompt, max_tokens=8) for prompt in prompts))
     await settle(engine)
     computed = engine.stats().computed_tokens - before
-    assert computed < cold[0].timings.prompt_tokens + 3 * 40
+    assert computed < cold[0].timings.prompt_tokens + 2 * 40
     for left, right in zip(cold, together, strict=True):
         compare(left, right)
 
 
 async def test_candidates_read_their_prompt_once(engine: Engine) -> None:
     prompt = f"Once: {RULES} Who are you?"
-    cold = await alone(engine, prompt, max_tokens=12)
+    cold = await alone(engine, prompt, max_tokens=8)
     await settle(engine)
     before = engine.stats().computed_tokens
-    streams = engine.candidates(request(prompt, max_tokens=12), 4)
+    streams = engine.candidates(request(prompt, max_tokens=8), 4)
     answers = await asyncio.gather(*map(read, streams))
     backend = backend_of(engine)
     assert isinstance(backend, Recording)
@@ -148,17 +139,17 @@ async def test_candidates_read_their_prompt_once(engine: Engine) -> None:
 
 async def test_a_branch_from_an_earlier_message(engine: Engine) -> None:
     system = f"Branches: {RULES}"
-    first = await ask(engine, "Name a colour.", system=system, session_id="trunk", max_tokens=12)
+    first = await ask(engine, "Name a colour.", system=system, session_id="trunk", max_tokens=8)
     turns = ("Name a colour.", first.text, "Name another.")
-    second = await ask(engine, *turns, system=system, session_id="trunk", max_tokens=12)
+    second = await ask(engine, *turns, system=system, session_id="trunk", max_tokens=8)
     branch = ("Name a colour.", first.text, "Name an animal.")
-    warm = await ask(engine, *branch, system=system, session_id="branch", max_tokens=12)
+    warm = await ask(engine, *branch, system=system, session_id="branch", max_tokens=8)
     again = await ask(engine, *turns, second.text, "Thanks.", system=system, session_id="trunk", max_tokens=4)
     assert warm.timings.cached_tokens > first.timings.prompt_tokens - 8
     assert again.timings.cached_tokens > second.timings.prompt_tokens - 8, "the trunk is still there"
     for name in ("trunk", "branch"):
         engine.forget(name)
-    compare(await _fresh(engine, *branch, system=system, max_tokens=12), warm)
+    compare(await _fresh(engine, *branch, system=system, max_tokens=8), warm)
 
 
 async def _fresh(engine: Engine, *contents: str, **options: Any) -> Answer:
@@ -167,11 +158,10 @@ async def _fresh(engine: Engine, *contents: str, **options: Any) -> Answer:
     return await ask(engine, *contents, **options)
 
 
-@in_every_layout
 async def test_parked_and_restored(start: Start) -> None:
     """More sessions than slots: the idle ones are saved and come back as they were."""
-    async with start(max_sessions=2, cached_sessions=0) as engine:
-        names = ["Ada", "Bo", "Cy"]
+    async with start(max_sessions=1, cached_sessions=0) as engine:
+        names = ["Ada", "Bo"]
         turns = [
             (f"{name} " * 16 + f"My name is {name}. Tell me a long story about me.", "Once upon a time.")
             for name in names
@@ -185,16 +175,16 @@ async def test_parked_and_restored(start: Start) -> None:
         ]
         assert engine.stats().restored >= 2, "parked, and brought back"
         assert engine.stats().requests_failed == 0
-        assert [answer.timings.cached_tokens > 8 for answer in warm] == [True] * 3
+        assert [answer.timings.cached_tokens > 8 for answer in warm] == [True] * 2
         for left, right in zip(cold, warm, strict=True):
             compare(left, right)
 
 
 async def test_drafted(start: Start, engine: Engine) -> None:
     lines = "Repeat exactly: " + " ".join(f"The lighthouse number {n} is white." for n in range(6))
-    plain = await alone(engine, lines, max_tokens=48)
+    plain = await alone(engine, lines, max_tokens=32)
     async with start(speculation="on") as drafting:
-        drafted = await alone(drafting, lines, max_tokens=48)
+        drafted = await alone(drafting, lines, max_tokens=32)
         await settle(drafting)
         assert drafting.stats().drafted_tokens > 0
     compared = compare(plain, drafted)
