@@ -56,7 +56,8 @@ class Port(Protocol):
 
 class Prompt(TextArea):
     """Where a person types. Every key takes effect here, in the order of typing: Enter, editing keys, and the
-    keys of commands. Keys that follow Enter in the same write go to the next message or the next chat.
+    keys of commands. Keys that follow Enter in the same write go to the next message or the next chat; those
+    that follow a key which opens a dialog or moves the focus still come here.
 
     Args:
         commands: what a text that starts with a slash may name, with their keys.
