@@ -43,6 +43,7 @@ from engine.types import (
     SamplingParams,
     Timings,
     TokenChunk,
+    ToolCall,
 )
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ __all__ = [
     "Timings",
     "TokenChunk",
     "TokenStream",
+    "ToolCall",
 ]
 
 _LAZY = {"Engine": "engine.engine", "ModelInfo": "engine.step", "TokenStream": "engine.stream"}

@@ -19,7 +19,15 @@ from engine.core import Cancel, EngineCore, Focus, Forget, Resume, Submit
 from engine.errors import EngineClosed, EngineCrashed, EngineError, GenerationFailed
 from engine.step import Backend, ModelInfo
 from engine.stream import TokenStream
-from engine.types import SEEDS, ChatMessage, EngineStats, GenerationRequest, resolve_seed
+from engine.types import (
+    SEEDS,
+    ChatMessage,
+    EngineStats,
+    FinishReason,
+    GenerationRequest,
+    Timings,
+    resolve_seed,
+)
 
 __all__ = ["Engine", "EngineWorker"]
 
@@ -143,8 +151,11 @@ class Engine:
         ]
 
     def cancel(self, stream: TokenStream) -> None:
-        """End a stream with `FinishReason.CANCELLED`, within one step."""
+        """End a stream with `FinishReason.CANCELLED`: within one step, at once while its prompt is prepared."""
         stream.cancel_requested = True
+        if stream in self._preparing:
+            stream.finish(FinishReason.CANCELLED, Timings())
+            self._wake(stream)
         if self._core is not None:
             self._core.post(Cancel(stream))
 
@@ -159,7 +170,7 @@ class Engine:
         Raises:
             TemplateError: the chat template refuses the messages.
         """
-        return len(self._running()[0].encoder.encode(messages))
+        return len(self._running()[0].encoder.encode(messages).tokens)
 
     def forget(self, session_id: str) -> None:
         """Drop a session's KV cache."""
@@ -208,11 +219,12 @@ class Engine:
     def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
         try:
             core, backend = self._running()
-            tokens, head_tokens = core.encoder.encode_with_head(request.messages, request.session_id)
+            prompt = core.encoder.encode(request.messages, request.session_id)
             command = Submit(
                 stream=stream,
-                tokens=tokens,
-                head_tokens=head_tokens,
+                tokens=prompt.tokens,
+                head_tokens=prompt.head_tokens,
+                turn_tokens=prompt.turn_tokens,
                 sampling=replace(request.sampling, stop=request.sampling.stop + backend.info.stop),
                 session_id=request.session_id,
                 priority=request.priority,
@@ -228,9 +240,12 @@ class Engine:
         finally:
             self._preparing.discard(stream)
 
-    @staticmethod
-    def _refuse(stream: TokenStream, error: BaseException) -> None:
+    def _refuse(self, stream: TokenStream, error: BaseException) -> None:
         stream.fail(error)
+        self._wake(stream)
+
+    @staticmethod
+    def _wake(stream: TokenStream) -> None:
         with suppress(RuntimeError):  # the reader's loop is closed: there is no reader
             stream.loop.call_soon_threadsafe(stream.wake)
 

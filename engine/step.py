@@ -3,11 +3,12 @@ what runs the model (`Backend`, `Constraint`). The two sides know each other onl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from engine.types import ChatMessage, SamplingParams
 
@@ -23,6 +24,7 @@ __all__ = [
     "Move",
     "Restore",
     "Save",
+    "SpecialTokens",
     "State",
     "StepPlan",
     "StepResult",
@@ -198,6 +200,21 @@ class ModelInfo:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """How the tokens are spelled that a tokeniser finds before it splits the rest of a text.
+
+    Args:
+        control: they steer the model; found only where the tokeniser is told to look for them.
+        others: found everywhere.
+        strips: control tokens that swallow white space: on their left, on their right.
+    """
+
+    control: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    strips: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+
+
 class Constraint(Protocol):
     """The state of one answer in its grammar; not thread-safe."""
 
@@ -215,8 +232,8 @@ class Constraint(Protocol):
 
 
 class Backend(Protocol):
-    """A loaded model with its context. `tokenize`, `piece`, `is_eog`, `render` and `constrain` are
-    thread-safe; everything else belongs to the engine thread."""
+    """A loaded model with its context. `tokenize`, `piece`, `is_eog`, `special_tokens`, `render` and
+    `constrain` are thread-safe; everything else belongs to the engine thread."""
 
     @property
     def info(self) -> ModelInfo:
@@ -231,8 +248,22 @@ class Backend(Protocol):
     def is_eog(self, token: int) -> bool:
         """Whether a token ends the model's turn."""
 
-    def render(self, messages: Sequence[ChatMessage]) -> str:
+    def special_tokens(self) -> SpecialTokens:
+        """How the special tokens of the vocabulary are spelled; slow the first time."""
+        ...
+
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
         """Messages to prompt text by the chat template, ending where the answer begins.
+
+        Args:
+            tools: what the model may call, as JSON.
+            arguments: further variables of the template.
 
         Raises:
             TemplateError: the template refuses these messages.

@@ -5,12 +5,13 @@ Times are in seconds, sizes of prompts and answers in tokens.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from engine.errors import InvalidRequest
 
@@ -27,12 +28,13 @@ __all__ = [
     "SamplingParams",
     "Timings",
     "TokenChunk",
+    "ToolCall",
     "resolve_seed",
 ]
 
 SEEDS = 2**32 - 1  # one more would be LLAMA_DEFAULT_SEED, which means "random"
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
 class FinishReason(StrEnum):
@@ -61,11 +63,56 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool that a model asks for.
+
+    Args:
+        name: of the tool.
+        arguments: a JSON object as text, as the model wrote it; it may be invalid.
+        call_id: ties a result to its call; empty if the caller gives none.
+    """
+
+    name: str
+    arguments: str
+    call_id: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As chat templates expect it: with the arguments as an object, if they are one."""
+        try:
+            arguments = json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            arguments = self.arguments
+        call: dict[str, Any] = {"type": "function", "function": {"name": self.name, "arguments": arguments}}
+        return call | ({"id": self.call_id} if self.call_id else {})
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message of a chat, as the chat template sees it."""
+    """One message of a chat, as the chat template sees it.
+
+    Args:
+        reasoning: what a model thought before the content; most templates leave it out of later prompts.
+        tool_calls: of a model.
+        name, call_id: of the tool that a message of role "tool" is the result of, and of the call.
+    """
 
     role: Role
     content: str
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+    call_id: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The variable of a chat template, by the names that transformers uses."""
+        further = {
+            "reasoning_content": self.reasoning,
+            "tool_calls": [call.as_json() for call in self.tool_calls],
+            "name": self.name,
+            "tool_call_id": self.call_id,
+        }
+        given = {key: value for key, value in further.items() if value}
+        return {"role": self.role, "content": self.content} | given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +129,7 @@ class SamplingParams:
         frequency_penalty: subtracted per occurrence of a recent token; 0 is off.
         penalty_last_n: how many recent tokens (prompt included) the penalties look at.
         seed: same seed and same schedule give the same text; None draws one.
-        max_tokens: longest answer in tokens; None: only the context limits it.
+        max_tokens: longest answer in tokens; the context limits it, too, and None: nothing else.
         stop: strings that end the answer; they are not part of the text.
         ignore_eos: never end the turn, so that the answer has `max_tokens` tokens; for benchmarks.
         json_schema: a schema (JSON text) that the answer, a JSON document, satisfies.

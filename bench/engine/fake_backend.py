@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 from engine import ChatMessage, ModelInfo, SamplingParams
-from engine.step import Constraint, Copy, Restore, StepPlan, StepResult, Trim
+from engine.step import Constraint, Copy, Restore, SpecialTokens, StepPlan, StepResult, Trim
 
 __all__ = ["FakeBackend", "fake_info"]
 
@@ -61,7 +62,11 @@ class FakeBackend:
         """No token ends the turn."""
         return False
 
-    def render(self, messages: Sequence[ChatMessage]) -> str:
+    def special_tokens(self) -> SpecialTokens:
+        """There are none."""
+        return SpecialTokens()
+
+    def render(self, messages: Sequence[ChatMessage], **_: Any) -> str:
         """Join the messages."""
         return "\n".join(message.content for message in messages)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +36,8 @@ from engine.llama.loading import (
 from engine.llama.memory import LlamaMemory
 from engine.llama.sampler import RowSampler
 from engine.llama.vocab import LlamaVocab
-from engine.step import Constraint, ModelInfo, StepPlan, StepResult, StepStatus, Work
-from engine.text import ChosenTemplate, choose_template
+from engine.step import Constraint, ModelInfo, SpecialTokens, StepPlan, StepResult, StepStatus, Work
+from engine.text import ChosenTemplate, choose_template, warm_up
 from engine.types import ChatMessage, SamplingParams
 
 __all__ = ["LlamaBackend"]
@@ -63,6 +65,7 @@ class LlamaBackend:
             ModelNotFound, ModelCorrupt, ModelTooLarge, ConfigError, LoadCancelled
         """
         init_backend()
+        warm_up()  # of the process for chat templates, while the weights are read
         self._config = config
         self._logits_at: int | None = None
         self._logits: npt.NDArray[np.float32]
@@ -138,9 +141,19 @@ class LlamaBackend:
         """Whether a token ends the model's turn."""
         return self._vocab.is_eog(token)
 
-    def render(self, messages: Sequence[ChatMessage]) -> str:
-        """Messages to prompt text; replaces lone surrogates, which no tokeniser accepts."""
-        return self._template.render(messages).encode("utf-8", "replace").decode()
+    def special_tokens(self) -> SpecialTokens:
+        """How the special tokens are spelled."""
+        return self._vocab.special_tokens()
+
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        """Messages to prompt text."""
+        return self._template.render(messages, tools=tools, arguments=arguments)
 
     # Sampling
 

@@ -10,8 +10,12 @@ from typing import Any
 
 from engine.errors import EngineClosed
 from engine.llama.lib import lib
+from engine.step import SpecialTokens
 
 __all__ = ["LlamaVocab"]
+
+# enum llama_token_attr; an unknown token is found only where control tokens are looked for, too
+_CONTROL, _OTHER, _STRIPS_LEFT, _STRIPS_RIGHT = 1 << 3 | 1 << 0, 1 << 4, 1 << 7, 1 << 8
 
 
 class LlamaVocab:
@@ -58,6 +62,22 @@ class LlamaVocab:
         if known is None:
             known = self._eog[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
         return known
+
+    def special_tokens(self) -> SpecialTokens:
+        """How the special tokens are spelled. Slow: it checks every token of the vocabulary."""
+        control: list[str] = []
+        others: list[str] = []
+        strips: dict[str, tuple[bool, bool]] = {}
+        with self._alive():
+            attributes = [lib.llama_vocab_get_attr(self._vocab, token) for token in range(self.size)]
+        for token, attribute in enumerate(attributes):
+            if not attribute & (_CONTROL | _OTHER):
+                continue
+            text = self.piece(token, special=True).decode(errors="replace")
+            (control if attribute & _CONTROL else others).append(text)
+            if attribute & (_STRIPS_LEFT | _STRIPS_RIGHT):
+                strips[text] = bool(attribute & _STRIPS_LEFT), bool(attribute & _STRIPS_RIGHT)
+        return SpecialTokens(tuple(control), tuple(others), strips)
 
     def eog_tokens(self) -> list[int]:
         """All tokens that end the model's turn. Slow: it checks every token of the vocabulary."""

@@ -74,13 +74,13 @@ class Scheduler:
     # Requests
 
     def add(self, sequence: TokenSequence) -> None:
-        """Queue a sequence.
+        """Queue a sequence. An answer for which there is less room than asked for ends with the context.
 
         Raises:
-            PromptTooLong: prompt and answer can never fit.
+            PromptTooLong: the prompt can never fit, with a token of the answer.
             QueueFull: `max_queue` sequences are already waiting.
         """
-        needed = sequence.prompt_tokens + (sequence.sampling.max_tokens or 1)
+        needed = sequence.prompt_tokens + 1
         if needed > self.limits.sequence_cells:
             raise PromptTooLong(needed, self.limits.sequence_cells, prompt_tokens=sequence.prompt_tokens)
         free_places = self.limits.max_running - len(self.running)

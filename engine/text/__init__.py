@@ -1,10 +1,21 @@
-"""The border between text and tokens: chat messages become a prompt's tokens (`prompt`, with the sandbox in
-which an untrusted chat template runs), and sampled tokens become the text of an answer (`output`: UTF-8
+"""The border between text and tokens: chat messages become a prompt's tokens (`prompt`; `template` renders
+them in a process of its own, `template_worker`, since a chat template is untrusted code; `marks` keeps
+control tokens out of what messages say), and sampled tokens become the text of an answer (`output`: UTF-8
 split across tokens, stop strings, timings)."""
 
 from __future__ import annotations
 
+from engine.text.marks import SpecialMarks
 from engine.text.output import RequestOutput
-from engine.text.prompt import ChosenTemplate, PromptEncoder, choose_template
+from engine.text.prompt import EncodedPrompt, PromptEncoder
+from engine.text.template import ChosenTemplate, choose_template, warm_up
 
-__all__ = ["ChosenTemplate", "PromptEncoder", "RequestOutput", "choose_template"]
+__all__ = [
+    "ChosenTemplate",
+    "EncodedPrompt",
+    "PromptEncoder",
+    "RequestOutput",
+    "SpecialMarks",
+    "choose_template",
+    "warm_up",
+]

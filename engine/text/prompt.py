@@ -1,32 +1,45 @@
 """Chat messages to the tokens of a prompt, in two stages: the chat template renders text, the tokeniser
 splits it.
 
-A chat template out of a GGUF is untrusted code. It runs in Jinja's immutable sandbox, which lets it neither
-reach Python's internals nor change what it is given. A later turn reuses the tokens of the earlier one, so
-that its prompt finds them in the KV cache.
+Only what the template writes becomes control tokens, not what a message says (`marks`). A later turn reuses
+the tokens of the earlier one, so that its prompt finds them in the KV cache.
 """
 
 from __future__ import annotations
 
-import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import MappingProxyType
+from typing import Any
 
-from engine.errors import TemplateError
 from engine.step import Backend
+from engine.text.marks import MarkedText, SpecialMarks
 from engine.types import ChatMessage
 
-if TYPE_CHECKING:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-__all__ = ["ChatTemplate", "ChosenTemplate", "PromptEncoder", "choose_template"]
+__all__ = ["EncodedPrompt", "PromptEncoder"]
 
 _SESSIONS = 4096  # whose tokens are remembered
 _REMEMBERED = 2_000_000  # tokens of all sessions together, in 8 MB
+_OPENING = 64  # tokens that may open the turn of an answer; most templates write three to five
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """The tokens of a prompt.
+
+    Args:
+        head_tokens: how many of them spell the system message at the head, which other chats probably
+            share; 0 when there is none.
+        turn_tokens: how many precede the turn of the answer; 0 when unknown.
+    """
+
+    tokens: list[int]
+    head_tokens: int = 0
+    turn_tokens: int = 0
 
 
 class PromptEncoder:
@@ -41,31 +54,57 @@ class PromptEncoder:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._lock = Lock()
-        self._known: dict[str, array[int]] = {}  # least recently used first
+        self._known: dict[str, array[int]] = {}  # by the time they were remembered, oldest first
         self._remembered = 0  # tokens of all
 
-    def encode(self, messages: Sequence[ChatMessage], session_id: str | None = None) -> list[int]:
+    @cached_property
+    def _marks(self) -> SpecialMarks:
+        return SpecialMarks(self._backend.special_tokens())
+
+    @cached_property
+    def _adds_space(self) -> bool:
+        """Whether the tokeniser puts a space in front of a text."""
+        tokens = self._backend.tokenize("a")
+        return bool(tokens) and self._backend.piece(tokens[0]).startswith(b" ")
+
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[Mapping[str, Any]] = (),
+        arguments: Mapping[str, Any] = _NONE,
+    ) -> MarkedText:
+        """The text of a prompt, ending where the answer begins.
+
+        Raises:
+            TemplateError: the chat template refuses the messages.
+        """
+        marks = self._marks
+        rendered = self._backend.render(
+            [_cut_message(message, marks) for message in messages],
+            tools=_cut(list(tools), marks),
+            arguments=_cut(dict(arguments), marks),
+        )
+        return marks.mark(rendered)
+
+    def encode(
+        self,
+        messages: Sequence[ChatMessage],
+        session_id: str | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        arguments: Mapping[str, Any] = _NONE,
+    ) -> EncodedPrompt:
         """Tokens of the rendered messages.
 
         Raises:
             TemplateError: the chat template refuses the messages.
         """
-        return self._encode(self._backend.render(messages), session_id)
-
-    def encode_with_head(
-        self, messages: Sequence[ChatMessage], session_id: str | None = None
-    ) -> tuple[list[int], int]:
-        """Tokens of the rendered messages, and how many of them spell the system message at the head, which
-        other chats probably share; 0 when there is none.
-
-        Raises:
-            TemplateError: the chat template refuses the messages.
-        """
-        text = self._backend.render(messages)
-        tokens = self._encode(text, session_id)
-        head = messages[0].content.strip() if messages[0].role == "system" else ""
-        at = text.find(head) if head else -1
-        return tokens, 0 if at < 0 else self._spelling(text.encode(), tokens, text[: at + len(head)].encode())
+        text = self.render(messages, tools, arguments)
+        tokens = self._tokens(text, session_id)
+        head = messages[0].content.strip().encode() if messages[0].role == "system" else b""
+        at = text.data.find(head) if head else -1
+        spelled = 0 if at < 0 else self._spelling(text.data, tokens, at + len(head))
+        return EncodedPrompt(tokens, spelled, self._turn(tokens))
 
     def remember(self, session_id: str, tokens: Sequence[int]) -> None:
         """Keep a session's tokens when one of its requests ends."""
@@ -84,204 +123,98 @@ class PromptEncoder:
     def _drop(self, session_id: str) -> None:
         self._remembered -= len(self._known.pop(session_id, ()))
 
-    def _encode(self, text: str, session_id: str | None) -> list[int]:
+    def _tokens(self, text: MarkedText, session_id: str | None) -> list[int]:
         with self._lock:
             known = self._known.get(session_id) if session_id is not None else None
-        reused, offset = self._reusable(known or (), text.encode())
-        if not reused:
-            return self._backend.tokenize(text, add_special=True, parse_special=True)
-        return reused + self._backend.tokenize(text.encode()[offset:].decode(), parse_special=True)
+        tokens, offset = self._reusable(known or (), text)
+        for part in text.parts(offset):
+            pieces = part.pieces
+            if len(pieces) > 1 and self._adds_space:
+                pieces = (" ".join(pieces),)  # or each would get one in front
+            for piece in pieces:
+                tokens += self._backend.tokenize(piece, add_special=not tokens, parse_special=not part.plain)
+        return tokens
 
-    def _spelling(self, text: bytes, tokens: Sequence[int], head: bytes) -> int:
-        """How many tokens at the start of a text lie entirely within its head."""
-        first = self._backend.piece(tokens[0], special=True)
-        spelled = 0 if text.startswith(first) else -len(first)  # a begin token that the text lacks
-        for count, token in enumerate(tokens):
-            spelled += len(self._backend.piece(token, special=True))
-            if spelled > len(head):
-                return count
-        return 0
-
-    def _reusable(self, known: Sequence[int], text: bytes) -> tuple[list[int], int]:
+    def _reusable(self, known: Sequence[int], text: MarkedText) -> tuple[list[int], int]:
         """The longest run of known tokens that spells the start of the text, and how many bytes it spells.
 
         It ends where a control token begins or ends: only there do two parts tokenise apart as they do
         together.
         """
-        offset = 0
-        safe = (0, 0)
+        controls = iter(text.controls)
+        control = next(controls, None)  # the next one in the text
+        offset, safe = 0, (0, 0)
         for index, token in enumerate(known):
             piece = self._backend.piece(token, special=True)
-            control = self._is_control(token)
-            if index == 0 and control and not text.startswith(piece):
-                piece = b""  # a begin token that the tokeniser adds and the template does not print
-            elif control and not _inside_character(text, offset):
+            if self._is_control(token):
+                if index == 0 and not text.data.startswith(piece):
+                    continue  # a begin token that the tokeniser adds and the template does not print
+                if control is None or control.first != offset:
+                    break
                 safe = (index, offset)
-            if not text.startswith(piece, offset):
+                if control.last != offset + len(piece):
+                    break
+                control = next(controls, None)
+                at_end = True
+            else:
+                at_end = False
+                if control is not None and control.first < offset + len(piece):
+                    break
+            if not text.data.startswith(piece, offset):
                 break
             offset += len(piece)
-            if control:
+            if at_end:
                 safe = (index + 1, offset)
         else:
-            if self._control_follows(text, offset):
+            if control is not None and control.first == offset:
                 safe = (len(known), offset)
         return list(known[: safe[0]]), safe[1]
 
-    def _control_follows(self, text: bytes, offset: int) -> bool:
-        if _inside_character(text, offset):  # the last token was sampled but never computed
-            return False
-        head = text[offset : offset + 64].decode(errors="ignore")
-        tokens = self._backend.tokenize(head, parse_special=True) if head else []
-        return bool(tokens) and self._is_control(tokens[0])
+    def _spelling(self, data: bytes, tokens: Sequence[int], length: int) -> int:
+        """How many tokens at the start of a text lie entirely within its first `length` bytes."""
+        first = self._backend.piece(tokens[0], special=True)
+        spelled = 0 if data.startswith(first) else -len(first)  # a begin token that the text lacks
+        for count, token in enumerate(tokens):
+            spelled += len(self._backend.piece(token, special=True))
+            if spelled > length:
+                return count
+        return 0
+
+    def _turn(self, tokens: Sequence[int]) -> int:
+        """Tokens up to the last that ends a turn: what follows opens the turn of the answer."""
+        end = len(tokens)
+        ends = (at for at in range(end, max(0, end - _OPENING), -1) if self._backend.is_eog(tokens[at - 1]))
+        return next(ends, 0)
 
     def _is_control(self, token: int) -> bool:
         return not self._backend.piece(token) and bool(self._backend.piece(token, special=True))
 
 
-def _inside_character(text: bytes, offset: int) -> bool:
-    """Whether an offset into UTF-8 falls inside a character."""
-    return offset < len(text) and text[offset] & 0xC0 == 0x80
-
-
-_CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-
-_PLAIN = (
-    "{% for message in messages %}"
-    "{{ {'system': 'Instructions', 'user': 'User', 'assistant': 'Assistant'}[message['role']] + ': ' }}"
-    "{{ message['content'] + '\\n\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChosenTemplate:
-    """The template a model is used with.
-
-    Args:
-        template: compiled.
-        name: "configured", "gguf" or the name of a fallback.
-        stop: strings that end an answer, for a template without an end-of-turn token.
-        warning: a sentence for the user when it is a fallback.
-    """
-
-    template: ChatTemplate
-    name: str
-    stop: tuple[str, ...] = ()
-    warning: str | None = None
-
-
-def choose_template(
-    *, configured: str | None, from_gguf: str | None, knows_chatml: bool, bos: str, eos: str
-) -> ChosenTemplate:
-    """The configured template, else the GGUF's own, else a named fallback.
-
-    Args:
-        knows_chatml: whether `<|im_start|>` is a token of the model.
-
-    Raises:
-        TemplateError: the configured template is not valid Jinja.
-    """
-    if configured is not None:
-        return ChosenTemplate(template=ChatTemplate(configured, bos=bos, eos=eos), name="configured")
-    problem = "The model carries no chat template"
-    if from_gguf:
-        try:
-            return ChosenTemplate(template=ChatTemplate(from_gguf, bos=bos, eos=eos), name="gguf")
-        except TemplateError as error:
-            problem = str(error).rstrip(".")
-    if knows_chatml:
-        return ChosenTemplate(
-            template=ChatTemplate(_CHATML),
-            name="ChatML fallback",
-            warning=f"{problem}; the ChatML fallback is used.",
-        )
-    return ChosenTemplate(
-        template=ChatTemplate(_PLAIN),
-        name="plain fallback",
-        stop=("\nUser:", "\nInstructions:"),
-        warning=f"{problem}; the plain fallback (User: / Assistant:) is used. A base model continues"
-        " text rather than answering.",
+def _cut_message(message: ChatMessage, marks: SpecialMarks) -> ChatMessage:
+    # Templates look for markup in what a model said, such as the end of its thinking, to leave it out.
+    markup = message.role != "assistant"
+    calls = tuple(
+        replace(call, name=_cut(call.name, marks), arguments=_cut(call.arguments, marks))
+        for call in message.tool_calls
+    )
+    return replace(
+        message,
+        content=marks.cut(_whole(message.content), markup=markup),
+        reasoning=marks.cut(_whole(message.reasoning), markup=markup),
+        tool_calls=calls,
+        name=_cut(message.name, marks),
     )
 
 
-class ChatTemplate:
-    """A compiled chat template.
-
-    Args:
-        source: Jinja text.
-        bos, eos: text of the model's begin and end tokens, which templates may print.
-
-    Raises:
-        TemplateError: the source is not valid Jinja.
-    """
-
-    def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
-        try:
-            self._template = _sandbox().from_string(source)
-        except (
-            Exception
-        ) as error:  # untrusted source can break the compiler in other ways than a syntax error
-            raise TemplateError(f"The model's chat template is not valid Jinja: {error}.") from error
-        self._tokens = {"bos_token": bos, "eos_token": eos}
-
-    def render(self, messages: Sequence[ChatMessage]) -> str:
-        """Render messages, ending where the answer begins.
-
-        If the template refuses a system message, its text goes in front of the first user message instead.
-
-        Raises:
-            TemplateError: the template refuses the messages.
-        """
-        try:
-            return self._render(messages)
-        except TemplateError:
-            if messages[0].role != "system" or len(messages) < 2:
-                raise
-            return self._render(_fold_system(messages))
-
-    def _render(self, messages: Sequence[ChatMessage]) -> str:
-        plain = [{"role": m.role, "content": m.content} for m in messages]
-        try:
-            return self._template.render(messages=plain, add_generation_prompt=True, **self._tokens)
-        except Exception as error:  # untrusted template code can raise anything
-            raise TemplateError(f"The model's chat template cannot render this chat: {error}.") from error
+def _cut(value: Any, marks: SpecialMarks) -> Any:
+    """Cuts every text in a JSON value."""
+    if isinstance(value, str):
+        return marks.cut(_whole(value), markup=True)
+    if isinstance(value, Mapping):
+        return {_cut(key, marks): _cut(item, marks) for key, item in value.items()}
+    return [_cut(item, marks) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _sandbox() -> ImmutableSandboxedEnvironment:
-    """Where templates run. Jinja is imported here, with the first model, and not before a screen is drawn."""
-    from jinja2 import TemplateError as JinjaError
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """Accepts `{% generation %}` blocks, which mark training targets and mean nothing here."""
-
-        tags = {"generation"}  # noqa: RUF012 - jinja2 declares it as a plain set
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def refuse(message: str) -> NoReturn:
-        raise JinjaError(message)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
-
-
-def _fold_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    system, first, *rest = messages
-    return [ChatMessage(first.role, f"{system.content}\n\n{first.content}"), *rest]
-
-
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _whole(text: str) -> str:
+    """The text without lone surrogates, which no tokeniser accepts."""
+    return text.encode("utf-8", "replace").decode()

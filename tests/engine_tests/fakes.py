@@ -16,7 +16,19 @@ from bench.engine.fake_backend import fake_info
 from engine.config import EngineConfig
 from engine.core import Cancel, EngineCore, Resume, Submit
 from engine.errors import TemplateError
-from engine.step import Copy, Move, Restore, Save, State, StepPlan, StepResult, StepStatus, Trim, Work
+from engine.step import (
+    Copy,
+    Move,
+    Restore,
+    Save,
+    SpecialTokens,
+    State,
+    StepPlan,
+    StepResult,
+    StepStatus,
+    Trim,
+    Work,
+)
 from engine.stream import TokenStream
 from engine.types import ChatMessage, Priority, SamplingParams
 
@@ -78,7 +90,10 @@ class FakeBackend:
     def is_eog(self, token: int) -> bool:
         return token == EOG
 
-    def render(self, messages: Sequence[ChatMessage]) -> str:
+    def special_tokens(self) -> SpecialTokens:
+        return SpecialTokens()
+
+    def render(self, messages: Sequence[ChatMessage], **_: Any) -> str:
         if any(message.content == "refuse me" for message in messages):
             raise TemplateError("The model's chat template cannot render this chat: refused.")
         return "".join(message.content + chr(EOG) for message in messages)
@@ -240,12 +255,13 @@ class Bench:
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self.resume)
         messages = [ChatMessage("system", system)] if system else []
         messages.append(ChatMessage("user", text))
-        tokens, head_tokens = self.core.encoder.encode_with_head(messages, session_id)
+        prompt = self.core.encoder.encode(messages, session_id)
         self.core.post(
             Submit(
                 stream=stream,
-                tokens=tokens,
-                head_tokens=head_tokens,
+                tokens=prompt.tokens,
+                head_tokens=prompt.head_tokens,
+                turn_tokens=prompt.turn_tokens,
                 sampling=SamplingParams(**({"max_tokens": 8} | sampling)),
                 session_id=session_id,
                 priority=priority,

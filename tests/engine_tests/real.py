@@ -86,10 +86,14 @@ def backend_of(engine: Engine) -> LlamaBackend:
 
 async def settle(engine: Engine) -> None:
     """Wait until the engine has handled every command so far, is idle, and shows it in its stats."""
+    core = engine._core
+    assert core is not None
+    for threads in (engine._prepare, engine._compile):
+        await asyncio.wrap_future(threads.submit(lambda: None))
     for _ in range(2):  # it publishes its stats before it takes the second one out of its inbox
-        barrier = engine.submit(request("barrier"))
-        barrier.cancel()
-        await read(barrier)
+        core.post(None)
+        while not core._inbox.empty():  # noqa: ASYNC110 - the engine has no such event
+            await asyncio.sleep(0.001)
     while engine.stats().active or engine.stats().waiting:  # noqa: ASYNC110 - requests nobody reads have no event
         await asyncio.sleep(0.01)
 

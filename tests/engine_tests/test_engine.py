@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from engine_tests.fakes import FakeBackend, read
@@ -82,7 +83,7 @@ async def test_the_reader_is_told_what_kept_a_request_from_being_served() -> Non
 
 async def test_an_empty_prompt_is_an_error() -> None:
     backend = FakeBackend()
-    backend.render = lambda messages: ""  # type: ignore[method-assign]
+    backend.render = lambda messages, **_: ""  # type: ignore[method-assign]
     async with fake(backend) as engine:
         with pytest.raises(InvalidRequest, match="empty"):
             await read(engine.submit(request("hi")))
@@ -159,7 +160,7 @@ class Gated(FakeBackend):
         super().__init__()
         self.rendering, self.gate = Event(), Event()
 
-    def render(self, messages: Sequence[ChatMessage]) -> str:
+    def render(self, messages: Sequence[ChatMessage], **_: Any) -> str:
         self.rendering.set()
         assert self.gate.wait(60)
         return super().render(messages)
@@ -179,12 +180,24 @@ async def test_close_tells_the_readers_of_prompts_that_are_still_prepared() -> N
     await closing
 
 
+async def test_a_cancel_while_the_prompt_is_prepared_waits_for_nothing() -> None:
+    backend = Gated()
+    async with fake(backend) as engine:
+        stream = engine.submit(request("hi"))
+        await asyncio.to_thread(backend.rendering.wait, 60)
+        stream.cancel()
+        assert await asyncio.wait_for(read(stream), 60) == ""
+        assert stream.finish_reason is FinishReason.CANCELLED
+        backend.gate.set()
+        assert await read(engine.submit(request("hi"))) == "abcde"
+
+
 async def test_a_prompt_that_is_ready_after_the_engine_thread_died_is_refused() -> None:
     class DyingWhilePreparing(Gated):
         def execute(self, plan: StepPlan) -> StepResult:
             raise MemoryError("no more")
 
-        def render(self, messages: Sequence[ChatMessage]) -> str:
+        def render(self, messages: Sequence[ChatMessage], **_: Any) -> str:
             return super().render(messages) if messages[0].content == "late" else messages[0].content
 
     backend = DyingWhilePreparing()

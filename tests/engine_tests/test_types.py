@@ -61,7 +61,7 @@ def test_the_engine_loads_what_is_heavy_only_with_a_model() -> None:
     code = f"""
 import sys, engine
 assert not "engine.engine" in sys.modules, "the door loads Engine at its first use"
-import engine.engine, engine.llama
+import engine.engine
 engine.Engine(engine.EngineConfig(model_path="m.gguf"))
 print(*[name for name in {heavy} if name in sys.modules])
 """

@@ -94,21 +94,32 @@ async def test_a_request_that_can_never_fit_is_refused_with_the_numbers() -> Non
     bench = Bench(cells=100)
     stream = bench.submit("x" * 199, max_tokens=10)  # the fake template adds one token
     bench.run()
-    with pytest.raises(PromptTooLong, match=r"needs 210 KV cells .* holds 100\.") as caught:
+    with pytest.raises(PromptTooLong, match=r"needs 201 KV cells .* holds 100\.") as caught:
         await read(stream)
-    assert (caught.value.needed, caught.value.available) == (210, 100)
+    assert (caught.value.needed, caught.value.available) == (201, 100)
 
 
-@pytest.mark.parametrize(("prompt", "fits"), [(89, True), (90, False)])
-async def test_the_limit_is_exact(prompt: int, fits: bool) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "answer", "reason"),
+    [
+        (89, "abcdefghij", FinishReason.LENGTH),
+        (90, "abcdefghij", FinishReason.LENGTH),  # the last token needs no cell
+        (91, "abcdefghi", FinishReason.CONTEXT),
+        (98, "ab", FinishReason.CONTEXT),
+        (99, None, None),
+    ],
+)
+async def test_an_answer_for_which_there_is_less_room_is_as_long_as_fits(
+    prompt: int, answer: str | None, reason: FinishReason | None
+) -> None:
     bench = Bench(cells=100)
     stream = bench.submit("x" * prompt, max_tokens=10)
     bench.run()
-    if fits:
-        assert await read(stream) == "abcdefghij"
-    else:
+    if answer is None:
         with pytest.raises(PromptTooLong):
             await read(stream)
+    else:
+        assert (await read(stream), stream.finish_reason) == (answer, reason)
 
 
 async def test_the_queue_is_bounded() -> None:

@@ -1,19 +1,24 @@
-"""Prompts: tokens taken over from the turn before, and chat templates in their sandbox."""
+"""Prompts: tokens taken over from the turn before, and control tokens that only a template can write."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from engine_tests.fakes import FakeBackend
 
-from engine import ChatMessage, TemplateError
+from engine import ChatMessage
+from engine.step import SpecialTokens
 from engine.text import prompt
-from engine.text.prompt import ChatTemplate, PromptEncoder, choose_template
+from engine.text.prompt import PromptEncoder
 
 
 class ControlBackend(FakeBackend):
-    """Characters above 0x3ff are control tokens."""
+    """The character 0x400 is a control token."""
+
+    def special_tokens(self) -> SpecialTokens:
+        return SpecialTokens((chr(0x400),))
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         return chr(token).encode() if token < 0x400 or special else b""
@@ -22,19 +27,19 @@ class ControlBackend(FakeBackend):
 def test_an_encoder_takes_over_the_tokens_the_model_generated() -> None:
     backend = ControlBackend()
     end = chr(0x400)
-    backend.render = lambda messages: end.join(m.content for m in messages) + end  # type: ignore[method-assign]
+    backend.render = lambda messages, **_: end.join(m.content for m in messages) + end  # type: ignore[method-assign]
     encoder = PromptEncoder(backend)
     odd = [ord("h"), ord("i"), 0x400, ord("y"), ord("o")]
     encoder.remember("s", odd)
     backend.tokenize = lambda text, **_: [ord(c) for c in text]  # type: ignore[method-assign]
-    tokens = encoder.encode([ChatMessage("user", "hi"), ChatMessage("assistant", "yo")], "s")
-    assert tokens == [*odd, 0x400]
+    prompt = encoder.encode([ChatMessage("user", "hi"), ChatMessage("assistant", "yo")], "s")
+    assert prompt.tokens == [*odd, 0x400]
 
 
 def test_an_encoder_cuts_at_a_control_token_only() -> None:
     backend = ControlBackend()
     end = chr(0x400)
-    backend.render = lambda messages: messages[0].content  # type: ignore[method-assign]
+    backend.render = lambda messages, **_: end.join(m.content for m in messages)  # type: ignore[method-assign]
     calls: list[str] = []
 
     def tokenize(text: str, **_: bool) -> list[int]:
@@ -44,12 +49,15 @@ def test_an_encoder_cuts_at_a_control_token_only() -> None:
     backend.tokenize = tokenize  # type: ignore[method-assign]
     encoder = PromptEncoder(backend)
     encoder.remember("s", [ord(c) for c in f"hi{end}yonder"])
-    encoder.encode([ChatMessage("user", f"hi{end}yolk")], "s")
+    encoder.encode([ChatMessage("user", "hi"), ChatMessage("assistant", "yolk")], "s")
     assert calls[-1] == "yolk"
 
 
 class ByteBackend(FakeBackend):
     """Tokens are bytes; 256 is a control token that is written as §."""
+
+    def special_tokens(self) -> SpecialTokens:
+        return SpecialTokens(("§",))
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
         return bytes([token]) if token < 256 else "§".encode() * special
@@ -58,7 +66,7 @@ class ByteBackend(FakeBackend):
         parts = [[*part.encode()] for part in text.split("§")]
         return parts[0] + [token for part in parts[1:] for token in (256, *part)]
 
-    def render(self, messages: Sequence[ChatMessage]) -> str:
+    def render(self, messages: Sequence[ChatMessage], **_: Any) -> str:
         return "".join(f"{message.content}§" for message in messages)
 
 
@@ -69,7 +77,7 @@ def test_an_answer_that_ends_inside_a_character_is_taken_over_up_to_there(comput
     chat = [ChatMessage("user", "hi"), ChatMessage("assistant", "so👉")]
     whole = backend.tokenize("hi§so👉§")
     encoder.remember("s", whole[:computed])
-    assert encoder.encode(chat, "s") == whole
+    assert encoder.encode(chat, "s").tokens == whole
 
 
 def test_what_is_remembered_is_bounded_by_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,72 +97,4 @@ def test_a_forgotten_session_is_tokenised_anew() -> None:
     encoder = PromptEncoder(backend)
     encoder.remember("s", [1, 2, 3])
     encoder.forget("s")
-    assert encoder.encode([ChatMessage("user", "hi")], "s") == [ord("h"), ord("i"), 0]
-
-
-def choose(source: str | None, **changes: object) -> ChatTemplate:
-    settings: dict[str, object] = {"configured": None, "knows_chatml": False, "bos": "<s>", "eos": "</s>"}
-    return choose_template(from_gguf=source, **(settings | changes)).template  # type: ignore[arg-type]
-
-
-USER = [ChatMessage("user", "hi")]
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [
-        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-        "{{ messages.append('x') }}",
-        "{{ messages[0].__setitem__('role', 'x') }}",
-        "{{ self.__init__.__globals__ }}",
-        "{{ lipsum.__globals__['os'] }}",
-    ],
-)
-def test_a_template_cannot_leave_the_sandbox(attack: str) -> None:
-    with pytest.raises(TemplateError):
-        choose(attack).render(USER)
-
-
-def test_a_template_can_refuse() -> None:
-    with pytest.raises(TemplateError, match="no system role"):
-        choose("{{ raise_exception('no system role') }}").render(USER)
-
-
-def test_a_template_without_a_system_role_gets_the_text_in_front_of_the_first_message() -> None:
-    source = (
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-        "{{ messages[0].content }}"
-    )
-    assert choose(source).render([ChatMessage("system", "be kind"), *USER]) == "be kind\n\nhi"
-
-
-def test_templates_have_what_transformers_gives_them() -> None:
-    source = (
-        "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{% endfor %}"
-        "{{ bos_token }}{{ messages | tojson }}{% generation %}{{ eos_token }}{% endgeneration %}"
-        "{{ strftime_now('%Y') | length }}"
-    )
-    assert choose(source).render(USER) == '<s>[{"role": "user", "content": "hi"}]</s>4'
-
-
-def test_no_template_is_a_named_fallback_and_told() -> None:
-    chosen = choose_template(configured=None, from_gguf=None, knows_chatml=False, bos="", eos="")
-    assert chosen.name == "plain fallback"
-    assert chosen.template.render(USER) == "User: hi\n\nAssistant:"
-    assert chosen.stop
-    assert chosen.warning
-    assert "no chat template" in chosen.warning
-
-
-def test_a_broken_template_is_a_named_fallback_and_told() -> None:
-    chosen = choose_template(configured=None, from_gguf="{% if %}", knows_chatml=True, bos="", eos="")
-    assert chosen.name == "ChatML fallback"
-    assert "<|im_start|>user\nhi<|im_end|>" in chosen.template.render(USER)
-    assert chosen.warning
-    assert "not valid Jinja" in chosen.warning
-
-
-def test_a_broken_configured_template_is_an_error() -> None:
-    with pytest.raises(TemplateError, match="not valid Jinja"):
-        choose(None, configured="{% if %}")
+    assert encoder.encode([ChatMessage("user", "hi")], "s").tokens == [ord("h"), ord("i"), 0]
