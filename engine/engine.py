@@ -151,7 +151,7 @@ class Engine:
         ]
 
     def cancel(self, stream: TokenStream) -> None:
-        """End a stream with `FinishReason.CANCELLED`: within one step, at once while its prompt is prepared."""
+        """End a stream with `FinishReason.CANCELLED`, within one step; while its prompt is prepared, at once."""
         stream.cancel_requested = True
         if stream in self._preparing:
             stream.finish(FinishReason.CANCELLED, Timings())

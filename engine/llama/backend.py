@@ -44,7 +44,8 @@ __all__ = ["LlamaBackend"]
 
 _log = logging.getLogger(__name__)
 _DEFAULT_CELLS = 16_384
-_STATUS = {0: StepStatus.OK, 1: StepStatus.NO_KV, -1: StepStatus.INVALID}
+_REFUSED = -1  # by llama_decode, before anything happened
+_STATUS = {0: StepStatus.OK, 1: StepStatus.NO_KV, _REFUSED: StepStatus.INVALID}
 
 
 class LlamaBackend:
@@ -208,7 +209,8 @@ class LlamaBackend:
         start = time.perf_counter()
         self._raw.n_tokens, sampling = self._batch.fill(plan.work)
         code = int(lib.llama_decode(self._context, self._raw))
-        self._memory.record_forward()
+        if code != _REFUSED:
+            self._memory.record_forward()
         if code != 0:
             _log.warning("llama_decode returned %d for %d tokens", code, self._raw.n_tokens)
             spent = time.perf_counter() - start

@@ -46,7 +46,7 @@ class LlamaMemory:
         self._memory = lib.llama_get_memory(context)
         self._slots = slots
         self._split = split
-        self._fresh: set[int] = set()  # streams that llama.cpp copies at the next forward pass
+        self._pending: dict[int, int] = {}  # stream -> the one that llama.cpp will copy into it
 
     def resident(self, slot: int) -> int:
         """Tokens of a slot in the KV cache."""
@@ -58,8 +58,8 @@ class LlamaMemory:
             raise ValueError(f"this model's memory cannot be cut at {keep}")
 
     def record_forward(self) -> None:
-        """Record that a forward pass has run, and with it the pending copies."""
-        self._fresh.clear()
+        """Record that llama.cpp began a forward pass: before it computes, it makes the pending copies."""
+        self._pending.clear()
 
     def make(self, moves: Sequence[Move]) -> Moved:
         """Make the moves in order."""
@@ -90,13 +90,13 @@ class LlamaMemory:
             lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
             lib.llama_memory_seq_cp(self._memory, source, slot, -1, -1)
             lib.llama_memory_seq_rm(self._memory, slot, copy.end, -1)
-            self._fresh.add(slot)
+            self._pending[slot] = source
         else:
             lib.llama_memory_seq_rm(self._memory, slot, copy.start, copy.end)
             lib.llama_memory_seq_cp(self._memory, source, slot, copy.start, copy.end)
 
     def _save(self, slot: int, key: str, moved: Moved) -> None:
-        if slot in self._fresh or slot in moved.failed:
+        if slot in self._pending or slot in moved.failed:
             return  # its cells are not copied yet; computing them again costs no more than before
         size = int(lib.llama_state_seq_get_size(self._context, self._checked(slot)))
         state = bytearray(size)
@@ -108,6 +108,10 @@ class LlamaMemory:
 
     def _restore(self, restore: Restore, moved: Moved) -> None:
         slot, size = self._checked(restore.slot), len(restore.state)
+        if slot in self._pending or slot in self._pending.values():
+            # The copy would overwrite it, or copy it in place of what the slot held before.
+            moved.failed.add(slot)
+            return
         buffer = (ctypes.c_uint8 * size).from_buffer(restore.state)
         read = int(lib.llama_state_seq_set_data(self._context, buffer, size, slot))
         if read != size or self.resident(slot) != restore.tokens:

@@ -320,7 +320,8 @@ class Scheduler:
         return moves
 
     def _close_gaps(self) -> list[Move]:
-        if (moved := self.cache.compact()) is None:
+        # llama.cpp copies a stream with the next forward pass; without one it would only be in the way.
+        if not any(_runnable(s) for s in self.running) or (moved := self.cache.compact()) is None:
             return []
         top, gap, moves = moved
         for sequence in self.running:

@@ -45,6 +45,8 @@ class FakeBackend:
         partial: on PARTIAL, how many of a plan's work items were computed before the forward pass broke off.
         plans: every plan that was executed.
         invalid: request ids whose work llama.cpp would refuse.
+        streams, pending: in a split cache, what lies in each slot's part of the memory, and the copies of parts
+            that the next forward pass makes before it computes.
     """
 
     def __init__(
@@ -76,6 +78,8 @@ class FakeBackend:
         self.samplers: dict[int, SamplingParams] = {}
         self.script: dict[int, list[int]] = {}
         self.closed = False
+        self.streams: dict[int, list[int]] = {}
+        self.pending: list[tuple[int, int]] = []
 
     @property
     def used(self) -> int:
@@ -127,6 +131,8 @@ class FakeBackend:
             status = StepStatus.INVALID
         if status is StepStatus.OK and self.used + plan.tokens > self.cells:
             status = StepStatus.NO_KV
+        if status is not StepStatus.INVALID:
+            self._copy_streams()
         if status in (StepStatus.NO_KV, StepStatus.INVALID):
             return StepResult(status, saved=saved)
         done = plan.work if status is StepStatus.OK else plan.work[: self.partial]
@@ -134,6 +140,7 @@ class FakeBackend:
             held = self.kv.setdefault(item.slot, [])
             assert item.start == len(held), f"slot {item.slot}: position {item.start}, holds {len(held)}"
             held.extend(self._new_cells(item.tokens))
+            self._write(item.slot, item.start, item.tokens)
         if status is not StepStatus.OK:
             return StepResult(status, saved=saved)
         sampled = {item.request_id: self._sample(item) for item in done if item.rows}
@@ -157,6 +164,20 @@ class FakeBackend:
         self.cell.update(zip(numbers, tokens, strict=True))
         return [*numbers]
 
+    def _write(self, slot: int, start: int, tokens: Sequence[int]) -> None:
+        self.streams.setdefault(slot, [])[start:] = tokens
+
+    def _copy_streams(self) -> None:
+        """Make the pending copies; then each slot's part of the memory must hold its tokens."""
+        for source, slot in self.pending:
+            self.streams[slot] = [*self.streams.get(source, [])]
+        self.pending.clear()
+        if self.info.split_cache:
+            for slot, held in self.kv.items():
+                assert self.streams.get(slot, [])[: len(held)] == self.tokens(slot), (
+                    f"slot {slot} was overwritten"
+                )
+
     def _move(self, moves: Sequence[Move], saved: dict[str, State]) -> bool:
         failed: set[int] = set()
         for move in moves:
@@ -177,14 +198,20 @@ class FakeBackend:
                     if self.info.split_cache:
                         assert len(held) <= end
                         self.kv[slot] = self._new_cells([self.cell[n] for n in there[:end]])
+                        self.pending.append((source, slot))
                     else:
                         assert len(held) >= start
                         self.kv[slot] = held[:start] + there[start:end] + held[end:]
                 case Save(slot, key, tokens):
                     assert self.tokens(slot) == [*tokens]
+                    if slot in {copied for _, copied in self.pending}:
+                        continue
                     saved[key] = b"".join(token.to_bytes(4, "little") for token in tokens)
                 case Restore(slot, tokens, state):
                     assert not held
+                    if slot in {part for copy in self.pending for part in copy}:
+                        failed.add(slot)
+                        continue
                     if self.bad_states:
                         self.bad_states -= 1
                         failed.add(slot)
@@ -192,6 +219,7 @@ class FakeBackend:
                     numbers = [state[i : i + 4] for i in range(0, len(state), 4)]
                     self.kv[slot] = self._new_cells([int.from_bytes(n, "little") for n in numbers])
                     assert len(self.kv[slot]) == tokens
+                    self._write(slot, 0, self.tokens(slot))
         for slot in failed:
             self.kv[slot] = []
         return not failed

@@ -361,6 +361,30 @@ class TestSplitLayout:
         assert late
         assert all(slots[-1] - slots[0] == 2 for slots in late[-4:])
 
+    async def test_a_stream_that_is_to_be_copied_is_not_written_to_before(self) -> None:
+        """Closing a gap without a forward pass would leave its copy pending while a state is restored."""
+        bench = Bench(cells=600, context=200, max_sessions=3, cached_sessions=0, kv_layout="split")
+        bench.submit("d" * 100, session_id="d", max_tokens=2)
+        bench.run()
+        streams = [bench.submit(name * 20, max_tokens=60) for name in "xyz"]
+        for _ in range(8):
+            bench.core.step()
+        scheduler = bench.core.scheduler
+        assert scheduler.parking.count == 1
+        for sequence in scheduler.running:
+            scheduler.pause(sequence)
+        streams[0].cancel()  # it lies between the others
+        bench.core.step()
+        again = bench.submit("d" * 100 + "!", session_id="d", max_tokens=8)
+        for _ in range(3):
+            bench.core.step()
+        for sequence in scheduler.running:
+            scheduler.resume(sequence)
+        bench.run()
+        assert [await read(stream) for stream in streams[1:]] == [ALPHABET[:60]] * 2
+        await read(again)
+        assert (scheduler.restored, again.timings.cached_tokens) == (1, 100)
+
 
 class TestSpeculation:
     async def test_accepted_drafts_save_steps_and_change_nothing(self) -> None:
