@@ -43,6 +43,7 @@ from engine.types import (
     SamplingParams,
     Timings,
     TokenChunk,
+    TokenLogprob,
     ToolCall,
 )
 
@@ -81,6 +82,7 @@ __all__ = [
     "TemplateError",
     "Timings",
     "TokenChunk",
+    "TokenLogprob",
     "TokenStream",
     "ToolCall",
 ]

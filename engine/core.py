@@ -22,7 +22,7 @@ from engine.schedule import Scheduler, SchedulerLimits, Speculator, StepCosts, T
 from engine.step import Backend, Constraint, ModelInfo, Move, Restore, Save, StepPlan, StepResult, StepStatus
 from engine.stream import Mailroom, TokenStream
 from engine.text import PromptEncoder, RequestOutput
-from engine.types import EngineStats, FinishReason, Priority, SamplingParams, resolve_seed
+from engine.types import EngineStats, FinishReason, Priority, SamplingParams, TokenLogprob, resolve_seed
 
 __all__ = ["Cancel", "Command", "EngineCore", "Focus", "Forget", "Resume", "Submit"]
 
@@ -38,6 +38,7 @@ class Submit:
     Args:
         tokens: the prompt; head_tokens, turn_tokens: see `TokenSequence`.
         submitted: when, on the engine's clock, in seconds.
+        progress: whether the stream tells how much of the prompt is computed.
     """
 
     stream: TokenStream
@@ -49,6 +50,7 @@ class Submit:
     turn_tokens: int = 0
     priority: Priority = Priority.NORMAL
     constraint: Constraint | None = None
+    progress: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,13 @@ class EngineCore:
             command.head_tokens,
             command.turn_tokens,
         )
-        output = RequestOutput(sequence, stream, piece=self._backend.piece, submitted=command.submitted)
+        output = RequestOutput(
+            sequence,
+            stream,
+            piece=self._backend.piece,
+            submitted=command.submitted,
+            progress=command.progress,
+        )
         if stream.cancel_requested:
             output.finish(FinishReason.CANCELLED, self._clock())
             self.mail.add(stream)
@@ -305,6 +313,10 @@ class EngineCore:
         """Emit the sampled tokens, book those that count, and finish the answers that end with them."""
         kept, ended = self._emit(result)
         self._make(self.scheduler.update(plan, result, kept))
+        for item in plan.work:
+            if item.is_prefill and (output := self._outputs[item.request_id]).progress:
+                output.tell_progress()
+                self.mail.add(output.stream)
         for output, reason in ended:
             self._finish(output, reason)
 
@@ -321,8 +333,10 @@ class EngineCore:
         for request_id, tokens in result.sampled.items():
             output = self._outputs[request_id]
             self._time(output, now, len(tokens))
+            logprobs = result.logprobs.get(request_id, ())
             for count, token in enumerate(tokens, 1):
-                if (reason := self._emit_token(output, token, count)) is not None:
+                logprob = logprobs[count - 1] if logprobs else None
+                if (reason := self._emit_token(output, token, count, logprob)) is not None:
                     kept[request_id] = count
                     ended.append((output, reason))
                     break
@@ -340,11 +354,13 @@ class EngineCore:
             self.metrics.first_token(now - output.submitted)
             self.metrics.prompt(output.sequence.prompt_tokens, output.sequence.cached_tokens)
 
-    def _emit_token(self, output: RequestOutput, token: int, count: int) -> FinishReason | None:
+    def _emit_token(
+        self, output: RequestOutput, token: int, count: int, logprob: TokenLogprob | None
+    ) -> FinishReason | None:
         """Hand one token to its reader: the `count`-th of this step."""
         sequence = output.sequence
         ends_turn = self._backend.is_eog(token) and not sequence.sampling.ignore_eos
-        output.token(token, ends_turn=ends_turn)
+        output.token(token, logprob, ends_turn=ends_turn)
         if ends_turn or output.stopped:
             return FinishReason.STOP
         if (left := sequence.tokens_left) is not None and left <= count:

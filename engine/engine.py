@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Thread
 from time import perf_counter
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 from engine.config import EngineConfig
 from engine.core import Cancel, EngineCore, Focus, Forget, Resume, Submit
-from engine.errors import EngineClosed, EngineCrashed, EngineError, GenerationFailed
+from engine.errors import EngineClosed, EngineCrashed, EngineError, GenerationFailed, InvalidRequest
 from engine.step import Backend, ModelInfo
 from engine.stream import TokenStream
+from engine.text import EncodedPrompt, PromptEncoder
 from engine.types import (
     SEEDS,
     ChatMessage,
@@ -119,39 +120,41 @@ class Engine:
 
         If the request cannot be served, the stream's first read raises the error: `PromptTooLong`,
         `QueueFull`, `TemplateError`, `InvalidRequest`, `EngineClosed`.
+
+        Raises:
+            EngineClosed: no model is loaded.
+            InvalidRequest: the request asks for several answers, which `candidates` gives.
         """
         self._running()
+        if request.n > 1:
+            raise InvalidRequest(f"One stream has one answer, not {request.n}: call candidates.")
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
         self._preparing.add(stream)
         threads = self._compile if request.sampling.is_constrained else self._prepare
         threads.submit(self._encode, request, stream, perf_counter())
         return stream
 
-    def candidates(self, request: GenerationRequest, count: int) -> list[TokenStream]:
-        """Queue several answers to one prompt, which is computed only once.
+    def candidates(self, request: GenerationRequest) -> list[TokenStream]:
+        """Queue `request.n` answers to one prompt, which is computed only once.
 
         They differ in their seeds: the request's own (or a drawn one) and the following numbers. The first
-        belongs to the request's session, the others keep nothing.
-
-        Raises:
-            ValueError: `count` is less than 1.
+        belongs to the request's session, the others to none.
         """
-        if count < 1:
-            raise ValueError(f"count must be at least 1, not {count}")
         first = resolve_seed(request.sampling)
         return [
             self.submit(
                 replace(
                     request,
+                    n=1,
                     sampling=replace(request.sampling, seed=(first + number) % SEEDS),
                     session_id=None if number else request.session_id,
                 )
             )
-            for number in range(count)
+            for number in range(request.n)
         ]
 
     def cancel(self, stream: TokenStream) -> None:
-        """End a stream with `FinishReason.CANCELLED`, within one step; while its prompt is prepared, at once."""
+        """End a stream with `FinishReason.CANCELLED`, within one step; without one while it is prepared."""
         stream.cancel_requested = True
         if stream in self._preparing:
             stream.finish(FinishReason.CANCELLED, Timings())
@@ -159,13 +162,49 @@ class Engine:
         if self._core is not None:
             self._core.post(Cancel(stream))
 
+    # The following are thread-safe, and too slow for an event loop. All raise EngineClosed.
+
+    def tokenize(self, text: str, *, control: bool = False) -> list[int]:
+        """Token ids of a text, without a begin token.
+
+        Args:
+            control: make control tokens of what spells them.
+        """
+        return self._running()[1].tokenize(text, parse_special=control)
+
+    def detokenize(self, tokens: Sequence[int], *, control: bool = False) -> str:
+        """The text of tokens.
+
+        Args:
+            control: spell control tokens out; else they have no text.
+
+        Raises:
+            InvalidRequest: a token is not in the vocabulary.
+        """
+        backend = self._running()[1]
+        _check_tokens(tokens, backend.info.vocab_size)
+        return b"".join(backend.piece(token, special=control) for token in tokens).decode(errors="replace")
+
+    def render(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        template_args: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        """The text of the prompt that these messages become, up to where the answer begins.
+
+        Raises:
+            TemplateError: the chat template refuses the messages.
+        """
+        return self._running()[0].encoder.render(messages, tools, template_args).data.decode()
+
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text. Thread-safe; too slow for an event loop."""
-        return len(self._running()[1].tokenize(text))
+        """Tokens of a text."""
+        return len(self.tokenize(text))
 
     def count_prompt(self, messages: Sequence[ChatMessage]) -> int:
-        """Tokens of the prompt that these messages become, up to where the answer begins. Thread-safe; too
-        slow for an event loop.
+        """Tokens of the prompt that these messages become, up to where the answer begins.
 
         Raises:
             TemplateError: the chat template refuses the messages.
@@ -219,7 +258,8 @@ class Engine:
     def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
         try:
             core, backend = self._running()
-            prompt = core.encoder.encode(request.messages, request.session_id)
+            _check_tokens(request.sampling.logit_bias, backend.info.vocab_size)
+            prompt = _encoded(core.encoder, request, backend.info.vocab_size)
             command = Submit(
                 stream=stream,
                 tokens=prompt.tokens,
@@ -229,6 +269,7 @@ class Engine:
                 session_id=request.session_id,
                 priority=request.priority,
                 constraint=backend.constrain(request.sampling),
+                progress=request.progress,
                 submitted=submitted,
             )
             core.post(command)
@@ -248,6 +289,24 @@ class Engine:
     def _wake(stream: TokenStream) -> None:
         with suppress(RuntimeError):  # the reader's loop is closed: there is no reader
             stream.loop.call_soon_threadsafe(stream.wake)
+
+
+def _encoded(encoder: PromptEncoder, request: GenerationRequest, vocabulary: int) -> EncodedPrompt:
+    """The prompt of a request as tokens. Raises RequestError."""
+    if request.tokens is not None:
+        _check_tokens(request.tokens, vocabulary)  # llama.cpp would end the process
+        return EncodedPrompt([*request.tokens])
+    if request.text is not None:
+        return encoder.encode_text(request.text)
+    return encoder.encode(
+        request.messages, request.session_id, tools=request.tools, arguments=request.template_args
+    )
+
+
+def _check_tokens(tokens: Iterable[int], vocabulary: int) -> None:
+    for token in tokens:
+        if not 0 <= token < vocabulary:
+            raise InvalidRequest(f"There is no token {token}: this model has {vocabulary:,}, from 0 on.")
 
 
 class EngineWorker:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
-from math import floor
 from threading import Lock
 from time import monotonic
 
 from engine.schedule import Scheduler, TokenSequence
 from engine.step import StepPlan, StepResult
-from engine.text import RequestOutput
+from engine.text import RequestOutput, percentiles
 from engine.types import EngineStats, FinishReason, RequestStats
 
 __all__ = ["Metrics", "live_stats", "with_totals"]
@@ -104,8 +103,8 @@ class Metrics:
         """Totals, rates and percentiles; the live fields keep their defaults."""
         now = monotonic()
         with self._lock:
-            p50, p95, p99 = _percentiles(list(self._gaps), (50, 95, 99))
-            (ttft,) = _percentiles(list(self._ttfts), (50,))
+            p50, p95, p99 = percentiles(self._gaps, (50, 95, 99))
+            (ttft,) = percentiles(self._ttfts, (50,))
             failed, cancelled = self._ended[None], self._ended[FinishReason.CANCELLED]
             return EngineStats(
                 tokens_per_second=self._decode.read(now),
@@ -129,19 +128,6 @@ class Metrics:
                 prefill_share=_share(self._computed, self._generated),
                 overhead=1.0 - self._llama_s / self._busy_s if self._busy_s else 0.0,
             )
-
-
-def _percentiles(values: list[float], ranks: tuple[int, ...]) -> list[float | None]:
-    """Percentiles with linear interpolation; None for each without values."""
-    values.sort()
-    return [_percentile(values, rank) if values else None for rank in ranks]
-
-
-def _percentile(ordered: list[float], rank: int) -> float:
-    place = (len(ordered) - 1) * rank / 100
-    below = floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _share(part: int, rest: int) -> float | None:

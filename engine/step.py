@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from engine.types import ChatMessage, SamplingParams
+from engine.types import ChatMessage, SamplingParams, TokenLogprob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,6 +155,7 @@ class StepResult:
         decode_s: seconds inside llama.cpp's forward pass.
         sample_s: seconds spent sampling.
         swap_s: seconds spent saving and restoring states.
+        logprobs: request id -> how likely its sampled tokens were, for those that asked for it.
     """
 
     status: StepStatus = StepStatus.OK
@@ -163,6 +164,7 @@ class StepResult:
     decode_s: float = 0.0
     sample_s: float = 0.0
     swap_s: float = 0.0
+    logprobs: dict[int, tuple[TokenLogprob, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

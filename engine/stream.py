@@ -12,7 +12,7 @@ from threading import Event, Lock, Thread
 from time import sleep
 from typing import NoReturn
 
-from engine.types import FinishReason, Timings, TokenChunk
+from engine.types import FinishReason, Timings, TokenChunk, TokenLogprob
 
 __all__ = ["Mailroom", "TokenStream"]
 
@@ -49,7 +49,9 @@ class TokenStream:
         self._ready = asyncio.Event()
         self._lock = Lock()
         self._text: list[str] = []
-        self._tokens = 0
+        self._tokens: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._progress: tuple[int, int] | None = None
         self._unread = 0
         self._lagging = False
         self._outcome: tuple[FinishReason, Timings] | BaseException | None = None
@@ -67,15 +69,17 @@ class TokenStream:
     async def __anext__(self) -> TokenChunk:
         while True:
             with self._lock:
-                text, tokens, outcome = "".join(self._text), self._tokens, self._outcome
-                if text:
-                    self._text, self._tokens = [], 0
+                text, outcome = "".join(self._text), self._outcome
+                # Tokens without text, such as the end of the turn, come with the text after them, or last.
+                chunk = self._take(text) if text or (outcome is not None and self._tokens) else None
+                if chunk is None and self._progress is not None and outcome is None:
+                    chunk, self._progress = TokenChunk("", 0, progress=self._progress), None
                 lagged, self._lagging, self._unread = self._lagging, False, 0
                 self._ready.clear()
             if lagged:
                 self._on_resume(self)
-            if text:
-                return TokenChunk(text, tokens)
+            if chunk is not None:
+                return chunk
             if outcome is not None:
                 self._end(outcome)
             await self._ready.wait()
@@ -101,14 +105,22 @@ class TokenStream:
         """Whether so much is unread that the request should pause; reading it calls `on_resume`."""
         return self._lagging
 
-    def put(self, text: str, tokens: int = 1) -> None:
-        """Add text; the reader sees it after `wake`."""
+    def put(self, text: str, token: int | None = None, logprob: TokenLogprob | None = None) -> None:
+        """Add a token and its text, or the text that was held back; the reader sees it after `wake`."""
         with self._lock:
             if text:
                 self._text.append(text)
-            self._tokens += tokens
-            self._unread += tokens
+            if token is not None:
+                self._tokens.append(token)
+                self._unread += 1
+            if logprob is not None:
+                self._logprobs.append(logprob)
             self._lagging = self._unread >= _MAX_UNREAD
+
+    def tell_progress(self, done: int, total: int) -> None:
+        """Tell how many tokens of the prompt are computed; a reader that lags gets the newest."""
+        with self._lock:
+            self._progress = done, total
 
     def finish(self, reason: FinishReason, timings: Timings) -> None:
         """End the stream; only the first end counts."""
@@ -121,6 +133,11 @@ class TokenStream:
     def wake(self) -> None:
         """Let the reader check for news; call it on its loop only."""
         self._ready.set()
+
+    def _take(self, text: str) -> TokenChunk:
+        chunk = TokenChunk(text, len(self._tokens), tuple(self._tokens), tuple(self._logprobs))
+        self._text, self._tokens, self._logprobs = [], [], []
+        return chunk
 
     def _settle(self, outcome: tuple[FinishReason, Timings] | BaseException) -> None:
         with self._lock:

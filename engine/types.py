@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
 from typing import Any, Literal
 
 from engine.errors import InvalidRequest
@@ -28,6 +29,7 @@ __all__ = [
     "SamplingParams",
     "Timings",
     "TokenChunk",
+    "TokenLogprob",
     "ToolCall",
     "resolve_seed",
 ]
@@ -124,10 +126,24 @@ class SamplingParams:
         top_k: keep the k likeliest tokens; 0 keeps all.
         top_p: nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751); 1 is off.
         min_p: keep tokens with p >= min_p * p(best); 0 is off.
+        typical_p: locally typical sampling (Meister et al. 2023, arXiv:2202.00666); 1 is off.
+        xtc_probability, xtc_threshold: exclude top choices: with that probability, of the tokens with at
+            least the threshold only the least likely is kept (p-e-w 2024); 0 is off.
+        mirostat: control the surprise of the text instead of cutting candidates (Basu et al. 2021,
+            arXiv:2007.14966): 1 or 2 is the version; 0 is off. Replaces top_k, top_p, min_p, typical_p and
+            xtc.
+        mirostat_tau, mirostat_eta: the wanted surprise in bits, and how fast it is approached.
         repetition_penalty: divides the logits of recent tokens (Keskar et al. 2019); 1 is off.
         presence_penalty: subtracted once from the logit of a recent token; 0 is off.
         frequency_penalty: subtracted per occurrence of a recent token; 0 is off.
         penalty_last_n: how many recent tokens (prompt included) the penalties look at.
+        dry_multiplier: don't repeat yourself (p-e-w 2024): lowers the logit of a token that would lengthen a
+            repetition by multiplier * base^(length - allowed_length); 0 is off.
+        dry_base, dry_allowed_length, dry_last_n: of that formula; how many recent tokens it looks at.
+        dry_breakers: texts at which a repetition ends.
+        logit_bias: token id -> what is added to its logit; -inf bans it.
+        logprobs: with each token, report its log-probability and those of so many likeliest tokens; None
+            reports nothing. They are of the model, before penalties, biases and constraints.
         seed: same seed and same schedule give the same text; None draws one.
         max_tokens: longest answer in tokens; the context limits it, too, and None: nothing else.
         stop: strings that end the answer; they are not part of the text.
@@ -143,10 +159,23 @@ class SamplingParams:
     top_k: int = 40
     top_p: float = 0.95
     min_p: float = 0.05
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    mirostat: Literal[0, 1, 2] = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     penalty_last_n: int = 64
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_last_n: int = 1024
+    dry_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
     seed: int | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
@@ -161,30 +190,59 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stop", tuple(self.stop))
+        object.__setattr__(self, "dry_breakers", tuple(self.dry_breakers))
+        object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
+        self._check_ranges()
+        for token, bias in self.logit_bias.items():
+            if token < 0 or math.isnan(bias) or bias == math.inf:
+                raise InvalidRequest(f"logit_bias cannot add {bias} to token {token}.")
+        if any(not text for text in (*self.stop, *self.dry_breakers)):
+            raise InvalidRequest("A stop string or a breaker must not be empty.")
+        if self.json_schema is not None and self.grammar is not None:
+            raise InvalidRequest("Give either json_schema or grammar, not both.")
+
+    def _check_ranges(self) -> None:
         _check("temperature", self.temperature, 0.0, 5.0)
         _check("top_k", self.top_k, 0, 1_000_000)
         _check("top_p", self.top_p, 0.0, 1.0)
         _check("min_p", self.min_p, 0.0, 1.0)
+        _check("typical_p", self.typical_p, 0.0, 1.0)
+        _check("xtc_probability", self.xtc_probability, 0.0, 1.0)
+        _check("xtc_threshold", self.xtc_threshold, 0.0, 1.0)
+        _check("mirostat", self.mirostat, 0, 2)
+        _check("mirostat_tau", self.mirostat_tau, 0.0, 100.0)
+        _check("mirostat_eta", self.mirostat_eta, 0.0, 1.0)
         _check("repetition_penalty", self.repetition_penalty, 0.01, 10.0)
         _check("presence_penalty", self.presence_penalty, -10.0, 10.0)
         _check("frequency_penalty", self.frequency_penalty, -10.0, 10.0)
         _check("penalty_last_n", self.penalty_last_n, 0, 1_000_000)
+        _check("dry_multiplier", self.dry_multiplier, 0.0, 100.0)
+        _check("dry_base", self.dry_base, 1.0, 100.0)
+        _check("dry_allowed_length", self.dry_allowed_length, 1, 1_000_000)
+        _check("dry_last_n", self.dry_last_n, 0, 1_000_000)
+        if self.logprobs is not None:
+            _check("logprobs", self.logprobs, 0, 20)
         if self.seed is not None:
             _check("seed", self.seed, 0, SEEDS - 1)
         if self.max_tokens is not None:
             _check("max_tokens", self.max_tokens, 1, 2**31 - 1)
-        if any(not text for text in self.stop):
-            raise InvalidRequest("A stop string must not be empty.")
-        if self.json_schema is not None and self.grammar is not None:
-            raise InvalidRequest("Give either json_schema or grammar, not both.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One answer to generate.
+    """One answer to generate, or several to the same prompt.
+
+    The prompt is `messages`, `text` or `tokens`: exactly one of them.
 
     Args:
-        messages: the prompt, oldest first; rendered with the model's chat template.
+        messages: a chat, oldest message first; rendered with the model's chat template.
+        tools: with messages: what the model may call, each as the JSON object `{"type": "function",
+            "function": {"name", "description", "parameters"}}`.
+        template_args: with messages: further variables of the chat template, such as `enable_thinking`.
+        text: the text of the prompt as it is; control tokens spelled out in it are control tokens.
+        tokens: the token ids of the prompt.
+        n: how many answers; see `Engine.candidates`.
+        progress: whether the stream tells how much of the prompt is computed (`TokenChunk.progress`).
         sampling: how to choose tokens and when to stop.
         session_id: the chat this belongs to. Its KV cache is kept after the answer, and parked when its cells
             are needed, so that the next turn prefills only what is new. Without a session it is kept until
@@ -192,23 +250,63 @@ class GenerationRequest:
         priority: order of service; a request of the focused session (`Engine.focus`) counts as FOREGROUND.
     """
 
-    messages: Sequence[ChatMessage]
+    messages: Sequence[ChatMessage] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
+    tokens: Sequence[int] | None = None
+    n: int = 1
+    progress: bool = False
     sampling: SamplingParams = field(default_factory=SamplingParams)
     session_id: str | None = None
     priority: Priority = Priority.NORMAL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
-        if not self.messages:
-            raise InvalidRequest("A request needs at least one message.")
+        object.__setattr__(self, "tools", tuple(self.tools))
+        if self.tokens is not None:
+            object.__setattr__(self, "tokens", tuple(self.tokens))
+        given = [bool(self.messages), self.text is not None, self.tokens is not None]
+        if not any(given):
+            raise InvalidRequest("A request needs at least one message, or a text or tokens.")
+        if sum(given) > 1:
+            raise InvalidRequest("The prompt is given twice: give messages, text or tokens.")
+        if not self.messages and (self.tools or self.template_args):
+            raise InvalidRequest("tools and template_args go into the chat template: they need messages.")
+        _check("n", self.n, 1, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a sampled token was.
+
+    Args:
+        logprob: its natural log-probability.
+        top: the likeliest tokens with theirs, likeliest first.
+    """
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenChunk:
-    """A piece of an answer: one token's text, or several when the reader lagged."""
+    """A piece of an answer: one token's text, or several when the reader lagged.
+
+    Args:
+        tokens: how many; a stop string or half a character may hold their text back until a later chunk.
+        ids: of these tokens.
+        logprobs: of these tokens, if the request asked for them.
+        progress: while the prompt is computed, if the request asked for it: tokens done, and of how many.
+            Such a chunk has no text.
+    """
 
     text: str
     tokens: int = 1
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    progress: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +321,8 @@ class Timings:
         ttft_s: from submit to the first token.
         decode_s: from the first token to the last.
         tokens_per_second: decode rate, (completion_tokens - 1) / decode_s; 0 when unknown.
-        itl_p50_s, itl_max_s: median and largest gap between two tokens.
+        itl_p50_s, itl_p95_s, itl_p99_s, itl_max_s: gaps between two tokens: median, 95th and 99th percentile,
+            largest. Tokens of one step share its time.
     """
 
     prompt_tokens: int = 0
@@ -234,6 +333,8 @@ class Timings:
     decode_s: float = 0.0
     tokens_per_second: float = 0.0
     itl_p50_s: float = 0.0
+    itl_p95_s: float = 0.0
+    itl_p99_s: float = 0.0
     itl_max_s: float = 0.0
 
 

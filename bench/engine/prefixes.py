@@ -70,11 +70,12 @@ def _system(settings: Settings, engine: Engine, seed: str) -> ChatMessage:
 async def _candidates(settings: Settings, engine: Engine, number: int) -> float:
     """Computed tokens over the prompt's; an answer of one token computes none of its own."""
     messages = [_system(settings, engine, f"candidates {number}"), *question(0, number)]
-    request = GenerationRequest(messages=messages, sampling=SamplingParams(max_tokens=1, ignore_eos=True))
+    sampling = SamplingParams(max_tokens=1, ignore_eos=True)
+    request = GenerationRequest(messages=messages, sampling=sampling, n=settings.candidates)
     side = Ours(engine)
     await side.idle()
     before = engine.stats().computed_tokens
-    streams = engine.candidates(request, settings.candidates)
+    streams = engine.candidates(request)
     await asyncio.gather(*(_drain(stream) for stream in streams))
     await side.idle()
     return (engine.stats().computed_tokens - before) / max(s.timings.prompt_tokens for s in streams)

@@ -38,7 +38,7 @@ from engine.llama.sampler import RowSampler
 from engine.llama.vocab import LlamaVocab
 from engine.step import Constraint, ModelInfo, SpecialTokens, StepPlan, StepResult, StepStatus, Work
 from engine.text import ChosenTemplate, choose_template, warm_up
-from engine.types import ChatMessage, SamplingParams
+from engine.types import ChatMessage, SamplingParams, TokenLogprob
 
 __all__ = ["LlamaBackend"]
 
@@ -68,6 +68,7 @@ class LlamaBackend:
         init_backend()
         warm_up()  # of the process for chat templates, while the weights are read
         self._config = config
+        self._wants_logprobs: set[int] = set()
         self._logits_at: int | None = None
         self._logits: npt.NDArray[np.float32]
         with ExitStack() as opened:  # freed in reverse: samplers, context, vocabulary, model
@@ -98,6 +99,7 @@ class LlamaBackend:
             is_eog=self._vocab.is_eog,
             eog_tokens=self._vocab.eog_tokens,
             context=self._context,
+            vocab=self._vocab.handle,
         )
         opened.callback(self._sampler.close_all)
         self._batch = BatchArrays(config.batch_tokens)
@@ -179,10 +181,13 @@ class LlamaBackend:
         constraint: Constraint | None = None,
     ) -> None:
         """Make the sampler of a request; `params.seed` must be set."""
+        if params.logprobs is not None:
+            self._wants_logprobs.add(request_id)
         self._sampler.open(request_id, params, prompt, constraint)
 
     def close_sampler(self, request_id: int) -> None:
         """Free the sampler of a request."""
+        self._wants_logprobs.discard(request_id)
         self._sampler.close(request_id)
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
@@ -219,10 +224,15 @@ class LlamaBackend:
         if logits is None:  # reading logits waits for a GPU; else llama_decode has only started its work
             lib.llama_synchronize(self._context)
         decoded = time.perf_counter()
-        sampled = {} if logits is None else self._sampler.sample(logits, sampling)
-        self._drop_rejected(sampling, sampled)
+        sampled: dict[int, tuple[int, ...]] = {}
+        logprobs: dict[int, tuple[TokenLogprob, ...]] = {}
+        if logits is not None:
+            likelihood = self._sampler.logprobs(logits, sampling) if self._wants_logprobs else None
+            sampled = self._sampler.sample(logits, sampling)
+            self._drop_rejected(sampling, sampled)
+            logprobs = likelihood(sampled) if likelihood is not None else {}
         spent = time.perf_counter() - decoded
-        return StepResult(StepStatus.OK, sampled, moved.saved, decoded - start, spent, moved.swap_s)
+        return StepResult(StepStatus.OK, sampled, moved.saved, decoded - start, spent, moved.swap_s, logprobs)
 
     def _drop_rejected(self, work: Sequence[Work], sampled: dict[int, tuple[int, ...]]) -> None:
         """Remove the cells of rejected drafts from the KV cache."""

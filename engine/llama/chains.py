@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "chain_stages",
     "is_greedy",
     "preselected",
+    "remembers",
     "uses_penalties",
 ]
 
@@ -26,21 +28,40 @@ _COLDEST = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class SamplerStage:
-    """One sampler: the suffix of `llama_sampler_init_*` and its arguments."""
+    """One sampler: the suffix of `llama_sampler_init_*` and its arguments.
+
+    Args:
+        texts: the breakers of DRY.
+        seeded: whether it draws random numbers.
+    """
 
     name: str
     args: tuple[float | int, ...] = ()
+    texts: tuple[str, ...] = ()
+    seeded: bool = False
 
 
 def uses_penalties(params: SamplingParams) -> bool:
-    """Whether recent tokens change the logits."""
+    """Whether recent tokens change their own logits."""
     changed = params.repetition_penalty != 1.0 or params.presence_penalty or params.frequency_penalty
     return bool(changed) and params.penalty_last_n > 0
 
 
+def uses_dry(params: SamplingParams) -> bool:
+    """Whether recent tokens change the logits of those that would repeat them."""
+    return params.dry_multiplier > 0 and params.dry_last_n > 0
+
+
+def remembers(params: SamplingParams) -> bool:
+    """Whether the chain must be told every token of the text."""
+    return uses_penalties(params) or uses_dry(params)
+
+
 def is_greedy(params: SamplingParams) -> bool:
     """Whether an argmax over the logits gives the token."""
-    return (params.temperature < _COLDEST or params.top_k == 1) and not uses_penalties(params)
+    if remembers(params):
+        return False
+    return params.temperature < _COLDEST or (params.top_k == 1 and not params.mirostat)
 
 
 def preselected(params: SamplingParams) -> int:
@@ -49,7 +70,9 @@ def preselected(params: SamplingParams) -> int:
     Penalties that only lower logits move at most the n tokens they look at: of the k + n likeliest, k
     keep their logits, above every token outside.
     """
-    count = 1 if params.temperature < _COLDEST else params.top_k
+    if uses_dry(params):
+        return 0
+    count = 1 if params.temperature < _COLDEST else 0 if params.mirostat else params.top_k
     if not count or not uses_penalties(params):
         return count
     lowering = params.repetition_penalty >= 1 and min(params.presence_penalty, params.frequency_penalty) >= 0
@@ -57,55 +80,83 @@ def preselected(params: SamplingParams) -> int:
 
 
 def chain_stages(params: SamplingParams, *, seed: int, vocab_size: int) -> tuple[SamplerStage, ...]:
-    """The chain in llama.cpp's usual order: penalties, top-k, top-p, min-p, temperature, draw.
-
-    top-k is the first filter because it is cheap (a partial sort up to 128), and every later stage then
-    works on k tokens instead of the whole vocabulary.
-    """
+    """The chain in llama.cpp's usual order: penalties, DRY, filters, temperature, draw."""
     stages: list[SamplerStage] = []
     if uses_penalties(params):
         penalties = (params.repetition_penalty, params.frequency_penalty, params.presence_penalty)
         stages.append(SamplerStage("penalties", (vocab_size, params.penalty_last_n, *penalties)))
+    if uses_dry(params):
+        numbers = (params.dry_multiplier, params.dry_base, params.dry_allowed_length, params.dry_last_n)
+        stages.append(SamplerStage("dry", numbers, params.dry_breakers))
     if params.temperature < _COLDEST:
         return (*stages, SamplerStage("greedy"))
+    temperature = SamplerStage("temp", (params.temperature,))
+    if params.mirostat:
+        return (*stages, temperature, _mirostat(params, seed, vocab_size))
+    draw = SamplerStage("dist", (seed,), seeded=True)
+    return (*stages, *_filters(params, seed), temperature, draw)
+
+
+def _mirostat(params: SamplingParams, seed: int, vocab_size: int) -> SamplerStage:
+    surprise = (params.mirostat_tau, params.mirostat_eta)
+    if params.mirostat == 1:
+        return SamplerStage("mirostat", (vocab_size, seed, *surprise, _MIROSTAT_M), seeded=True)
+    return SamplerStage("mirostat_v2", (seed, *surprise), seeded=True)
+
+
+def _filters(params: SamplingParams, seed: int) -> Iterator[SamplerStage]:
+    """What cuts the candidates. top-k comes first because it is cheap (a partial sort up to 128), and every
+    later stage then works on k tokens instead of the whole vocabulary."""
     if params.top_k:
-        stages.append(SamplerStage("top_k", (params.top_k,)))
+        yield SamplerStage("top_k", (params.top_k,))
+    if params.typical_p < 1.0:
+        yield SamplerStage("typical", (params.typical_p, 1))
     if params.top_p < 1.0:
-        stages.append(SamplerStage("top_p", (params.top_p, 1)))
+        yield SamplerStage("top_p", (params.top_p, 1))
     if params.min_p > 0.0:
-        stages.append(SamplerStage("min_p", (params.min_p, 1)))
-    return (*stages, SamplerStage("temp", (params.temperature,)), SamplerStage("dist", (seed,)))
+        yield SamplerStage("min_p", (params.min_p, 1))
+    if params.xtc_probability > 0.0:
+        yield SamplerStage("xtc", (params.xtc_probability, params.xtc_threshold, 1, seed), seeded=True)
 
 
+_MIROSTAT_M = 100  # tokens from which version 1 estimates the slope, as in the paper
 _MOST_TEMPLATES = 64
 
 
-def build_chain(stages: Sequence[SamplerStage]) -> Any:
-    """A chain of these stages; free it with `llama_sampler_free`."""
+def build_chain(stages: Sequence[SamplerStage], vocab: Any = None) -> Any:
+    """A chain of these stages; free it with `llama_sampler_free`.
+
+    Args:
+        vocab: the llama_vocab, which DRY needs.
+    """
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
     for stage in stages:
-        _add(chain, stage)
+        _add(chain, stage, vocab)
     return chain
 
 
 class ChainTemplates:
-    """One chain per set of parameters, without its last stage.
+    """One chain per set of parameters, up to the first stage that draws random numbers.
 
     Cloning a chain takes a third of the time of building one. A clone of `dist` keeps the original's random
-    numbers and cannot be reseeded, so the last stage is made for each request.
+    numbers and cannot be reseeded, so from there on the stages are made for each request.
     """
 
-    def __init__(self, vocab_size: int) -> None:
+    def __init__(self, vocab_size: int, vocab: Any = None) -> None:
         self._vocab_size = vocab_size
+        self._vocab = vocab
         self._templates: dict[tuple[SamplerStage, ...], Any] = {}
 
     def make(self, params: SamplingParams, prompt: Sequence[int]) -> Any:
-        """The chain of a request, whose penalties have seen the end of the prompt. The caller frees it."""
-        *common, last = chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
-        chain = lib.llama_sampler_clone(self._template(tuple(common)))
-        _add(chain, last)
-        if uses_penalties(params):
-            for token in prompt[-params.penalty_last_n :]:
+        """The chain of a request, which has seen what it remembers of the prompt; the caller frees it."""
+        stages = chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
+        first = next((at for at, stage in enumerate(stages) if stage.seeded), len(stages))
+        chain = lib.llama_sampler_clone(self._template(stages[:first]))
+        for stage in stages[first:]:
+            _add(chain, stage, self._vocab)
+        if remembers(params):
+            longest = max(params.penalty_last_n, params.dry_last_n if uses_dry(params) else 0)
+            for token in prompt[-longest:]:
                 lib.llama_sampler_accept(chain, token)
         return chain
 
@@ -118,10 +169,15 @@ class ChainTemplates:
         if stages not in self._templates:
             if len(self._templates) >= _MOST_TEMPLATES:
                 self.close()
-            self._templates[stages] = build_chain(stages)
+            self._templates[stages] = build_chain(stages, self._vocab)
         return self._templates[stages]
 
 
-def _add(chain: Any, stage: SamplerStage) -> None:
+def _add(chain: Any, stage: SamplerStage, vocab: Any) -> None:
     make = getattr(lib, f"llama_sampler_init_{stage.name}")
-    lib.llama_sampler_chain_add(chain, make(*stage.args))
+    if stage.name == "dry":
+        texts = (ctypes.c_char_p * len(stage.texts))(*(text.encode() for text in stage.texts))
+        sampler = make(vocab, *stage.args, texts, len(stage.texts))
+    else:
+        sampler = make(*stage.args)
+    lib.llama_sampler_chain_add(chain, sampler)

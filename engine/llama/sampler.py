@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.llama.chains import ChainTemplates, is_greedy, preselected, uses_penalties
+from engine.llama.chains import ChainTemplates, is_greedy, preselected, remembers
 from engine.llama.lib import lib
 from engine.llama.topk import Rows, TokenDataArray, is_samplable, top_pays
 from engine.step import Constraint, Work
-from engine.types import SamplingParams
+from engine.types import SamplingParams, TokenLogprob
 
 __all__ = ["RowSampler"]
 
@@ -35,14 +35,16 @@ class _Sampler:
     """The state of one request's sampling.
 
     `chain` is None when it is greedy; `count` is how many of the likeliest tokens the chain gets, 0 for the
-    whole vocabulary; `penalties` means that the chain must accept each token.
+    whole vocabulary; `remembers` means that the chain must accept each token; `bias` is token ids and what is
+    added to their logits.
     """
 
     params: SamplingParams
     constraint: Constraint | None
     chain: Any
     count: int
-    penalties: bool
+    remembers: bool
+    bias: tuple[npt.NDArray[np.intp], Rows] | None
 
     @property
     def is_plain(self) -> bool:
@@ -80,6 +82,7 @@ class RowSampler:
         is_eog: Callable[[int], bool],
         eog_tokens: Callable[[], list[int]] = list,
         context: Any = None,
+        vocab: Any = None,
     ) -> None:
         """
         Args:
@@ -88,6 +91,7 @@ class RowSampler:
             is_eog: whether a token ends the model's turn; thread-safe.
             eog_tokens: all such tokens, for requests that ignore them; called when there is one.
             context: the llama_context of the logits, which samples a few rows itself.
+            vocab: the llama_vocab, for DRY.
         """
         self._vocab_size = vocab_size
         self._threads = max(1, threads)
@@ -95,7 +99,7 @@ class RowSampler:
         self._eog_tokens = eog_tokens
         self._banned: npt.NDArray[np.intp] | None = None
         self._context = context
-        self._templates = ChainTemplates(vocab_size)
+        self._templates = ChainTemplates(vocab_size, vocab)
         self._samplers: dict[int, _Sampler] = {}
         self._arrays: list[TokenDataArray] = []
         self._pool: ThreadPoolExecutor | None = None
@@ -118,7 +122,12 @@ class RowSampler:
         count = preselected(params)
         if not top_pays(self._vocab_size, count):
             count = 0
-        self._samplers[request_id] = _Sampler(params, constraint, chain, count, uses_penalties(params))
+        bias = None
+        if params.logit_bias:
+            tokens, values = [*params.logit_bias], [*params.logit_bias.values()]
+            bias = np.array(tokens, np.intp), np.array(values, np.float32)
+        sampler = _Sampler(params, constraint, chain, count, remembers(params), bias)
+        self._samplers[request_id] = sampler
 
     def close(self, request_id: int) -> None:
         """Free the sampler of a request, if it has one."""
@@ -154,8 +163,7 @@ class RowSampler:
         """
         jobs = self._jobs(logits, work)
         for job in jobs:
-            if job.sampler.params.ignore_eos and self._banned is not None:
-                job.rows[:, self._banned] = -np.inf
+            self._change(job)
         if self._context is not None and logits.size <= _FEW_LOGITS and self._are_plain(jobs):
             return self._sample_few(jobs, logits)
         slow = [job for job in jobs if job.sampler.is_slow]
@@ -183,6 +191,36 @@ class RowSampler:
             )
             start = end
         return jobs
+
+    def _change(self, job: _Job) -> None:
+        """Add biases, and ban the end of the turn for a request that ignores it."""
+        if job.sampler.bias is not None:
+            tokens, values = job.sampler.bias
+            job.rows[:, tokens] += values
+        if job.sampler.params.ignore_eos and self._banned is not None:
+            job.rows[:, self._banned] = -np.inf
+
+    def logprobs(
+        self, logits: Rows, work: Sequence[Work]
+    ) -> Callable[[dict[int, tuple[int, ...]]], dict[int, tuple[TokenLogprob, ...]]]:
+        """Remember how likely the tokens are for the requests that want to know, before `sample` changes the
+        logits; call the result with what was sampled."""
+        kept = {
+            job.request_id: (job.rows.copy(), job.sampler.params.logprobs)
+            for job in self._jobs(logits, work)
+            if job.sampler.params.logprobs is not None
+        }
+
+        def of(sampled: dict[int, tuple[int, ...]]) -> dict[int, tuple[TokenLogprob, ...]]:
+            return {
+                request_id: tuple(
+                    _logprob(row, token, top or 0)
+                    for row, token in zip(rows, sampled[request_id], strict=False)
+                )
+                for request_id, (rows, top) in kept.items()
+            }
+
+        return of
 
     @staticmethod
     def _are_plain(jobs: list[_Job]) -> bool:
@@ -227,7 +265,7 @@ class RowSampler:
             if not sampler.constraint.allows(token):
                 token = self._choose_allowed(sampler, sampler.constraint, row, array)
             sampler.constraint.accept(token)
-        if sampler.penalties:
+        if sampler.remembers:
             lib.llama_sampler_accept(sampler.chain, token)
         return token
 
@@ -243,3 +281,13 @@ class RowSampler:
         row[~mask] = -np.inf
         token = self._choose(sampler, row, array)
         return token if mask[token] else int(mask.argmax())  # every allowed token was at -inf before
+
+
+def _logprob(row: Rows, token: int, top: int) -> TokenLogprob:
+    """The log-probability of a token by the model's own logits, and those of the likeliest tokens."""
+    best = float(row.max())
+    total = best + float(np.log(np.exp(row - best).sum()))
+    places = np.argpartition(row, -top)[-top:] if top else np.empty(0, np.intp)
+    likeliest = places[np.argsort(-row[places], kind="stable")]
+    others = tuple((int(place), float(row[place]) - total) for place in likeliest)
+    return TokenLogprob(token, float(row[token]) - total, others)

@@ -80,6 +80,9 @@ class TokenDataArray:
         self._capacity = 0
         self._array: Any = lib.llama_token_data_array()
         self._by_reference = ctypes.byref(self._array)
+        # The address that the field `data` holds: a chain may move it forward to drop the likeliest tokens.
+        kind: Any = lib.llama_token_data_array
+        self._at = ctypes.c_void_p.from_address(ctypes.addressof(self._array) + kind.data.offset)
         self._grow(1024)
 
     def draw(self, chain: Any, row: Rows, count: int) -> int:
@@ -104,10 +107,12 @@ class TokenDataArray:
     def _apply(self, chain: Any, size: int, *, is_sorted: bool) -> int:
         array = self._array
         array.size, array.selected, array.sorted = size, -1, is_sorted
+        self._at.value = self._first
         lib.llama_sampler_apply(chain, self._by_reference)
         if not 0 <= array.selected < array.size:
             raise RuntimeError("the sampler chain selected no token")
-        return int(self._ids[array.selected])
+        dropped = ((self._at.value or 0) - self._first) // _TOKEN_DATA.itemsize
+        return int(self._ids[dropped + array.selected])
 
     def _all_ids(self) -> npt.NDArray[np.int32]:
         return np.arange(self._vocab_size, dtype=np.int32)  # the chain reorders the array: fill it each time
@@ -115,6 +120,4 @@ class TokenDataArray:
     def _grow(self, capacity: int) -> None:
         data = np.zeros(capacity, _TOKEN_DATA)
         self._capacity, self._ids, self._logits = capacity, data["id"], data["logit"]
-        self._array.data = ctypes.cast(
-            data.ctypes.data, lib.llama_token_data_p
-        )  # the views keep `data` alive
+        self._first = data.ctypes.data  # the views keep `data` alive

@@ -22,11 +22,13 @@ class LlamaVocab:
     """Tokenises until the model is unloaded; thread-safe.
 
     Attributes:
+        handle: the llama_vocab.
         size: tokens in the vocabulary.
     """
 
     def __init__(self, model: Any) -> None:
-        self._vocab: Any = lib.llama_model_get_vocab(model)
+        self.handle: Any = lib.llama_model_get_vocab(model)
+        self._vocab = self.handle
         self._uses = Condition()  # calls may overlap each other, but not `close`
         self._using = 0
         self._open = True

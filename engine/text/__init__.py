@@ -6,7 +6,7 @@ split across tokens, stop strings, timings)."""
 from __future__ import annotations
 
 from engine.text.marks import SpecialMarks
-from engine.text.output import RequestOutput
+from engine.text.output import RequestOutput, percentiles
 from engine.text.prompt import EncodedPrompt, PromptEncoder
 from engine.text.template import ChosenTemplate, choose_template, warm_up
 
@@ -17,5 +17,6 @@ __all__ = [
     "RequestOutput",
     "SpecialMarks",
     "choose_template",
+    "percentiles",
     "warm_up",
 ]

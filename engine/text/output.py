@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import codecs
 from array import array
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterable
+from math import floor
 
 from engine.schedule import TokenSequence
 from engine.stream import TokenStream
-from engine.types import FinishReason, Timings
+from engine.types import FinishReason, Timings, TokenLogprob
 
-__all__ = ["Detokenizer", "RequestOutput"]
+__all__ = ["Detokenizer", "RequestOutput", "percentiles"]
 
 
 class RequestOutput:
@@ -22,6 +22,7 @@ class RequestOutput:
     Args:
         piece: a token's bytes in the model's vocabulary.
         submitted: when the request was submitted.
+        progress: whether the reader wants to know how much of the prompt is computed.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class RequestOutput:
         *,
         piece: Callable[[int], bytes],
         submitted: float,
+        progress: bool = False,
     ) -> None:
+        self.progress = progress
         self.sequence = sequence
         self.stream = stream
         self.submitted = submitted
@@ -79,19 +82,27 @@ class RequestOutput:
         self.gaps.extend([gap] * tokens)
         return gap
 
-    def token(self, token: int, *, ends_turn: bool) -> None:
-        """Pass the text of one sampled token to the reader."""
-        self.stream.put("" if ends_turn else self._detokenizer.feed(self._piece(token)), 1)
+    def token(self, token: int, logprob: TokenLogprob | None = None, *, ends_turn: bool) -> None:
+        """Pass one sampled token and its text to the reader."""
+        text = "" if ends_turn else self._detokenizer.feed(self._piece(token))
+        self.stream.put(text, token, logprob)
+
+    def tell_progress(self) -> None:
+        """Tell the reader how much of the prompt is computed."""
+        sequence = self.sequence
+        if sequence.computed < sequence.prompt_tokens:
+            self.stream.tell_progress(sequence.computed, sequence.prompt_tokens)
 
     def finish(self, reason: FinishReason, now: float) -> None:
         """End the stream, with the text that was held back."""
         if rest := self._detokenizer.flush():
-            self.stream.put(rest, 0)
+            self.stream.put(rest)
         self.stream.finish(reason, self.timings(now))
 
     def timings(self, now: float) -> Timings:
         """What the request has cost up to now."""
         sequence = self.sequence
+        p50, p95, p99 = percentiles(self.gaps, (50, 95, 99))
         return Timings(
             prompt_tokens=sequence.prompt_tokens,
             cached_tokens=sequence.cached_tokens,
@@ -100,7 +111,9 @@ class RequestOutput:
             ttft_s=self.ttft_s or 0.0,
             decode_s=(self._last or 0.0) - (self._first or 0.0),
             tokens_per_second=self.tokens_per_second,
-            itl_p50_s=median(self.gaps) if self.gaps else 0.0,
+            itl_p50_s=p50 or 0.0,
+            itl_p95_s=p95 or 0.0,
+            itl_p99_s=p99 or 0.0,
             itl_max_s=max(self.gaps, default=0.0),
         )
 
@@ -150,3 +163,16 @@ class Detokenizer:
             if any(text.startswith(end) for text in self._stop):
                 return length
         return 0
+
+
+def percentiles(values: Iterable[float], ranks: tuple[int, ...]) -> list[float | None]:
+    """Percentiles with linear interpolation; None for each without values."""
+    ordered = sorted(values)
+    return [_percentile(ordered, rank) if ordered else None for rank in ranks]
+
+
+def _percentile(ordered: list[float], rank: int) -> float:
+    place = (len(ordered) - 1) * rank / 100
+    below = floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

@@ -106,6 +106,10 @@ class PromptEncoder:
         spelled = 0 if at < 0 else self._spelling(text.data, tokens, at + len(head))
         return EncodedPrompt(tokens, spelled, self._turn(tokens))
 
+    def encode_text(self, text: str) -> EncodedPrompt:
+        """Tokens of a prompt that is given as text: what spells control tokens becomes them."""
+        return EncodedPrompt(self._backend.tokenize(_whole(text), add_special=True, parse_special=True))
+
     def remember(self, session_id: str, tokens: Sequence[int]) -> None:
         """Keep a session's tokens when one of its requests ends."""
         with self._lock:

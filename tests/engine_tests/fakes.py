@@ -45,8 +45,8 @@ class FakeBackend:
         partial: on PARTIAL, how many of a plan's work items were computed before the forward pass broke off.
         plans: every plan that was executed.
         invalid: request ids whose work llama.cpp would refuse.
-        streams, pending: in a split cache, what lies in each slot's part of the memory, and the copies of parts
-            that the next forward pass makes before it computes.
+        streams, pending: in a split cache, what lies in each slot's part of the memory, and the copies of
+            parts that the next forward pass makes before it computes.
     """
 
     def __init__(

@@ -59,6 +59,7 @@ def request(
     session_id: str | None = None,
     system: str = "",
     priority: Priority = Priority.NORMAL,
+    n: int = 1,
     **sampling: Any,
 ) -> GenerationRequest:
     """User and assistant messages in turns; greedy and short unless told otherwise."""
@@ -66,7 +67,9 @@ def request(
     for number, content in enumerate(contents):
         messages.append(ChatMessage("assistant" if number % 2 else "user", content))
     params = SamplingParams(**({"max_tokens": 40, "temperature": 0.0} | sampling))
-    return GenerationRequest(messages=messages, sampling=params, session_id=session_id, priority=priority)
+    return GenerationRequest(
+        messages=messages, sampling=params, session_id=session_id, priority=priority, n=n
+    )
 
 
 async def ask(engine: Engine, *contents: str, **options: Any) -> Answer:

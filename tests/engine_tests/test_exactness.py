@@ -126,7 +126,7 @@ async def test_candidates_read_their_prompt_once(engine: Engine) -> None:
     cold = await alone(engine, prompt, max_tokens=8)
     await settle(engine)
     before = engine.stats().computed_tokens
-    streams = engine.candidates(request(prompt, max_tokens=8), 4)
+    streams = engine.candidates(request(prompt, max_tokens=8, n=4))
     answers = await asyncio.gather(*map(read, streams))
     backend = backend_of(engine)
     assert isinstance(backend, Recording)

@@ -77,11 +77,12 @@ class Traffic:
             max_tokens=r.choice([1, 3, 8, 30]),
             temperature=r.choice([0.0, 0.8]),
             ignore_eos=True,
+            n=forks,
         )
         if session is not None and r.random() < 0.05:
             self._engine.forget(session)
         self._engine.focus(session)
-        return self._engine.candidates(what, forks)
+        return self._engine.candidates(what)
 
     async def _read(self, stream: TokenStream) -> None:
         delay = self._random.choice([None, None, None, 0.0, 0.01, 0.1])

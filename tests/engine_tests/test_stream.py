@@ -19,10 +19,10 @@ def make() -> TokenStream:
 async def test_a_reader_that_lags_gets_tokens_merged() -> None:
     stream = make()
     for char in "abc":
-        stream.put(char)
+        stream.put(char, ord(char))
     stream.finish(FinishReason.STOP, Timings(completion_tokens=3))
     chunks = [chunk async for chunk in stream]
-    assert [(chunk.text, chunk.tokens) for chunk in chunks] == [("abc", 3)]
+    assert [(chunk.text, chunk.tokens, bytes(chunk.ids)) for chunk in chunks] == [("abc", 3, b"abc")]
     assert stream.finish_reason is FinishReason.STOP
     assert stream.timings.completion_tokens == 3
 
@@ -89,7 +89,7 @@ async def test_nothing_is_lost_between_two_threads() -> None:
 
     def feed() -> None:
         for number in range(5000):
-            stream.put(f"{number},")
+            stream.put(f"{number},", number)
             mail.add(stream)
             mail.flush()
         stream.finish(FinishReason.STOP, Timings())

@@ -23,7 +23,22 @@ def test_penalties_come_before_the_filters() -> None:
     assert names(SamplingParams(repetition_penalty=1.1, temperature=0)) == ["penalties", "greedy"]
 
 
+def test_the_other_samplers_stand_where_llama_cpp_puts_them() -> None:
+    everything = SamplingParams(
+        repetition_penalty=1.1, dry_multiplier=1.0, typical_p=0.9, xtc_probability=0.5, min_p=0.1
+    )
+    assert names(everything) == [
+        "penalties", "dry", "top_k", "typical", "top_p", "min_p", "xtc", "temp", "dist"
+    ]  # fmt: skip
+    assert names(SamplingParams(mirostat=1, typical_p=0.5)) == ["temp", "mirostat"]
+    assert names(SamplingParams(mirostat=2, dry_multiplier=1.0)) == ["dry", "temp", "mirostat_v2"]
+    assert names(SamplingParams(mirostat=2, xtc_probability=1.0, temperature=0)) == ["greedy"]
+
+
 def test_greedy_needs_no_chain() -> None:
     assert is_greedy(SamplingParams(temperature=0))
     assert not is_greedy(SamplingParams(temperature=0, frequency_penalty=0.1))
     assert not is_greedy(SamplingParams())
+    assert is_greedy(SamplingParams(top_k=1))
+    assert not is_greedy(SamplingParams(top_k=1, mirostat=1))
+    assert not is_greedy(SamplingParams(temperature=0, dry_multiplier=1.0))

@@ -93,7 +93,7 @@ async def test_candidates_read_their_prompt_once(running: Engine) -> None:
     alone = await cold(running, question, max_tokens=8)
     await cold(running, "Another question.", max_tokens=1)
     before = running.stats().computed_tokens
-    streams = running.candidates(request(question, max_tokens=8, ignore_eos=True), 3)
+    streams = running.candidates(request(question, max_tokens=8, ignore_eos=True, n=3))
     answers = await asyncio.gather(*map(read, streams))
     await settle(running)
     assert {answer.text for answer in answers} == {alone.text}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.llama import sampler as sampler_module
-from engine.llama.chains import build_chain, chain_stages, preselected, uses_penalties
+from engine.llama.chains import build_chain, chain_stages, preselected, remembers
 from engine.llama.lib import lib
 from engine.llama.sampler import RowSampler
 from engine.llama.topk import Rows, TokenDataArray, top_pays, top_tokens
@@ -36,6 +37,15 @@ CHAINS = {
     "raising penalties": {"presence_penalty": -3.0, "repetition_penalty": 0.8},
     "greedy with penalties": {"temperature": 0.0, "repetition_penalty": 1.5, "penalty_last_n": 200},
     "greedy": {"temperature": 0.0},
+    "typical": {"typical_p": 0.5},
+    "typical of everything": {"typical_p": 0.8, "top_k": 0, "top_p": 1.0},
+    "xtc": {"xtc_probability": 0.7, "xtc_threshold": 0.02, "temperature": 1.5},
+    "dry": {"dry_multiplier": 2.0, "dry_allowed_length": 1},
+    "dry and greedy": {"dry_multiplier": 2.0, "dry_allowed_length": 1, "temperature": 0.0},
+    "dry without breakers": {"dry_multiplier": 3.0, "dry_breakers": (), "dry_last_n": 16},
+    "mirostat 1": {"mirostat": 1, "mirostat_tau": 3.0},
+    "mirostat 2": {"mirostat": 2, "mirostat_eta": 0.5},
+    "mirostat 2 with penalties": {"mirostat": 2, "repetition_penalty": 1.3},
 }
 
 
@@ -46,8 +56,8 @@ def starter(starter_model: Path) -> Iterator[StarterLogits]:
     logits.close()
 
 
-def sampler_for(vocab_size: int, eog: int = -1, threads: int = 1) -> RowSampler:
-    return RowSampler(vocab_size=vocab_size, threads=threads, is_eog=lambda token: token == eog)
+def sampler_for(vocab_size: int, eog: int = -1, threads: int = 1, vocab: Any = None) -> RowSampler:
+    return RowSampler(vocab_size=vocab_size, threads=threads, is_eog=lambda token: token == eog, vocab=vocab)
 
 
 def one_row(request_id: int) -> Work:
@@ -57,11 +67,12 @@ def one_row(request_id: int) -> Work:
 class Reference:
     """llama_sampler_sample over the full chain."""
 
-    def __init__(self, params: SamplingParams, prompt: list[int], vocab_size: int) -> None:
+    def __init__(self, params: SamplingParams, prompt: list[int], starter: StarterLogits) -> None:
         assert params.seed is not None
-        self.chain: Any = build_chain(chain_stages(params, seed=params.seed, vocab_size=vocab_size))
-        if uses_penalties(params):
-            for token in prompt[-params.penalty_last_n :]:
+        stages = chain_stages(params, seed=params.seed, vocab_size=starter.vocab_size)
+        self.chain: Any = build_chain(stages, starter.vocab)
+        if remembers(params):
+            for token in prompt:
                 lib.llama_sampler_accept(self.chain, token)
 
     def sample(self, context: Any, row: int) -> int:
@@ -79,10 +90,10 @@ def test_tokens_are_those_of_llama_sampler_sample(starter: StarterLogits, name: 
     rows = starter.decode(prompt)
     if source == "random":  # into llama.cpp's own buffer, so that both read it
         rows[:] = np.random.default_rng(1).standard_normal(rows.shape, np.float32) * 3
-    sampler = sampler_for(starter.vocab_size, threads=2)
+    sampler = sampler_for(starter.vocab_size, threads=2, vocab=starter.vocab)
     likely = [int(token) for token in rows[0].argsort()[-30:]]
     params = {i: SamplingParams(seed=i + 1, **CHAINS[name]) for i in range(ROWS)}  # type: ignore[arg-type]
-    references = {i: Reference(p, prompt + likely, starter.vocab_size) for i, p in params.items()}
+    references = {i: Reference(p, prompt + likely, starter) for i, p in params.items()}
     for request_id, p in params.items():
         sampler.open(request_id, p, prompt + likely)
     # A tie at a boundary may fall either way. Equal logits are rare: none among a row's best few hundred.
@@ -157,6 +168,9 @@ def test_a_lowering_penalty_adds_as_many_tokens_as_it_looks_at() -> None:
     assert preselected(SamplingParams(top_k=40, presence_penalty=-0.1)) == 0
     assert preselected(SamplingParams(top_k=40, repetition_penalty=0.9)) == 0
     assert preselected(SamplingParams(top_k=0)) == 0
+    assert preselected(SamplingParams(top_k=40, dry_multiplier=1.0)) == 0
+    assert preselected(SamplingParams(top_k=40, mirostat=2)) == 0
+    assert preselected(SamplingParams(top_k=40, xtc_probability=0.5)) == 40
 
 
 def one_at_a_time(rows: Rows, params: SamplingParams) -> list[int]:
@@ -174,6 +188,8 @@ def one_at_a_time(rows: Rows, params: SamplingParams) -> list[int]:
         SamplingParams(seed=5, temperature=1.5),
         SamplingParams(seed=5, top_k=0),
         SamplingParams(seed=5, repetition_penalty=1.5, temperature=1.5),
+        SamplingParams(seed=5, mirostat=2),
+        SamplingParams(seed=5, xtc_probability=0.5, xtc_threshold=0.0, temperature=2.0),
     ],
 )
 @pytest.mark.parametrize("right", range(5))
@@ -188,6 +204,51 @@ def test_drafts_give_what_one_at_a_time_gives(params: SamplingParams, right: int
     for row in rows[right + 1 :]:  # random numbers and penalties stand where they would stand
         tokens += sampler.sample(row[None], [one_row(1)])[1]
     assert list(tokens) == expected
+    sampler.close_all()
+
+
+def test_a_bias_bans_and_prefers(starter: StarterLogits) -> None:
+    starter.restart()
+    rows = starter.decode(starter.tokenize(TEXT)[:4])
+    best = [int(token) for token in rows.argmax(axis=1)]
+    sampler = sampler_for(starter.vocab_size)
+    sampler.open(1, SamplingParams(temperature=0, logit_bias={best[0]: -math.inf, 77: 1000.0}), [])
+    sampler.open(2, SamplingParams(temperature=0, logit_bias=dict.fromkeys(best, -math.inf)), [])
+    sampler.open(3, SamplingParams(seed=1, logit_bias={88: 1000.0}), [])
+    sampler.open(4, SamplingParams(temperature=0), [])
+    chosen = sampler.sample(rows, [one_row(number) for number in (1, 2, 3, 4)])
+    assert (chosen[1], chosen[3], chosen[4]) == ((77,), (88,), (best[3],))
+    assert chosen[2][0] not in best
+    sampler.close_all()
+
+
+def test_log_probabilities_are_the_models_own_whatever_is_done_to_the_logits() -> None:
+    rows = np.random.default_rng(3).standard_normal((3, 2048), np.float32) * 3
+    expected = rows.astype(np.float64) - np.log(np.exp(rows.astype(np.float64)).sum(axis=1, keepdims=True))
+    sampler = sampler_for(2048)
+    sampler.open(1, SamplingParams(temperature=0, logprobs=3, logit_bias={5: 100.0}), [])
+    sampler.open(2, SamplingParams(temperature=0, logprobs=0), [])
+    sampler.open(3, SamplingParams(temperature=0), [])
+    work = [one_row(1), one_row(2), one_row(3)]
+    likelihood = sampler.logprobs(rows, work)
+    found = likelihood(sampler.sample(rows, work))
+    assert [*found] == [1, 2]
+    (first,), (second,) = found[1], found[2]
+    assert (first.token, first.logprob) == (5, pytest.approx(expected[0, 5], abs=1e-4))
+    order = expected[0].argsort()[::-1][:3]
+    assert first.top == tuple((int(token), pytest.approx(expected[0, token], abs=1e-4)) for token in order)
+    assert (second.token, second.top) == (int(expected[1].argmax()), ())
+    sampler.close_all()
+
+
+def test_log_probabilities_of_accepted_drafts() -> None:
+    rows = np.zeros((4, 512), np.float32)
+    rows[0, 7] = rows[1, 8] = rows[2, 9] = rows[3, 1] = 5
+    sampler = sampler_for(512)
+    sampler.open(1, SamplingParams(temperature=0, logprobs=1), [])
+    work = [Work(1, 0, 0, (1, 7, 8, 3), 4)]
+    found = sampler.logprobs(rows, work)(sampler.sample(rows, work))[1]
+    assert [(item.token, item.top[0][0]) for item in found] == [(7, 7), (8, 8), (9, 9)]
     sampler.close_all()
 
 
