@@ -32,6 +32,7 @@ from engine.errors import (
     TemplateError,
 )
 from engine.types import (
+    Channel,
     ChatMessage,
     EngineStats,
     FinishReason,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from engine.stream import TokenStream
 
 __all__ = [
+    "Channel",
     "ChatMessage",
     "ConfigError",
     "Engine",

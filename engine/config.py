@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,16 @@ __all__ = ["EngineConfig"]
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _MAX_SAMPLING_THREADS = 8
 _SPLIT_SESSIONS = 16  # from this many on a split cache decodes faster
+_LIVE = {  # what a running engine can change
+    "max_sessions",
+    "max_queue",
+    "step_target_ms",
+    "threads",
+    "speculation",
+    "draft_tokens",
+    "sampling_threads",
+    "parked_ram_mib",
+}
 _SPLIT_TOKENS = 2048  # least useful context for one session in a split cache
 
 
@@ -46,6 +56,9 @@ class EngineConfig:
         draft_tokens: limit on the tokens drafted at a time.
         sampling_threads: threads that sample when there are many rows; 0 is the same as `threads`, at most 8.
         chat_template: Jinja source that replaces the template in the GGUF.
+        reasoning_marks: the texts that open and close what the model thinks; None: as in its chat template.
+        tool_format: how the model writes calls (a name in `engine.text.CALL_FORMATS`); None: as its chat
+            template tells, empty: it calls no tools.
 
     Raises:
         ConfigError: a value is out of range, or two contradict each other.
@@ -70,6 +83,8 @@ class EngineConfig:
     draft_tokens: int = 6
     sampling_threads: int = 0
     chat_template: str | None = None
+    reasoning_marks: tuple[str, str] | None = None
+    tool_format: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model_path", Path(self.model_path))
@@ -104,6 +119,17 @@ class EngineConfig:
                 f"context_tokens ({self.context_tokens}) must be at least batch_tokens ({self.batch_tokens})."
             )
 
+    def reload_for(self, other: EngineConfig) -> tuple[str, ...]:
+        """The settings in which `other` differs and that an engine loaded with these cannot change.
+
+        More sessions than there are sequences to serve and idle ones together need another context, too.
+        """
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+        needed = [name for name in changed if name not in _LIVE]
+        if other.max_sessions > self.sequences or other.split_cache != self.split_cache:
+            needed.append("max_sessions")
+        return tuple(dict.fromkeys(needed))
+
     @property
     def split_cache(self) -> bool:
         """Whether the KV cache is split, with "auto" resolved.
@@ -125,9 +151,8 @@ class EngineConfig:
 
     @property
     def draft_rows(self) -> int:
-        """Drafted tokens a step may verify, all sequences together."""
-        if self.speculation == "off":
-            return 0
+        """Drafted tokens a step may verify, all sequences together; also while speculation is off, which a
+        running engine can change."""
         return min(self.batch_tokens - self.sequences, 4 * self.draft_tokens)
 
     @property

@@ -15,16 +15,16 @@ from time import perf_counter
 from typing import TypeAlias
 
 from engine.config import EngineConfig
-from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, RequestError
+from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, PromptTooLong, RequestError
 from engine.kv import Parking, PrefixCache, WholePrefixCache
 from engine.metrics import Metrics, live_stats, with_totals
 from engine.schedule import Scheduler, SchedulerLimits, Speculator, StepCosts, TokenSequence
 from engine.step import Backend, Constraint, ModelInfo, Move, Restore, Save, StepPlan, StepResult, StepStatus
 from engine.stream import Mailroom, TokenStream
-from engine.text import PromptEncoder, RequestOutput
+from engine.text import PromptEncoder, ReplyParser, RequestOutput
 from engine.types import EngineStats, FinishReason, Priority, SamplingParams, TokenLogprob, resolve_seed
 
-__all__ = ["Cancel", "Command", "EngineCore", "Focus", "Forget", "Resume", "Submit"]
+__all__ = ["Adjust", "Cancel", "Change", "Command", "EngineCore", "Focus", "Forget", "Resume", "Submit"]
 
 _MAX_FAILED_STEPS = 3
 _SNAPSHOT_S = 0.1
@@ -39,6 +39,7 @@ class Submit:
         tokens: the prompt; head_tokens, turn_tokens: see `TokenSequence`.
         submitted: when, on the engine's clock, in seconds.
         progress: whether the stream tells how much of the prompt is computed.
+        parser: tells the parts of the reply apart, if the request wants that.
     """
 
     stream: TokenStream
@@ -51,6 +52,7 @@ class Submit:
     priority: Priority = Priority.NORMAL
     constraint: Constraint | None = None
     progress: bool = False
+    parser: ReplyParser | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,20 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjust:
+    """Apply what was asked for a stream since it was submitted: pause, priority, sampling."""
+
+    stream: TokenStream
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Use other settings, all of which a running engine can change (`EngineConfig.reload_for`)."""
+
+    config: EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Drop the KV cache of a session."""
 
@@ -81,7 +97,7 @@ class Focus:
     session_id: str | None
 
 
-Command: TypeAlias = Submit | Cancel | Resume | Forget | Focus
+Command: TypeAlias = Submit | Cancel | Resume | Adjust | Change | Forget | Focus
 
 
 class EngineCore:
@@ -90,13 +106,9 @@ class EngineCore:
     def __init__(
         self, config: EngineConfig, backend: Backend, *, clock: Callable[[], float] = perf_counter
     ) -> None:
-        self.parking = Parking(
-            ram_bytes=config.parked_ram_mib << 20,
-            disk_bytes=config.parked_disk_mib << 20,
-            folder=config.parked_folder,
-            wake=lambda: self.post(None),
-        )
+        self.parking = self._make_parking(config)
         self.encoder = PromptEncoder(backend)
+        self._config = config
         self.scheduler = _make_scheduler(config, backend.info, self.parking)
         self.metrics = Metrics()
         self.mail = Mailroom()
@@ -194,6 +206,11 @@ class EngineCore:
             case Resume(stream):
                 if (output := self._output_of(stream)) is not None:
                     self.scheduler.resume(output.sequence)
+            case Adjust(stream):
+                if (output := self._output_of(stream)) is not None:
+                    self._adjust(output)
+            case Change(config):
+                self._change(config)
             case Forget(session_id):
                 self.encoder.forget(session_id)
                 self._make(self.scheduler.forget(session_id))
@@ -224,6 +241,7 @@ class EngineCore:
             piece=self._backend.piece,
             submitted=command.submitted,
             progress=command.progress,
+            parser=command.parser,
         )
         if stream.cancel_requested:
             output.finish(FinishReason.CANCELLED, self._clock())
@@ -238,6 +256,85 @@ class EngineCore:
             return
         self._backend.open_sampler(sequence.request_id, sampling, sequence.tokens, command.constraint)
         self._outputs[sequence.request_id] = output
+        self._adjust(output)
+
+    def _adjust(self, output: RequestOutput) -> None:
+        stream, sequence = output.stream, output.sequence
+        sampling, stream.sampling = stream.sampling, None
+        if sampling is not None:
+            old = sequence.sampling
+            sampling = replace(
+                sampling,
+                seed=old.seed if sampling.seed is None else sampling.seed,
+                stop=old.stop,
+                json_schema=old.json_schema,
+                grammar=old.grammar,
+                logprobs=old.logprobs,
+            )
+            self._backend.change_sampler(sequence.request_id, sampling, sequence.tokens)
+        self.scheduler.adjust(sequence, held=stream.held, priority=stream.priority, sampling=sampling)
+
+    def _change(self, config: EngineConfig) -> None:
+        self.scheduler.change(
+            _limits(config, self._backend.info, loaded=self._config),
+            target_s=_target_s(config, self._backend.info),
+            speculation=config.speculation,
+            most=config.draft_tokens,
+        )
+        self._backend.use_threads(config.thread_count, config.sampling_thread_count)
+        self.parking.limit(config.parked_ram_mib << 20)
+
+    # A reload
+
+    def suspend(self) -> None:
+        """Before the backend is closed: return every request to the queue, and park what is worth it."""
+        self._drain()
+        self._make(self.scheduler.suspend())
+        for request_id in self._outputs:
+            self._backend.close_sampler(request_id)
+
+    def adopt(self, config: EngineConfig, backend: Backend) -> None:
+        """Serve what is waiting with another backend, which has the same vocabulary."""
+        old, self._config, self._backend = self._config, config, backend
+        if (old.parked_folder, old.parked_disk_mib) != (config.parked_folder, config.parked_disk_mib) or (
+            (old.kv_type, old.flash_attention) != (config.kv_type, config.flash_attention)
+        ):  # another place, or states that this context cannot read
+            self.parking.close()
+            self.parking = self._make_parking(config)
+        else:
+            self.parking.limit(config.parked_ram_mib << 20)
+        self.encoder.use(backend)
+        before, self.scheduler = self.scheduler, _make_scheduler(config, backend.info, self.parking)
+        self.scheduler.take_over(before)
+        for output in [*self._outputs.values()]:
+            self._readmit(output)
+
+    def _readmit(self, output: RequestOutput) -> None:
+        """Make the sampler of a request anew, or end the request if the context is too small for it now."""
+        sequence, cells = output.sequence, self.scheduler.limits.sequence_cells
+        try:
+            constraint = self._backend.constrain(sequence.sampling)
+            if constraint is not None:
+                for token in sequence.tokens[sequence.prompt_tokens :]:
+                    constraint.accept(token)
+            self._backend.open_sampler(sequence.request_id, sequence.sampling, sequence.tokens, constraint)
+        except RequestError as error:
+            self._fail(output, error)
+            return
+        if sequence.prompt_tokens + 1 > cells:
+            self._fail(
+                output, PromptTooLong(sequence.prompt_tokens + 1, cells, prompt_tokens=sequence.prompt_tokens)
+            )
+        elif len(sequence.tokens) > cells:
+            self._finish(output, FinishReason.CONTEXT)
+
+    def _make_parking(self, config: EngineConfig) -> Parking:
+        return Parking(
+            ram_bytes=config.parked_ram_mib << 20,
+            disk_bytes=config.parked_disk_mib << 20,
+            folder=config.parked_folder,
+            wake=lambda: self.post(None),
+        )
 
     # Steps
 
@@ -402,15 +499,7 @@ class EngineCore:
 
 
 def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> Scheduler:
-    target_s = config.step_target_ms / 1000 or _TARGET_S[info.offloaded_layers > 0]
-    costs = StepCosts(target_s=target_s, token_bytes=info.kv_bytes_per_token)
-    limits = SchedulerLimits(
-        max_running=config.max_sessions,
-        max_queue=config.max_queue,
-        batch_tokens=config.batch_tokens,
-        draft_tokens=config.draft_rows,
-        sequence_cells=info.context_tokens,
-    )
+    costs = StepCosts(target_s=_target_s(config, info), token_bytes=info.kv_bytes_per_token)
     # Without flash attention V is transposed in the cache, and llama.cpp reads a state number by number.
     parks = config.parked_ram_mib > 0 and config.flash_attention != "off"
 
@@ -426,9 +515,24 @@ def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> 
         worth_parking=worth_parking,
     )
     return Scheduler(
-        limits,
+        _limits(config, info, loaded=config),
         cache,
         costs=costs,
         parking=parking,
         speculator=Speculator(config.speculation, most=config.draft_tokens, costs=costs),
+    )
+
+
+def _target_s(config: EngineConfig, info: ModelInfo) -> float:
+    return config.step_target_ms / 1000 or _TARGET_S[info.offloaded_layers > 0]
+
+
+def _limits(config: EngineConfig, info: ModelInfo, *, loaded: EngineConfig) -> SchedulerLimits:
+    """The limits by these settings, for a context that was made by those."""
+    return SchedulerLimits(
+        max_running=config.max_sessions,
+        max_queue=config.max_queue,
+        batch_tokens=loaded.batch_tokens,
+        draft_tokens=loaded.draft_rows,
+        sequence_cells=info.context_tokens,
     )

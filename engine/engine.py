@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
-from threading import Event, Thread
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from threading import Condition, Event, Thread
 from time import perf_counter
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from engine.config import EngineConfig
-from engine.core import Cancel, EngineCore, Focus, Forget, Resume, Submit
-from engine.errors import EngineClosed, EngineCrashed, EngineError, GenerationFailed, InvalidRequest
+from engine.core import Adjust, Cancel, Change, Command, EngineCore, Focus, Forget, Resume, Submit
+from engine.errors import (
+    ConfigError,
+    EngineClosed,
+    EngineCrashed,
+    EngineError,
+    GenerationFailed,
+    InvalidRequest,
+)
 from engine.step import Backend, ModelInfo
 from engine.stream import TokenStream
 from engine.text import EncodedPrompt, PromptEncoder
@@ -26,6 +33,8 @@ from engine.types import (
     EngineStats,
     FinishReason,
     GenerationRequest,
+    Priority,
+    SamplingParams,
     Timings,
     resolve_seed,
 )
@@ -55,10 +64,18 @@ class Engine:
     Args:
         config: the model and its settings.
         load: makes the backend; tests pass a fake one.
+
+    Attributes:
+        config: the settings in use.
+        load_s: seconds that the last load or reload took; 0 before the first.
     """
 
     def __init__(self, config: EngineConfig, *, load: Loader = _load_llama) -> None:
         self.config = config
+        self.load_s = 0.0
+        self._loaded_as = config
+        self._gate = _Gate()
+        self._changing = asyncio.Lock()
         self._load = load
         self._worker: EngineWorker | None = None
         self._core: EngineCore | None = None
@@ -98,22 +115,72 @@ class Engine:
         Raises:
             ModelError, LoadCancelled, ConfigError
         """
-        loop = asyncio.get_running_loop()
-        stop = Event()
-
-        def report(fraction: float) -> bool:
-            if on_progress is not None and not loop.is_closed():
-                loop.call_soon_threadsafe(on_progress, fraction)
-            return not stop.is_set()
-
-        self._worker = EngineWorker(self.config, lambda: self._load(self.config, report))
+        stop, started = Event(), perf_counter()
+        load = self._loader(on_progress, stop)
+        self._worker = EngineWorker(self.config, load)
         try:
             core, backend = await asyncio.wrap_future(self._worker.start())
         except asyncio.CancelledError:
             stop.set()
             await asyncio.to_thread(self._worker.stop)
             raise
-        self._core, self._backend = core, backend
+        self._core, self._backend, self._loaded_as = core, backend, self.config
+        self.load_s = perf_counter() - started
+
+    def _loader(
+        self, on_progress: Callable[[float], None] | None, stop: Event
+    ) -> Callable[[EngineConfig], Backend]:
+        loop = asyncio.get_running_loop()
+
+        def report(fraction: float) -> bool:
+            if on_progress is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(on_progress, fraction)
+            return not stop.is_set()
+
+        return lambda config: self._load(config, report)
+
+    async def change(self, config: EngineConfig, on_progress: Callable[[float], None] | None = None) -> None:
+        """Use other settings from now on, with every chat kept.
+
+        What a running engine can change takes effect with the next step. For anything else
+        (`reload_for`) the model is loaded again, which takes about `load_s` seconds: requests wait
+        meanwhile and then go on where they were, and idle chats are parked where that is worth it.
+
+        Args:
+            on_progress: called on the event loop with the fraction loaded, 0 to 1, if the model is loaded.
+
+        Raises:
+            ConfigError: the settings name another model, which needs another engine.
+            ModelError: the model cannot be loaded with these settings; the old ones are in use again.
+            EngineCrashed: … and neither with those.
+            EngineClosed
+        """
+        async with self._changing:
+            core, _ = self._running()
+            if config.model_path != self.config.model_path:
+                raise ConfigError(f"{config.model_path.name} is another model: start another engine for it.")
+            if self.reload_for(config):
+                await self._reload(config, on_progress)
+            else:
+                core.post(Change(config))
+                self.config = config
+
+    def reload_for(self, config: EngineConfig) -> tuple[str, ...]:
+        """The names of the settings in `config` for which `change` would load the model again."""
+        return self._loaded_as.reload_for(config)
+
+    async def _reload(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> None:
+        worker, started = self._worker, perf_counter()
+        assert worker is not None
+        await asyncio.to_thread(self._gate.close)  # prompts that are being read use the old backend
+        try:
+            self._backend = await asyncio.shield(
+                asyncio.wrap_future(worker.reload(config, self._loader(on_progress, Event())))
+            )
+        finally:
+            self._gate.open()
+        self.config = self._loaded_as = config
+        self.load_s = perf_counter() - started
 
     def submit(self, request: GenerationRequest) -> TokenStream:
         """Queue a request; never blocks. Call it on the loop that reads the stream.
@@ -159,8 +226,28 @@ class Engine:
         if stream in self._preparing:
             stream.finish(FinishReason.CANCELLED, Timings())
             self._wake(stream)
-        if self._core is not None:
-            self._core.post(Cancel(stream))
+        self._post(Cancel(stream))
+
+    def pause(self, stream: TokenStream) -> None:
+        """Compute nothing more for a request until `resume`; its place goes to another one that wants it."""
+        stream.held = True
+        self._post(Adjust(stream))
+
+    def resume(self, stream: TokenStream) -> None:
+        """Continue a paused request."""
+        stream.held = False
+        self._post(Adjust(stream))
+
+    def promote(self, stream: TokenStream, priority: Priority = Priority.FOREGROUND) -> None:
+        """Serve a request with another priority from now on."""
+        stream.priority = priority
+        self._post(Adjust(stream))
+
+    def change_sampling(self, stream: TokenStream, sampling: SamplingParams) -> None:
+        """Choose the tokens of a request in another way from now on; its grammar or schema, its stop strings
+        and its log-probabilities stay, and without a seed its seed."""
+        stream.sampling = sampling
+        self._post(Adjust(stream))
 
     # The following are thread-safe, and too slow for an event loop. All raise EngineClosed.
 
@@ -170,7 +257,8 @@ class Engine:
         Args:
             control: make control tokens of what spells them.
         """
-        return self._running()[1].tokenize(text, parse_special=control)
+        with self._gate.passing():
+            return self._running()[1].tokenize(text, parse_special=control)
 
     def detokenize(self, tokens: Sequence[int], *, control: bool = False) -> str:
         """The text of tokens.
@@ -181,9 +269,11 @@ class Engine:
         Raises:
             InvalidRequest: a token is not in the vocabulary.
         """
-        backend = self._running()[1]
-        _check_tokens(tokens, backend.info.vocab_size)
-        return b"".join(backend.piece(token, special=control) for token in tokens).decode(errors="replace")
+        with self._gate.passing():
+            backend = self._running()[1]
+            _check_tokens(tokens, backend.info.vocab_size)
+            pieces = [backend.piece(token, special=control) for token in tokens]
+        return b"".join(pieces).decode(errors="replace")
 
     def render(
         self,
@@ -197,7 +287,8 @@ class Engine:
         Raises:
             TemplateError: the chat template refuses the messages.
         """
-        return self._running()[0].encoder.render(messages, tools, template_args).data.decode()
+        with self._gate.passing():
+            return self._running()[0].encoder.render(messages, tools, template_args).data.decode()
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text."""
@@ -209,17 +300,16 @@ class Engine:
         Raises:
             TemplateError: the chat template refuses the messages.
         """
-        return len(self._running()[0].encoder.encode(messages).tokens)
+        with self._gate.passing():
+            return len(self._running()[0].encoder.encode(messages).tokens)
 
     def forget(self, session_id: str) -> None:
         """Drop a session's KV cache."""
-        if self._core is not None:
-            self._core.post(Forget(session_id))
+        self._post(Forget(session_id))
 
     def focus(self, session_id: str | None) -> None:
         """Serve the session a person is watching before all others from now on; None: no session."""
-        if self._core is not None:
-            self._core.post(Focus(session_id))
+        self._post(Focus(session_id))
 
     def stats(self) -> EngineStats:
         """A frozen snapshot, free to poll."""
@@ -245,8 +335,11 @@ class Engine:
             await asyncio.to_thread(threads.shutdown)
 
     def _resume(self, stream: TokenStream) -> None:
+        self._post(Resume(stream))
+
+    def _post(self, command: Command) -> None:
         if self._core is not None:
-            self._core.post(Resume(stream))
+            self._core.post(command)
 
     def _running(self) -> tuple[EngineCore, Backend]:
         if self._worker is not None and self._worker.crash is not None:
@@ -257,22 +350,9 @@ class Engine:
 
     def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
         try:
-            core, backend = self._running()
-            _check_tokens(request.sampling.logit_bias, backend.info.vocab_size)
-            prompt = _encoded(core.encoder, request, backend.info.vocab_size)
-            command = Submit(
-                stream=stream,
-                tokens=prompt.tokens,
-                head_tokens=prompt.head_tokens,
-                turn_tokens=prompt.turn_tokens,
-                sampling=replace(request.sampling, stop=request.sampling.stop + backend.info.stop),
-                session_id=request.session_id,
-                priority=request.priority,
-                constraint=backend.constrain(request.sampling),
-                progress=request.progress,
-                submitted=submitted,
-            )
-            core.post(command)
+            with self._gate.passing():
+                core, backend = self._running()
+                core.post(_submission(core.encoder, backend, request, stream, submitted))
         except Exception as error:  # of any kind: a reader must not wait for ever
             if not isinstance(error, EngineError):
                 _log.exception("a prompt could not be prepared")
@@ -291,11 +371,36 @@ class Engine:
             stream.loop.call_soon_threadsafe(stream.wake)
 
 
+def _submission(
+    encoder: PromptEncoder,
+    backend: Backend,
+    request: GenerationRequest,
+    stream: TokenStream,
+    submitted: float,
+) -> Submit:
+    """What the core needs to know of a request. Raises RequestError."""
+    _check_tokens(request.sampling.logit_bias, backend.info.vocab_size)
+    prompt = _encoded(encoder, request, backend.info.vocab_size)
+    return Submit(
+        stream=stream,
+        tokens=prompt.tokens,
+        head_tokens=prompt.head_tokens,
+        turn_tokens=prompt.turn_tokens,
+        sampling=replace(request.sampling, stop=request.sampling.stop + backend.info.stop),
+        session_id=request.session_id,
+        priority=request.priority,
+        constraint=backend.constrain(request.sampling),
+        progress=request.progress,
+        parser=encoder.reply_parser(prompt, request.tools) if request.parse_reply else None,
+        submitted=submitted,
+    )
+
+
 def _encoded(encoder: PromptEncoder, request: GenerationRequest, vocabulary: int) -> EncodedPrompt:
     """The prompt of a request as tokens. Raises RequestError."""
     if request.tokens is not None:
         _check_tokens(request.tokens, vocabulary)  # llama.cpp would end the process
-        return EncodedPrompt([*request.tokens])
+        return encoder.encode_tokens(request.tokens)
     if request.text is not None:
         return encoder.encode_text(request.text)
     return encoder.encode(
@@ -309,6 +414,49 @@ def _check_tokens(tokens: Iterable[int], vocabulary: int) -> None:
             raise InvalidRequest(f"There is no token {token}: this model has {vocabulary:,}, from 0 on.")
 
 
+class _Gate:
+    """Lets many threads use the backend at a time, or one replace it."""
+
+    def __init__(self) -> None:
+        self._moved = Condition()
+        self._inside = 0
+        self._closed = False
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Use the backend; waits while the gate is closed."""
+        with self._moved:
+            self._moved.wait_for(lambda: not self._closed)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._moved:
+                self._inside -= 1
+                self._moved.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in, and wait until everybody has left."""
+        with self._moved:
+            self._closed = True
+            self._moved.wait_for(lambda: not self._inside)
+
+    def open(self) -> None:
+        """Let everybody in again."""
+        with self._moved:
+            self._closed = False
+            self._moved.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reload:
+    """Replace the backend by one with other settings."""
+
+    config: EngineConfig
+    load: Callable[[EngineConfig], Backend]
+    done: Future[Backend]
+
+
 class EngineWorker:
     """Loads the backend, then steps the core until it is stopped.
 
@@ -317,12 +465,14 @@ class EngineWorker:
         load: makes the backend; runs on this worker's thread.
     """
 
-    def __init__(self, config: EngineConfig, load: Callable[[], Backend]) -> None:
+    def __init__(self, config: EngineConfig, load: Callable[[EngineConfig], Backend]) -> None:
         self._config = config
         self._load = load
         self._stopping = False
+        self._reload: _Reload | None = None
         self._ready: Future[tuple[EngineCore, Backend]] = Future()
         self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self._backend: Backend | None = None  # None while there is none
         self.core: EngineCore | None = None
         self.crash: EngineCrashed | None = None
 
@@ -331,6 +481,19 @@ class EngineWorker:
         self._ready.set_running_or_notify_cancel()  # a cancelled waiter must not cancel the load
         self._thread.start()
         return self._ready
+
+    def reload(self, config: EngineConfig, load: Callable[[EngineConfig], Backend]) -> Future[Backend]:
+        """Replace the backend after the current step; nobody else may use it until the future is done.
+
+        The future raises the error of the load: the old settings are in use again, or the engine has crashed.
+        """
+        assert self.core is not None
+        self._reload = reload = _Reload(config, load, Future())
+        reload.done.set_running_or_notify_cancel()
+        self.core.post(None)
+        if not self._thread.is_alive():
+            self._refuse_reload()
+        return reload.done
 
     def stop(self) -> None:
         """End the thread after its current step; blocks until it has freed the model."""
@@ -357,10 +520,12 @@ class EngineWorker:
             core.fail_all(self.crash)
         finally:
             core.stop()
-            backend.close()
+            if self._backend is not None:
+                self._backend.close()
+            self._refuse_reload()
 
     def _open(self) -> tuple[EngineCore, Backend]:
-        backend = self._load()
+        self._backend = backend = self._load(self._config)
         try:
             self.core = core = EngineCore(self._config, backend)
             core.start()
@@ -371,5 +536,47 @@ class EngineWorker:
 
     def _loop(self, core: EngineCore) -> None:
         while not self._stopping:
-            if not core.step() and not self._stopping:  # the step may have drained the wake-up from `stop`
-                core.wait()
+            if self._reload is not None:
+                reload, self._reload = self._reload, None
+                self._replace_backend(core, reload)
+            if not core.step() and not self._called:
+                core.wait()  # the step may have drained the wake-up
+
+    @property
+    def _called(self) -> bool:
+        """Whether another thread wants something besides steps."""
+        return self._stopping or self._reload is not None
+
+    def _replace_backend(self, core: EngineCore, reload: _Reload) -> None:
+        core.suspend()
+        backend, self._backend = self._backend, None
+        assert backend is not None
+        backend.close()  # before the new one is loaded: often there is no room for both
+        try:
+            self._backend = self._adopted(core, reload.config, reload.load)
+        except BaseException as error:
+            try:
+                self._backend = self._adopted(core, self._config, self._load)
+            except BaseException:
+                reload.done.set_exception(error)
+                raise
+            reload.done.set_exception(error)
+        else:
+            self._config = reload.config
+            reload.done.set_result(self._backend)
+
+    def _adopted(
+        self, core: EngineCore, config: EngineConfig, load: Callable[[EngineConfig], Backend]
+    ) -> Backend:
+        backend = load(config)
+        try:
+            core.adopt(config, backend)
+        except BaseException:
+            backend.close()
+            raise
+        return backend
+
+    def _refuse_reload(self) -> None:
+        reload, self._reload = self._reload, None
+        if reload is not None:
+            reload.done.set_exception(self.crash or EngineClosed("The engine was closed."))

@@ -22,6 +22,7 @@ __all__ = [
     "Copy",
     "ModelInfo",
     "Move",
+    "ReplyFormat",
     "Restore",
     "Save",
     "SpecialTokens",
@@ -167,6 +168,19 @@ class StepResult:
     logprobs: dict[int, tuple[TokenLogprob, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ReplyFormat:
+    """How a model marks in its replies what it thinks and the tools it calls.
+
+    Args:
+        reasoning: the texts that open and close its thinking; None: it does not think, or not by marks.
+        calls: the name of the format of its calls in `engine.text`; empty: none that is known.
+    """
+
+    reasoning: tuple[str, str] | None = None
+    calls: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """A loaded model.
@@ -178,6 +192,7 @@ class ModelInfo:
         size_bytes: size of the weights; kv_bytes_per_token: size of one KV cell.
         template_name: "gguf", "configured", or the name of the fallback.
         stop: further strings that end an answer, for a model without a chat template.
+        reply: how its replies mark thinking and calls.
         partial_removal: whether a sequence's memory can be cut in the middle.
         split_cache: whether each sequence has its own part of the KV cache.
         warnings: sentences the user should read.
@@ -197,6 +212,7 @@ class ModelInfo:
     offloaded_layers: int
     template_name: str
     stop: tuple[str, ...] = ()
+    reply: ReplyFormat = ReplyFormat()
     partial_removal: bool = True
     split_cache: bool = False
     warnings: tuple[str, ...] = ()
@@ -287,8 +303,15 @@ class Backend(Protocol):
     ) -> None:
         """Make the sampler of a request; its penalties have seen the prompt."""
 
+    def change_sampler(self, request_id: int, params: SamplingParams, tokens: Sequence[int]) -> None:
+        """Sample a request in another way from now on, under the same constraint; its penalties have seen
+        `tokens`."""
+
     def close_sampler(self, request_id: int) -> None:
         """Free the sampler of a request."""
+
+    def use_threads(self, threads: int, sampling_threads: int) -> None:
+        """Compute with so many threads from now on."""
 
     def execute(self, plan: StepPlan) -> StepResult:
         """Make the moves in order, run one forward pass, sample."""

@@ -12,7 +12,16 @@ from threading import Event, Lock, Thread
 from time import sleep
 from typing import NoReturn
 
-from engine.types import FinishReason, Timings, TokenChunk, TokenLogprob
+from engine.types import (
+    FinishReason,
+    Priority,
+    ReplyPart,
+    SamplingParams,
+    Timings,
+    TokenChunk,
+    TokenLogprob,
+    ToolCall,
+)
 
 __all__ = ["Mailroom", "TokenStream"]
 
@@ -48,15 +57,17 @@ class TokenStream:
         self._on_resume = on_resume
         self._ready = asyncio.Event()
         self._lock = Lock()
-        self._text: list[str] = []
-        self._tokens: list[int] = []
-        self._logprobs: list[TokenLogprob] = []
+        self._parts: list[_Unread] = []
+        self._calls: list[ToolCall] = []  # of what was read
         self._progress: tuple[int, int] | None = None
         self._unread = 0
         self._lagging = False
         self._outcome: tuple[FinishReason, Timings] | BaseException | None = None
         self._ended = False
         self.cancel_requested = False
+        self.held = False
+        self.priority: Priority | None = None  # asked for after submitting
+        self.sampling: SamplingParams | None = None  # … as this was
 
     def cancel(self) -> None:
         """Ask the engine to stop; the stream then ends with `FinishReason.CANCELLED`."""
@@ -69,20 +80,39 @@ class TokenStream:
     async def __anext__(self) -> TokenChunk:
         while True:
             with self._lock:
-                text, outcome = "".join(self._text), self._outcome
+                outcome = self._outcome
                 # Tokens without text, such as the end of the turn, come with the text after them, or last.
-                chunk = self._take(text) if text or (outcome is not None and self._tokens) else None
+                told = bool(self._parts) and (outcome is not None or not self._parts[0].silent)
+                chunk = self._parts.pop(0).chunk() if told else None
                 if chunk is None and self._progress is not None and outcome is None:
                     chunk, self._progress = TokenChunk("", 0, progress=self._progress), None
-                lagged, self._lagging, self._unread = self._lagging, False, 0
+                lagged = False
+                if not self._parts or self._parts[0].silent:
+                    lagged, self._lagging, self._unread = self._lagging, False, 0
                 self._ready.clear()
             if lagged:
                 self._on_resume(self)
             if chunk is not None:
+                self._collect(chunk)
                 return chunk
             if outcome is not None:
                 self._end(outcome)
             await self._ready.wait()
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls in what has been read; the last one may be growing."""
+        return tuple(self._calls)
+
+    def _collect(self, chunk: TokenChunk) -> None:
+        if chunk.call is None:
+            return
+        if chunk.call == len(self._calls):
+            self._calls.append(ToolCall(chunk.name, ""))
+        call = self._calls[chunk.call]
+        self._calls[chunk.call] = ToolCall(
+            call.name, call.arguments + chunk.text, chunk.call_id or call.call_id
+        )
 
     def _end(self, outcome: tuple[FinishReason, Timings] | BaseException) -> NoReturn:
         if self._ended:
@@ -105,17 +135,15 @@ class TokenStream:
         """Whether so much is unread that the request should pause; reading it calls `on_resume`."""
         return self._lagging
 
-    def put(self, text: str, token: int | None = None, logprob: TokenLogprob | None = None) -> None:
-        """Add a token and its text, or the text that was held back; the reader sees it after `wake`."""
+    def put(self, part: ReplyPart, token: int | None = None, logprob: TokenLogprob | None = None) -> None:
+        """Add a token and its text, or text that was held back; the reader sees it after `wake`."""
         with self._lock:
-            if text:
-                self._text.append(text)
+            if not self._parts or not self._parts[-1].takes(part):
+                self._parts.append(_Unread())
+            self._parts[-1].add(part, token, logprob)
             if token is not None:
-                self._tokens.append(token)
                 self._unread += 1
-            if logprob is not None:
-                self._logprobs.append(logprob)
-            self._lagging = self._unread >= _MAX_UNREAD
+                self._lagging = self._unread >= _MAX_UNREAD
 
     def tell_progress(self, done: int, total: int) -> None:
         """Tell how many tokens of the prompt are computed; a reader that lags gets the newest."""
@@ -134,15 +162,62 @@ class TokenStream:
         """Let the reader check for news; call it on its loop only."""
         self._ready.set()
 
-    def _take(self, text: str) -> TokenChunk:
-        chunk = TokenChunk(text, len(self._tokens), tuple(self._tokens), tuple(self._logprobs))
-        self._text, self._tokens, self._logprobs = [], [], []
-        return chunk
-
     def _settle(self, outcome: tuple[FinishReason, Timings] | BaseException) -> None:
         with self._lock:
             if self._outcome is None:
                 self._outcome = outcome
+
+
+class _Unread:
+    """Text that the reader has not taken yet, all of one part of the reply, and its tokens."""
+
+    __slots__ = ("_logprobs", "_part", "_text", "_tokens")
+
+    def __init__(self) -> None:
+        self._part: ReplyPart | None = None  # the first that said something
+        self._text: list[str] = []
+        self._tokens: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+
+    @property
+    def silent(self) -> bool:
+        """Whether there are only tokens so far."""
+        return self._part is None
+
+    def takes(self, part: ReplyPart) -> bool:
+        """Whether this belongs to the same part."""
+        mine = self._part
+        if mine is None or not _says(part):
+            return True
+        return part.channel is mine.channel and part.call == mine.call and not (part.name or part.call_id)
+
+    def add(self, part: ReplyPart, token: int | None, logprob: TokenLogprob | None) -> None:
+        """Add text and a token."""
+        if self._part is None and _says(part):
+            self._part = part
+        self._text.append(part.text)
+        if token is not None:
+            self._tokens.append(token)
+        if logprob is not None:
+            self._logprobs.append(logprob)
+
+    def chunk(self) -> TokenChunk:
+        """All of it."""
+        part = self._part or ReplyPart("")
+        return TokenChunk(
+            "".join(self._text),
+            len(self._tokens),
+            tuple(self._tokens),
+            tuple(self._logprobs),
+            channel=part.channel,
+            call=part.call,
+            name=part.name,
+            call_id=part.call_id,
+        )
+
+
+def _says(part: ReplyPart) -> bool:
+    return bool(part.text or part.name or part.call_id)
 
 
 class Mailroom:

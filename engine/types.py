@@ -18,11 +18,13 @@ from engine.errors import InvalidRequest
 
 __all__ = [
     "SEEDS",
+    "Channel",
     "ChatMessage",
     "EngineStats",
     "FinishReason",
     "GenerationRequest",
     "Priority",
+    "ReplyPart",
     "RequestPhase",
     "RequestStats",
     "Role",
@@ -243,6 +245,9 @@ class GenerationRequest:
         tokens: the token ids of the prompt.
         n: how many answers; see `Engine.candidates`.
         progress: whether the stream tells how much of the prompt is computed (`TokenChunk.progress`).
+        parse_reply: whether the stream tells content, thinking and tool calls apart (`TokenChunk.channel`,
+            `TokenStream.tool_calls`) instead of giving the reply as the model wrote it. A call is one only if
+            the request has tools.
         sampling: how to choose tokens and when to stop.
         session_id: the chat this belongs to. Its KV cache is kept after the answer, and parked when its cells
             are needed, so that the next turn prefills only what is new. Without a session it is kept until
@@ -257,6 +262,7 @@ class GenerationRequest:
     tokens: Sequence[int] | None = None
     n: int = 1
     progress: bool = False
+    parse_reply: bool = False
     sampling: SamplingParams = field(default_factory=SamplingParams)
     session_id: str | None = None
     priority: Priority = Priority.NORMAL
@@ -290,16 +296,39 @@ class TokenLogprob:
     top: tuple[tuple[int, float], ...] = ()
 
 
+class Channel(StrEnum):
+    """What a part of a reply is."""
+
+    CONTENT = "content"
+    REASONING = "reasoning"
+    TOOL_CALL = "tool_call"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPart:
+    """What is new of a part of a reply; see `TokenChunk`."""
+
+    text: str
+    channel: Channel = Channel.CONTENT
+    call: int | None = None
+    name: str = ""
+    call_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenChunk:
     """A piece of an answer: one token's text, or several when the reader lagged.
 
     Args:
-        tokens: how many; a stop string or half a character may hold their text back until a later chunk.
+        tokens: how many; a stop string, a mark or half a character may hold their text back until a later
+            chunk.
         ids: of these tokens.
         logprobs: of these tokens, if the request asked for them.
         progress: while the prompt is computed, if the request asked for it: tokens done, and of how many.
             Such a chunk has no text.
+        channel: what the text is, if the request asked for that (`GenerationRequest.parse_reply`).
+        call: of a tool call: its number in the reply, from 0 on; its arguments are the text.
+        name, call_id: of that call, once, as soon as they are known.
     """
 
     text: str
@@ -307,6 +336,10 @@ class TokenChunk:
     ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     progress: tuple[int, int] | None = None
+    channel: Channel = Channel.CONTENT
+    call: int | None = None
+    name: str = ""
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,13 @@ class FakeBackend:
     ) -> None:
         """Do nothing."""
 
+    def change_sampler(self, request_id: int, params: SamplingParams, tokens: Sequence[int]) -> None:
+        """Do nothing."""
+
     def close_sampler(self, request_id: int) -> None:
+        """Do nothing."""
+
+    def use_threads(self, threads: int, sampling_threads: int) -> None:
         """Do nothing."""
 
     def execute(self, plan: StepPlan) -> StepResult:

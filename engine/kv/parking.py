@@ -83,6 +83,13 @@ class Parking:
         """Bytes of the blocks in use on disk."""
         return self._disk.used
 
+    def limit(self, ram_bytes: int) -> None:
+        """Change the limit for states in RAM; those beyond a lower one are dropped, the oldest first."""
+        self._settle()
+        self._ram_bytes = ram_bytes
+        self._make_room(0)
+        self._balance()
+
     def takes(self, size: int) -> bool:
         """Whether a state of `size` bytes can be kept at all: every state passes through the RAM."""
         return size <= self._ram_bytes

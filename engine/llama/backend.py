@@ -37,7 +37,7 @@ from engine.llama.memory import LlamaMemory
 from engine.llama.sampler import RowSampler
 from engine.llama.vocab import LlamaVocab
 from engine.step import Constraint, ModelInfo, SpecialTokens, StepPlan, StepResult, StepStatus, Work
-from engine.text import ChosenTemplate, choose_template, warm_up
+from engine.text import ChosenTemplate, choose_template, reply_format, warm_up
 from engine.types import ChatMessage, SamplingParams, TokenLogprob
 
 __all__ = ["LlamaBackend"]
@@ -125,6 +125,11 @@ class LlamaBackend:
             offloaded_layers=self._offloaded,
             template_name=chosen.name,
             stop=chosen.stop,
+            reply=reply_format(
+                chosen.template.source,
+                reasoning=self._config.reasoning_marks,
+                calls=self._config.tool_format,
+            ),
             partial_removal=self._cuts,
             split_cache=self._config.split_cache,
             warnings=(chosen.warning,) if chosen.warning else (),
@@ -184,6 +189,15 @@ class LlamaBackend:
         if params.logprobs is not None:
             self._wants_logprobs.add(request_id)
         self._sampler.open(request_id, params, prompt, constraint)
+
+    def change_sampler(self, request_id: int, params: SamplingParams, tokens: Sequence[int]) -> None:
+        """Use other parameters for a request."""
+        self._sampler.change(request_id, params, tokens)
+
+    def use_threads(self, threads: int, sampling_threads: int) -> None:
+        """Compute with so many threads from now on."""
+        lib.llama_set_n_threads(self._context, threads, threads)
+        self._sampler.use_threads(sampling_threads)
 
     def close_sampler(self, request_id: int) -> None:
         """Free the sampler of a request."""

@@ -129,6 +129,17 @@ class RowSampler:
         sampler = _Sampler(params, constraint, chain, count, remembers(params), bias)
         self._samplers[request_id] = sampler
 
+    def change(self, request_id: int, params: SamplingParams, tokens: Sequence[int]) -> None:
+        """Use other parameters for a request; its constraint stays."""
+        self.open(request_id, params, tokens, self._samplers[request_id].constraint)
+
+    def use_threads(self, threads: int) -> None:
+        """Change the limit on the threads."""
+        self._threads = max(1, threads)
+        pool, self._pool = self._pool, None  # the next one has as many threads as are wanted
+        if pool is not None:
+            pool.shutdown()
+
     def close(self, request_id: int) -> None:
         """Free the sampler of a request, if it has one."""
         sampler = self._samplers.pop(request_id, None)

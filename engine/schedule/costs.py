@@ -40,6 +40,10 @@ class StepCosts:
         self._draft: _Estimate | None = None
         self._byte = _Estimate(_SWAP_S_PER_BYTE)
 
+    def aim(self, target_s: float) -> None:
+        """Plan steps with decodes for another time from now on."""
+        self._target_s = target_s
+
     @property
     def token_s(self) -> float:
         """The cost of one more prompt token in a step."""

@@ -17,9 +17,9 @@ from engine.schedule.admission import Admission, Delay, Placement, request_key
 from engine.schedule.costs import CHUNK, StepCosts
 from engine.schedule.queue import TokenCounters, WaitingQueue, service_order
 from engine.schedule.sequence import TokenSequence
-from engine.schedule.speculation import Speculator
+from engine.schedule.speculation import Speculation, Speculator
 from engine.step import Move, Save, StepPlan, StepResult, Trim, Work
-from engine.types import Priority
+from engine.types import Priority, SamplingParams
 
 __all__ = ["Scheduler", "SchedulerLimits"]
 
@@ -110,12 +110,28 @@ class Scheduler:
         return moves
 
     def pause(self, sequence: TokenSequence) -> None:
-        """Generate nothing more for a sequence until `resume`."""
-        sequence.paused = True
+        """Generate nothing more for a sequence, whose reader lags, until `resume`."""
+        sequence.lagging = True
 
     def resume(self, sequence: TokenSequence) -> None:
-        """Continue a paused sequence."""
-        sequence.paused = False
+        """Its reader has caught up."""
+        sequence.lagging = False
+
+    def adjust(
+        self,
+        sequence: TokenSequence,
+        *,
+        held: bool,
+        priority: Priority | None = None,
+        sampling: SamplingParams | None = None,
+    ) -> None:
+        """Pause or continue a sequence, and change its priority and its sampling, if they are given."""
+        sequence.held = held
+        if sampling is not None:
+            sequence.sampling = sampling
+        if priority is not None and priority is not sequence.base_priority:
+            sequence.base_priority = priority
+            self._rank_all()
 
     def forget(self, session_id: str) -> list[Move]:
         """Drop a session's KV cache, wherever it is, and what belongs to no session; a request in progress
@@ -131,6 +147,29 @@ class Scheduler:
         """Serve one session's requests before all others from now on; None: no session's."""
         self._focus = session_id
         self._rank_all()
+
+    def change(
+        self, limits: SchedulerLimits, *, target_s: float, speculation: Speculation, most: int
+    ) -> None:
+        """Use other limits from the next step on; what runs beyond them goes on to its end."""
+        self.limits = limits
+        self.costs.aim(target_s)
+        self.speculator.change(speculation, most=most)
+
+    def suspend(self) -> list[Move]:
+        """Return every sequence to the queue and empty the cache; what is worth it is parked."""
+        moves: list[Move] = []
+        while self.running:
+            moves += self._put_back(self.running[-1])
+        while (evicted := self.cache.evict()) is not None:
+            moves += evicted
+        return moves
+
+    def take_over(self, old: Scheduler) -> None:
+        """Serve what waits at a suspended scheduler."""
+        self.waiting, self._counters, self._focus = old.waiting, old._counters, old._focus
+        self.preempted, self.restored = old.preempted, old.restored
+        self.cache.evicted = old.cache.evicted
 
     # Steps
 
@@ -288,7 +327,9 @@ class Scheduler:
         """Return a sequence to the queue: parked if that is worth it, else computed again later."""
         if len(self.running) < 2 and not any(s.paused for s in self.running):
             return None
-        victim = min(self.running, key=lambda s: (not s.paused, s.priority, -s.request_id))
+        return self._put_back(min(self.running, key=lambda s: (not s.paused, s.priority, -s.request_id)))
+
+    def _put_back(self, victim: TokenSequence) -> list[Move]:
         self.running.remove(victim)
         moves = self._release_followers(victim)
         assert victim.slot is not None

@@ -27,7 +27,8 @@ class TokenSequence:
         computed: tokens that are in the KV cache; cached_tokens: those that were there at admission.
         leader, shared: another sequence computes the same `shared` tokens, and this one waits for it.
         forgotten: its session was forgotten; nothing of it is kept.
-        paused: its reader lags too far behind; until it catches up no token is generated.
+        lagging: its reader is too far behind; held: somebody paused it. Until both are over no token is
+            generated.
     """
 
     request_id: int
@@ -46,11 +47,17 @@ class TokenSequence:
     leader: TokenSequence | None = None
     shared: int = 0
     forgotten: bool = False
-    paused: bool = False
+    lagging: bool = False
+    held: bool = False
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.tokens)
         self.base_priority = self.priority
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is computed for it now."""
+        return self.lagging or self.held
 
     @property
     def phase(self) -> RequestPhase:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from engine.schedule.costs import StepCosts
 from engine.schedule.sequence import TokenSequence
 
-__all__ = ["NgramIndex", "Speculator"]
+__all__ = ["NgramIndex", "Speculation", "Speculator"]
+
+Speculation: TypeAlias = Literal["auto", "on", "off"]
 
 _SHORTEST, _LONGEST = 2, 4  # tokens of the suffix that is looked up
 _MAX_PLACES = 32  # earlier places with the same last two tokens to compare
@@ -145,11 +147,15 @@ class Speculator:
         costs: what steps cost.
     """
 
-    def __init__(self, mode: Literal["auto", "on", "off"], *, most: int, costs: StepCosts) -> None:
+    def __init__(self, mode: Speculation, *, most: int, costs: StepCosts) -> None:
         self._mode = mode
         self._most = most
         self._costs = costs
         self._requests: dict[int, _RequestDrafts] = {}
+
+    def change(self, mode: Speculation, *, most: int) -> None:
+        """Use another mode and limit from now on."""
+        self._mode, self._most = mode, most
 
     def drafts(self, sequence: TokenSequence, *, room: int, decodes: int) -> tuple[int, ...]:
         """Drafts of the tokens after the last of a sequence that decodes; often none.

@@ -8,15 +8,18 @@ from __future__ import annotations
 from engine.text.marks import SpecialMarks
 from engine.text.output import RequestOutput, percentiles
 from engine.text.prompt import EncodedPrompt, PromptEncoder
+from engine.text.reply import ReplyParser, reply_format
 from engine.text.template import ChosenTemplate, choose_template, warm_up
 
 __all__ = [
     "ChosenTemplate",
     "EncodedPrompt",
     "PromptEncoder",
+    "ReplyParser",
     "RequestOutput",
     "SpecialMarks",
     "choose_template",
     "percentiles",
+    "reply_format",
     "warm_up",
 ]

@@ -9,9 +9,12 @@ from math import floor
 
 from engine.schedule import TokenSequence
 from engine.stream import TokenStream
-from engine.types import FinishReason, Timings, TokenLogprob
+from engine.text.reply import ReplyParser
+from engine.types import FinishReason, ReplyPart, Timings, TokenLogprob
 
 __all__ = ["Detokenizer", "RequestOutput", "percentiles"]
+
+_NOTHING = ReplyPart("")
 
 
 class RequestOutput:
@@ -23,6 +26,7 @@ class RequestOutput:
         piece: a token's bytes in the model's vocabulary.
         submitted: when the request was submitted.
         progress: whether the reader wants to know how much of the prompt is computed.
+        parser: tells thinking and calls apart; None: the reader wants the reply as it is.
     """
 
     def __init__(
@@ -33,8 +37,10 @@ class RequestOutput:
         piece: Callable[[int], bytes],
         submitted: float,
         progress: bool = False,
+        parser: ReplyParser | None = None,
     ) -> None:
         self.progress = progress
+        self._parser = parser
         self.sequence = sequence
         self.stream = stream
         self.submitted = submitted
@@ -84,8 +90,17 @@ class RequestOutput:
 
     def token(self, token: int, logprob: TokenLogprob | None = None, *, ends_turn: bool) -> None:
         """Pass one sampled token and its text to the reader."""
-        text = "" if ends_turn else self._detokenizer.feed(self._piece(token))
-        self.stream.put(text, token, logprob)
+        parts = [] if ends_turn else self._parts(token)
+        self.stream.put(parts[0] if parts else _NOTHING, token, logprob)
+        for part in parts[1:]:
+            self.stream.put(part)
+
+    def _parts(self, token: int) -> list[ReplyPart]:
+        if self._parser is None:
+            return [ReplyPart(self._detokenizer.feed(self._piece(token)))]
+        if (mark := self._parser.tokens.get(token)) is not None:
+            return [*self._parser.feed(self._detokenizer.flush()), *self._parser.mark(mark)]
+        return [*self._parser.feed(self._detokenizer.feed(self._piece(token)))]
 
     def tell_progress(self) -> None:
         """Tell the reader how much of the prompt is computed."""
@@ -95,8 +110,12 @@ class RequestOutput:
 
     def finish(self, reason: FinishReason, now: float) -> None:
         """End the stream, with the text that was held back."""
-        if rest := self._detokenizer.flush():
-            self.stream.put(rest)
+        rest = self._detokenizer.flush()
+        parts = [ReplyPart(rest)] if rest else []
+        if self._parser is not None:
+            parts = [*self._parser.feed(rest), *self._parser.flush()]
+        for part in parts:
+            self.stream.put(part)
         self.stream.finish(reason, self.timings(now))
 
     def timings(self, now: float) -> Timings:

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.step import Backend
 from engine.text.marks import MarkedText, SpecialMarks
+from engine.text.reply import ReplyParser, reply_marks
 from engine.types import ChatMessage
 
 __all__ = ["EncodedPrompt", "PromptEncoder"]
@@ -35,11 +36,13 @@ class EncodedPrompt:
         head_tokens: how many of them spell the system message at the head, which other chats probably
             share; 0 when there is none.
         turn_tokens: how many precede the turn of the answer; 0 when unknown.
+        ending: the end of its text.
     """
 
     tokens: list[int]
     head_tokens: int = 0
     turn_tokens: int = 0
+    ending: str = ""
 
 
 class PromptEncoder:
@@ -57,9 +60,23 @@ class PromptEncoder:
         self._known: dict[str, array[int]] = {}  # by the time they were remembered, oldest first
         self._remembered = 0  # tokens of all
 
+    def use(self, backend: Backend) -> None:
+        """Render and tokenise with another backend, which has the same vocabulary; nobody encodes now."""
+        self._backend = backend
+
     @cached_property
     def _marks(self) -> SpecialMarks:
         return SpecialMarks(self._backend.special_tokens())
+
+    @cached_property
+    def _reply_tokens(self) -> dict[int, str]:
+        """The marks of replies that are tokens of the vocabulary."""
+        tokens = {}
+        for mark in reply_marks(self._backend.info.reply):
+            for token in self._backend.tokenize(mark, parse_special=True):
+                if self._backend.piece(token, special=True) == mark.encode():
+                    tokens[token] = mark
+        return tokens
 
     @cached_property
     def _adds_space(self) -> bool:
@@ -104,11 +121,22 @@ class PromptEncoder:
         head = messages[0].content.strip().encode() if messages[0].role == "system" else b""
         at = text.data.find(head) if head else -1
         spelled = 0 if at < 0 else self._spelling(text.data, tokens, at + len(head))
-        return EncodedPrompt(tokens, spelled, self._turn(tokens))
+        return EncodedPrompt(tokens, spelled, self._turn(tokens), _ending(text.data))
 
     def encode_text(self, text: str) -> EncodedPrompt:
         """Tokens of a prompt that is given as text: what spells control tokens becomes them."""
-        return EncodedPrompt(self._backend.tokenize(_whole(text), add_special=True, parse_special=True))
+        tokens = self._backend.tokenize(_whole(text), add_special=True, parse_special=True)
+        return EncodedPrompt(tokens, ending=_ending(text.encode("utf-8", "replace")))
+
+    def encode_tokens(self, tokens: Sequence[int]) -> EncodedPrompt:
+        """A prompt that is given as tokens, which must be in the vocabulary."""
+        spelled = b"".join(self._backend.piece(token, special=True) for token in tokens[-_OPENING:])
+        return EncodedPrompt([*tokens], ending=_ending(spelled))
+
+    def reply_parser(self, prompt: EncodedPrompt, tools: Sequence[Mapping[str, Any]]) -> ReplyParser:
+        """What tells the parts of the reply to a prompt apart."""
+        reply = self._backend.info.reply
+        return ReplyParser(reply, tokens=self._reply_tokens, tools=tools, ending=prompt.ending)
 
     def remember(self, session_id: str, tokens: Sequence[int]) -> None:
         """Keep a session's tokens when one of its requests ends."""
@@ -217,6 +245,10 @@ def _cut(value: Any, marks: SpecialMarks) -> Any:
     if isinstance(value, Mapping):
         return {_cut(key, marks): _cut(item, marks) for key, item in value.items()}
     return [_cut(item, marks) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _ending(data: bytes) -> str:
+    return data[-_OPENING * 4 :].decode(errors="replace")
 
 
 def _whole(text: str) -> str:

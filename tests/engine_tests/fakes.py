@@ -115,8 +115,14 @@ class FakeBackend:
         assert params.seed is not None
         self.samplers[request_id] = params
 
+    def change_sampler(self, request_id: int, params: SamplingParams, tokens: Sequence[int]) -> None:
+        self.samplers[request_id] = params
+
     def close_sampler(self, request_id: int) -> None:
         del self.samplers[request_id]
+
+    def use_threads(self, threads: int, sampling_threads: int) -> None:
+        self.threads = threads
 
     def execute(self, plan: StepPlan) -> StepResult:
         self.plans.append(plan)

@@ -136,7 +136,7 @@ async def test_a_dead_engine_thread_is_told_to_every_reader_and_caller() -> None
 
 
 def test_a_stop_whose_wake_up_a_step_drains_still_ends_the_thread() -> None:
-    worker = EngineWorker(CONFIG, FakeBackend)
+    worker = EngineWorker(CONFIG, lambda config: FakeBackend())
     core, backend = worker.start().result(10)
     real = core.step
 

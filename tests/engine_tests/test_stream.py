@@ -10,6 +10,7 @@ import pytest
 
 from engine import EngineClosed, FinishReason, Timings
 from engine.stream import Mailroom, TokenStream
+from engine.types import ReplyPart
 
 
 def make() -> TokenStream:
@@ -19,7 +20,7 @@ def make() -> TokenStream:
 async def test_a_reader_that_lags_gets_tokens_merged() -> None:
     stream = make()
     for char in "abc":
-        stream.put(char, ord(char))
+        stream.put(ReplyPart(char), ord(char))
     stream.finish(FinishReason.STOP, Timings(completion_tokens=3))
     chunks = [chunk async for chunk in stream]
     assert [(chunk.text, chunk.tokens, bytes(chunk.ids)) for chunk in chunks] == [("abc", 3, b"abc")]
@@ -37,7 +38,7 @@ async def test_only_the_first_end_counts() -> None:
 
 async def test_an_error_comes_after_the_text() -> None:
     stream = make()
-    stream.put("partial")
+    stream.put(ReplyPart("partial"))
     stream.fail(EngineClosed("gone"))
     assert (await anext(stream)).text == "partial"
     with pytest.raises(EngineClosed, match="gone"):
@@ -63,7 +64,7 @@ async def test_one_wake_up_for_many_streams(monkeypatch: pytest.MonkeyPatch) -> 
     def feed() -> None:
         mail = Mailroom()
         for stream in streams:
-            stream.put("x")
+            stream.put(ReplyPart("x"))
             mail.add(stream)
         mail.flush()
 
@@ -89,7 +90,7 @@ async def test_nothing_is_lost_between_two_threads() -> None:
 
     def feed() -> None:
         for number in range(5000):
-            stream.put(f"{number},", number)
+            stream.put(ReplyPart(f"{number},"), number)
             mail.add(stream)
             mail.flush()
         stream.finish(FinishReason.STOP, Timings())
@@ -118,7 +119,7 @@ async def test_steps_that_follow_fast_wake_a_reader_once(monkeypatch: pytest.Mon
     mail = Mailroom()
     mail.start()
     for _ in range(200):
-        stream.put("x")
+        stream.put(ReplyPart("x"))
         mail.add(stream)
         mail.flush()
     stream.finish(FinishReason.STOP, Timings())

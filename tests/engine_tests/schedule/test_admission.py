@@ -80,7 +80,7 @@ def test_it_follows_one_that_is_about_to_compute_its_prefix(admission: Admission
 
 def test_it_follows_nobody_who_is_paused(admission: Admission) -> None:
     other = running(admission, [*HEAD, 1])
-    other.paused = True
+    other.lagging = True
     assert admission.find_leader(sequence([*HEAD, 2]), [other], known=0) == (None, 0)
 
 

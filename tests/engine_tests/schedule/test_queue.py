@@ -309,10 +309,10 @@ def test_a_paused_sequence_is_not_admissible_and_blocks_none() -> None:
     queue.add(behind)
     for _ in range(8):
         queue.overtaken(paused)
-    paused.paused = True
+    paused.lagging = True
     assert order(queue) == [behind]
     assert list(queue) == [paused, behind]
-    paused.paused = False
+    paused.lagging = False
     assert order(queue) == [paused]
 
 

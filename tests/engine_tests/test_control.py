@@ -1,0 +1,349 @@
+"""Steering a running engine on a fake backend: pause, priority, sampling, settings, and reloads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from engine_tests.fakes import Bench, FakeBackend, read
+from engine_tests.real import settle
+
+from engine import (
+    ChatMessage,
+    ConfigError,
+    Engine,
+    EngineClosed,
+    EngineConfig,
+    EngineCrashed,
+    FinishReason,
+    GenerationRequest,
+    ModelTooLarge,
+    Priority,
+    PromptTooLong,
+    SamplingParams,
+    TokenStream,
+)
+from engine.core import Adjust, Change
+from engine.step import Restore, StepPlan, StepResult
+
+CONFIG = EngineConfig(
+    model_path=Path("fake.gguf"), max_sessions=2, cached_sessions=2, speculation="off", kv_layout="unified"
+)
+ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 100
+
+
+class Gated(FakeBackend):
+    """Computes only while it is let."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.let = Event()
+        self.let.set()
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        assert not self.closed
+        self.let.wait(10)
+        time.sleep(0.001)
+        return super().execute(plan)
+
+
+def request(text: str, session_id: str | None = None, **sampling: Any) -> GenerationRequest:
+    params = SamplingParams(**({"max_tokens": 60} | sampling))
+    return GenerationRequest(messages=[ChatMessage("user", text)], sampling=params, session_id=session_id)
+
+
+# One request
+
+
+async def test_a_paused_request_computes_nothing_until_it_is_resumed() -> None:
+    bench = Bench()
+    stream = bench.submit("hi")
+    bench.core.step()
+    stream.held = True
+    bench.core.post(Adjust(stream))
+    assert bench.run() == 0
+    assert bench.core.scheduler.running[0].paused
+    stream.held = False
+    bench.core.post(Adjust(stream))
+    bench.run()
+    assert await read(stream) == "abcdefgh"
+
+
+async def test_a_reader_that_catches_up_does_not_resume_what_a_person_paused() -> None:
+    bench = Bench()
+    stream = bench.submit("hi")
+    bench.core.step()
+    bench.core.scheduler.pause(bench.core.scheduler.running[0])
+    stream.held = True
+    bench.core.post(Adjust(stream))
+    bench.resume(stream)
+    assert bench.run() == 0
+
+
+async def test_a_paused_request_gives_its_place_to_one_that_waits() -> None:
+    bench = Bench(max_sessions=1)
+    first = bench.submit("hi")
+    bench.core.step()
+    first.held = True
+    bench.core.post(Adjust(first))
+    second = bench.submit("ho")
+    bench.run()
+    assert await read(second) == "abcdefgh"
+    first.held = False
+    bench.core.post(Adjust(first))
+    bench.run()
+    assert await read(first) == "abcdefgh"
+
+
+async def test_a_promoted_request_goes_before_those_that_came_earlier() -> None:
+    bench = Bench(max_sessions=1)
+    running, first, second = bench.submit("x"), bench.submit("one"), bench.submit("two")
+    bench.core.step()
+    second.priority = Priority.FOREGROUND
+    bench.core.post(Adjust(second))
+    while second.finish_reason is None and bench.core.step():
+        if second._outcome is not None:
+            break
+    assert first._outcome is None
+    bench.run()
+    assert [await read(stream) for stream in (running, first, second)] == ["abcdefgh"] * 3
+
+
+async def test_the_sampling_of_a_request_changes_in_mid_answer() -> None:
+    bench = Bench()
+    stream = bench.submit("hi", seed=7, stop=("z",), max_tokens=20)
+    bench.core.step()
+    stream.sampling = SamplingParams(temperature=1.5, max_tokens=3)
+    bench.core.post(Adjust(stream))
+    bench.core.step()
+    (params,) = bench.backend.samplers.values()
+    assert (params.temperature, params.seed, params.stop) == (1.5, 7, ("z",))
+    bench.run()
+    assert await read(stream) == "abc"
+
+
+async def test_what_is_asked_for_while_the_prompt_is_prepared_counts() -> None:
+    backend = Gated()
+    async with Engine(CONFIG, load=lambda config, progress: backend) as engine:
+        stream = engine.submit(request("hi"))
+        engine.pause(stream)
+        await _until(lambda: engine.stats().paused == 1)
+        engine.resume(stream)
+        assert await read(stream) == ALPHABET[:60]
+
+
+# Settings
+
+
+async def test_settings_that_a_running_engine_changes() -> None:
+    bench = Bench(max_sessions=1, cached_sessions=7)
+    streams = [bench.submit(text) for text in ("one", "two", "three")]
+    bench.core.step()
+    assert len(bench.core.scheduler.running) == 1
+    changed = replace(
+        bench.config,
+        max_sessions=3,
+        max_queue=1,
+        step_target_ms=10,
+        threads=3,
+        speculation="on",
+        parked_ram_mib=0,
+    )
+    assert bench.config.reload_for(changed) == ()
+    bench.core.post(Change(changed))
+    bench.core.step()
+    assert len(bench.core.scheduler.running) == 3
+    assert bench.backend.threads == 3
+    assert bench.core.scheduler.limits.max_queue == 1
+    assert not bench.core.parking.takes(1)
+    bench.run()
+    assert [await read(stream) for stream in streams] == ["abcdefgh"] * 3
+    assert any(item.drafts for plan in bench.backend.plans for item in plan.work) is False  # nothing repeats
+
+
+async def test_fewer_places_let_what_runs_end() -> None:
+    bench = Bench(max_sessions=3)
+    streams = [bench.submit(text) for text in ("one", "two", "three")]
+    bench.core.step()
+    bench.core.post(Change(replace(bench.config, max_sessions=1)))
+    late = bench.submit("late")
+    bench.core.step()
+    assert len(bench.core.scheduler.running) == 3
+    bench.run()
+    assert [await read(stream) for stream in (*streams, late)] == ["abcdefgh"] * 4
+
+
+def test_settings_that_need_a_reload_are_named() -> None:
+    other = replace(CONFIG, context_tokens=4096, kv_type="q8_0", threads=2)
+    assert CONFIG.reload_for(other) == ("context_tokens", "kv_type")
+    assert CONFIG.reload_for(replace(CONFIG, max_sessions=4)) == ()
+    assert CONFIG.reload_for(replace(CONFIG, max_sessions=5)) == ("max_sessions",)
+
+
+# Reloads
+
+
+class Loader:
+    """Makes backends, each for a context of the configured size."""
+
+    def __init__(self) -> None:
+        self.made: list[Gated] = []
+        self.fails = 0
+
+    def __call__(self, config: EngineConfig, progress: Any) -> Gated:
+        assert all(backend.closed for backend in self.made), "two models at once"
+        progress(0.5)
+        if self.fails:
+            self.fails -= 1
+            raise ModelTooLarge("no room")
+        self.made.append(Gated(cells=config.context_tokens or 1024))
+        return self.made[-1]
+
+
+async def _until(condition: Any) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never happened")
+
+
+async def _some(stream: TokenStream) -> str:
+    return (await anext(stream)).text
+
+
+async def test_a_reload_keeps_every_chat() -> None:
+    loader = Loader()
+    config = replace(CONFIG, max_sessions=2)
+    async with Engine(config, load=loader) as engine:
+        assert engine.load_s > 0
+        assert await read(engine.submit(request("idle" * 30, "idle", max_tokens=4))) == "abcd"
+        running = [engine.submit(request(text, text, max_tokens=2000)) for text in ("one", "two")]
+        texts = [await _some(stream) for stream in running]
+        waiting = engine.submit(request("three"))
+        progress: list[float] = []
+        changed = replace(config, context_tokens=8192, max_sessions=2)
+        assert engine.reload_for(changed) == ("context_tokens",)
+        await engine.change(changed, progress.append)
+        assert engine.config is changed
+        assert engine.info.kv_cells == 8192
+        assert progress == [0.5]
+        for stream in running:
+            stream.cancel()
+        texts = [text + await read(stream) for text, stream in zip(texts, running, strict=True)]
+        assert all(ALPHABET.startswith(text) for text in texts)
+        assert await read(waiting) == ALPHABET[:60]
+        first, second = loader.made
+        assert first.closed
+        assert not second.closed
+        assert await read(engine.submit(request("idle" * 30, "idle", max_tokens=4))) == "abcd"
+        restored = [m for plan in second.plans for m in plan.moves if isinstance(m, Restore)]
+        assert restored, "an idle chat is parked and brought back"
+
+
+async def test_prompts_and_counts_wait_for_a_reload() -> None:
+    loader = Loader()
+    async with Engine(CONFIG, load=loader) as engine:
+        old = loader.made[0]
+        old.let.clear()
+        busy = engine.submit(request("busy", max_tokens=3))
+        change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=2048)))
+        await asyncio.sleep(0.02)
+        count = asyncio.create_task(asyncio.to_thread(engine.count_tokens, "four"))
+        later = engine.submit(request("later", max_tokens=3))
+        await asyncio.sleep(0.02)
+        assert not count.done()
+        assert not change.done()
+        old.let.set()
+        await change
+        assert await count == 4
+        assert [await read(stream) for stream in (busy, later)] == ["abc", "abc"]
+
+
+async def test_a_reload_that_fails_goes_back_to_the_old_settings() -> None:
+    loader = Loader()
+    async with Engine(CONFIG, load=loader) as engine:
+        stream = engine.submit(request("hi", max_tokens=500))
+        text = await _some(stream)
+        loader.fails = 1
+        with pytest.raises(ModelTooLarge):
+            await engine.change(replace(CONFIG, context_tokens=4096))
+        assert engine.config is CONFIG
+        assert text + await read(stream) == ALPHABET[:500]
+        assert len(loader.made) == 2
+
+
+async def test_when_the_old_settings_fail_too_every_reader_is_told() -> None:
+    loader = Loader()
+    engine = Engine(CONFIG, load=loader)
+    await engine.start()
+    stream = engine.submit(request("hi", max_tokens=500))
+    await _some(stream)
+    loader.fails = 2
+    with pytest.raises(ModelTooLarge):
+        await engine.change(replace(CONFIG, context_tokens=4096))
+    with pytest.raises(EngineCrashed):
+        await read(stream)
+    with pytest.raises(EngineCrashed):
+        engine.submit(request("again"))
+    await engine.close()
+    assert loader.made[0].closed
+
+
+async def test_what_no_longer_fits_a_smaller_context_is_told() -> None:
+    loader = Loader()
+    async with Engine(replace(CONFIG, context_tokens=20_000), load=loader) as engine:
+        long = engine.submit(request("x" * 700, max_tokens=5000))
+        grown = engine.submit(request("y" * 500, max_tokens=5000))
+        await _some(long)
+        text = await _some(grown)
+        while len(text) < 60:
+            text += await _some(grown)
+        await engine.change(replace(CONFIG, context_tokens=520, batch_tokens=512))
+        with pytest.raises(PromptTooLong):
+            await read(long)
+        text += await read(grown)
+        assert ALPHABET.startswith(text)
+        assert grown.finish_reason is FinishReason.CONTEXT
+
+
+async def test_another_model_needs_another_engine() -> None:
+    async with Engine(CONFIG, load=Loader()) as engine:
+        with pytest.raises(ConfigError, match=r"other\.gguf is another model"):
+            await engine.change(replace(CONFIG, model_path=Path("other.gguf")))
+    with pytest.raises(EngineClosed):
+        await engine.change(CONFIG)
+
+
+async def test_close_during_a_reload_ends_it() -> None:
+    loader = Loader()
+    engine = Engine(CONFIG, load=loader)
+    await engine.start()
+    old = loader.made[0]
+    old.let.clear()
+    stream = engine.submit(request("busy"))
+    await _until(lambda: engine.stats().active or old.plans)
+    change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=2048)))
+    await asyncio.sleep(0.02)
+    closing = asyncio.create_task(engine.close())
+    await asyncio.sleep(0.02)
+    old.let.set()
+    await asyncio.wait_for(closing, 10)
+    with pytest.raises(EngineClosed):
+        await change
+    with pytest.raises(EngineClosed):
+        await read(stream)
+
+
+async def test_a_setting_changes_beside_requests() -> None:
+    async with Engine(CONFIG, load=Loader()) as engine:
+        streams = [engine.submit(request(text)) for text in ("one", "two", "three")]
+        await engine.change(replace(CONFIG, max_sessions=3, step_target_ms=5))
+        assert [await read(stream) for stream in streams] == [ALPHABET[:60]] * 3
+        await settle(engine)
+        assert engine.stats().max_sessions == 3
