@@ -296,9 +296,7 @@ class EngineCore:
     def adopt(self, config: EngineConfig, backend: Backend) -> None:
         """Serve what is waiting with another backend, which has the same vocabulary."""
         old, self._config, self._backend = self._config, config, backend
-        if (old.parked_folder, old.parked_disk_mib) != (config.parked_folder, config.parked_disk_mib) or (
-            (old.kv_type, old.flash_attention) != (config.kv_type, config.flash_attention)
-        ):  # another place, or states that this context cannot read
+        if _parks_as(old) != _parks_as(config):
             self.parking.close()
             self.parking = self._make_parking(config)
         else:
@@ -520,6 +518,17 @@ def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> 
         costs=costs,
         parking=parking,
         speculator=Speculator(config.speculation, most=config.draft_tokens, costs=costs),
+    )
+
+
+def _parks_as(config: EngineConfig) -> tuple[object, ...]:
+    """Where parked states lie, and what decides whether another context can read them."""
+    return (
+        config.parked_folder,
+        config.parked_disk_mib,
+        config.kv_type,
+        config.flash_attention,
+        config.split_cache,
     )
 
 
