@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -43,6 +45,16 @@ class EngineConfig:
         step_target_ms: while a request decodes, prompts are split into chunks that keep a step near this;
             0 is 100 ms on a CPU and 50 ms on a GPU.
         gpu_layers: layers offloaded to a GPU; -1 is all, 0 none.
+        split_mode: how several GPUs share the model: "none" (main_gpu alone), by "layer", by "row", or with
+            tensor parallelism ("tensor").
+        tensor_split: the GPUs' shares of the model, in any unit; empty: by their free memory.
+        main_gpu: the GPU for "none", and for small tensors with "row".
+        cpu_experts: layers whose experts stay on the CPU, from the first on; -1 is all, 0 none. Other
+            weights of a mixture-of-experts model are used for every token and gain more from a GPU.
+        tensor_overrides: further exceptions, each as PATTERN=BUFFER: a regular expression for names of
+            tensors, and the name that llama.cpp gives a device's memory, such as CPU or CUDA0.
+        load_mode: how the file is read: "mmap" maps it, "mlock" keeps it in RAM, "mmap+mlock" does both,
+            "none" copies it, "direct_io" copies it past the page cache; "auto" leaves it to llama.cpp.
         threads: CPU threads; 0 is one per physical core this process may use.
         flash_attention: "auto" leaves it to llama.cpp.
         kv_type: number format of the KV cache; q8_0 takes half and q4_0 a quarter of the memory, and both
@@ -72,6 +84,12 @@ class EngineConfig:
     batch_tokens: int = 512
     step_target_ms: int = 0
     gpu_layers: int = -1
+    split_mode: Literal["none", "layer", "row", "tensor"] = "layer"
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: int = 0
+    cpu_experts: int = 0
+    tensor_overrides: tuple[str, ...] = ()
+    load_mode: Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io"] = "auto"
     threads: int = 0
     flash_attention: Literal["auto", "on", "off"] = "auto"
     kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"
@@ -95,15 +113,20 @@ class EngineConfig:
         self._between("batch_tokens", 32, 65_536)
         self._between("step_target_ms", 0, 60_000)
         self._between("gpu_layers", -1, 100_000)
+        self._between("main_gpu", 0, 63)
+        self._between("cpu_experts", -1, 1000)
         self._between("threads", 0, 1024)
         self._between("parked_ram_mib", 0, 2**30)
         self._between("parked_disk_mib", 0, 2**30)
         self._between("draft_tokens", 1, 64)
         self._between("sampling_threads", 0, 64)
+        self._one_of("split_mode", "none", "layer", "row", "tensor")
+        self._one_of("load_mode", "auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io")
         self._one_of("flash_attention", "auto", "on", "off")
         self._one_of("kv_type", "f16", "q8_0", "q4_0")
         self._one_of("kv_layout", "auto", "unified", "split")
         self._one_of("speculation", "auto", "on", "off")
+        self._check_placement()
         if self.kv_type != "f16" and self.flash_attention == "off":
             raise ConfigError(
                 f"kv_type {self.kv_type} needs flash attention, but flash_attention is off:"
@@ -169,6 +192,20 @@ class EngineConfig:
     def sampling_thread_count(self) -> int:
         """Threads that sample, with 0 resolved."""
         return self.sampling_threads or min(_MAX_SAMPLING_THREADS, self.thread_count)
+
+    def _check_placement(self) -> None:
+        object.__setattr__(self, "tensor_split", tuple(self.tensor_split))
+        object.__setattr__(self, "tensor_overrides", tuple(self.tensor_overrides))
+        if any(not 0 <= share < math.inf for share in self.tensor_split):
+            raise ConfigError(f"tensor_split must be numbers from 0 on, not {self.tensor_split}.")
+        for override in self.tensor_overrides:
+            pattern, equals, buffer = override.rpartition("=")
+            if not (equals and pattern and buffer.strip()):
+                raise ConfigError(f"tensor_overrides are written PATTERN=BUFFER, not {override!r}.")
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigError(f"tensor_overrides: {pattern!r} is no pattern: {error}.") from error
 
     def _between(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)

@@ -35,7 +35,7 @@ _STATE = 16  # numbers of a Mamba's state for each inner dimension
 Bytes = npt.NDArray[np.uint8]
 
 
-Tensor = tuple[str, tuple[int, ...]]  # name, and sizes: rows and columns, or the length of a vector
+Tensor = tuple[str, tuple[int, ...]]  # name; sizes: of a vector, or (experts,) rows and columns
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,31 @@ class Hybrid(Shape):
         yield from self._feed_forward()
 
 
+@dataclass(frozen=True)
+class Mixture(Shape):
+    """Sizes of a Llama whose feed-forward layers are mixtures of experts, of which two serve each token."""
+
+    experts: int = 4
+
+    def describe(self, writer: gguf.GGUFWriter) -> None:
+        """Write the sizes into the header."""
+        super().describe(writer)
+        writer.add_expert_count(self.experts)
+        writer.add_expert_used_count(2)
+
+    def _feed_forward(self) -> Iterator[Tensor]:
+        yield "ffn_norm.weight", (self.width,)
+        yield "ffn_gate_inp.weight", (self.experts, self.width)
+        yield "ffn_gate_exps.weight", (self.experts, self.inner, self.width)
+        yield "ffn_up_exps.weight", (self.experts, self.inner, self.width)
+        yield "ffn_down_exps.weight", (self.experts, self.width, self.inner)
+
+
 SHAPES = {
     "tiny": Shape(256, 512, 2, 4, 2),  # to try this script
     "recurrent": Recurrent(256, 0, 2, 0, 0, vocabulary=49_152),
     "hybrid": Hybrid(256, 512, 3, 4, (0, 2, 0), vocabulary=49_152),
+    "mixture": Mixture(256, 512, 2, 4, 2, vocabulary=49_152),
     "1b": Shape(2048, 8192, 16, 32, 8),  # as Llama 3.2 1B
     "3b": Shape(3072, 8192, 28, 24, 8),  # as Llama 3.2 3B
     "8b": Shape(4096, 14336, 32, 32, 8),  # as Llama 3.1 8B
@@ -198,11 +219,10 @@ def write(path: Path, shape: Shape, kind: str, name: str) -> None:
         if _is_plain(tensor, sizes):
             writer.add_tensor_info(tensor, sizes, np.dtype(np.float32), 4 * math.prod(sizes))
         else:
-            rows, columns = sizes
+            *outer, columns = sizes
             probe = random_rows(1, columns, kind, np.random.default_rng(0))
-            writer.add_tensor_info(
-                tensor, (rows, probe.shape[1]), probe.dtype, rows * probe.nbytes, TYPES[kind]
-            )
+            size = math.prod(outer) * probe.nbytes
+            writer.add_tensor_info(tensor, (*outer, probe.shape[1]), probe.dtype, size, TYPES[kind])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -211,8 +231,8 @@ def write(path: Path, shape: Shape, kind: str, name: str) -> None:
         if _is_plain(tensor, sizes):
             writer.write_tensor_data(plain(tensor, sizes, random))
         else:
-            rows, columns = sizes
-            writer.write_tensor_data(matrix(rows, columns, kind, random))
+            *outer, columns = sizes
+            writer.write_tensor_data(matrix(math.prod(outer), columns, kind, random))
     writer.close()
 
 
@@ -224,7 +244,7 @@ def plain(tensor: str, sizes: tuple[int, ...], random: np.random.Generator) -> n
 
 
 def _is_plain(tensor: str, sizes: tuple[int, ...]) -> bool:
-    return len(sizes) == 1 or sizes[1] % _BLOCK > 0 or "conv" in tensor
+    return len(sizes) == 1 or sizes[-1] % _BLOCK > 0 or "conv" in tensor
 
 
 def _copy_tokenizer(writer: gguf.GGUFWriter, source: Path, vocabulary: int) -> None:

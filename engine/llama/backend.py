@@ -29,6 +29,7 @@ from engine.llama.loading import (
     check_memory,
     description,
     load_model,
+    lock_warning,
     make_context,
     metadata,
     offloaded_layers,
@@ -75,6 +76,7 @@ class LlamaBackend:
             self._model = load_model(config, on_progress)
             opened.callback(lib.llama_model_free, self._model)
             self._offloaded = offloaded_layers()
+            self._lock_warning = lock_warning() if "mlock" in config.load_mode else None
             self._open(config, opened)
             self._opened = opened.pop_all()
 
@@ -132,7 +134,7 @@ class LlamaBackend:
             ),
             partial_removal=self._cuts,
             split_cache=self._config.split_cache,
-            warnings=(chosen.warning,) if chosen.warning else (),
+            warnings=tuple(filter(None, (chosen.warning, self._lock_warning))),
         )
 
     # Text

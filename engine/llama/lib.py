@@ -16,10 +16,12 @@ from threading import Lock
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import llama_cpp.llama_cpp as lib
+from llama_cpp._ggml import libggml
 
 __all__ = [
     "init_backend",
     "lib",
+    "libggml",
     "logits_address",
     "recent_log",
     "supports_gpu_offload",

@@ -16,6 +16,7 @@ from engine.config import EngineConfig
 from engine.errors import ConfigError, LoadCancelled, ModelCorrupt, ModelError, ModelNotFound, ModelTooLarge
 from engine.llama.header import HeaderDamaged, read_header
 from engine.llama.lib import lib, recent_log
+from engine.llama.placement import Placement
 
 __all__ = [
     "allocated_cell_bytes",
@@ -25,6 +26,7 @@ __all__ = [
     "check_memory",
     "description",
     "load_model",
+    "lock_warning",
     "make_context",
     "metadata",
     "offloaded_layers",
@@ -36,6 +38,8 @@ _KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # enum ggml_type
 _TYPE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _BLOCK = 32  # numbers of a quantised type that share a scale
 _NO_MEMORY = re.compile(r"unable to allocate|failed to allocate|out of memory|cannot allocate memory", re.I)
+_SIGNS = ("error loading model", "invalid value for main_gpu")
+_BAD_SETTING = re.compile(r"main_gpu|regular expression|regex|split_mode|SPLIT_MODE", re.I)
 _KV_CACHE = re.compile(r"llama_kv_cache: size = +([\d.]+) MiB \( *(\d+) cells, .*?\d+/(\d+) seqs")
 
 
@@ -47,6 +51,7 @@ def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> An
 
     Raises:
         ModelNotFound, ModelCorrupt, ModelTooLarge, LoadCancelled
+        ConfigError: the settings ask for a device or a tensor pattern that llama.cpp does not accept.
     """
     check_file(config.model_path)
     stopped = False
@@ -57,7 +62,8 @@ def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> An
         return not stopped
 
     params = lib.llama_model_default_params()
-    params.n_gpu_layers = config.gpu_layers
+    placement = Placement(config)
+    placement.apply(params)
     callback = lib.llama_progress_callback(report)
     params.progress_callback = callback
     recent_log.clear()
@@ -67,6 +73,8 @@ def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> An
     if stopped:
         raise LoadCancelled(f"Loading {config.model_path.name} was stopped.")
     reason = _reason()
+    if _BAD_SETTING.search(reason):
+        raise ConfigError(f"{config.model_path.name} cannot be loaded with these settings: {reason}.")
     if _NO_MEMORY.search(reason):
         where = "" if "CPU" in reason else " Fewer gpu_layers need less memory on the GPU."
         raise ModelTooLarge(
@@ -94,7 +102,13 @@ def check_kind(model: Any, memory: Any, name: str) -> None:
 
 def _reason() -> str:
     """The most informative of llama.cpp's last log lines."""
-    said = [line for line in recent_log if "error loading model" in line or line.startswith("gguf_init")]
+    said = [
+        line
+        for line in recent_log
+        if "error loading model" in line
+        or line.startswith("gguf_init")
+        or "invalid value for main_gpu" in line
+    ]
     specific = [line for line in said if "failed to load model from" not in line] or said
     if not specific:
         return "llama.cpp gave no reason"
@@ -142,6 +156,13 @@ def offloaded_layers() -> int:
         if match := re.search(r"offloaded (\d+)/\d+ layers to GPU", line):
             return int(match[1])
     return 0
+
+
+def lock_warning() -> str | None:
+    """Why the weights of the last loaded model are not locked in RAM, from llama.cpp's log."""
+    if any("failed to mlock" in line for line in recent_log):
+        return "The weights could not be locked in RAM: raise the limit of locked memory (ulimit -l)."
+    return None
 
 
 def metadata(model: Any, key: str) -> str:
