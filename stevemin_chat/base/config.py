@@ -78,6 +78,10 @@ class _EngineFacing(_Section):
         return self
 
 
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class EngineSection(_EngineFacing):
     """`[engine]`: the settings of `engine.EngineConfig` that a person may want to change."""
 
@@ -88,6 +92,12 @@ class EngineSection(_EngineFacing):
     batch_tokens: int = _ENGINE.batch_tokens
     step_target_ms: int = _ENGINE.step_target_ms
     gpu_layers: int = _ENGINE.gpu_layers
+    split_mode: Literal["none", "layer", "row", "tensor"] = _ENGINE.split_mode
+    tensor_split: tuple[float, ...] = _ENGINE.tensor_split
+    main_gpu: int = _ENGINE.main_gpu
+    cpu_experts: int = _ENGINE.cpu_experts
+    tensor_overrides: tuple[str, ...] = _ENGINE.tensor_overrides
+    load_mode: Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io"] = _ENGINE.load_mode
     threads: int = _ENGINE.threads
     flash_attention: Literal["auto", "on", "off"] = _ENGINE.flash_attention
     kv_type: Literal["f16", "q8_0", "q4_0"] = _ENGINE.kv_type
@@ -97,6 +107,11 @@ class EngineSection(_EngineFacing):
     speculation: Literal["auto", "on", "off"] = _ENGINE.speculation
     draft_tokens: int = _ENGINE.draft_tokens
     sampling_threads: int = _ENGINE.sampling_threads
+
+    @field_validator("tensor_split", "tensor_overrides", mode="before")
+    @classmethod
+    def _list_to_tuple(cls, value: Any) -> Any:
+        return _tuple(value)
 
     def _for_engine(self) -> EngineConfig:
         return self.for_model(Path("model.gguf"))
@@ -113,18 +128,29 @@ class SamplingSection(_EngineFacing):
     top_k: int = _SAMPLING.top_k
     top_p: float = _SAMPLING.top_p
     min_p: float = _SAMPLING.min_p
+    typical_p: float = _SAMPLING.typical_p
+    xtc_probability: float = _SAMPLING.xtc_probability
+    xtc_threshold: float = _SAMPLING.xtc_threshold
+    mirostat: Literal[0, 1, 2] = _SAMPLING.mirostat
+    mirostat_tau: float = _SAMPLING.mirostat_tau
+    mirostat_eta: float = _SAMPLING.mirostat_eta
     repetition_penalty: float = _SAMPLING.repetition_penalty
     presence_penalty: float = _SAMPLING.presence_penalty
     frequency_penalty: float = _SAMPLING.frequency_penalty
     penalty_last_n: int = _SAMPLING.penalty_last_n
+    dry_multiplier: float = _SAMPLING.dry_multiplier
+    dry_base: float = _SAMPLING.dry_base
+    dry_allowed_length: int = _SAMPLING.dry_allowed_length
+    dry_last_n: int = _SAMPLING.dry_last_n
+    dry_breakers: tuple[str, ...] = _SAMPLING.dry_breakers
     seed: int | None = _SAMPLING.seed
     max_tokens: int | None = _SAMPLING.max_tokens
     stop: tuple[str, ...] = _SAMPLING.stop
 
-    @field_validator("stop", mode="before")
+    @field_validator("stop", "dry_breakers", mode="before")
     @classmethod
     def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
+        return _tuple(value)
 
     def _for_engine(self) -> SamplingParams:
         return self.params()
