@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -127,7 +128,9 @@ def test_defaults_are_told_as_they_are(
         expected = (
             f'`"{value}"`'
             if isinstance(value, str)
-            else {None: "none", (): "`[]`"}.get(value, str(value).lower())
+            else f"`{json.dumps(value)}`"
+            if isinstance(value, tuple)
+            else {None: "none"}.get(value, str(value).lower())
         )
         assert told == expected, name
 

@@ -42,6 +42,8 @@ LEAVES = (
     "engine/llama/sampler.py",
     "engine/llama/vocab.py",
     "engine/schedule/queue.py",
+    "engine/text/marks.py",  # keeps control tokens out
+    "engine/text/template.py",  # renders, in a process of its own
     "stevemin_chat/text/",
     "stevemin_chat/tui/commands.py",  # tells a slash command from a message
     "stevemin_chat/tui/widgets/reply_source.py",
