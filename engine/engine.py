@@ -12,10 +12,11 @@ from dataclasses import replace
 from threading import Event, Thread
 from time import perf_counter
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from engine.config import EngineConfig
 from engine.core import Cancel, EngineCore, Focus, Forget, Resume, Submit
+from engine.embedding import EmbeddingBackend, EmbeddingCall, EmbeddingCore, unit_length
 from engine.errors import EngineClosed, EngineCrashed, EngineError, GenerationFailed, InvalidRequest
 from engine.step import Backend, ModelInfo
 from engine.stream import TokenStream
@@ -23,9 +24,11 @@ from engine.text import EncodedPrompt, PromptEncoder
 from engine.types import (
     SEEDS,
     ChatMessage,
+    Embeddings,
     EngineStats,
     FinishReason,
     GenerationRequest,
+    Reranking,
     Timings,
     resolve_seed,
 )
@@ -37,18 +40,27 @@ _log = logging.getLogger(__name__)
 # After each call into llama.cpp the engine thread wants the GIL back; by default a busy screen may keep it
 # 5 ms.
 _SWITCH_S = 0.0005
+_NOT_RUNNING = "The engine is not running: no model is loaded."
 
-Loader = Callable[[EngineConfig, Callable[[float], bool]], Backend]
+AnyBackend: TypeAlias = Backend | EmbeddingBackend
+Loader = Callable[[EngineConfig, Callable[[float], bool]], AnyBackend]
+Opened: TypeAlias = tuple[EngineCore, Backend] | tuple[EmbeddingCore, EmbeddingBackend]
 
 
-def _load_llama(config: EngineConfig, on_progress: Callable[[float], bool]) -> Backend:
-    from engine.llama import LlamaBackend  # loads llama.cpp's libraries: not before a model is wanted
+def _load_llama(config: EngineConfig, on_progress: Callable[[float], bool]) -> AnyBackend:
+    # They load llama.cpp's libraries: not before a model is wanted.
+    from engine.llama import LlamaBackend, LlamaEmbedder, pooling_of
 
+    if (pooling := pooling_of(config.model_path)) is not None:
+        return LlamaEmbedder(config, pooling, on_progress)
     return LlamaBackend(config, on_progress)
 
 
 class Engine:
     """Serves many requests at the same time from one model, in this process.
+
+    A model that writes text serves `submit`; one that pools serves `embed` or `rerank`. `info.kind` tells
+    which; all else raises InvalidRequest.
 
     Use it as an async context manager, or call `start` and `close`.
 
@@ -63,6 +75,7 @@ class Engine:
         self._worker: EngineWorker | None = None
         self._core: EngineCore | None = None
         self._backend: Backend | None = None
+        self._embedding: EmbeddingCore | None = None  # instead of the two for a model that pools
         self._prepare = ThreadPoolExecutor(
             1, thread_name_prefix="engine-prepare"
         )  # one thread keeps the order
@@ -85,7 +98,7 @@ class Engine:
         Raises:
             EngineClosed: the engine is not started, or closed.
         """
-        return self._running()[1].info
+        return self._loaded().info
 
     async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
         """Load the model.
@@ -108,12 +121,15 @@ class Engine:
 
         self._worker = EngineWorker(self.config, lambda: self._load(self.config, report))
         try:
-            core, backend = await asyncio.wrap_future(self._worker.start())
+            opened = await asyncio.wrap_future(self._worker.start())
         except asyncio.CancelledError:
             stop.set()
             await asyncio.to_thread(self._worker.stop)
             raise
-        self._core, self._backend = core, backend
+        if isinstance(opened[0], EmbeddingCore):
+            self._embedding = opened[0]
+        else:
+            self._core, self._backend = opened
 
     def submit(self, request: GenerationRequest) -> TokenStream:
         """Queue a request; never blocks. Call it on the loop that reads the stream.
@@ -125,7 +141,7 @@ class Engine:
             EngineClosed: no model is loaded.
             InvalidRequest: the request asks for several answers, which `candidates` gives.
         """
-        self._running()
+        self._loaded()
         if request.n > 1:
             raise InvalidRequest(f"One stream has one answer, not {request.n}: call candidates.")
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
@@ -162,6 +178,51 @@ class Engine:
         if self._core is not None:
             self._core.post(Cancel(stream))
 
+    async def embed(
+        self, texts: Sequence[str], *, normalize: bool = True, truncate: bool = False
+    ) -> Embeddings:
+        """Vectors of texts, as an embedding model gives them. Texts of all calls share forward passes.
+
+        Cancelling the task ends the call after the current batch.
+
+        Args:
+            texts: none gives no vectors.
+            normalize: make vectors of length 1, whose dot product is the cosine of their angle.
+            truncate: cut a text that is too long at its end.
+
+        Raises:
+            InvalidRequest: a text is empty, or this is no embedding model.
+            TextTooLong: a text has more tokens than `info.context_tokens`; nothing was computed.
+            QueueFull, GenerationFailed, EngineClosed
+        """
+        core = self._pooling()
+        call = await asyncio.to_thread(core.prepare_texts, texts, truncate=truncate)
+        vectors = await self._pooled(core, call)
+        return Embeddings([unit_length(vector) for vector in vectors] if normalize else vectors, call.tokens)
+
+    async def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> Reranking:
+        """How well documents match a query, as a rerank model scores them. As `embed` otherwise.
+
+        Args:
+            documents: none gives no scores.
+            truncate: cut a document that is too long with the query at its end.
+
+        Raises:
+            InvalidRequest: the query or a document is empty, or this is no rerank model.
+            TextTooLong: the query and a document have more tokens than `info.context_tokens`.
+            QueueFull, GenerationFailed, EngineClosed
+        """
+        core = self._pooling()
+        call = await asyncio.to_thread(core.prepare_pairs, query, documents, truncate=truncate)
+        return Reranking([scores[0] for scores in await self._pooled(core, call)], call.tokens)
+
+    @staticmethod
+    async def _pooled(core: EmbeddingCore, call: EmbeddingCall) -> list[list[float]]:
+        if not call.texts:
+            return []
+        core.post(call)
+        return await asyncio.wrap_future(call.result)
+
     # The following are thread-safe, and too slow for an event loop. All raise EngineClosed.
 
     def tokenize(self, text: str, *, control: bool = False) -> list[int]:
@@ -170,7 +231,7 @@ class Engine:
         Args:
             control: make control tokens of what spells them.
         """
-        return self._running()[1].tokenize(text, parse_special=control)
+        return self._loaded().tokenize(text, parse_special=control)
 
     def detokenize(self, tokens: Sequence[int], *, control: bool = False) -> str:
         """The text of tokens.
@@ -181,7 +242,7 @@ class Engine:
         Raises:
             InvalidRequest: a token is not in the vocabulary.
         """
-        backend = self._running()[1]
+        backend = self._loaded()
         _check_tokens(tokens, backend.info.vocab_size)
         return b"".join(backend.piece(token, special=control) for token in tokens).decode(errors="replace")
 
@@ -223,7 +284,8 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """A frozen snapshot, free to poll."""
-        return EngineStats() if self._core is None else self._core.stats()
+        core = self._core or self._embedding
+        return EngineStats() if core is None else core.stats()
 
     @property
     def load(self) -> float:
@@ -234,7 +296,7 @@ class Engine:
     async def close(self) -> None:
         """Stop: open streams end with `EngineClosed`, the model is freed. A second call does nothing."""
         worker, self._worker = self._worker, None
-        self._core = self._backend = None
+        self._core = self._backend = self._embedding = None
         for threads in (self._prepare, self._compile):
             threads.shutdown(wait=False, cancel_futures=True)
         for stream in [*self._preparing]:
@@ -248,12 +310,34 @@ class Engine:
         if self._core is not None:
             self._core.post(Resume(stream))
 
-    def _running(self) -> tuple[EngineCore, Backend]:
+    def _loaded(self) -> AnyBackend:
+        """The model, of any kind."""
         if self._worker is not None and self._worker.crash is not None:
             raise self._worker.crash
-        if self._core is None or self._backend is None:
-            raise EngineClosed("The engine is not running: no model is loaded.")
-        return self._core, self._backend
+        embedding = self._embedding  # another thread may close the engine meanwhile
+        backend = self._backend if embedding is None else embedding.backend
+        if backend is None:
+            raise EngineClosed(_NOT_RUNNING)
+        return backend
+
+    def _running(self) -> tuple[EngineCore, Backend]:
+        """Core and backend of a model that writes text."""
+        info, core, backend = self._loaded().info, self._core, self._backend
+        if info.kind != "text":
+            kind = "an embedding" if info.kind == "embedding" else "a rerank"
+            raise InvalidRequest(f"{info.name} is {kind} model: it cannot write text.")
+        if core is None or backend is None:
+            raise EngineClosed(_NOT_RUNNING)
+        return core, backend
+
+    def _pooling(self) -> EmbeddingCore:
+        """The core of a model that embeds or reranks."""
+        info, core = self._loaded().info, self._embedding
+        if info.kind == "text":
+            raise InvalidRequest(f"{info.name} writes text: it cannot embed or rerank.")
+        if core is None:
+            raise EngineClosed(_NOT_RUNNING)
+        return core
 
     def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
         try:
@@ -317,16 +401,16 @@ class EngineWorker:
         load: makes the backend; runs on this worker's thread.
     """
 
-    def __init__(self, config: EngineConfig, load: Callable[[], Backend]) -> None:
+    def __init__(self, config: EngineConfig, load: Callable[[], AnyBackend]) -> None:
         self._config = config
         self._load = load
         self._stopping = False
-        self._ready: Future[tuple[EngineCore, Backend]] = Future()
+        self._ready: Future[Opened] = Future()
         self._thread = Thread(target=self._run, name="engine", daemon=True)
-        self.core: EngineCore | None = None
+        self.core: EngineCore | EmbeddingCore | None = None
         self.crash: EngineCrashed | None = None
 
-    def start(self) -> Future[tuple[EngineCore, Backend]]:
+    def start(self) -> Future[Opened]:
         """Start the thread; the future yields core and backend, or raises the error of the load."""
         self._ready.set_running_or_notify_cancel()  # a cancelled waiter must not cancel the load
         self._thread.start()
@@ -342,11 +426,11 @@ class EngineWorker:
     def _run(self) -> None:
         sys.setswitchinterval(_SWITCH_S)
         try:
-            core, backend = self._open()
+            opened = core, backend = self._open()
         except BaseException as error:
             self._ready.set_exception(error)
             return
-        self._ready.set_result((core, backend))
+        self._ready.set_result(opened)
         try:
             self._loop(core)
             core.close()
@@ -359,9 +443,12 @@ class EngineWorker:
             core.stop()
             backend.close()
 
-    def _open(self) -> tuple[EngineCore, Backend]:
+    def _open(self) -> Opened:
         backend = self._load()
         try:
+            if isinstance(backend, EmbeddingBackend):
+                self.core = embedding = EmbeddingCore(self._config, backend)
+                return embedding, backend
             self.core = core = EngineCore(self._config, backend)
             core.start()
         except BaseException:
@@ -369,7 +456,7 @@ class EngineWorker:
             raise
         return core, backend
 
-    def _loop(self, core: EngineCore) -> None:
+    def _loop(self, core: EngineCore | EmbeddingCore) -> None:
         while not self._stopping:
             if not core.step() and not self._stopping:  # the step may have drained the wake-up from `stop`
                 core.wait()
