@@ -17,7 +17,7 @@ import numpy as np
 from engine.config import EngineConfig
 from engine.errors import GenerationFailed, ModelError
 from engine.llama.batch import BatchArrays, raw_batch
-from engine.llama.header import HeaderDamaged, read_header
+from engine.llama.header import HeaderDamaged, read_header, read_tensor_names
 from engine.llama.lib import init_backend, lib
 from engine.llama.loading import (
     cell_bytes,
@@ -75,6 +75,16 @@ def pooling_of(path: Path) -> Pooling | None:
     return Pooling.MEAN if arch in _ENCODERS else None
 
 
+def _lacks_classifier(path: Path) -> bool:
+    """Whether a rerank model has nothing to score with: llama.cpp would give meaningless numbers."""
+    try:
+        if read_header(path).get("split.count", 1) > 1:  # it may be in another part
+            return False
+        return read_tensor_names(path).isdisjoint({"cls.weight", "cls.output.weight"})
+    except (HeaderDamaged, OSError):
+        return False
+
+
 class LlamaEmbedder:
     """A model that pools, and its context; see `engine.embedding.EmbeddingBackend`.
 
@@ -110,14 +120,18 @@ class LlamaEmbedder:
     def _open(self, config: EngineConfig, opened: ExitStack) -> None:
         if lib.llama_model_has_encoder(self._model) or lib.llama_model_is_diffusion(self._model):
             raise ModelError(f"{config.model_path.name} cannot embed: models of its kind are not supported.")
+        ranks = self._pooling is Pooling.RANK
+        if ranks and _lacks_classifier(config.model_path):
+            raise ModelError(
+                f"{config.model_path.name} is a rerank model without a classifier: it cannot rerank."
+            )
         self._vocab = LlamaVocab(self._model)
         opened.callback(self._vocab.close)
         # A position beyond those that an encoder was trained for aborts the process.
         trained = int(lib.llama_model_n_ctx_train(self._model))
-        self._limit = min(trained, config.context_tokens or max(_DEFAULT_TOKENS, config.batch_tokens))
+        self._limit = min(trained, config.context_tokens or _DEFAULT_TOKENS)
         # llama.cpp plans for texts of equal length, and aborts the process if they do not fill a batch.
         self._capacity = _rounded_up(max(self._limit, self.batch_tokens), self.batch_texts)
-        ranks = self._pooling is Pooling.RANK
         size = lib.llama_model_n_cls_out if ranks else lib.llama_model_n_embd_out
         self._width = int(size(self._model))
         self._check_memory()
@@ -225,7 +239,7 @@ class LlamaEmbedder:
             if not 0 < len(item.tokens) <= self._limit:
                 raise ValueError(f"a text of {len(item.tokens)} tokens; 1 to {self._limit} are possible")
             if not 0 <= min(item.tokens) <= max(item.tokens) < self._vocab.size:
-                raise ValueError("a token is not in the vocabulary")
+                raise GenerationFailed("The tokenizer gave a token that is not in the vocabulary.")
 
     def _vector(self, slot: int) -> list[float]:
         pointer = lib.llama_get_embeddings_seq(self._context, slot)  # waits for a GPU

@@ -16,8 +16,18 @@ import pytest
 from engine_tests.minilm import Head
 from engine_tests.real import THREADS
 
-from engine import Engine, EngineClosed, EngineConfig, InvalidRequest, ModelTooLarge, TextTooLong
+from engine import (
+    Engine,
+    EngineClosed,
+    EngineConfig,
+    GenerationFailed,
+    InvalidRequest,
+    ModelError,
+    ModelTooLarge,
+    TextTooLong,
+)
 from engine.llama import LlamaEmbedder, Pooling, pooling_of
+from engine.llama.header import read_tensor_names
 from engine.step import Work
 
 if TYPE_CHECKING:
@@ -207,7 +217,7 @@ def test_a_decoder_that_pools_its_last_token(starter_model: Path) -> None:
     ids=["slot", "empty", "long", "negative", "unknown", "texts", "tokens"],
 )
 def test_what_would_abort_the_process_is_refused(backend: LlamaEmbedder, work: list[Work]) -> None:
-    with pytest.raises(ValueError, match=r"batch|tokens|vocabulary"):
+    with pytest.raises((ValueError, GenerationFailed), match=r"batch|tokens|vocabulary"):
         backend.pool(work)
     assert len(backend.pool([Work(0, 0, 0, (101, 102), 0)])[0]) == 384
 
@@ -253,6 +263,13 @@ async def test_scores_are_those_of_the_head_over_the_first_token(
             assert score == pytest.approx(Head().score(np.array(vector, np.float32)), abs=5e-3)
     finally:
         first.close()
+
+
+def test_a_rerank_model_without_a_classifier_is_refused(minilm: Callable[[str], Path]) -> None:
+    assert "blk.5.ffn_down.bias" in read_tensor_names(minilm("embedding"))
+    assert {"cls.weight", "cls.output.bias"} < read_tensor_names(minilm("rerank"))
+    with pytest.raises(ModelError, match=r"embedding\.gguf is a rerank model without a classifier"):
+        LlamaEmbedder(config_of(minilm("embedding")), Pooling.RANK)
 
 
 async def test_scores_belong_to_their_documents(reranker: Engine) -> None:
