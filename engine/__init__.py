@@ -1,10 +1,11 @@
 """Inference: one llama.cpp model serves many chats at once, with continuous batching.
 
 The package owns everything between a list of messages and the text of an answer: the async door (`Engine`),
-the step loop behind it (`core`, with the plan and result it exchanges in `step`), the values that cross the
-border (`types`, `errors`, `config`, `stream`) and its measurements (`metrics`, `devices`). Its rooms are
-`text`, `schedule`, `kv`, `grammar` and `llama`. Importing this package is cheap: llama.cpp, numpy and Jinja
-are loaded with the first model, `Engine` itself at its first use.
+the step loop behind it (`core`, with the plan and result it exchanges in `step`; `embedding` for models that
+embed or rerank), the values that cross the border (`types`, `errors`, `config`, `stream`) and its
+measurements (`metrics`, `devices`). Its rooms are `text`, `schedule`, `kv`, `grammar` and `llama`. Importing
+this package is cheap: llama.cpp, numpy and Jinja are loaded with the first model, `Engine` itself at its
+first use.
 """
 
 from __future__ import annotations
@@ -30,16 +31,19 @@ from engine.errors import (
     QueueFull,
     RequestError,
     TemplateError,
+    TextTooLong,
 )
 from engine.types import (
     Channel,
     ChatMessage,
+    Embeddings,
     EngineStats,
     FinishReason,
     GenerationRequest,
     Priority,
     RequestPhase,
     RequestStats,
+    Reranking,
     Role,
     SamplingParams,
     Timings,
@@ -57,6 +61,7 @@ __all__ = [
     "Channel",
     "ChatMessage",
     "ConfigError",
+    "Embeddings",
     "Engine",
     "EngineClosed",
     "EngineConfig",
@@ -79,9 +84,11 @@ __all__ = [
     "RequestError",
     "RequestPhase",
     "RequestStats",
+    "Reranking",
     "Role",
     "SamplingParams",
     "TemplateError",
+    "TextTooLong",
     "Timings",
     "TokenChunk",
     "TokenLogprob",

@@ -39,7 +39,8 @@ class EngineConfig:
         cached_sessions: idle sessions whose KV cache is kept beside the active ones. A split layout keeps
             none: there each would take an equal part of the context away from the others.
         context_tokens: KV cells of all sessions together; 0 is 16,384, or four times the model's trained
-            context if that is less.
+            context if that is less. For a model that embeds or reranks: tokens of the longest text; 0 is
+            2,048, or the trained context if that is less.
         max_queue: requests that may wait before `QueueFull`.
         batch_tokens: token budget of one step.
         step_target_ms: while a request decodes, prompts are split into chunks that keep a step near this;

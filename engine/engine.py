@@ -1,25 +1,25 @@
-"""The engine's async door, and the one thread behind it that calls llama.cpp."""
+"""The engine's async door."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from threading import Condition, Event, Thread
+from dataclasses import replace
+from functools import partial
+from threading import Condition, Event
 from time import perf_counter
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from engine.config import EngineConfig
 from engine.core import Adjust, Cancel, Change, Command, EngineCore, Focus, Forget, Resume, Submit
+from engine.embedding import EmbeddingBackend, EmbeddingCall, EmbeddingCore, unit_length
 from engine.errors import (
     ConfigError,
     EngineClosed,
-    EngineCrashed,
     EngineError,
     GenerationFailed,
     InvalidRequest,
@@ -30,34 +30,41 @@ from engine.text import EncodedPrompt, PromptEncoder
 from engine.types import (
     SEEDS,
     ChatMessage,
+    Embeddings,
     EngineStats,
     FinishReason,
     GenerationRequest,
     Priority,
+    Reranking,
     SamplingParams,
     Timings,
     resolve_seed,
 )
+from engine.worker import AnyBackend, EngineWorker
 
-__all__ = ["Engine", "EngineWorker"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger(__name__)
 
-# After each call into llama.cpp the engine thread wants the GIL back; by default a busy screen may keep it
-# 5 ms.
-_SWITCH_S = 0.0005
+_NOT_RUNNING = "The engine is not running: no model is loaded."
 
-Loader = Callable[[EngineConfig, Callable[[float], bool]], Backend]
+Loader = Callable[[EngineConfig, Callable[[float], bool]], AnyBackend]
 
 
-def _load_llama(config: EngineConfig, on_progress: Callable[[float], bool]) -> Backend:
-    from engine.llama import LlamaBackend  # loads llama.cpp's libraries: not before a model is wanted
+def _load_llama(config: EngineConfig, on_progress: Callable[[float], bool]) -> AnyBackend:
+    # They load llama.cpp's libraries: not before a model is wanted.
+    from engine.llama import LlamaBackend, LlamaEmbedder, pooling_of
 
+    if (pooling := pooling_of(config.model_path)) is not None:
+        return LlamaEmbedder(config, pooling, on_progress)
     return LlamaBackend(config, on_progress)
 
 
 class Engine:
     """Serves many requests at the same time from one model, in this process.
+
+    A model that writes text serves `submit`; one that pools serves `embed` or `rerank`. `info.kind` tells
+    which; all else raises InvalidRequest.
 
     Use it as an async context manager, or call `start` and `close`.
 
@@ -80,6 +87,7 @@ class Engine:
         self._worker: EngineWorker | None = None
         self._core: EngineCore | None = None
         self._backend: Backend | None = None
+        self._embedding: EmbeddingCore | None = None  # instead of the two for a model that pools
         self._prepare = ThreadPoolExecutor(
             1, thread_name_prefix="engine-prepare"
         )  # one thread keeps the order
@@ -102,7 +110,7 @@ class Engine:
         Raises:
             EngineClosed: the engine is not started, or closed.
         """
-        return self._running()[1].info
+        return self._loaded().info
 
     async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
         """Load the model.
@@ -119,17 +127,21 @@ class Engine:
         load = self._loader(on_progress, stop)
         self._worker = EngineWorker(self.config, load)
         try:
-            core, backend = await asyncio.wrap_future(self._worker.start())
+            opened = await asyncio.wrap_future(self._worker.start())
         except asyncio.CancelledError:
             stop.set()
             await asyncio.to_thread(self._worker.stop)
             raise
-        self._core, self._backend, self._loaded_as = core, backend, self.config
+        if isinstance(opened[0], EmbeddingCore):
+            self._embedding = opened[0]
+        else:
+            self._core, self._backend = opened
+        self._loaded_as = self.config
         self.load_s = perf_counter() - started
 
     def _loader(
         self, on_progress: Callable[[float], None] | None, stop: Event
-    ) -> Callable[[EngineConfig], Backend]:
+    ) -> Callable[[EngineConfig], AnyBackend]:
         loop = asyncio.get_running_loop()
 
         def report(fraction: float) -> bool:
@@ -153,7 +165,10 @@ class Engine:
             ConfigError: the settings name another model, which needs another engine.
             ModelError: the model cannot be loaded with these settings; the old ones are in use again.
             EngineCrashed: … and neither with those.
+            InvalidRequest: the model embeds or reranks.
             EngineClosed
+
+        Cancelling the task stops the load, and the old settings are in use again.
         """
         async with self._changing:
             core, _ = self._running()
@@ -170,17 +185,42 @@ class Engine:
         return self._loaded_as.reload_for(config)
 
     async def _reload(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> None:
-        worker, started = self._worker, perf_counter()
+        worker, stop = self._worker, Event()
         assert worker is not None
-        await asyncio.to_thread(self._gate.close)  # prompts that are being read use the old backend
+        await self._close_gate()
+        done = worker.reload(config, self._loader(on_progress, stop))
+        done.add_done_callback(partial(self._reloaded, worker, config, perf_counter()))
         try:
-            self._backend = await asyncio.shield(
-                asyncio.wrap_future(worker.reload(config, self._loader(on_progress, Event())))
-            )
-        finally:
+            await asyncio.shield(asyncio.wrap_future(done))
+        except asyncio.CancelledError:
+            stop.set()
+            with suppress(EngineError):
+                await asyncio.wrap_future(done)
+            raise
+
+    async def _close_gate(self) -> None:
+        """Wait until no prompt is being read: that uses the backend."""
+        closing = asyncio.ensure_future(asyncio.to_thread(self._gate.close))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing
             self._gate.open()
-        self.config = self._loaded_as = config
-        self.load_s = perf_counter() - started
+            raise
+
+    def _reloaded(
+        self, worker: EngineWorker, config: EngineConfig, started: float, done: Future[None]
+    ) -> None:
+        """Engine thread: use what has been loaded, the new model or the old one again."""
+        if worker is self._worker:
+            backend = worker.backend
+            self._backend = None if isinstance(backend, EmbeddingBackend) else backend
+            if done.exception() is None:
+                self.config = self._loaded_as = config
+                self.load_s = perf_counter() - started
+            else:
+                self._post(Change(self.config))  # since they were loaded, some may have changed
+        self._gate.open()
 
     def submit(self, request: GenerationRequest) -> TokenStream:
         """Queue a request; never blocks. Call it on the loop that reads the stream.
@@ -192,7 +232,7 @@ class Engine:
             EngineClosed: no model is loaded.
             InvalidRequest: the request asks for several answers, which `candidates` gives.
         """
-        self._running()
+        self._loaded()
         if request.n > 1:
             raise InvalidRequest(f"One stream has one answer, not {request.n}: call candidates.")
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
@@ -249,6 +289,51 @@ class Engine:
         stream.sampling = sampling
         self._post(Adjust(stream))
 
+    async def embed(
+        self, texts: Sequence[str], *, normalize: bool = True, truncate: bool = False
+    ) -> Embeddings:
+        """Vectors of texts, as an embedding model gives them. Texts of all calls share forward passes.
+
+        Cancelling the task ends the call after the current batch.
+
+        Args:
+            texts: none gives no vectors.
+            normalize: make vectors of length 1, whose dot product is the cosine of their angle.
+            truncate: cut a text that is too long at its end.
+
+        Raises:
+            InvalidRequest: a text is empty, or this is no embedding model.
+            TextTooLong: a text has more tokens than `info.context_tokens`; nothing was computed.
+            QueueFull, GenerationFailed, EngineClosed
+        """
+        core = self._pooling()
+        call = await asyncio.to_thread(core.prepare_texts, texts, truncate=truncate)
+        vectors = await self._pooled(core, call)
+        return Embeddings([unit_length(vector) for vector in vectors] if normalize else vectors, call.tokens)
+
+    async def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> Reranking:
+        """How well documents match a query, as a rerank model scores them. As `embed` otherwise.
+
+        Args:
+            documents: none gives no scores.
+            truncate: cut a document that is too long with the query at its end.
+
+        Raises:
+            InvalidRequest: the query or a document is empty, or this is no rerank model.
+            TextTooLong: the query and a document have more tokens than `info.context_tokens`.
+            QueueFull, GenerationFailed, EngineClosed
+        """
+        core = self._pooling()
+        call = await asyncio.to_thread(core.prepare_pairs, query, documents, truncate=truncate)
+        return Reranking([scores[0] for scores in await self._pooled(core, call)], call.tokens)
+
+    @staticmethod
+    async def _pooled(core: EmbeddingCore, call: EmbeddingCall) -> list[list[float]]:
+        if not call.texts:
+            return []
+        core.post(call)
+        return await asyncio.wrap_future(call.result)
+
     # The following are thread-safe, and too slow for an event loop. All raise EngineClosed.
 
     def tokenize(self, text: str, *, control: bool = False) -> list[int]:
@@ -258,7 +343,7 @@ class Engine:
             control: make control tokens of what spells them.
         """
         with self._gate.passing():
-            return self._running()[1].tokenize(text, parse_special=control)
+            return self._loaded().tokenize(text, parse_special=control)
 
     def detokenize(self, tokens: Sequence[int], *, control: bool = False) -> str:
         """The text of tokens.
@@ -270,7 +355,7 @@ class Engine:
             InvalidRequest: a token is not in the vocabulary.
         """
         with self._gate.passing():
-            backend = self._running()[1]
+            backend = self._loaded()
             _check_tokens(tokens, backend.info.vocab_size)
             pieces = [backend.piece(token, special=control) for token in tokens]
         return b"".join(pieces).decode(errors="replace")
@@ -313,7 +398,8 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """A frozen snapshot, free to poll."""
-        return EngineStats() if self._core is None else self._core.stats()
+        core = self._core or self._embedding
+        return EngineStats() if core is None else core.stats()
 
     @property
     def load(self) -> float:
@@ -324,7 +410,7 @@ class Engine:
     async def close(self) -> None:
         """Stop: open streams end with `EngineClosed`, the model is freed. A second call does nothing."""
         worker, self._worker = self._worker, None
-        self._core = self._backend = None
+        self._core = self._backend = self._embedding = None
         for threads in (self._prepare, self._compile):
             threads.shutdown(wait=False, cancel_futures=True)
         for stream in [*self._preparing]:
@@ -341,12 +427,34 @@ class Engine:
         if self._core is not None:
             self._core.post(command)
 
-    def _running(self) -> tuple[EngineCore, Backend]:
+    def _loaded(self) -> AnyBackend:
+        """The model, of any kind."""
         if self._worker is not None and self._worker.crash is not None:
             raise self._worker.crash
-        if self._core is None or self._backend is None:
-            raise EngineClosed("The engine is not running: no model is loaded.")
-        return self._core, self._backend
+        embedding = self._embedding  # another thread may close the engine meanwhile
+        backend = self._backend if embedding is None else embedding.backend
+        if backend is None:
+            raise EngineClosed(_NOT_RUNNING)
+        return backend
+
+    def _running(self) -> tuple[EngineCore, Backend]:
+        """Core and backend of a model that writes text."""
+        info, core, backend = self._loaded().info, self._core, self._backend
+        if info.kind != "text":
+            kind = "an embedding" if info.kind == "embedding" else "a rerank"
+            raise InvalidRequest(f"{info.name} is {kind} model: it cannot write text.")
+        if core is None or backend is None:
+            raise EngineClosed(_NOT_RUNNING)
+        return core, backend
+
+    def _pooling(self) -> EmbeddingCore:
+        """The core of a model that embeds or reranks."""
+        info, core = self._loaded().info, self._embedding
+        if info.kind == "text":
+            raise InvalidRequest(f"{info.name} writes text: it cannot embed or rerank.")
+        if core is None:
+            raise EngineClosed(_NOT_RUNNING)
+        return core
 
     def _encode(self, request: GenerationRequest, stream: TokenStream, submitted: float) -> None:
         try:
@@ -446,137 +554,3 @@ class _Gate:
         with self._moved:
             self._closed = False
             self._moved.notify_all()
-
-
-@dataclass(frozen=True, slots=True)
-class _Reload:
-    """Replace the backend by one with other settings."""
-
-    config: EngineConfig
-    load: Callable[[EngineConfig], Backend]
-    done: Future[Backend]
-
-
-class EngineWorker:
-    """Loads the backend, then steps the core until it is stopped.
-
-    Args:
-        config: settings.
-        load: makes the backend; runs on this worker's thread.
-    """
-
-    def __init__(self, config: EngineConfig, load: Callable[[EngineConfig], Backend]) -> None:
-        self._config = config
-        self._load = load
-        self._stopping = False
-        self._reload: _Reload | None = None
-        self._ready: Future[tuple[EngineCore, Backend]] = Future()
-        self._thread = Thread(target=self._run, name="engine", daemon=True)
-        self._backend: Backend | None = None  # None while there is none
-        self.core: EngineCore | None = None
-        self.crash: EngineCrashed | None = None
-
-    def start(self) -> Future[tuple[EngineCore, Backend]]:
-        """Start the thread; the future yields core and backend, or raises the error of the load."""
-        self._ready.set_running_or_notify_cancel()  # a cancelled waiter must not cancel the load
-        self._thread.start()
-        return self._ready
-
-    def reload(self, config: EngineConfig, load: Callable[[EngineConfig], Backend]) -> Future[Backend]:
-        """Replace the backend after the current step; nobody else may use it until the future is done.
-
-        The future raises the error of the load: the old settings are in use again, or the engine has crashed.
-        """
-        assert self.core is not None
-        self._reload = reload = _Reload(config, load, Future())
-        reload.done.set_running_or_notify_cancel()
-        self.core.post(None)
-        if not self._thread.is_alive():
-            self._refuse_reload()
-        return reload.done
-
-    def stop(self) -> None:
-        """End the thread after its current step; blocks until it has freed the model."""
-        self._stopping = True
-        if self.core is not None:
-            self.core.post(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        sys.setswitchinterval(_SWITCH_S)
-        try:
-            core, backend = self._open()
-        except BaseException as error:
-            self._ready.set_exception(error)
-            return
-        self._ready.set_result((core, backend))
-        try:
-            self._loop(core)
-            core.close()
-        except BaseException as error:
-            _log.exception("the engine thread died")
-            self.crash = EngineCrashed(f"The engine stopped working: {error}. Load the model again.")
-            self.crash.__cause__ = error
-            core.fail_all(self.crash)
-        finally:
-            core.stop()
-            if self._backend is not None:
-                self._backend.close()
-            self._refuse_reload()
-
-    def _open(self) -> tuple[EngineCore, Backend]:
-        self._backend = backend = self._load(self._config)
-        try:
-            self.core = core = EngineCore(self._config, backend)
-            core.start()
-        except BaseException:
-            backend.close()
-            raise
-        return core, backend
-
-    def _loop(self, core: EngineCore) -> None:
-        while not self._stopping:
-            if self._reload is not None:
-                reload, self._reload = self._reload, None
-                self._replace_backend(core, reload)
-            if not core.step() and not self._called:
-                core.wait()  # the step may have drained the wake-up
-
-    @property
-    def _called(self) -> bool:
-        """Whether another thread wants something besides steps."""
-        return self._stopping or self._reload is not None
-
-    def _replace_backend(self, core: EngineCore, reload: _Reload) -> None:
-        core.suspend()
-        backend, self._backend = self._backend, None
-        assert backend is not None
-        backend.close()  # before the new one is loaded: often there is no room for both
-        try:
-            self._backend = self._adopted(core, reload.config, reload.load)
-        except BaseException as error:
-            try:
-                self._backend = self._adopted(core, self._config, self._load)
-            except BaseException:
-                reload.done.set_exception(error)
-                raise
-            reload.done.set_exception(error)
-        else:
-            self._config = reload.config
-            reload.done.set_result(self._backend)
-
-    def _adopted(
-        self, core: EngineCore, config: EngineConfig, load: Callable[[EngineConfig], Backend]
-    ) -> Backend:
-        backend = load(config)
-        try:
-            core.adopt(config, backend)
-        except BaseException:
-            backend.close()
-            raise
-        return backend
-
-    def _refuse_reload(self) -> None:
-        reload, self._reload = self._reload, None
-        if reload is not None:
-            reload.done.set_exception(self.crash or EngineClosed("The engine was closed."))

@@ -11,6 +11,7 @@
     │   ├── InvalidRequest   a parameter is out of range
     │   ├── TemplateError    the model's chat template cannot render the messages
     │   ├── PromptTooLong    needs more KV cells than a sequence may hold
+    │   │   └── TextTooLong  a text to embed or to rerank, likewise
     │   ├── QueueFull        the bounded queue has no room
     │   └── GenerationFailed llama.cpp refused to decode this request
     └── EngineClosed         the engine has stopped; every open stream gets this
@@ -37,6 +38,7 @@ __all__ = [
     "QueueFull",
     "RequestError",
     "TemplateError",
+    "TextTooLong",
 ]
 
 
@@ -96,6 +98,19 @@ class PromptTooLong(RequestError):
             f"The request needs {needed:,} KV cells ({prompt_tokens:,} prompt tokens and "
             f"{needed - prompt_tokens:,} for the answer), but the context holds {available:,}."
         )
+
+
+class TextTooLong(PromptTooLong):
+    """A text to embed or to rerank has more tokens than the model reads at a time.
+
+    Attributes:
+        place: of the text in its list, from 0; None when a query leaves no room for a document.
+    """
+
+    def __init__(self, needed: int, available: int, place: int | None, what: str) -> None:
+        super().__init__(needed, available, prompt_tokens=needed)
+        self.place = place
+        self.args = (f"{what} has {needed:,} tokens, but the model reads at most {available:,}.",)
 
 
 class QueueFull(RequestError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from engine.types import ChatMessage, SamplingParams, TokenLogprob
 
@@ -187,7 +187,9 @@ class ModelInfo:
 
     Args:
         name: as the GGUF names it; description: architecture, size and quantisation.
-        context_tokens: KV cells one sequence may hold; kv_cells: cells of all sequences together.
+        kind: whether it writes text, or pools a text into a vector ("embedding") or a score ("rerank").
+        context_tokens: KV cells one sequence may hold, or tokens of the longest text that it embeds;
+            kv_cells: cells of all sequences together.
         trained_context: the context length the model was trained for, in tokens.
         size_bytes: size of the weights; kv_bytes_per_token: size of one KV cell.
         template_name: "gguf", "configured", or the name of the fallback.
@@ -195,6 +197,7 @@ class ModelInfo:
         reply: how its replies mark thinking and calls.
         partial_removal: whether a sequence's memory can be cut in the middle.
         split_cache: whether each sequence has its own part of the KV cache.
+        embedding_width: numbers in a vector; 0 for other kinds of models.
         warnings: sentences the user should read.
     """
 
@@ -215,6 +218,8 @@ class ModelInfo:
     reply: ReplyFormat = ReplyFormat()
     partial_removal: bool = True
     split_cache: bool = False
+    kind: Literal["text", "embedding", "rerank"] = "text"
+    embedding_width: int = 0
     warnings: tuple[str, ...] = ()
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "SEEDS",
     "Channel",
     "ChatMessage",
+    "Embeddings",
     "EngineStats",
     "FinishReason",
     "GenerationRequest",
@@ -27,6 +28,7 @@ __all__ = [
     "ReplyPart",
     "RequestPhase",
     "RequestStats",
+    "Reranking",
     "Role",
     "SamplingParams",
     "Timings",
@@ -369,6 +371,33 @@ class Timings:
     itl_p95_s: float = 0.0
     itl_p99_s: float = 0.0
     itl_max_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What texts mean, as vectors.
+
+    Args:
+        vectors: one for each text, in the order of the texts, all of the same length.
+        tokens: how many each text has, with those that the model expects around it.
+    """
+
+    vectors: list[list[float]]
+    tokens: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """How well documents match a query.
+
+    Args:
+        scores: one for each document, in the order of the documents; higher is better. The scale is the
+            model's: most give a logit of any size, some a probability.
+        tokens: how many the query has with each document, with those that the model expects around them.
+    """
+
+    scores: list[float]
+    tokens: list[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

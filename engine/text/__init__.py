@@ -1,10 +1,11 @@
 """The border between text and tokens: chat messages become a prompt's tokens (`prompt`; `template` renders
 them in a process of its own, `template_worker`, since a chat template is untrusted code; `marks` keeps
-control tokens out of what messages say), and sampled tokens become the text of an answer (`output`: UTF-8
-split across tokens, stop strings, timings)."""
+control tokens out of what messages say), texts become the input of an embedding model (`inputs`), and
+sampled tokens become the text of an answer (`output`: UTF-8 split across tokens, stop strings, timings)."""
 
 from __future__ import annotations
 
+from engine.text.inputs import InputEncoder, InputFormat
 from engine.text.marks import SpecialMarks
 from engine.text.output import RequestOutput, percentiles
 from engine.text.prompt import EncodedPrompt, PromptEncoder
@@ -14,6 +15,8 @@ from engine.text.template import ChosenTemplate, choose_template, warm_up
 __all__ = [
     "ChosenTemplate",
     "EncodedPrompt",
+    "InputEncoder",
+    "InputFormat",
     "PromptEncoder",
     "ReplyParser",
     "RequestOutput",

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineClosed, EngineError, LoadCancelled
+from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelError
 from stevemin_chat.base import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.chats import undisturbed
 from stevemin_chat.models.catalogue import check_gguf
@@ -110,6 +110,7 @@ class CurrentModel:
 
         Raises:
             engine.ModelNotFound, engine.ModelCorrupt: nothing was changed, or there was no old model.
+            engine.ModelError: the first model that is loaded cannot chat, or not be used at all.
             ModelSwitchFailed: the load failed; says whether the old model is loaded again.
             engine.LoadCancelled: the load was stopped.
         """
@@ -151,6 +152,7 @@ class CurrentModel:
         engine = await self._make(self._config.engine.for_model(path, parked_folder=self._paths.parked_dir))
         try:
             await engine.start(on_progress)
+            _check_writes_text(engine.info)
         except BaseException:
             await undisturbed(engine.close())
             raise
@@ -180,3 +182,10 @@ class CurrentModel:
         if engine is not None:
             # Never leave a closing engine alone: the next one would be loaded beside it.
             await undisturbed(engine.close())
+
+
+def _check_writes_text(info: ModelInfo) -> None:
+    """Refuse a model that embeds or reranks. Raises `ModelError`."""
+    if info.kind != "text":
+        kind = "an embedding" if info.kind == "embedding" else "a rerank"
+        raise ModelError(f"{info.name} is {kind} model: it cannot chat. Choose a model that writes text.")

@@ -22,6 +22,7 @@ from engine import (
     EngineCrashed,
     FinishReason,
     GenerationRequest,
+    LoadCancelled,
     ModelTooLarge,
     Priority,
     PromptTooLong,
@@ -194,10 +195,16 @@ class Loader:
     def __init__(self) -> None:
         self.made: list[Gated] = []
         self.fails = 0
+        self.hold = self.waiting = False
 
     def __call__(self, config: EngineConfig, progress: Any) -> Gated:
         assert all(backend.closed for backend in self.made), "two models at once"
         progress(0.5)
+        if self.hold:
+            self.hold, self.waiting = False, True
+            while progress(0.6):
+                time.sleep(0.001)
+            raise LoadCancelled("stopped")
         if self.fails:
             self.fails -= 1
             raise ModelTooLarge("no room")
@@ -347,3 +354,37 @@ async def test_a_setting_changes_beside_requests() -> None:
         assert [await read(stream) for stream in streams] == [ALPHABET[:60]] * 3
         await settle(engine)
         assert engine.stats().max_sessions == 3
+
+
+async def test_a_cancelled_change_goes_back_to_the_old_settings() -> None:
+    loader = Loader()
+    async with Engine(replace(CONFIG, max_sessions=1), load=loader) as engine:
+        await engine.change(replace(engine.config, max_sessions=3))
+        stream = engine.submit(request("hi", max_tokens=300))
+        text = await _some(stream)
+        loader.hold = True
+        change = asyncio.create_task(engine.change(replace(engine.config, context_tokens=4096)))
+        await _until(lambda: loader.waiting)
+        change.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await change
+        assert engine.count_tokens("four") == 4
+        assert text + await read(stream) == ALPHABET[:300]
+        assert engine.config.context_tokens == 0
+        await settle(engine)
+        assert engine.stats().max_sessions == 3, "what was changed live counts"
+
+
+async def test_a_change_that_is_cancelled_before_it_began_changes_nothing() -> None:
+    loader = Loader()
+    async with Engine(CONFIG, load=loader) as engine:
+        with engine._gate.passing():  # as a prompt that is being read
+            change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=4096)))
+            await asyncio.sleep(0.02)
+            change.cancel()
+            await asyncio.sleep(0.02)
+            assert not change.done()
+        with pytest.raises(asyncio.CancelledError):
+            await change
+        assert await read(engine.submit(request("hi", max_tokens=3))) == "abc"
+        assert len(loader.made) == 1

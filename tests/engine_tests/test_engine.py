@@ -29,8 +29,8 @@ from engine import (
     SamplingParams,
     TemplateError,
 )
-from engine.engine import EngineWorker
 from engine.step import StepPlan, StepResult
+from engine.worker import EngineWorker
 
 CONFIG = EngineConfig(model_path=Path("fake.gguf"))
 
@@ -223,7 +223,7 @@ async def test_what_breaks_after_the_load_is_raised_by_start_and_frees_the_model
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("engine.engine.EngineCore", broken)
+    monkeypatch.setattr("engine.worker.EngineCore", broken)
     backend = FakeBackend()
     engine = fake(backend)
     with pytest.raises(ZeroDivisionError):

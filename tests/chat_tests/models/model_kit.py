@@ -23,13 +23,16 @@ class FakeEngine:
         self.forgotten: list[str] = []
         self.focused: list[str | None] = []
         self.crash: Exception | None = None
+        self.kind = "text"
         self.now = EngineStats()
 
     @property
     def info(self) -> SimpleNamespace:
         if self.crash is not None:
             raise self.crash
-        return SimpleNamespace(path=self.config.model_path, context_tokens=1024, warnings=())
+        return SimpleNamespace(
+            name=self.name, kind=self.kind, path=self.config.model_path, context_tokens=1024, warnings=()
+        )
 
     async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
         self.journal.append(f"start {self.name}")
@@ -40,6 +43,8 @@ class FakeEngine:
             await asyncio.Event().wait()
         if "bad" in text:
             raise ModelCorrupt(f"{self.name} is broken.")
+        if "embeds" in text:
+            self.kind = "embedding"
 
     async def close(self) -> None:
         self.journal.append(f"close {self.name}")
@@ -64,8 +69,10 @@ class FakeEngine:
 
 
 def write_models(folder: Path) -> dict[str, str]:
-    """Paths by name: two good models, one that fails, one that loads until it is cancelled, and no model."""
-    files = {"one": "GGUF", "two": "GGUF", "bad": "GGUF bad", "slow": "GGUF slow", "text": "hello"}
+    """Paths by name: two good models, one that fails, one that loads until it is cancelled, one that cannot
+    chat, and no model."""
+    files = {"one": "GGUF", "two": "GGUF", "bad": "GGUF bad", "slow": "GGUF slow", "embeds": "GGUF embeds"}
+    files["text"] = "hello"
     for name, content in files.items():
         (folder / f"{name}.gguf").write_text(content)
     return {name: str(folder / f"{name}.gguf") for name in files}

@@ -11,12 +11,13 @@ import pytest
 from chat_tests.models.model_kit import FakeEngine, write_models
 
 from engine import ChatMessage, Engine, GenerationRequest
-from engine.errors import ModelCorrupt, ModelNotFound
+from engine.errors import ModelCorrupt, ModelError, ModelNotFound
 from stevemin_chat.base.config import Config
 from stevemin_chat.base.errors import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.models.catalogue import Catalogue
 from stevemin_chat.models.current import CurrentModel
+from stevemin_chat.notices import describe
 
 
 @pytest.fixture
@@ -85,6 +86,29 @@ async def test_after_a_failed_change_the_old_model_is_loaded_again(
     assert model.name == models["one"]
     assert model.engine is not None
     assert journal == ["start one", "close one", "start bad", "close bad", "start one"]
+
+
+async def test_a_model_that_embeds_cannot_chat(
+    model: CurrentModel, models: dict[str, str], journal: list[str]
+) -> None:
+    with pytest.raises(ModelError, match=r"^embeds is an embedding model: it cannot chat\.") as first:
+        await model.load(models["embeds"])
+    assert model.engine is None
+    notice = describe(first.value)
+    assert (notice.title, notice.text) == ("Unusable model", str(first.value))
+    await model.load(models["one"])
+    with pytest.raises(ModelSwitchFailed, match="it cannot chat"):
+        await model.load(models["embeds"])
+    assert model.name == models["one"]
+    assert journal == [
+        "start embeds",
+        "close embeds",
+        "start one",
+        "close one",
+        "start embeds",
+        "close embeds",
+        "start one",
+    ]
 
 
 async def test_when_the_old_model_is_gone_too_there_is_none(
