@@ -35,6 +35,7 @@ DOCUMENTS = {
     "fence left by its item": "- a\n  ```py\n  x = 1\n\nParagraph.\n\n- b\n",
     "fence two lists deep": "- a\n  - b\n\n    ```c\n    int x;\n\n      y;\n    ```\n  - c\n- d\n",
     "fence in a quote": "> Look:\n> ```py\n> x = 1\n> ```\n> yes\n\nEnd",
+    "white space at the end": "```\na\n\nb \t\n  \n```\nc\n",
     "two fences": "```\na\n```\n```\nb\n```\n- x\n  ```\n  c\n  ```\n  ```\n  d\n  ```\n",
     "tabs": "-\tone\n\n\t```\n\tcode\n\t```\n-\ttwo\n\n```make\nall:\n\techo\n```\n",
     "tabs in an indented fence": "  ```\n\tcode\n a\n  ```\n- x\n  ```\n\tb\n\t```\n\ty\n",
