@@ -15,6 +15,7 @@ from stevemin_chat.tui.widgets.code_block import Code
 
 __all__ = [
     "CODE_TOKENS",
+    "INNER_RULE",
     "PLACEHOLDER",
     "OpenCode",
     "first_line",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 CODE_TOKENS = ("fence", "code_block")
+INNER_RULE = "inner_hr"  # token of a rule in a list or quote
 PLACEHOLDER = "\x02"  # starts the line that stands for those of a code block; sanitised text has none
 _CLEAR = 12  # characters; a longer first line cannot turn into the marker of another kind of block
 _LINES = 40  # of a long paragraph that stay open
@@ -38,6 +40,7 @@ def reply_parser() -> MarkdownIt:
     parser = MarkdownIt("gfm-like", {"html": False})
     parser.core.ruler.push("keep_lines", _keep_lines)
     parser.core.ruler.push("clean", _clean)
+    parser.core.ruler.push("name_inner_rules", _name_inner_rules)
     return parser
 
 
@@ -59,6 +62,13 @@ def _clean(state: StateCore) -> None:
     """Remove what a character reference brings in: `&#x202E;` passed the sanitiser as plain letters."""
     for token in state.tokens:
         _clean_inline(token.children or ())
+
+
+def _name_inner_rules(state: StateCore) -> None:
+    """Hide rules in lists and quotes from Textual, which would draw them as blocks of the top level."""
+    for token in state.tokens:
+        if token.type == "hr" and token.level:
+            token.type = INNER_RULE
 
 
 def _clean_inline(tokens: Sequence[Token]) -> None:

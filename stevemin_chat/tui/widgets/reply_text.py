@@ -28,6 +28,7 @@ from stevemin_chat.chats import Entry
 from stevemin_chat.tui.widgets.code_block import Code, CodeFence
 from stevemin_chat.tui.widgets.reply_source import (
     CODE_TOKENS,
+    INNER_RULE,
     PLACEHOLDER,
     OpenCode,
     first_line,
@@ -163,6 +164,10 @@ class ReplyText(Markdown):
         if self._open_code is not None:
             self._open_code.code.close()
             self._show_code(self._open_code)
+
+    def unhandled_token(self, token: Token) -> MarkdownBlock | None:
+        """The block of a token that Textual does not know."""
+        return self.get_block_class("hr")(self, token) if token.type == INNER_RULE else None
 
     async def _write(self, text: str) -> None:
         rest: str | None = text

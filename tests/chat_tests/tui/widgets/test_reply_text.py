@@ -168,6 +168,19 @@ async def test_grown_text_looks_as_if_it_had_come_at_once(how: str) -> None:
             assert list(outline(text)) == EXPECTED[name], name
 
 
+@pytest.mark.parametrize("how", ["pairs of characters", "lines", "at once"])
+async def test_a_rule_in_a_list_or_quote_stays_where_it_is(how: str) -> None:
+    text = ReplyText(classes="text")
+    async with showing(text) as pilot:
+        for piece in pieces("- a\n\n  ---\n- b\n\n> c\n>\n> ---\n>\n> d\n\ne\nf\n", how):
+            await text.write(piece)
+        await pilot.pause()
+        shown = [line.split()[:2] for line in outline(text) if "Paragraph" in line or "Rule" in line]
+        a, b, c, d, *_ = (["MarkdownParagraph", f"'{letter}'"] for letter in "abcd")
+        rule = ["MarkdownHorizontalRule", "''"]
+        assert shown == [a, rule, b, c, rule, d, ["MarkdownParagraph", "'e\\nf'"]]
+
+
 async def test_lines_of_a_long_paragraph_stay_one_paragraph_to_the_eye() -> None:
     verses = [f"line {number} with *some* and `more`" for number in range(200)]
     text = ReplyText(classes="text")
