@@ -123,9 +123,11 @@ class Code:
         return long.width
 
     def close(self) -> None:
-        """No more lines come; empty ones at the end go."""
+        """No more lines come; white space at the end goes, as Textual drops it from a whole block."""
         while self.lines and not self.lines[-1].strip():
             self.lines.pop()
+        if self.lines:
+            self.lines[-1] = self.lines[-1].rstrip()
         self._unfinished = False
         self.closed = True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,19 +14,23 @@ from stevemin_chat.text import one_line, sanitize
 from stevemin_chat.tui.widgets.code_block import Code
 
 __all__ = [
+    "CODE_TOKENS",
+    "INNER_RULE",
     "PLACEHOLDER",
-    "OpenFence",
+    "OpenCode",
     "first_line",
     "is_clear",
-    "open_fence",
+    "open_code",
     "paragraph_cut",
     "reply_parser",
 ]
 
+CODE_TOKENS = ("fence", "code_block")
+INNER_RULE = "inner_hr"  # token of a rule in a list or quote
 PLACEHOLDER = "\x02"  # starts the line that stands for those of a code block; sanitised text has none
 _CLEAR = 12  # characters; a longer first line cannot turn into the marker of another kind of block
 _LINES = 40  # of a long paragraph that stay open
-_ITEM = re.compile(r" *(?:[-+*]|\d{1,9}[.)])( +|$)")
+_MARKS = " \t>`~"  # of indentation, quotes and the end of a fence; what follows them in a line ends no block
 
 
 @cache
@@ -37,7 +40,14 @@ def reply_parser() -> MarkdownIt:
     parser = MarkdownIt("gfm-like", {"html": False})
     parser.core.ruler.push("keep_lines", _keep_lines)
     parser.core.ruler.push("clean", _clean)
+    parser.core.ruler.push("name_inner_rules", _name_inner_rules)
     return parser
+
+
+@cache
+def _block_parser() -> MarkdownIt:
+    """Finds the same blocks without reading the text in them."""
+    return MarkdownIt("gfm-like", {"html": False}).disable(["inline", "linkify", "text_join"])
 
 
 def _keep_lines(state: StateCore) -> None:
@@ -54,6 +64,13 @@ def _clean(state: StateCore) -> None:
         _clean_inline(token.children or ())
 
 
+def _name_inner_rules(state: StateCore) -> None:
+    """Hide rules in lists and quotes from Textual, which would draw them as blocks of the top level."""
+    for token in state.tokens:
+        if token.type == "hr" and token.level:
+            token.type = INNER_RULE
+
+
 def _clean_inline(tokens: Sequence[Token]) -> None:
     for token in tokens:
         token.content = sanitize(token.content)
@@ -64,64 +81,59 @@ def _clean_inline(tokens: Sequence[Token]) -> None:
 
 
 @dataclass(slots=True)
-class OpenFence:
-    """A code block that is not closed yet. Its lines are appended to `code` without parsing.
+class OpenCode:
+    """A code block to which lines may still be added. An update parses the new lines, not those before them.
+
+    Whether a line is in a code block, and which part of it is code, depends on that line and on the lists and
+    quotes around the block. So the parser gets the source down to the start of the block, then the new lines.
 
     Args:
-        opening: number of its first line in the source.
-        indent: columns of the list item that contains it; a line with fewer ends both.
-        strip: columns of indentation that are not part of the code.
-        marker: the character of its fence, "`" or "~".
-        end: matches the line that closes it.
-        placeholder: stands for its lines when the source is parsed again.
+        code: gets the lines.
+        head: the source up to and including the line that opens the block; in an indented block, its first.
+        prefix: what lists and quotes put before a line of code.
+        number: tells the block from others of the same reply.
     """
 
     code: Code
-    opening: int
-    indent: int
-    strip: int
-    marker: str
-    end: re.Pattern[str]
-    placeholder: str = ""
+    head: str
+    prefix: str
+    number: int = 0
     _unfinished: str = ""  # start of a line
-    _closing: str = ""  # the line that closed it
+
+    @property
+    def opening(self) -> int:
+        """Number of the last line of the head."""
+        return self.head.count("\n") - 1
+
+    @property
+    def placeholder(self) -> str:
+        """A line of code that stands for all that follow the head when the source is parsed again."""
+        return f"{self.prefix}{PLACEHOLDER}{self.number}"
 
     def take(self, text: str) -> str | None:
         """Append lines. Returns the text after the block once it has ended, None while it is open."""
         *lines, last = (self._unfinished + text).split("\n")
-        code: list[str] = []
-        for number, line in enumerate(map(self._spaced, [*lines, last])):
-            left = self._leaves(line)
-            if left or (number < len(lines) and self.end.fullmatch(line)):
-                self._closing = "" if left else f"{line}\n"
-                self.code.extend(code)
-                self.code.close()
-                return "\n".join([*lines[number + (not left) :], last])
-            if number < len(lines):
-                code.append(self._stripped(line))
+        # A blank line may end a quote or be code. It is code if the placeholder below it is.
+        code = self._code_in([*lines, self.placeholder, last])
+        decided = bool(last.strip(_MARKS))  # else the rest of the line decides whether it is code
+        if len(code) < len(lines) + 1 + decided:
+            end = min(len(code), len(lines))
+            self.code.extend(code[:end])
+            self.code.close()
+            return "\n".join([*lines[end:], last])
         self._unfinished = last
-        may_close = not last.strip(f"{self.marker} ")  # also an empty line: it is shown with the next one
-        self.code.extend(code, None if may_close else self._stripped(self._spaced(last)))
+        self.code.extend(code[: len(lines)], code[-1] if decided else None)
         return None
 
-    @property
-    def source(self) -> str:
-        """What follows the opening line when the source is parsed again."""
-        return f"{' ' * self.indent}{self.placeholder}\n{self._closing}"
-
-    def _spaced(self, line: str) -> str:
-        """The line with the tabs of its indentation as spaces, since some may not be code."""
-        if not self.strip or "\t" not in line:
-            return line
-        code = line.lstrip(" \t")
-        return line[: len(line) - len(code)].expandtabs(4) + code
-
-    def _leaves(self, line: str) -> bool:
-        return bool(line.strip()) and len(line) - len(line.lstrip(" ")) < self.indent
-
-    def _stripped(self, line: str) -> str:
-        spaces = len(line) - len(line.lstrip(" "))
-        return line[min(spaces, self.strip) :]
+    def _code_in(self, lines: Sequence[str]) -> list[str]:
+        """The code in lines that follow the head, up to the first line outside of the block."""
+        # Only the start of each line is parsed, since a line of minified JSON may have 100,000 characters.
+        starts = [line[: len(line) - len(line.lstrip(_MARKS)) + 1] for line in lines]
+        for token in _block_parser().parse(self.head + "\n".join(starts) + "\n"):
+            if token.type in CODE_TOKENS and first_line(token) == self.opening:
+                pairs = zip(_code_below(token), lines, starts, strict=False)
+                return [code + line[len(start) :] for code, line, start in pairs]
+        return []
 
 
 def first_line(token: Token) -> int:
@@ -149,52 +161,25 @@ def paragraph_cut(tokens: Sequence[Token], lines: Sequence[str]) -> int | None:
     return next((at for at in places if breaks[at - 1].level == 0 and lines[at][:1].isalpha()), None)
 
 
-def open_fence(tokens: Sequence[Token], lines: Sequence[str]) -> OpenFence | None:
-    """The code block that the source ends in.
+def open_code(tokens: Sequence[Token], lines: Sequence[str]) -> OpenCode | None:
+    """The code block that the source ends in; it may have ended already, which `OpenCode.take` finds out.
 
-    Also None if its end cannot be found line by line: in a quote, or with tabs in the indentation. Such a
-    block is parsed from its start for each update, which costs more the longer it is.
+    None until a line shows what lists and quotes put before the code: the first one of a fence that is not
+    blank, the second one of an indented block, whose first may hold the bullet of a list item.
     """
-    place = len(tokens) - 1
-    while place >= 0 and tokens[place].nesting < 0:
-        place -= 1
-    if place < 0 or tokens[place].type != "fence" or tokens[place].map is None:
+    token = next((token for token in reversed(tokens) if token.nesting >= 0), None)
+    if token is None or token.type not in CODE_TOKENS or PLACEHOLDER in token.content:
         return None
-    token = tokens[place]
-    opening, behind = token.map or (0, 0)
-    content = token.content.count("\n") + bool(token.content and not token.content.endswith("\n"))
-    closed = behind - opening - 1 > content
-    if closed or opening >= len(lines) - 1 or lines[opening + 1].lstrip().startswith(PLACEHOLDER):
-        return None
-    indent = _item_indent(tokens[:place], lines)
-    if indent is None or "\t" in lines[opening][: indent + 4]:
-        return None
-    marker, least = token.markup[0], len(token.markup)
-    return OpenFence(
-        code=Code(token.info),
-        opening=opening,
-        indent=indent,
-        strip=max(indent, lines[opening].index(token.markup)),
-        marker=marker,
-        end=re.compile(f" {{0,{indent + 3}}}{marker}{{{least},}}[ \t]*"),
-    )
+    below = first_line(token) + 1
+    for code, line in zip(_code_below(token), lines[below:], strict=False):
+        if code.strip():
+            first = token.content.split("\n")[:1] if token.type == "code_block" else []
+            head = "".join(f"{line}\n" for line in lines[:below])
+            return OpenCode(Code(token.info, first), head, line.removesuffix(code.lstrip()))
+    return None
 
 
-def _item_indent(tokens: Sequence[Token], lines: Sequence[str]) -> int | None:
-    """Columns that indent the innermost open list item; 0 outside of lists, None where they are unclear."""
-    containers: list[Token] = []
-    for token in tokens:
-        if token.type in ("list_item_open", "blockquote_open"):
-            containers.append(token)
-        elif token.type in ("list_item_close", "blockquote_close"):
-            containers.pop()
-    if not containers:
-        return 0
-    starts = [first_line(token) for token in containers]
-    if len(set(starts)) < len(starts) or any(token.type == "blockquote_open" for token in containers):
-        return None
-    line = lines[starts[-1]]
-    found = _ITEM.match(line)
-    if found is None or "\t" in line[: found.end() + 1]:
-        return None
-    return found.end() if 1 <= len(found[1]) <= 4 else found.end() - len(found[1]) + 1
+def _code_below(token: Token) -> list[str]:
+    """The lines of a code block that follow the one that opens it."""
+    lines = token.content.removesuffix("\n").split("\n") if token.content else []
+    return lines[1:] if token.type == "code_block" else lines

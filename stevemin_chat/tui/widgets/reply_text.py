@@ -2,7 +2,7 @@
 
 Textual's `Markdown.append` parses from the start of the last top-level block, which may be a list of hundreds
 of items or contain a code block of a thousand lines. Here the open end is smaller: the last item of a list,
-the last lines of a long paragraph, and nothing of an open code block: its lines are appended without parsing.
+the last lines of a long paragraph, and of a code block only the lines that are new.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from textual.widgets._markdown import (
 from stevemin_chat.chats import Entry
 from stevemin_chat.tui.widgets.code_block import Code, CodeFence
 from stevemin_chat.tui.widgets.reply_source import (
+    CODE_TOKENS,
+    INNER_RULE,
     PLACEHOLDER,
-    OpenFence,
+    OpenCode,
     first_line,
     is_clear,
-    open_fence,
+    open_code,
     paragraph_cut,
     reply_parser,
 )
@@ -138,8 +140,8 @@ class ReplyText(Markdown):
         self._drawn = 0  # characters of the entry
         self._tail = ""  # source that may still change the blocks it is shown by
         self._open: list[MarkdownBlock] = []  # these blocks
-        self._fence: OpenFence | None = None  # at the end of the tail
-        self._codes: dict[str, Code] = {}  # by the placeholder that stands for their lines in the tail
+        self._open_code: OpenCode | None = None  # at the end of the tail
+        self._codes: list[Code] = []  # placeholders stand for their lines in the tail
 
     async def catch_up(self) -> bool:
         """Draw what the entry has more than is drawn; False if there is nothing."""
@@ -155,24 +157,30 @@ class ReplyText(Markdown):
                 await asyncio.sleep(0)
             await self._write(text[start : start + _PIECE])
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """End the text: a code block that is still open gets its final colours."""
-        if self._fence is not None:
-            self._fence.code.close()
-            self._show_fence(self._fence)
+        if self._open_code is not None:
+            await self._write("\n")  # the last line is complete: it is code, or it ends the block
+        if self._open_code is not None:
+            self._open_code.code.close()
+            self._show_code(self._open_code)
+
+    def unhandled_token(self, token: Token) -> MarkdownBlock | None:
+        """The block of a token that Textual does not know."""
+        return self.get_block_class("hr")(self, token) if token.type == INNER_RULE else None
 
     async def _write(self, text: str) -> None:
         rest: str | None = text
         while rest:
-            if self._fence is None:
+            if self._open_code is None:
                 self._tail += rest
-            elif (rest := self._fence.take(rest)) is None:
-                self._show_fence(self._fence)
+            elif (rest := self._open_code.take(rest)) is None:
+                self._show_code(self._open_code)
                 return
             else:
-                self._show_fence(self._fence)
-                self._tail += self._fence.source + rest
-                self._fence = None
+                self._show_code(self._open_code)
+                self._tail += f"{self._open_code.placeholder}\n{rest}"
+                self._open_code = None
             rest = await self._draw_tail()
 
     async def _draw_tail(self) -> str:
@@ -185,34 +193,30 @@ class ReplyText(Markdown):
             lines = lines[cut:]
             self._tail = "\n".join(lines)
             tokens = reply_parser().parse(self._tail)
-        fence = open_fence(tokens, lines)
+        opened = open_code(tokens, lines)
         rest = ""
-        if fence is not None:
-            rest = "\n".join(lines[fence.opening + 1 :])
-            lines = [*lines[: fence.opening + 1], ""]
+        if opened is not None:
+            rest = self._tail[len(opened.head) :]
+            lines = opened.head.split("\n")
         for token in tokens:
-            if token.type == "fence":
-                self._find_code(token, fence)
+            if token.type in CODE_TOKENS:
+                self._find_code(token, opened)
         blocks = list(self._parse_markdown(tokens))
         await self._show(blocks)
         self._settle(tokens, lines)
-        self._fence = fence
-        if fence is not None:
-            fence.placeholder = f"{PLACEHOLDER}{len(self._codes)}"
-            self._codes[fence.placeholder] = fence.code
+        self._open_code = opened
+        if opened is not None:
+            opened.head, opened.number = self._tail, len(self._codes)
+            self._codes.append(opened.code)
         return rest
 
-    def _find_code(self, token: Token, fence: OpenFence | None) -> None:
+    def _find_code(self, token: Token, opened: OpenCode | None) -> None:
         """Give a code block that is parsed again the lines it has."""
-        if fence is not None and token.map is not None and token.map[0] == fence.opening:
-            token.meta["code"] = fence.code
-            return
-        placeholder, _, more = token.content.partition("\n")
-        known = self._codes.get(placeholder.strip())
-        if known is not None:
-            if more:  # the parser sees its end later than `OpenFence` did, and is right
-                known = Code(token.info, [*known.lines, *more.rstrip("\n").split("\n")], closed=True)
-            token.meta["code"] = known
+        _, found, number = token.content.partition(PLACEHOLDER)
+        if found:
+            token.meta["code"] = self._codes[int(number)]
+        elif opened is not None and first_line(token) == opened.opening:
+            token.meta["code"] = opened.code
 
     async def _show(self, blocks: list[MarkdownBlock]) -> None:
         """Replace the open blocks by new ones."""
@@ -262,8 +266,8 @@ class ReplyText(Markdown):
         self._open = self._open[top:]
         self._tail = "\n".join(lines[start:])
 
-    def _show_fence(self, fence: OpenFence) -> None:
+    def _show_code(self, opened: OpenCode) -> None:
         for block in self._open:
             for shown in block.query(CodeFence) if not isinstance(block, CodeFence) else (block,):
-                if shown.code_lines is fence.code:
+                if shown.code_lines is opened.code:
                     shown.grown()

@@ -91,7 +91,7 @@ class ReplyView(Vertical):
             self.run_worker(self._follow())
             return
         await self._text.catch_up()
-        self._settle()
+        await self._settle()
 
     def show_progress(self, request: RequestStats | None) -> None:
         """Show why there is no text yet; nothing once there is some.
@@ -118,10 +118,10 @@ class ReplyView(Vertical):
             if live:
                 await entry.changed.wait()
                 await asyncio.sleep(_PAUSE)
-        self._settle()
+        await self._settle()
 
-    def _settle(self) -> None:
-        self._text.finish()
+    async def _settle(self) -> None:
+        await self._text.finish()
         self.set_class(self.entry.status in ("failed", "interrupted"), "-trouble")
         self._say(_reply_note(self.entry))
 

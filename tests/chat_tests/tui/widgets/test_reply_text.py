@@ -35,6 +35,21 @@ DOCUMENTS = {
     "fence left by its item": "- a\n  ```py\n  x = 1\n\nParagraph.\n\n- b\n",
     "fence two lists deep": "- a\n  - b\n\n    ```c\n    int x;\n\n      y;\n    ```\n  - c\n- d\n",
     "fence in a quote": "> Look:\n> ```py\n> x = 1\n> ```\n> yes\n\nEnd",
+    "fence closed in a quote": "> ```python\n> a = [\n>\n>   1]\n> ```\n> More\n> of it\n\nEnd\n",
+    "fence ended by an unquoted line": "> ```py\n> x = 1\n>\n> y = 2\nNot quoted\n> Quoted\n",
+    "fence ended by an unquoted fence": "> ```\n> a\n> b\n```\nc\n```\n",
+    "fence ended by a blank line": "> ~~~\n> a\n>\n\n> ~~~\n> b",
+    "unquoted fence at the end": "> ```\n> a\n> b\n```",
+    "fence in nested quotes": "> a\n> > ```\n> > > b\n> >c\n>>\n> > d\n> e\n> > f\n",
+    "fence in narrow quotes": ">```sh\n>ls\n>  -l\n   > pwd\n>\n>```\n>a\n",
+    "fence after a tab in a quote": ">\t```make\n>\tall:\n>\t\techo\n> b\n>\t```\n> After\n",
+    "fence in a quote in an item": "- a\n\n  > ```c\n  > b;\n  >\n  >   c;\n> d\n- e\n  > ```\n  > f\n- g\n",
+    "fence in an item in a quote": "> - ```c\n>   int x;\n>\n>   y;\n>\n>   ```\n>   a\n> - b\n\nc\n",
+    "two fences in a quote": "> ```\n> a\n> ```\n> b\n> ~~~\n> c\n> ```\n> ~~~\n> d\n",
+    "lazy lines before a fence": "> a\nb\n> ```\n> c\nd\n",
+    "blank lines first": "> ```\n>\n>\n> a\n>\n\n~~~\n\n\nb\n",
+    "white space at the end": "```\na\n\nb \t\n  \n```\nc\n",
+    "half a closing fence": "```\na\n``",
     "two fences": "```\na\n```\n```\nb\n```\n- x\n  ```\n  c\n  ```\n  ```\n  d\n  ```\n",
     "tabs": "-\tone\n\n\t```\n\tcode\n\t```\n-\ttwo\n\n```make\nall:\n\techo\n```\n",
     "tabs in an indented fence": "  ```\n\tcode\n a\n  ```\n- x\n  ```\n\tb\n\t```\n\ty\n",
@@ -49,6 +64,16 @@ DOCUMENTS = {
     "table": "| a | b |\n|---|---|\n| 1 | *2* |\n| 3 | 4 |\n\nEnd\n",
     "quotes": "> a\n> b\n\n> c\n>\n> - d\n> - e\n",
     "indented code": "Text\n\n    code\n    more\n\nText\n",
+    "indented blank lines": "Text\n\n    a\n\n      b\n  \n\n    c\n\n\n\nText\n\n\td\n\te\n",
+    "indented code before a paragraph": "    a\n    b\nc\n    lazy\n\n    d\n    e\n# f\n    g\n    h\n- i\n",
+    "indented code at the end": "a\n\n    b\n    c  \n  \n",
+    "indented after tabs": "a\n\n\tb\n \t\tc\n    \td\n   \te\n   f\n",
+    "indented fence": "a\n\n    ```\n    b\n    ```\n\n   ```\n    c\n    ```\n   ```\n",
+    "indented in a quote": ">     a\n>\n>     b\nlazy\n\n>\tc\n>\n>\t\td\n>     e\n\n    f\n    g\n> h\n",
+    "indented in nested quotes": "> >     a\n> >     b\n> >\n>     c\n>     d\n",
+    "indented in an item": "- a\n\n      b\n\n       c\n\n  d\n\n      e\n      f\n- g\n",
+    "indented after the bullet": "-     a\n\n      b\n      c\n  d\n1.     e\n       f\n\ng\n",
+    "indented in an item in a quote": "> - a\n>\n>       b\n>       c\n>\n>       d\n>   e\n>\n>      f\n",
     "nested": "- a\n  1. b\n  2. c\n     - d\n\n     e\n- f\n",
     "empty": "",
     "blank": "\n\n  \n",
@@ -138,9 +163,22 @@ async def test_grown_text_looks_as_if_it_had_come_at_once(how: str) -> None:
             await app.show(text)
             for piece in pieces(source, how):
                 await text.write(piece)
-            text.finish()
+            await text.finish()
             await pilot.pause()
             assert list(outline(text)) == EXPECTED[name], name
+
+
+@pytest.mark.parametrize("how", ["pairs of characters", "lines", "at once"])
+async def test_a_rule_in_a_list_or_quote_stays_where_it_is(how: str) -> None:
+    text = ReplyText(classes="text")
+    async with showing(text) as pilot:
+        for piece in pieces("- a\n\n  ---\n- b\n\n> c\n>\n> ---\n>\n> d\n\ne\nf\n", how):
+            await text.write(piece)
+        await pilot.pause()
+        shown = [line.split()[:2] for line in outline(text) if "Paragraph" in line or "Rule" in line]
+        a, b, c, d, *_ = (["MarkdownParagraph", f"'{letter}'"] for letter in "abcd")
+        rule = ["MarkdownHorizontalRule", "''"]
+        assert shown == [a, rule, b, c, rule, d, ["MarkdownParagraph", "'e\\nf'"]]
 
 
 async def test_lines_of_a_long_paragraph_stay_one_paragraph_to_the_eye() -> None:
@@ -203,6 +241,13 @@ def code(number: int) -> str:
 GROWING = {
     "code": ("Look:\n\n```python\n", code),
     "code in an item": ("1. Do this:\n\n   ```python\n", lambda number: "   " + code(number)),
+    "code in a quote": ("> Look:\n>\n> ```python\n", lambda number: "> " + code(number)),
+    "code in a quote in an item": ("- Look:\n\n  > ```python\n", lambda number: "  > " + code(number)),
+    "code in an item in a quote": ("> - Look:\n>\n>   ```python\n", lambda number: ">   " + code(number)),
+    "code after tabs": ("-\tLook:\n\n\t```python\n", lambda number: "\t" + code(number)),
+    "indented code": ("Look:\n\n", code),
+    "indented code in a quote": ("> Look:\n>\n", lambda number: ">\t" + code(number)),
+    "indented code in an item": ("- Look:\n\n", lambda number: "  " + code(number)),
     "items": ("", lambda number: f"- item {number:05} with **bold** text\n"),
     "lines": ("", lambda number: f"line {number:05} with **bold** text\n"),
 }
@@ -230,14 +275,14 @@ async def cost(text: Markdown, work: Work, kind: str, sizes: Sequence[int]) -> l
 
 
 # Lines are highlighted 32 at a time: each of these sizes is at the same place of such a chunk.
-SIZES = {"code": (96, 800, 3008), "code in an item": (96, 800), "items": (40, 120), "lines": (100, 400)}
+SIZES = {"code": (96, 800, 3008), "items": (40, 120), "lines": (100, 400)}
 
 
 @pytest.mark.parametrize("kind", GROWING)
 async def test_an_update_costs_the_same_however_long_the_text_is(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    first, *later = await cost(ReplyText(classes="text"), Work(monkeypatch), kind, SIZES[kind])
+    first, *later = await cost(ReplyText(classes="text"), Work(monkeypatch), kind, SIZES.get(kind, (96, 800)))
     for found in later:
         assert all(now <= 2 * max(before, 3) for now, before in zip(found, first, strict=True)), found
 
@@ -267,7 +312,7 @@ async def test_a_long_block_from_the_history_is_highlighted_in_slices(
     monkeypatch.setattr(Code, "finish_highlighting", counted)
     async with showing(text) as pilot:
         await text.write("```python\n" + "".join(map(code, range(800))) + "```\nThat is all.")
-        text.finish()
+        await text.finish()
         view = text.query_one(CodeLines)
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
@@ -294,7 +339,7 @@ async def test_code_can_be_selected() -> None:
     text = ReplyText(classes="text")
     async with showing(text) as pilot:
         await text.write("```python\nfirst = 1\n\nsecond = 2\n```\n")
-        text.finish()
+        await text.finish()
         await pilot.pause()
         lines = text.query_one(CodeLines)
         await pilot.mouse_down(lines, offset=(2, 0))
@@ -361,7 +406,7 @@ async def test_a_long_line_is_drawn_and_can_be_selected() -> None:
     text = ReplyText(classes="text")
     async with showing(text) as pilot:
         await text.write(f"```json\n{line}\n```\n")
-        text.finish()
+        await text.finish()
         await pilot.pause()
         shown = text.query_one(CodeLines)
         assert shown.render_line(0).text.rstrip() == line
