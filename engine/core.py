@@ -427,6 +427,7 @@ class EngineCore:
         ended: list[tuple[RequestOutput, FinishReason]] = []
         for request_id, tokens in result.sampled.items():
             output = self._outputs[request_id]
+            first = output.ttft_s is None
             self._time(output, now, len(tokens))
             logprobs = result.logprobs.get(request_id, ())
             for count, token in enumerate(tokens, 1):
@@ -438,7 +439,7 @@ class EngineCore:
             else:
                 if output.stream.lagging:
                     self.scheduler.pause(output.sequence)
-            self.mail.add(output.stream)
+            self.mail.add(output.stream, urgent=first)
         return kept, ended
 
     def _time(self, output: RequestOutput, now: float, tokens: int) -> None:
@@ -478,13 +479,13 @@ class EngineCore:
         self._retire(output)
         output.finish(reason, self._clock())
         self.metrics.finished(reason)
-        self.mail.add(output.stream)
+        self.mail.add(output.stream, urgent=True)
 
     def _fail(self, output: RequestOutput, error: RequestError) -> None:
         self._retire(output)
         output.stream.fail(error)
         self.metrics.finished(None)
-        self.mail.add(output.stream)
+        self.mail.add(output.stream, urgent=True)
 
     def _retire(self, output: RequestOutput) -> None:
         sequence = output.sequence

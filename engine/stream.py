@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from threading import Event, Lock, Thread
-from time import sleep
 from typing import NoReturn
 
 from engine.types import (
@@ -232,6 +231,7 @@ class Mailroom:
         self._lock = Lock()
         self._pending: _Letters = {}
         self._news = Event()
+        self._urgent = Event()
         self._stopping = False
         self._thread: Thread | None = None
 
@@ -246,13 +246,20 @@ class Mailroom:
         if thread is not None:
             self._stopping = True
             self._news.set()
+            self._urgent.set()
             thread.join()
         self.flush()
 
-    def add(self, stream: TokenStream) -> None:
-        """Record that a stream has news."""
+    def add(self, stream: TokenStream, *, urgent: bool = False) -> None:
+        """Record that a stream has news.
+
+        Args:
+            urgent: tell its reader at once, as about a first text or the end, for which somebody waits.
+        """
         with self._lock:
             self._pending.setdefault(stream.loop, set()).add(stream)
+        if urgent:
+            self._urgent.set()
 
     def flush(self) -> None:
         """Wake every reader that has news, within a round."""
@@ -266,6 +273,7 @@ class Mailroom:
     def _take(self) -> _Letters:
         with self._lock:
             letters, self._pending = self._pending, {}
+            self._urgent.clear()
         return letters
 
     def _deliver_all(self) -> None:
@@ -273,7 +281,7 @@ class Mailroom:
             self._news.wait()
             while letters := self._take():
                 _deliver(letters)
-                sleep(_ROUND_S)  # news that arrives meanwhile is delivered together
+                self._urgent.wait(_ROUND_S)  # news that arrives meanwhile is delivered together
             self._news.clear()
             if self._pending:  # added between the last check and the clear
                 self._news.set()

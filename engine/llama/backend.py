@@ -21,7 +21,7 @@ import numpy.typing as npt
 from engine.config import EngineConfig
 from engine.grammar import GrammarCompiler
 from engine.llama.batch import BatchArrays, raw_batch
-from engine.llama.lib import init_backend, lib, logits_address
+from engine.llama.lib import init_backend, lib, logits_address, logits_address_at_once
 from engine.llama.loading import (
     allocated_cell_bytes,
     cell_bytes,
@@ -76,6 +76,8 @@ class LlamaBackend:
             self._model = load_model(config, on_progress)
             opened.callback(lib.llama_model_free, self._model)
             self._offloaded = offloaded_layers()
+            waits = lib.llama_supports_gpu_offload()
+            self._logits_address = logits_address if waits else logits_address_at_once
             self._lock_warning = lock_warning() if "mlock" in config.load_mode else None
             self._open(config, opened)
             self._opened = opened.pop_all()
@@ -208,7 +210,7 @@ class LlamaBackend:
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
         """A view of the last forward pass's logits, shape (rows, vocabulary); invalid after the next step."""
-        address = logits_address(self._context)
+        address = self._logits_address(self._context)
         if address is None:
             raise RuntimeError("llama.cpp has no logits")
         if address != self._logits_at:

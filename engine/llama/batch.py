@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,12 @@ class BatchArrays:
         self.n_seq_id: npt.NDArray[np.int32] = np.ones(capacity, np.int32)
         self.seq_id: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
         self.logits: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
+        # The same memory for single numbers: an assignment through numpy takes several times as long.
+        kind = ctypes.c_int32 * capacity
+        self._token, self._pos, self._seq_id = (
+            kind.from_address(memory.ctypes.data) for memory in (self.token, self.pos, self.seq_id)
+        )
+        self._row = (ctypes.c_int8 * capacity).from_address(self.logits.ctypes.data)
         step = self.seq_id.itemsize
         self.seq_id_pointers = (self.seq_id.ctypes.data + step * np.arange(capacity)).astype(np.uint64)
 
@@ -48,8 +55,11 @@ class BatchArrays:
         total = sum(len(item.tokens) for item in work)
         if total > self.capacity:
             raise ValueError(f"{total} tokens do not fit a batch of {self.capacity}")
+        ordered = sorted(work, key=_slot) if len(work) > 1 else [*work]
+        if total == len(work):
+            self._fill_singles(ordered)
+            return total, [item for item in ordered if item.rows]
         self.logits[:total] = 0
-        ordered = sorted(work, key=lambda item: item.slot)
         at = 0
         for item in ordered:
             end = at + len(item.tokens)
@@ -59,6 +69,18 @@ class BatchArrays:
             self.logits[end - item.rows : end] = 1
             at = end
         return total, [item for item in ordered if item.rows]
+
+    def _fill_singles(self, work: Sequence[Work]) -> None:
+        """One token for each sequence, as in most steps."""
+        token, pos, seq_id, row = self._token, self._pos, self._seq_id, self._row
+        for at, item in enumerate(work):
+            token[at] = item.tokens[0]
+            pos[at] = item.start
+            seq_id[at] = item.slot
+            row[at] = item.rows
+
+
+_slot = attrgetter("slot")
 
 
 def raw_batch(arrays: BatchArrays) -> Any:

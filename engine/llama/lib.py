@@ -23,6 +23,7 @@ __all__ = [
     "lib",
     "libggml",
     "logits_address",
+    "logits_address_at_once",
     "recent_log",
     "supports_gpu_offload",
     "system_info",
@@ -42,10 +43,13 @@ def _on_log(level: int, text: bytes, _: ctypes.c_void_p) -> None:
     _log.log(_LEVELS.get(level, logging.DEBUG), "%s", line)
 
 
-# The binding's own function makes a pointer object per call; this one is called after every forward pass.
+# The binding's own function makes a pointer object per call; these are called after every forward pass. The
+# second keeps the GIL, which is only right where there is no device to wait for.
 logits_address = lib._lib["llama_get_logits"]
-logits_address.argtypes = [ctypes.c_void_p]
-logits_address.restype = ctypes.c_void_p
+logits_address_at_once = ctypes.PyDLL(lib._lib._name)["llama_get_logits"]
+for _function in (logits_address, logits_address_at_once):
+    _function.argtypes = [ctypes.c_void_p]
+    _function.restype = ctypes.c_void_p
 
 _backend_lock = Lock()
 _backend_ready = False

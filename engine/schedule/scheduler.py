@@ -397,11 +397,13 @@ class Scheduler:
 
     def _prefill(self, decodes: list[Work]) -> list[Work]:
         """Spend what the latency target leaves: highest priority first, then the least served session."""
+        readers = [s for s in self.running if s.remaining > 1 and _runnable(s)]
+        if not readers:
+            return []
         taken = sum(len(item.tokens) for item in decodes)
         stretch = self._stretch(len(decodes))
         budget = self.costs.prefill_budget(len(decodes), self.limits.batch_tokens - taken, stretch)
         budget = min(budget, self.cache.free - taken)
-        readers = [s for s in self.running if _runnable(s) and s.remaining > 1]
         work: list[Work] = []
         for sequence in service_order(readers, self._counters):
             count = min(sequence.remaining, budget, self._until_checkpoint(sequence))

@@ -128,3 +128,23 @@ async def test_steps_that_follow_fast_wake_a_reader_once(monkeypatch: pytest.Mon
     await asyncio.to_thread(mail.stop)
     assert "".join([chunk.text async for chunk in stream]) == "x" * 200
     assert len([call for call in wakes if "_wake_all" in repr(call)]) < 50
+
+
+async def test_a_first_text_and_an_end_do_not_wait_for_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.stream._ROUND_S", 600.0)
+    mail = Mailroom()
+    mail.start()
+    stream = TokenStream(asyncio.get_running_loop(), lambda stream: None)
+    try:
+        for text, urgent in (("first", True), ("second", False)):
+            stream.put(ReplyPart(text), 1)
+            mail.add(stream, urgent=urgent)
+            mail.flush()
+            if urgent:
+                assert (await asyncio.wait_for(anext(stream), 60)).text == text
+        stream.finish(FinishReason.STOP, Timings())
+        mail.add(stream, urgent=True)
+        mail.flush()
+        assert [chunk.text async for chunk in stream] == ["second"]
+    finally:
+        mail.stop()
