@@ -281,7 +281,8 @@ class Mailroom:
             self._news.wait()
             while letters := self._take():
                 _deliver(letters)
-                self._urgent.wait(_ROUND_S)  # news that arrives meanwhile is delivered together
+                if not self._stopping:
+                    self._urgent.wait(_ROUND_S)  # news that arrives meanwhile is delivered together
             self._news.clear()
             if self._pending:  # added between the last check and the clear
                 self._news.set()
