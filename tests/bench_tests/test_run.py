@@ -272,6 +272,25 @@ def test_results_of_benchmarks_that_did_not_run_are_kept(tmp_path: Path) -> None
     assert json.loads(out.read_text())["results"] == {"server": 1, "turns": 2}
 
 
+def test_a_recorded_run_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\n{report.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(run, "PAGE", page)
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results.json")
+    for name, result in some_results().items():  # as `run_all` does, one after the other
+        run.keep(run.RESULTS, some_document() | {"results": {name: result}})
+    recorded = json.loads(run.RESULTS.read_text(encoding="utf-8"))
+    written = page.read_text(encoding="utf-8")
+    assert report.block(recorded) in written
+    assert len(list(report.lines(recorded["results"]))) == len(list(report.lines(some_results())))
+    for what in (
+        "with speculation, rewriting texts, 1 chat",
+        "warm chat, 40 new tokens behind 1,000",
+        "is on screen",
+    ):
+        assert what in written
+
+
 def test_only_a_full_run_is_kept() -> None:
     assert run.parse([]).out == run.RESULTS
     assert run.parse(["--only", "turns,server"]).out == run.RESULTS
