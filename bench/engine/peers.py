@@ -50,7 +50,7 @@ async def batched_bench(setup: Setup, shape: Decoding, *, unified: bool) -> floa
     shared = {"-t": setup.threads, "-tb": setup.threads, "-ngl": setup.gpu_layers}
     layout = "-kvu" if unified else "-no-kvu"
     tool = setup.tool("llama-batched-bench")
-    command = [tool, "-m", str(setup.model), "--output-format", "jsonl", layout]
+    command: list[str | Path] = [tool, "-m", setup.model, "--output-format", "jsonl", layout]
     return float((await _json_of(command, sizes | shared))["speed_tg"])
 
 

@@ -2,8 +2,9 @@
 
 Our engine drafts where it finds a gain ("auto"); llama-server decodes token by token. The mix asks for
 stories, lists, code and summaries, with the default sampling. The rewriting asks for a text again, greedily,
-and for a tenth less than all of it. Answers that loop are left out with what the other side answered in the
-same round, since a loop is easily guessed; so are rewritings of which less than 80 % is copied.
+and for a tenth less than all of it, after an example of how that is done. Answers that loop are left out with
+what the other side answered in the same round, since a loop is easily guessed; so are rewritings of which
+less than 80 % is copied.
 
     python bench/engine/speculation.py --json
 """
@@ -30,7 +31,7 @@ from engine import ChatMessage, Engine, SamplingParams
 _TASKS = Path(__file__).with_name("tasks.json")
 _COPIED = 0.8  # least share of a rewriting that is copied
 _RUN = 3  # words in a row that count as copied
-_SAMPLING = {"mix": SamplingParams(), "rewriting": SamplingParams(temperature=0)}
+_SETS = ("mix", "rewriting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Task:
         tokens: length of the answer.
     """
 
-    ask: str
+    messages: tuple[ChatMessage, ...]
     copied: str
     tokens: int
     sampling: SamplingParams
@@ -72,6 +73,15 @@ class Wave(NamedTuple):
     tokens: int
     seconds: float
     sound: bool
+
+
+class Run(tuple[Wave, ...]):
+    """All waves of one side in one round."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{_speed(self):.1f} tokens/s"
 
 
 async def measure(setup: Setup, settings: Settings) -> Result:
@@ -100,28 +110,34 @@ def read_tasks(prompts: str, gen_tokens: int, count: Callable[[str], int]) -> li
     Args:
         count: the tokens of a text.
     """
-    tasks = []
-    for task in json.loads(_TASKS.read_text(encoding="utf-8"))[prompts]:
-        copied = task["text"] if prompts == "rewriting" else ""
-        tokens = count(copied) * 9 // 10 if copied else gen_tokens
-        ask = "\n\n".join(part for part in (task["ask"], task.get("text")) if part)
-        tasks.append(Task(ask, copied, tokens, _SAMPLING[prompts]))
-    return tasks
+    tasks = json.loads(_TASKS.read_text(encoding="utf-8"))[prompts]
+    if prompts == "mix":
+        asked = ["\n\n".join(part for part in (task["ask"], task.get("text")) if part) for task in tasks]
+        return [Task((ChatMessage("user", ask),), "", gen_tokens, SamplingParams()) for ask in asked]
+    # A small model copies once the chat has shown it how.
+    ask, example = f"{tasks['ask']}\n\n", tasks["example"]
+    shown = ChatMessage("user", ask + example), ChatMessage("assistant", example)
+    greedy = SamplingParams(temperature=0)
+    return [
+        Task((*shown, ChatMessage("user", ask + text)), text, count(text) * 9 // 10, greedy)
+        for text in tasks["texts"]
+    ]
 
 
-async def _once(tasks: Sequence[Task], sessions: int, side: Side, number: int) -> list[Wave]:
+async def _once(tasks: Sequence[Task], sessions: int, side: Side, number: int) -> Run:
     waves = []
     for begin in range(0, len(tasks), sessions):
         waves.append(await _wave(tasks[begin : begin + sessions], side, f"{number}.{begin}"))
         await side.idle()
-    return waves
+    return Run(waves)
 
 
 async def _wave(tasks: Sequence[Task], side: Side, number: str) -> Wave:
     prompts = []
     for at, task in enumerate(tasks):
-        messages = [ChatMessage("user", f"Request {number}.{at}. {task.ask}")]  # no cache holds it
-        prompt = await side.prepare(messages)
+        first, *rest = task.messages
+        fresh = replace(first, content=f"Request {number}.{at}. {first.content}")  # no cache holds it
+        prompt = await side.prepare([fresh, *rest])
         prompts.append(replace(prompt, session=f"chat {at}", sampling=task.sampling))
     answers = [Answer() for _ in tasks]
     asked = zip(prompts, tasks, answers, strict=True)
@@ -206,7 +222,7 @@ def show(result: Result) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--prompts", nargs="+", choices=tuple(_SAMPLING), default=tuple(_SAMPLING))
+    parser.add_argument("--prompts", nargs="+", choices=_SETS, default=_SETS)
     parser.add_argument("--sessions", type=cli.counts, default=(1,))
     parser.add_argument("--gen-tokens", type=int, default=96)
     parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")

@@ -191,7 +191,7 @@ def test_every_set_of_tasks_can_be_read() -> None:
         tasks = speculation.read_tasks(prompts, 96, lambda text: len(text.split()))
         assert len(tasks) >= 6
         assert all(bool(task.copied) == (prompts == "rewriting") for task in tasks)
-        assert all(task.copied in task.ask and task.tokens > 30 for task in tasks)
+        assert all(task.copied in task.messages[-1].content and task.tokens > 30 for task in tasks)
         assert not any(speculation.loops(task.copied.split()) for task in tasks)
 
 
