@@ -42,7 +42,7 @@ format: dev ## format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: dev peers ## measure the engine beside llama.cpp's own tools: 40 minutes on two cores
+bench: dev peers ## measure the engine beside llama.cpp's own tools: hours on two cores
 	$(BIN)/python bench/run.py $(ARGS)
 
 peers: python ## build llama-batched-bench and llama-server into bench/.peers

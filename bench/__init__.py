@@ -1,7 +1,8 @@
 """Benchmarks by subject: `engine`, `memory` and `chat`, each script runnable by itself.
 
-`cli`, `rounds`, `machine` and `report` are what they share; `run` is `make bench`. Peers run in a clean
-environment and in turns with us, so that load on the machine affects both equally.
+`cli`, `rounds`, `ratios`, `machine` and `report` are what they share; `run` is `make bench`. Peers run in a
+clean environment and in turns with us, so that load on the machine affects all equally. `ratios` has the one
+way in which a comparison is told, and how many rounds it takes.
 """
 
 __all__: list[str] = []

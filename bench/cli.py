@@ -14,9 +14,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bench.ratios import Limits
 from engine import EngineConfig, EngineError
 
-__all__ = ["PEERS", "BenchError", "Result", "Setup", "count", "counts", "find_model", "note", "parser", "run"]
+__all__ = [
+    "PEERS",
+    "BenchError",
+    "Result",
+    "Setup",
+    "add_limits",
+    "count",
+    "counts",
+    "find_model",
+    "limits",
+    "note",
+    "parser",
+    "run",
+]
 
 _BUILT = Path(__file__).parent / ".peers"
 PEERS = _BUILT / "bin"
@@ -36,14 +50,14 @@ class Setup:
     Args:
         model: a GGUF file.
         peers: folder with llama-batched-bench and llama-server.
-        rounds: runs per side; medians are reported.
+        limits: how long each comparison may take.
         threads: CPU threads of both sides.
         gpu_layers: layers both sides offload; -1 offloads all.
     """
 
     model: Path
     peers: Path
-    rounds: int
+    limits: Limits
     threads: int
     gpu_layers: int
 
@@ -60,7 +74,7 @@ class Setup:
 
     def describe(self) -> Result:
         """The head of a script's JSON document."""
-        return {"model": self.model.name, "threads": self.threads, "rounds": self.rounds}
+        return {"model": self.model.name, "threads": self.threads}
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -68,12 +82,25 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     result.add_argument("--model", default="starter", help="a .gguf, starter or gemma (default: starter)")
     result.add_argument("--peers", type=Path, default=PEERS, help="folder with the tools `make peers` builds")
-    result.add_argument("--rounds", type=count, default=5, help="runs per side, interleaved (default: 5)")
-    result.add_argument("--quick", action="store_true", help="run one round")
+    add_limits(result)
     result.add_argument("--threads", type=int, default=0, help="0 lets the engine choose")
     result.add_argument("--gpu-layers", type=int, default=-1, help="-1 offloads all layers")
     result.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return result
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how long a comparison may take; `limits` reads them."""
+    parser.add_argument(
+        "--rounds", type=count, default=30, help="at most so many for a comparison; enough to resolve 1 %%"
+    )
+    parser.add_argument("--minutes", type=float, default=10, help="after six rounds, begin none later")
+    parser.add_argument("--quick", action="store_true", help="run one round")
+
+
+def limits(args: argparse.Namespace) -> Limits:
+    """What the options of `add_limits` say."""
+    return Limits(1 if args.quick else args.rounds, 60 * args.minutes)
 
 
 def count(text: str) -> int:
@@ -130,7 +157,7 @@ def find_model(name: str) -> Path:
 def _setup(args: argparse.Namespace) -> Setup:
     model = find_model(args.model)
     threads = args.threads or EngineConfig(model_path=model).thread_count
-    return Setup(model, args.peers, 1 if args.quick else args.rounds, threads, args.gpu_layers)
+    return Setup(model, args.peers, limits(args), threads, args.gpu_layers)
 
 
 async def _cancelled_by_sigterm(work: Coroutine[Any, Any, Result]) -> Result:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.cli import BenchError, Result
+from bench.ratios import Ratio
 
 __all__ = ["BEGIN", "END", "Line", "Target", "block", "lines", "replace_block", "table"]
 
@@ -13,6 +14,9 @@ BEGIN = "<!-- bench -->"
 END = "<!-- /bench -->"
 
 _SERVER = "llama-server"
+_BARE_ALLOWANCE = 0.005  # of the bare loop's ratio
+_BEYOND_MS = 0.15  # what a step may take longer than the bare loop's: with one chat,
+_FURTHER_MS = 0.03  # and for each further one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +40,29 @@ class Line:
 
     Args:
         ours, peer: values with their units; the peer's is empty where nothing is compared.
-        ratio: ours over the peer's, or the share that the target limits.
+        ratio: ours over the peer's, or the share or difference that the target limits.
+        unit: of a difference.
         sound: False if something besides the ratio went wrong.
     """
 
     what: str
     ours: str
     peer: str
-    ratio: float
+    ratio: Ratio
     target: Target
+    unit: str = ""
     sound: bool = True
 
     @property
     def verdict(self) -> str:
         """Either "met" or "missed"."""
-        return "met" if self.sound and self.target.met(self.ratio) else "missed"
+        return "met" if self.sound and self.target.met(self.ratio.median) else "missed"
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What stands in the table's columns."""
+        target = f"{self.target}{self.unit}, {self.verdict}"
+        return self.what, self.ours, self.peer, f"{self.ratio}{self.unit}", str(self.ratio.rounds), target
 
 
 def lines(results: Result) -> Iterator[Line]:
@@ -62,11 +74,10 @@ def lines(results: Result) -> Iterator[Line]:
 
 def table(results: Result) -> Iterator[str]:
     """The lines as a Markdown table."""
-    yield "| measured | ours | peer | ratio | target |"
-    yield "|---|---:|---:|---:|---|"
+    yield "| measured | ours | peer | ratio | rounds | target |"
+    yield "|---|---:|---:|---:|---:|---|"
     for line in lines(results):
-        cells = (line.what, line.ours, line.peer, f"{line.ratio:.3f}", f"{line.target}, {line.verdict}")
-        yield f"| {' | '.join(cells)} |"
+        yield f"| {' | '.join(line.cells)} |"
 
 
 def block(document: Result | None) -> str:
@@ -75,8 +86,8 @@ def block(document: Result | None) -> str:
         return "Not measured yet: `make bench`."
     about = (
         f"Measured on {document['machine']} with the llama.cpp of llama-cpp-python"
-        f" {document['versions']['llama-cpp-python']}, {document['date']}: medians of {document['rounds']}"
-        " rounds, sides interleaved, ratios taken within a round."
+        f" {document['versions']['llama-cpp-python']}, {document['date']}. A ratio is the median of the"
+        " rounds' ratios; in brackets its interval of about 95 %."
     )
     return "\n".join([about, "", *table(document["results"])])
 
@@ -99,48 +110,79 @@ def _throughput(result: Result) -> Iterator[Line]:
     for r in result["rows"]:
         what = f"Decoding, {_chats(r['sessions'])}, {model}"
         peer = f"{_tps(r['batched_bench_tps'])} (llama-batched-bench)"
-        yield Line(what, _tps(r["ours_tps"]), peer, r["ratio"], Target(0.97, True))
+        bar = round(r["bare_ratio"] - _BARE_ALLOWANCE, 4)
+        yield Line(what, _tps(r["ours_tps"]), peer, Ratio.read(r), Target(bar, True))
+        loop = f"{_tps(r['bare_tps'])} (bare loop: {Ratio.read(r, 'bare_ratio')})"
+        if r["sessions"] == 1 or "further_ms" not in r:
+            beyond, limit = Ratio.read(r, "step_beyond_ms"), _BEYOND_MS + _FURTHER_MS * (r["sessions"] - 1)
+            yield Line("… a step beyond a bare loop's", "", loop, beyond, Target(limit, False), " ms")
+        else:
+            further = Ratio.read(r, "further_ms")
+            what = "… a step beyond a bare loop's, each further chat"
+            yield Line(what, "", loop, further, Target(_FURTHER_MS, False), " ms")
 
 
 def _server(result: Result) -> Iterator[Line]:
     for r in result["rows"]:
         peer = f"{_tps(r['llama_server_tps'])} ({_SERVER})"
         what = f"Whole answers, {_chats(r['sessions'])}"
-        yield Line(what, _tps(r["ours_tps"]), peer, r["ratio"], Target(1.05, True))
+        yield Line(what, _tps(r["ours_tps"]), peer, Ratio.read(r), Target(1.05, True))
+
+
+def _speculation(result: Result) -> Iterator[Line]:
+    kinds = {
+        "mix": ("on a mix of prompts", Target(1.0, True)),
+        "rewriting": ("rewriting texts", Target(1.4, True)),
+    }
+    for r in result["rows"]:
+        kind, target = kinds[r["prompts"]]
+        what = f"Whole answers with speculation, {kind}, {_chats(r['sessions'])}"
+        peer = f"{_tps(r['llama_server_tps'])} ({_SERVER})"
+        yield Line(what, _tps(r["ours_tps"]), peer, Ratio.read(r), target)
 
 
 def _latency(result: Result) -> Iterator[Line]:
     ours, peer = result["ours"], result["llama_server"]
     event = f"{result['prompt_tokens']:,}-token prompt arrives while {_chats(result['writers'])} stream"
-    pause = f"{peer['gap_ms']:,.0f} ms ({_SERVER})"
-    what = f"{event}: their longest pause"
-    yield Line(what, f"{ours['gap_ms']:,.0f} ms", pause, result["gap_ratio"], Target(0.05, False))
-    wait = f"{peer['ttft_s']:.2f} s ({_SERVER})"
-    what = "… and its own time to first token"
-    yield Line(what, f"{ours['ttft_s']:.2f} s", wait, result["ttft_ratio"], Target(1.5, False))
+    waits = f"{ours['ttft_s']:.2f} s", f"{peer['ttft_s']:.2f} s ({_SERVER})"
+    first = Ratio.read(result, "ttft_ratio")
+    if result["focused"]:
+        what = f"{event}, and is on screen: its own time to first token"
+        yield Line(what, *waits, first, Target(1.1, False))
+        return
+    pauses = f"{ours['gap_ms']:,.0f} ms", f"{peer['gap_ms']:,.0f} ms ({_SERVER})"
+    gap = Ratio.read(result, "gap_ratio")
+    yield Line(f"{event}: their longest pause", *pauses, gap, Target(0.05, False))
+    yield Line("… and its own time to first token", *waits, first, Target(1.5, False))
+
+
+def _warm(result: Result) -> Iterator[Line]:
+    what = f"First token of a warm chat, {result['new_tokens']} new tokens behind {result['cached_tokens']:,}"
+    peer = f"{result['alone_ms']:,.1f} ms (one forward pass)"
+    yield Line(what, f"{result['ours_ms']:,.1f} ms", peer, Ratio.read(result), Target(1.15, False))
 
 
 def _prefixes(result: Result) -> Iterator[Line]:
     chats, tokens = _chats(result["sessions"]), result["prompt_tokens"]
     what = f"{chats} with the same new {tokens:,}-token system prompt: until all have a first token"
     peer = f"{result['llama_server_s']:.2f} s ({_SERVER})"
-    yield Line(what, f"{result['ours_s']:.2f} s", peer, result["ratio"], Target(0.25, False))
-    share = result["candidates_ratio"]
+    yield Line(what, f"{result['ours_s']:.2f} s", peer, Ratio.read(result), Target(0.25, False))
+    share = Ratio.read(result, "candidates_ratio")
     what = f"{result['candidates']} candidate answers to one prompt: tokens prefilled, as a share of it"
-    yield Line(what, f"{share:.1%}", "", share, Target(1.05, False))
+    yield Line(what, f"{share.median:.1%}", "", share, Target(1.05, False))
 
 
 def _turns(result: Result) -> Iterator[Line]:
     what = f"{_chats(result['chats'])} taking turns on a context that holds {result['held']}"
     whole = result["finished"] == result["answers"] and not result["truncated"]
     roomy = f"{_tps(result['roomy_tps'])} (ours with room for all)"
-    yield Line(what, _tps(result["tight_tps"]), roomy, result["ratio"], Target(0.7, True), sound=whole)
+    yield Line(what, _tps(result["tight_tps"]), roomy, Ratio.read(result), Target(0.7, True), sound=whole)
 
 
 def _overhead(result: Result) -> Iterator[Line]:
-    share = result["python_share"]
+    share = Ratio.read(result, "python_share")
     what = f"Python's share of a step, {_chats(result['sessions'])}"
-    spent = f"{share * result['step_ms']:.2f} of {result['step_ms']:.1f} ms"
+    spent = f"{share.median * result['step_ms']:.2f} of {result['step_ms']:.1f} ms"
     yield Line(what, spent, "", share, Target(0.02, False))
 
 
@@ -148,14 +190,17 @@ def _sampling(result: Result) -> Iterator[Line]:
     for r in result["rows"]:
         what = f"Sampling, {r['rows']} rows of {r['vocabulary']:,} logits"
         peer = f"{r['llama_sampler_sample_ms']:.1f} ms (llama_sampler_sample)"
-        yield Line(what, f"{r['ours_ms']:.1f} ms", peer, r["ratio"], Target(0.6, False))
+        yield Line(what, f"{r['ours_ms']:.1f} ms", peer, Ratio.read(r), Target(0.6, False))
 
 
 _MAKERS = {
     "throughput": _throughput,
     "throughput_gemma": _throughput,
     "server": _server,
+    "speculation": _speculation,
     "latency": _latency,
+    "latency_focused": _latency,
+    "warm": _warm,
     "prefixes": _prefixes,
     "turns": _turns,
     "overhead": _overhead,

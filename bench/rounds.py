@@ -1,4 +1,4 @@
-"""The statistics: sides run in turns, ratios are taken within a round, medians over the rounds.
+"""Sides run in turns, so that load on the machine affects all; and the arithmetic of what a round measures.
 
 Where values come in groups that resemble each other, such as the questions about one conversation, `interval`
 gives the confidence interval of their mean.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
-from statistics import mean, median, quantiles
+from statistics import mean, quantiles
 from typing import TypeVar
 
 from bench.cli import note
+from bench.ratios import Limits, Ratio
 
 __all__ = [
     "Marks",
@@ -22,7 +23,6 @@ __all__ = [
     "overlap_rate",
     "percent",
     "percentile",
-    "ratio",
 ]
 
 T = TypeVar("T")
@@ -33,28 +33,29 @@ _RESAMPLES = 2000
 
 
 async def interleave(
-    rounds: int, runs: Mapping[str, Callable[[int], Awaitable[T]]], *, label: str = ""
+    limits: Limits,
+    runs: Mapping[str, Callable[[int], Awaitable[T]]],
+    ratios: Callable[[Mapping[str, list[T]]], Iterable[Ratio]] = lambda results: (),
+    *,
+    label: str = "",
 ) -> dict[str, list[T]]:
     """Run each side once per round, starting with a different one each time: load affects all equally.
 
     Args:
+        limits: how many rounds there may be.
         runs: name -> a function of the round's number.
+        ratios: what the results so far have to resolve; see `Limits.numbers`.
         label: the start of the progress lines.
     """
     names = list(runs)
     results: dict[str, list[T]] = {name: [] for name in names}
-    for number in range(rounds):
+    for number in limits.numbers(lambda: ratios(results)):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             results[name].append(await runs[name](number))
         latest = ", ".join(f"{name} {_short(results[name][-1])}" for name in names)
-        note(f"  {label} round {number + 1} of {rounds}: {latest}")
+        note(f"  {label} round {number + 1}: {latest}")
     return results
-
-
-def ratio(ours: Sequence[float], peer: Sequence[float]) -> float:
-    """The median of the rounds' ratios."""
-    return median(a / b for a, b in zip(ours, peer, strict=True))
 
 
 def overlap_rate(answers: Sequence[Marks]) -> float:

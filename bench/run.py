@@ -21,7 +21,7 @@ from typing import Any
 # Run as a script, this folder comes first on the path, where bench/engine would shadow the package engine.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.cli import PEERS, BenchError, count, counts, note
+from bench.cli import PEERS, BenchError, add_limits, counts, note
 from bench.machine import machine, versions
 from bench.report import lines, replace_block, table
 
@@ -33,26 +33,25 @@ JOBS = {
     "throughput": ("throughput.py",),
     "throughput_gemma": ("throughput.py", "--model", "gemma", "--sessions", "1,4,8"),
     "server": ("server.py",),
+    "speculation": ("speculation.py",),
     "latency": ("latency.py",),
+    "latency_focused": ("latency.py", "--focused"),
+    "warm": ("warm.py",),
     "prefixes": ("prefixes.py",),
     "turns": ("turns.py",),
     "overhead": ("overhead.py",),
     "sampling": ("sampling.py", "--vocabularies", "151936", "--rows", "64"),
 }
-_ALONE = {"turns", "overhead", "sampling"}  # need no peer
+_ALONE = {"warm", "turns", "overhead", "sampling"}  # need nothing from `make peers`
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-
-
-def rounds(options: argparse.Namespace) -> int:
-    """Runs per side."""
-    return 1 if options.quick else int(options.rounds)
 
 
 def arguments(name: str, options: argparse.Namespace) -> list[str]:
     """The command line of one benchmark."""
     script, *rest = JOBS[name]
     command = [sys.executable, str(FOLDER / "engine" / script), "--json", *rest]
-    command += ["--rounds", str(rounds(options))]
+    command += ["--rounds", str(options.rounds), "--minutes", str(options.minutes)]
+    command += ["--quick"] if options.quick else []
     if name == "sampling":
         return command
     command += ["--peers", str(options.peers)]
@@ -97,15 +96,15 @@ def run_all(options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
         else:
             results[name] = result
             if options.out:  # after each one: the next may be interrupted
-                keep(options.out, document({name: result}, rounds(options)))
+                keep(options.out, document({name: result}))
         note(f"{name} took {perf_counter() - start:.0f} s")
     return results, failed
 
 
-def document(results: dict[str, Any], rounds: int) -> dict[str, Any]:
+def document(results: dict[str, Any]) -> dict[str, Any]:
     """The contents of results.json."""
     about = {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
-    return about | {"rounds": rounds, "results": results}
+    return about | {"results": results}
 
 
 def keep(out: Path, fresh: dict[str, Any]) -> None:
@@ -121,8 +120,7 @@ def keep(out: Path, fresh: dict[str, Any]) -> None:
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line; `out` is None when nothing is recorded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="run one round and record nothing")
-    parser.add_argument("--rounds", type=count, default=5, help="runs per side (default: 5)")
+    add_limits(parser)
     parser.add_argument("--peers", type=Path, default=PEERS, help="folder with the tools `make peers` builds")
     parser.add_argument("--only", type=lambda text: text.split(","), help=f"some of: {','.join(JOBS)}")
     parser.add_argument("--model", help="a .gguf file instead of the starter model")
@@ -151,7 +149,7 @@ def main() -> int:
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    fresh = document(results, rounds(options))
+    fresh = document(results)
     print(json.dumps(fresh, indent=1) if options.json else "\n".join(table(results)))
     missed = [line.what for line in lines(results) if line.verdict == "missed"]
     note(f"{len(missed)} targets missed." if missed else "All targets met.")

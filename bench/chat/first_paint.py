@@ -26,8 +26,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from bench.cli import BenchError, count, note
-from bench.rounds import ratio
+from bench.cli import BenchError, add_limits, limits, note
+from bench.ratios import Limits, Ratio
 
 _PLACEHOLDER = "Message, or"
 _CHAT = ("-m", "stevemin_chat")
@@ -43,8 +43,8 @@ _BARE = (
 _GIVE_UP_S = 60.0
 
 
-def measure(rounds: int) -> dict[str, Any]:
-    """Seconds to first paint of both, medians over the rounds, and the median of the rounds' ratios."""
+def measure(limits: Limits) -> dict[str, Any]:
+    """Medians of the seconds to first paint of both, and their ratio."""
     times: dict[str, list[float]] = {"chat": [], "bare": []}
     sides = [("chat", _CHAT), ("bare", _BARE)]
     with tempfile.TemporaryDirectory() as folder:
@@ -53,16 +53,15 @@ def measure(rounds: int) -> dict[str, Any]:
         (home / "config" / "config.toml").write_text('model = "/no/such.gguf"\n', encoding="utf-8")
         for _, command in sides:
             first_paint(command, home)  # warm the file cache
-        for number in range(rounds):
+        for number in limits.numbers(lambda: [Ratio.between(times["chat"], times["bare"])]):
             for name, command in sides if number % 2 else reversed(sides):
                 times[name].append(first_paint(command, home))
             latest = ", ".join(f"{name} {taken[-1]:.2f} s" for name, taken in times.items())
-            note(f"  round {number + 1} of {rounds}: {latest}")
+            note(f"  round {number + 1}: {latest}")
     return {
-        "rounds": rounds,
         "chat_s": round(median(times["chat"]), 3),
         "bare_s": round(median(times["bare"]), 3),
-        "ratio": round(ratio(times["chat"], times["bare"]), 3),
+        **Ratio.between(times["chat"], times["bare"]).entry(),
     }
 
 
@@ -104,17 +103,18 @@ def first_paint(command: Sequence[str], home: Path) -> float:
 
 def show(result: dict[str, Any]) -> Iterator[str]:
     """Format the result as one line."""
-    yield f"first paint: {result['chat_s']} s, bare Textual {result['bare_s']} s, ratio {result['ratio']}"
+    times = f"{result['chat_s']} s, bare Textual {result['bare_s']} s"
+    yield f"first paint: {times}, ratio {Ratio.read(result)}, {result['rounds']} rounds"
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=count, default=7, help="runs per side, interleaved (default: 7)")
+    add_limits(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parser.parse_args()
     try:
-        result = measure(args.rounds)
+        result = measure(limits(args))
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1

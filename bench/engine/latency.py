@@ -2,7 +2,8 @@
 
 Some sessions decode; then one sends a long prompt that no cache holds. Until its first token, the gaps
 between the others' tokens are measured at their readers, and its own time to first token. llama-server runs
-with its default batch of 2,048 tokens and also with our batch of 512, with which it does better.
+with its default batch of 2,048 tokens and also with our batch of 512, with which it does better. With
+--focused the arriving chat is the one on screen, as when a person types while other chats are being answered.
 
     python bench/engine/latency.py --json
 """
@@ -10,28 +11,35 @@ with its default batch of 2,048 tokens and also with our batch of 512, with whic
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 
 from bench import cli
 from bench.cli import BenchError, Result, Setup
-from bench.engine.peers import LlamaServer
+from bench.engine.llama_server import LlamaServer
 from bench.engine.sides import Answer, Ours, Side, config, question, text_of
-from bench.rounds import gaps_within, interleave, percentile, ratio
+from bench.ratios import Ratio
+from bench.rounds import gaps_within, interleave, percentile
 from engine import ChatMessage, Engine
 
+_ARRIVING = "arriving"  # its session
 _WARM_TOKENS = 16  # each writer streams this many before the prompt arrives
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to measure; sizes in tokens."""
+    """What to measure; sizes in tokens.
+
+    Args:
+        focused: whether the arriving chat is on screen.
+    """
 
     writers: int
     prompt_tokens: int
     session_context: int
+    focused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +68,18 @@ async def measure(setup: Setup, settings: Settings) -> Result:
             "llama_server": partial(once, default),
             "llama_server_512": partial(once, small),
         }
-        arrivals = await interleave(setup.rounds, runs, label=f"{settings.prompt_tokens} tokens arrive:")
+        engine.focus(_ARRIVING if settings.focused else None)
+        label = f"{settings.prompt_tokens} tokens arrive:"
+        arrivals = await interleave(
+            setup.limits, runs, lambda so_far: list(ratios(so_far).values())[:2], label=label
+        )
     counts = {"writers": settings.writers, "prompt_tokens": settings.prompt_tokens}
-    return setup.describe() | counts | summary(arrivals)
+    return setup.describe() | counts | {"focused": settings.focused} | summary(arrivals)
 
 
 async def _once(settings: Settings, engine: Engine, side: Side, number: int) -> Arrival:
     text = text_of(settings.prompt_tokens, engine.count_tokens, f"arrival {number} {type(side).__name__}")
-    newcomer = await side.prepare([ChatMessage("user", text)])
+    newcomer = replace(await side.prepare([ChatMessage("user", text)]), session=_ARRIVING)
     writers = [Answer() for _ in range(settings.writers)]
     tasks = [
         asyncio.create_task(
@@ -105,8 +117,19 @@ def arrival(gaps: list[list[float]], ttft: float) -> Arrival:
     return Arrival(max(together), median(together), percentile(together, 95), ttft)
 
 
-def summary(arrivals: dict[str, list[Arrival]]) -> Result:
-    """Medians over the rounds by side, and the median of the rounds' ratios to each peer."""
+def ratios(arrivals: Mapping[str, Sequence[Arrival]]) -> dict[str, Ratio]:
+    """Ours over each peer's: longest gaps and times to first token; the default llama-server's first."""
+    result: dict[str, Ratio] = {}
+    ours = arrivals["ours"]
+    for name in ("llama_server", "llama_server_512"):
+        suffix, peer = name.removeprefix("llama_server"), arrivals[name]
+        result[f"gap_ratio{suffix}"] = Ratio.between((a.longest for a in ours), (a.longest for a in peer))
+        result[f"ttft_ratio{suffix}"] = Ratio.between((a.ttft for a in ours), (a.ttft for a in peer))
+    return result
+
+
+def summary(arrivals: Mapping[str, Sequence[Arrival]]) -> Result:
+    """Medians by side, and the ratios."""
     result: Result = {}
     for name, some in arrivals.items():
         result[name] = {
@@ -115,12 +138,8 @@ def summary(arrivals: dict[str, list[Arrival]]) -> Result:
             "gap_p95_ms": round(median(a.p95 for a in some) * 1e3, 1),
             "ttft_s": round(median(a.ttft for a in some), 3),
         }
-    ours = arrivals["ours"]
-    for name in ("llama_server", "llama_server_512"):
-        suffix = name.removeprefix("llama_server")
-        peer = arrivals[name]
-        result[f"gap_ratio{suffix}"] = round(ratio([a.longest for a in ours], [a.longest for a in peer]), 4)
-        result[f"ttft_ratio{suffix}"] = round(ratio([a.ttft for a in ours], [a.ttft for a in peer]), 3)
+    for name, ratio in ratios(arrivals).items():
+        result |= ratio.entry(name)
     return result
 
 
@@ -131,8 +150,10 @@ def show(result: Result) -> Iterator[str]:
         r = result[name]
         gaps = f"{r['gap_ms']:9.0f} ms {r['gap_median_ms']:5.0f} ms {r['gap_p95_ms']:5.0f} ms"
         yield f"{name:18} {gaps} {r['ttft_s']:6.2f} s"
-    yield f"ours / server, longest gap: {result['gap_ratio']}, with a batch of 512: {result['gap_ratio_512']}"
-    yield f"ours / server, time to first token: {result['ttft_ratio']}, {result['ttft_ratio_512']}"
+    for name, what in (("gap", "longest gap"), ("ttft", "time to first token")):
+        default, small = (Ratio.read(result, f"{name}_ratio{suffix}") for suffix in ("", "_512"))
+        yield f"ours / server, {what}: {default}, with a batch of 512: {small}"
+    yield f"{result['rounds']} rounds{', the arriving chat on screen' if result['focused'] else ''}"
 
 
 def main() -> None:
@@ -141,8 +162,9 @@ def main() -> None:
     parser.add_argument("--writers", type=int, default=4)
     parser.add_argument("--prompt-tokens", type=int, default=1200)
     parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
+    parser.add_argument("--focused", action="store_true", help="the arriving chat is on screen")
     args = parser.parse_args()
-    settings = Settings(args.writers, args.prompt_tokens, args.session_context)
+    settings = Settings(args.writers, args.prompt_tokens, args.session_context, args.focused)
     cli.run(args, partial(measure, settings=settings), show)
 
 

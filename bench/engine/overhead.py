@@ -21,6 +21,7 @@ from bench import cli
 from bench.cli import BenchError, Result, Setup, note
 from bench.engine.fake_backend import FakeBackend
 from bench.engine.sides import Ours, ask_all, config, question
+from bench.ratios import Ratio
 from engine import Engine
 from engine.step import Backend, StepPlan, StepResult
 
@@ -54,11 +55,11 @@ class Forward:
 
 async def measure(setup: Setup, settings: Settings) -> Result:
     """Measure the share with the real model, then the cost in isolation."""
-    real = [await _real(setup, settings, number) for number in range(setup.rounds)]
+    real = [await _real(setup, settings, number) for number in setup.limits.numbers()]
     rows = [await _isolated(setup, settings, sessions) for sessions in settings.isolated]
     return setup.describe() | {
         "sessions": settings.sessions,
-        "python_share": round(median(share for share, _, _ in real), 5),
+        **Ratio.of([share for share, _, _ in real]).entry("python_share"),
         "step_ms": round(median(step for _, step, _ in real) * 1e3, 3),
         "stats_overhead": round(median(whole for _, _, whole in real), 5),
         "isolated": rows,
@@ -78,7 +79,7 @@ async def _real(setup: Setup, settings: Settings, number: int) -> tuple[float, f
         await ask_all(Ours(engine), chats, settings.gen_tokens)
         whole = engine.stats().overhead
     share, step = python_share(forwards, settings.sessions)
-    label = f"{settings.sessions} sessions, round {number + 1} of {setup.rounds}"
+    label = f"{settings.sessions} sessions, round {number + 1}"
     note(f"  {label}: {share:.2%} of {step * 1e3:.1f} ms")
     return share, step, whole
 

@@ -1,33 +1,43 @@
-"""llama.cpp's own tools: llama-batched-bench, and llama-server through its HTTP API."""
+"""Peers as processes of their own, in a clean environment: llama-batched-bench and the loop of `bare`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import socket
-import tempfile
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from time import perf_counter
-from types import TracebackType
-from typing import Any, Self
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
 
 from bench.cli import BenchError, Setup
-from bench.engine.sides import Answer, Prompt, until
-from engine import ChatMessage, SamplingParams
 
-__all__ = ["LlamaServer", "batched_bench"]
+__all__ = ["Decoding", "bare_loop", "bare_pass", "batched_bench", "clean_environment", "last_words", "start"]
 
-_BATCHED_BENCH = "llama-batched-bench"
-_START_S = 120
-_STOP_S = 10
+_TUNING = ("GOMP_", "OMP_", "KMP_", "GGML_", "LLAMA_", "CUDA_")
+# These tune nothing: they say which devices and which libraries there are, for both sides.
+_KEPT = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "CUDA_PATH", "LLAMA_CPP_LIB_PATH"}
+_BATCH = 512  # tokens of a batch on all sides
+_BARE = Path(__file__).with_name("bare.py")
 
 
-async def batched_bench(
-    setup: Setup, *, sessions: int, prompt_tokens: int, gen_tokens: int, context: int, unified: bool
-) -> float:
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What to decode; sizes in tokens.
+
+    Args:
+        context: KV cells of all sessions together.
+    """
+
+    sessions: int
+    prompt_tokens: int
+    gen_tokens: int
+    context: int
+
+
+async def batched_bench(setup: Setup, shape: Decoding, *, unified: bool) -> float:
     """Decode tokens per second of llama-batched-bench, all sessions together.
 
     It neither samples nor schedules, so this is the ceiling.
@@ -35,24 +45,56 @@ async def batched_bench(
     Raises:
         BenchError: the tool is missing or failed.
     """
-    sizes = {
-        "-c": context,
-        "-b": 512,
-        "-ub": 512,
-        "-npp": prompt_tokens,
-        "-ntg": gen_tokens,
-        "-npl": sessions,
-    }
+    sizes = {"-c": shape.context, "-b": _BATCH, "-ub": _BATCH, "-npl": shape.sessions}
+    sizes |= {"-npp": shape.prompt_tokens, "-ntg": shape.gen_tokens}
     shared = {"-t": setup.threads, "-tb": setup.threads, "-ngl": setup.gpu_layers}
-    options = [str(part) for pair in (sizes | shared).items() for part in pair]
-    process = await asyncio.create_subprocess_exec(
-        setup.tool(_BATCHED_BENCH),
-        *("-m", str(setup.model), "--output-format", "jsonl", *options),
-        "-kvu" if unified else "-no-kvu",
-        stdout=PIPE,
-        stderr=PIPE,
-        env=_clean_environment(),
-    )
+    layout = "-kvu" if unified else "-no-kvu"
+    tool = setup.tool("llama-batched-bench")
+    command: list[str | Path] = [tool, "-m", setup.model, "--output-format", "jsonl", layout]
+    return float((await _json_of(command, sizes | shared))["speed_tg"])
+
+
+async def bare_loop(setup: Setup, shape: Decoding, *, unified: bool) -> float:
+    """Decode tokens per second of a bare Python loop, one sampler for each row.
+
+    Raises:
+        BenchError: it failed.
+    """
+    sizes = {"--sessions": shape.sessions, "--prompt-tokens": shape.prompt_tokens}
+    sizes |= {"--gen-tokens": shape.gen_tokens, "--context": shape.context}
+    layout = ["--split"] if not unified else []
+    return float((await _json_of([*_bare(setup), *layout], sizes))["tps"])
+
+
+async def bare_pass(setup: Setup, *, cached: int, fresh: int, context: int) -> float:
+    """Seconds of one forward pass of `fresh` tokens behind `cached` ones, with nothing else running.
+
+    Raises:
+        BenchError: it failed.
+    """
+    sizes = {"--cached": cached, "--prompt-tokens": fresh, "--context": context}
+    return float((await _json_of(_bare(setup), sizes))["pass_ms"]) / 1e3
+
+
+def _bare(setup: Setup) -> list[str | Path]:
+    shared = {"--threads": setup.threads, "--gpu-layers": setup.gpu_layers, "--batch": _BATCH}
+    return [sys.executable, _BARE, "--json", "--model", setup.model, *_options(shared)]
+
+
+async def start(command: Sequence[str | Path], *, stdout: int | IO[Any], stderr: int | IO[Any]) -> Process:
+    """Start a peer."""
+    environment = clean_environment(os.environ)
+    return await asyncio.create_subprocess_exec(*command, stdout=stdout, stderr=stderr, env=environment)
+
+
+def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables without those that tune a peer: our own process sets some for llama.cpp's threads."""
+    return {name: value for name, value in variables.items() if name in _KEPT or not name.startswith(_TUNING)}
+
+
+async def _json_of(command: Sequence[str | Path], options: Mapping[str, int]) -> dict[str, Any]:
+    """The one line of JSON that a peer prints before it ends."""
+    process = await start([*command, *_options(options)], stdout=PIPE, stderr=PIPE)
     try:
         stdout, stderr = await process.communicate()
     finally:
@@ -61,178 +103,17 @@ async def batched_bench(
             await process.wait()
     lines = [line for line in stdout.decode().splitlines() if line.startswith("{")]
     if process.returncode or len(lines) != 1:
-        raise BenchError(f"{_BATCHED_BENCH} failed (exit {process.returncode}): {_last_words(stderr)}")
-    return float(json.loads(lines[0])["speed_tg"])
+        name = next(Path(part).stem for part in command if part != sys.executable)
+        raise BenchError(f"{name} failed (exit {process.returncode}): {last_words(stderr)}")
+    found: dict[str, Any] = json.loads(lines[0])
+    return found
 
 
-def _clean_environment() -> dict[str, str]:
-    """The environment without the variables that change a peer's settings."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
+def _options(values: Mapping[str, int]) -> list[str]:
+    return [str(part) for pair in values.items() for part in pair]
 
 
-def _last_words(stderr: bytes) -> str:
+def last_words(stderr: bytes) -> str:
     """The last lines of a peer's output, as one."""
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     return " | ".join(lines[-3:]) or "no output"
-
-
-class LlamaServer:
-    """A llama-server process as a `Side`; an async context manager.
-
-    Args:
-        slots: chats it answers concurrently.
-        context: KV cells of all slots together.
-        batch: tokens per batch; 0 keeps its default of 2048.
-        unified: one KV cache for all slots; its default is one per slot.
-    """
-
-    def __init__(
-        self, setup: Setup, *, slots: int, context: int, batch: int = 512, unified: bool = False
-    ) -> None:
-        self._tool = setup.tool("llama-server")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port: int = probe.getsockname()[1]
-        sizes = {"-np": slots, "-c": context} | ({"-b": batch, "-ub": min(batch, 512)} if batch else {})
-        shared = {"-t": setup.threads, "-tb": setup.threads, "-ngl": setup.gpu_layers}
-        # No prompt comes back here, so keeping copies would only cost it time.
-        quiet = {"--cache-ram": 0, "--verbosity": 1, "--host": "127.0.0.1", "--port": self._port}
-        pairs = {"-m": setup.model} | sizes | shared | quiet
-        self._options = [str(part) for pair in pairs.items() for part in pair]
-        self._options += ["-kvu" if unified else "-no-kvu", "--no-ui"]
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            self._tool, *self._options, stdout=self._log, stderr=self._log, env=_clean_environment()
-        )
-        try:
-            async with asyncio.timeout(_START_S):
-                await until(self._healthy)
-        except TimeoutError:
-            words = self._words()
-            await self._end()
-            raise BenchError(f"llama-server did not start within {_START_S} s: {words}") from None
-        except BaseException:
-            await self._end()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._end()
-
-    async def prepare(self, messages: Sequence[ChatMessage]) -> Prompt:
-        """Render the chat with its own template."""
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        rendered = await self._whole("/apply-template", {"messages": chat})
-        return Prompt(messages, json.loads(rendered)["prompt"])
-
-    async def ask(self, prompt: Prompt, max_tokens: int, answer: Answer) -> None:
-        """See `Side`; samples with our engine's defaults."""
-        ours = SamplingParams()
-        wish: dict[str, Any] = {
-            name: getattr(ours, name) for name in ("temperature", "top_k", "top_p", "min_p")
-        }
-        wish |= {"prompt": prompt.rendered, "n_predict": max_tokens, "stream": True, "ignore_eos": True}
-        pending = b""
-        answer.sent = perf_counter()
-        async for part in self._request("/completion", wish):
-            *events, pending = (pending + part).split(b"\n\n")
-            now = perf_counter()
-            for event in events:
-                if not event.startswith(b":"):  # a keep-alive comment during prefill
-                    self._read(json.loads(event.removeprefix(b"data: ")), now, answer)
-        if answer.tokens != max_tokens:
-            raise BenchError(f"llama-server wrote {answer.tokens} tokens instead of {max_tokens}.")
-
-    async def idle(self) -> None:
-        """See `Side`."""
-        await until(self._at_rest)
-
-    async def _at_rest(self) -> bool:
-        slots = json.loads(await self._whole("/slots"))
-        return not any(slot["is_processing"] for slot in slots)
-
-    @staticmethod
-    def _read(event: dict[str, Any], now: float, answer: Answer) -> None:
-        if "tokens_predicted" not in event:
-            raise BenchError(f"llama-server refused a request: {json.dumps(event)[:300]}")
-        if fresh := event["tokens_predicted"] - answer.tokens:  # 0 while it holds back half a character
-            answer.marks.append((now, fresh))
-        answer.prompt_tokens = event["tokens_evaluated"]
-
-    async def _healthy(self) -> bool:
-        assert self._process is not None
-        if self._process.returncode is not None:
-            raise BenchError(f"llama-server failed (exit {self._process.returncode}): {self._words()}")
-        try:
-            return b'"ok"' in await self._whole("/health")
-        except ConnectionRefusedError:
-            return False
-
-    async def _whole(self, path: str, body: dict[str, Any] | None = None) -> bytes:
-        return b"".join([part async for part in self._request(path, body)])
-
-    async def _request(self, path: str, body: dict[str, Any] | None = None) -> AsyncIterator[bytes]:
-        try:
-            async for part in _http(self._port, path, body):
-                yield part
-        except ConnectionRefusedError:
-            raise
-        except (OSError, EOFError) as error:
-            raise BenchError(f"llama-server broke the connection: {self._words()}") from error
-
-    async def _end(self) -> None:
-        process = self._process
-        assert process is not None
-        try:
-            if process.returncode is None:
-                process.terminate()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), _STOP_S)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            self._log.close()
-
-    def _words(self) -> str:
-        # pread: seeking would move the position at which the process writes.
-        return _last_words(os.pread(self._log.fileno(), 1 << 20, 0))
-
-
-async def _http(port: int, path: str, body: dict[str, Any] | None = None) -> AsyncIterator[bytes]:
-    """The parts of a loopback response as they arrive; GET without a body, else POST.
-
-    A real client's cost would count against the peer, so this is as thin as possible: one socket per request.
-
-    Raises:
-        OSError, EOFError: nobody listens, or the connection broke.
-    """
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(_head(path, body))
-        async for part in _parts(reader):
-            yield part
-    finally:
-        writer.close()
-
-
-def _head(path: str, body: dict[str, Any] | None) -> bytes:
-    data = b"" if body is None else json.dumps(body).encode()
-    method = "GET" if body is None else "POST"
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
-    lines += ["Content-Type: application/json", f"Content-Length: {len(data)}", "", ""]
-    return "\r\n".join(lines).encode() + data
-
-
-async def _parts(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if b"transfer-encoding: chunked" not in head:
-        yield await reader.read()
-        return
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        yield (await reader.readexactly(size + 2))[:-2]

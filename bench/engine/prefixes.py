@@ -10,16 +10,17 @@ really computed, over the length of the prompt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
 from bench import cli
 from bench.cli import Result, Setup
-from bench.engine.peers import LlamaServer
+from bench.engine.llama_server import LlamaServer
 from bench.engine.sides import Ours, Side, ask_all, config, question, text_of
-from bench.rounds import interleave, ratio
+from bench.ratios import Ratio
+from bench.rounds import interleave
 from engine import ChatMessage, Engine, GenerationRequest, SamplingParams, TokenStream
 
 _ANSWER_TOKENS = 16
@@ -46,8 +47,8 @@ async def measure(setup: Setup, settings: Settings) -> Result:
         once = partial(_once, settings, engine)
         runs = {"ours": partial(once, Ours(engine)), "llama_server": partial(once, server)}
         label = f"{settings.sessions} chats, one system prompt:"
-        times = await interleave(setup.rounds, runs, label=label)
-        shares = [await _candidates(settings, engine, number) for number in range(setup.rounds)]
+        times = await interleave(setup.limits, runs, lambda so_far: [compared(so_far)], label=label)
+        shares = [await _candidates(settings, engine, number) for number in range(len(times["ours"]))]
     counts = {"sessions": settings.sessions, "prompt_tokens": settings.prompt_tokens}
     return setup.describe() | counts | summary(times, settings.candidates, shares)
 
@@ -86,14 +87,19 @@ async def _drain(stream: TokenStream) -> None:
         pass
 
 
-def summary(times: dict[str, list[float]], candidates: int, shares: list[float]) -> Result:
-    """Medians over the rounds, and the median of the rounds' ratios."""
+def compared(times: Mapping[str, Sequence[float]]) -> Ratio:
+    """Ours over llama-server's."""
+    return Ratio.between(times["ours"], times["llama_server"])
+
+
+def summary(times: Mapping[str, Sequence[float]], candidates: int, shares: Sequence[float]) -> Result:
+    """Medians of the times, their ratio, and the share that candidates cost."""
     return {
         "ours_s": round(median(times["ours"]), 3),
         "llama_server_s": round(median(times["llama_server"]), 3),
-        "ratio": round(ratio(times["ours"], times["llama_server"]), 4),
         "candidates": candidates,
-        "candidates_ratio": round(median(shares), 4),
+        **Ratio.of(shares).entry("candidates_ratio"),
+        **compared(times).entry(),
     }
 
 
@@ -102,7 +108,7 @@ def show(result: Result) -> Iterator[str]:
     r = result
     yield (
         f"{r['sessions']} chats, {r['prompt_tokens']} shared tokens, until all have a first token:"
-        f" ours {r['ours_s']:.2f} s, llama-server {r['llama_server_s']:.2f} s, ratio {r['ratio']}"
+        f" ours {r['ours_s']:.2f} s, llama-server {r['llama_server_s']:.2f} s, ratio {Ratio.read(r)}"
     )
     yield f"{r['candidates']} candidates of one prompt: computed {r['candidates_ratio']} of its tokens"
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -23,6 +25,8 @@ from typing import Any
 import gguf
 import numpy as np
 
+from bench.cli import add_limits, counts, limits
+from bench.ratios import Limits, Ratio
 from engine.llama.chains import build_chain, chain_stages
 from engine.llama.lib import init_backend, lib
 from engine.llama.sampler import RowSampler
@@ -84,61 +88,80 @@ def context_with_logits(vocab_size: int, rows: int) -> Iterator[tuple[Any, Rows]
     lib.llama_model_free(model)
 
 
-def measure(vocab_size: int, rows: int, rounds: int, threads: int) -> dict[str, Any]:
-    """Medians of both sides, and the median of the rounds' ratios."""
+@dataclass(slots=True)
+class Times:
+    """Seconds of each round, and in how many rows both sides chose the same token."""
+
+    ours: list[float] = field(default_factory=list)
+    peer: list[float] = field(default_factory=list)
+    rows: int = 0
+    same: int = 0
+
+    @property
+    def ratio(self) -> Ratio:
+        """Ours over llama.cpp's."""
+        return Ratio.between(self.ours, self.peer)
+
+
+def measure(vocab_size: int, rows: int, limits: Limits, threads: int) -> dict[str, Any]:
+    """Medians of both sides, and their ratio."""
     chains = []
     sampler = RowSampler(vocab_size=vocab_size, threads=threads, is_eog=lambda token: False)
     for row in range(rows):
         params = SamplingParams(seed=row)
         sampler.open(row, params, [])
         chains.append(build_chain(chain_stages(params, seed=row, vocab_size=vocab_size)))
-    work = [Work(row, row, 0, (0,), 1) for row in range(rows)]
     rng = np.random.default_rng(1)
-    ours_s, peer_s, same = [], [], 0
+    times, cold = Times(), Times()
     with context_with_logits(vocab_size, rows) as (context, logits):
-        for number in range(rounds + 2):
+        for number in chain([-2, -1], limits.numbers(lambda: [times.ratio])):
             logits[:] = rng.standard_normal(logits.shape, np.float32) * 3
-            began = perf_counter()
-            ours = sampler.sample(logits, work)
-            between = perf_counter()
-            peer = [lib.llama_sampler_sample(chain, context, row) for row, chain in enumerate(chains)]
-            ended = perf_counter()
-            same += sum(ours[row] == (token,) for row, token in enumerate(peer))
-            if number >= 2:  # the first rounds touch fresh buffers
-                ours_s.append(between - began)
-                peer_s.append(ended - between)
-    for chain in chains:
-        lib.llama_sampler_free(chain)
+            _round(sampler, chains, context, logits, cold if number < 0 else times)
+    for built in chains:
+        lib.llama_sampler_free(built)
     sampler.close_all()
-    if same < 0.99 * rows * (rounds + 2):
-        raise SystemExit(f"Only {same} of {rows * (rounds + 2)} tokens agree.")
+    if times.same < 0.99 * times.rows:
+        raise SystemExit(f"Only {times.same} of {times.rows} tokens agree.")
     return {
         "vocabulary": vocab_size,
         "rows": rows,
-        "ours_ms": round(median(ours_s) * 1e3, 3),
-        "llama_sampler_sample_ms": round(median(peer_s) * 1e3, 3),
-        "ratio": round(median(a / b for a, b in zip(ours_s, peer_s, strict=True)), 3),
+        "ours_ms": round(median(times.ours) * 1e3, 3),
+        "llama_sampler_sample_ms": round(median(times.peer) * 1e3, 3),
+        **times.ratio.entry(),
     }
+
+
+def _round(sampler: RowSampler, chains: Sequence[Any], context: Any, logits: Rows, times: Times) -> None:
+    """Sample all rows with both sides."""
+    work = [Work(row, row, 0, (0,), 1) for row in range(len(chains))]
+    began = perf_counter()
+    ours = sampler.sample(logits, work)
+    between = perf_counter()
+    peer = [lib.llama_sampler_sample(built, context, row) for row, built in enumerate(chains)]
+    times.peer.append(perf_counter() - between)
+    times.ours.append(between - began)
+    times.rows += len(peer)
+    times.same += sum(ours[row] == (token,) for row, token in enumerate(peer))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--vocabularies", default="49152,151936,262144")
-    parser.add_argument("--rows", default="1,8,32,64")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--vocabularies", type=counts, default=(49152, 151936, 262144))
+    parser.add_argument("--rows", type=counts, default=(1, 8, 32, 64))
     parser.add_argument("--threads", type=int, default=2)
+    add_limits(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     args = parser.parse_args()
     rows = []
     if not args.json:
-        print(f"{'vocabulary':>10} {'rows':>5} {'ours':>9} {'llama.cpp':>9} {'ratio':>6}   ms")
-    for vocab_size in map(int, args.vocabularies.split(",")):
-        for count in map(int, args.rows.split(",")):
-            row = measure(vocab_size, count, args.rounds, args.threads)
-            rows.append(row)
-            if not args.json:
-                print("{:10} {:5} {:9} {:9} {:6}".format(*row.values()), flush=True)
+        print(f"{'vocabulary':>10} {'rows':>5} {'ours':>9} {'llama.cpp':>9}   ms; ratio")
+    for vocab_size, count in product(args.vocabularies, args.rows):
+        row = measure(vocab_size, count, limits(args), args.threads)
+        rows.append(row)
+        if not args.json:
+            numbers = f"{vocab_size:10} {count:5} {row['ours_ms']:9} {row['llama_sampler_sample_ms']:9}"
+            print(f"{numbers}   {Ratio.read(row)}, {row['rounds']} rounds", flush=True)
     if args.json:
         print(json.dumps({"threads": args.threads, "rows": rows}, indent=2))
 

@@ -10,16 +10,17 @@ socket per chat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
 from bench import cli
 from bench.cli import Result, Setup
-from bench.engine.peers import LlamaServer
-from bench.engine.sides import Ours, Side, ask_all, config, question
-from bench.rounds import interleave, overlap_rate, ratio
+from bench.engine.llama_server import LlamaServer
+from bench.engine.sides import Ours, Side, ask_all, config, overall_rate, question
+from bench.ratios import Ratio
+from bench.rounds import interleave, overlap_rate
 from engine import Engine
 
 
@@ -57,36 +58,39 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
             await ask_all(side, [question(0, -1)], 8)  # warm up
         once = partial(_once, sessions, settings.gen_tokens)
         runs = {"ours": partial(once, Ours(engine)), "llama_server": partial(once, server)}
-        return row(sessions, await interleave(setup.rounds, runs, label=f"{sessions} sessions:"))
+        label = f"{sessions} sessions:"
+        speeds = await interleave(setup.limits, runs, lambda so_far: [overall(so_far)], label=label)
+        return row(sessions, speeds)
 
 
 async def _once(sessions: int, gen_tokens: int, side: Side, number: int) -> Speed:
     answers = await ask_all(side, [question(chat, number) for chat in range(sessions)], gen_tokens)
     await side.idle()
-    begin = min(answer.sent for answer in answers)
-    end = max(answer.marks[-1][0] for answer in answers)
-    overall = sum(answer.tokens for answer in answers) / (end - begin)
-    return Speed(overall, overlap_rate([answer.marks for answer in answers]))
+    return Speed(overall_rate(answers), overlap_rate([answer.marks for answer in answers]))
 
 
-def row(sessions: int, speeds: dict[str, list[Speed]]) -> Result:
-    """Medians over the rounds, and medians of the rounds' ratios."""
+def overall(speeds: Mapping[str, Sequence[Speed]]) -> Ratio:
+    """Ours over llama-server's, prompts included."""
+    ours, peer = ([speed.overall for speed in speeds[side]] for side in ("ours", "llama_server"))
+    return Ratio.between(ours, peer)
+
+
+def row(sessions: int, speeds: Mapping[str, Sequence[Speed]]) -> Result:
+    """Medians of the speeds, and the ratios."""
     result: Result = {"sessions": sessions}
-    for kind, suffix in (("overall", ""), ("decode", "_decode")):
-        ours = [getattr(speed, kind) for speed in speeds["ours"]]
-        peer = [getattr(speed, kind) for speed in speeds["llama_server"]]
-        result[f"ours{suffix}_tps"] = round(median(ours), 1)
-        result[f"llama_server{suffix}_tps"] = round(median(peer), 1)
-        result[f"ratio{suffix}"] = round(ratio(ours, peer), 3)
-    return result
+    for side, some in speeds.items():
+        result[f"{side}_tps"] = round(median(speed.overall for speed in some), 1)
+        result[f"{side}_decode_tps"] = round(median(speed.decode for speed in some), 1)
+    ours, peer = ([speed.decode for speed in speeds[side]] for side in ("ours", "llama_server"))
+    return result | overall(speeds).entry() | Ratio.between(ours, peer).entry("ratio_decode")
 
 
 def show(result: Result) -> Iterator[str]:
     """Format the rows as a table."""
-    yield f"{'sessions':>8} {'ours':>8} {'server':>8} {'ratio':>6} {'decode only':>12}   tokens/s"
+    yield f"{'sessions':>8} {'ours':>8} {'server':>8}   tokens/s; ratio; ratio of decoding only"
     for r in result["rows"]:
-        speeds = f"{r['ours_tps']:8} {r['llama_server_tps']:8} {r['ratio']:6.3f}"
-        yield f"{r['sessions']:8} {speeds} {r['ratio_decode']:12.3f}"
+        speeds = f"{r['sessions']:8} {r['ours_tps']:8} {r['llama_server_tps']:8}"
+        yield f"{speeds}   {Ratio.read(r)}; {Ratio.read(r, 'ratio_decode')}; {r['rounds']} rounds"
 
 
 def main() -> None:

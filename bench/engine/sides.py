@@ -21,6 +21,7 @@ __all__ = [
     "ask_all",
     "config",
     "gather",
+    "overall_rate",
     "question",
     "text_of",
     "until",
@@ -43,11 +44,13 @@ class Prompt:
         messages: the chat.
         rendered: the chat through its template, for a side that needs it.
         session: the chat's id; llama-server keeps each slot's prompt in any case.
+        sampling: how tokens are chosen; its limits do not count.
     """
 
     messages: Sequence[ChatMessage]
     rendered: str = ""
     session: str | None = None
+    sampling: SamplingParams = field(default_factory=SamplingParams)
 
 
 @dataclass(slots=True)
@@ -56,7 +59,9 @@ class Answer:
 
     sent: float = 0.0
     marks: Marks = field(default_factory=list)
+    text: str = ""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -94,7 +99,7 @@ class Ours:
 
     async def ask(self, prompt: Prompt, max_tokens: int, answer: Answer) -> None:
         """See `Side`."""
-        sampling = SamplingParams(max_tokens=max_tokens, ignore_eos=True)
+        sampling = replace(prompt.sampling, max_tokens=max_tokens, ignore_eos=True)
         answer.sent = perf_counter()
         stream = self.engine.submit(
             GenerationRequest(messages=prompt.messages, sampling=sampling, session_id=prompt.session)
@@ -102,10 +107,12 @@ class Ours:
         try:
             async for chunk in stream:
                 answer.marks.append((perf_counter(), chunk.tokens))
+                answer.text += chunk.text
         finally:
             if stream.finish_reason is None:
                 stream.cancel()
         answer.prompt_tokens = stream.timings.prompt_tokens
+        answer.cached_tokens = stream.timings.cached_tokens
 
     async def idle(self) -> None:
         """See `Side`."""
@@ -118,7 +125,7 @@ class Ours:
 
 
 def config(setup: Setup, **settings: Any) -> EngineConfig:
-    """Our engine's settings for a comparison; no speculation, since no peer does it."""
+    """Our engine's settings for a comparison; no speculation unless asked for, since no peer does it."""
     common: dict[str, Any] = {"threads": setup.threads, "gpu_layers": setup.gpu_layers, "speculation": "off"}
     return EngineConfig(model_path=setup.model, **(common | settings))
 
@@ -134,6 +141,13 @@ async def ask_all(side: Side, chats: Sequence[Sequence[ChatMessage]], max_tokens
         side.ask(prompt, max_tokens, answer) for prompt, answer in zip(prompts, answers, strict=True)
     )
     return answers
+
+
+def overall_rate(answers: Sequence[Answer]) -> float:
+    """Tokens per second from the first request to the last token, prompts included."""
+    begin = min(answer.sent for answer in answers)
+    end = max(answer.marks[-1][0] for answer in answers)
+    return sum(answer.tokens for answer in answers) / (end - begin)
 
 
 async def gather(work: Iterable[Coroutine[Any, Any, None]]) -> None:

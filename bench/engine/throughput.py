@@ -1,32 +1,38 @@
-"""Aggregate decode speed beside llama-batched-bench, which neither samples nor schedules.
+"""Aggregate decode speed beside llama-batched-bench, which neither samples nor schedules, and a bare loop.
 
-Both run the same model with the same threads, batch, context and prompt length, in turns, in one run. Ours is
+All run the same model with the same threads, batch, context and prompt length, in turns, in one run. Ours is
 measured where the user sees it, at the readers of the streams, so sampling, detokenizing and delivery are
 included. Only the time in which all sessions decode counts. Our engine is set up for throughput: as many
-sessions as ask, no latency target, and no speculation, since the peer decodes token by token. Each side runs
-with both KV layouts, and the better of each counts.
+sessions as ask, no latency target, and no speculation, since the peers decode token by token. The bare loop
+is Python, too: `llama_decode` and one sampler for each row. What a step of ours takes longer is what our
+engine costs. A few rounds with both KV layouts find each side's better one, which is then measured.
 
     python bench/engine/throughput.py --json
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from bench import cli
 from bench.cli import Result, Setup
-from bench.engine.peers import batched_bench
+from bench.engine.peers import Decoding, bare_loop, batched_bench
 from bench.engine.sides import Ours, ask_all, config, question
 from bench.machine import vram_mib
-from bench.rounds import interleave, overlap_rate, ratio
+from bench.ratios import Limits, Ratio
+from bench.rounds import interleave, overlap_rate
 from engine import Engine, EngineConfig
 
 Layout = Literal["unified", "split"]
+Speeds = Mapping[str, Sequence[float]]  # tokens per second of each round, by side
+Run = Callable[[int], Awaitable[float]]  # of the round's number
+
 _LAYOUTS: tuple[Layout, ...] = ("unified", "split")
+_TRIALS = 2  # rounds that find the better layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +40,8 @@ class Settings:
     """What to measure; sizes in tokens.
 
     Args:
-        session_context: KV cells per session, for both sides.
-        layouts: of the KV cache, for both sides; with one session only the first is run.
+        session_context: KV cells per session, for all sides.
+        layouts: of the KV cache, for all sides; with one session only the first is run.
     """
 
     sessions: tuple[int, ...]
@@ -48,7 +54,7 @@ async def measure(setup: Setup, settings: Settings) -> Result:
     """Measure every number of sessions."""
     setup.tool("llama-batched-bench")
     rows = [await _row(setup, settings, sessions) for sessions in settings.sessions]
-    return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": rows}
+    return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": with_further(rows)}
 
 
 # A model without a template would stop at the next "User:", in the middle of a measurement.
@@ -56,34 +62,43 @@ _PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 
 async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
-    context = sessions * settings.session_context
     ours = config(
         setup,
         max_sessions=sessions,
         cached_sessions=0,
-        context_tokens=context,
+        context_tokens=sessions * settings.session_context,
         step_target_ms=60_000,
         chat_template=_PLAIN,
     )
     async with Engine(ours) as engine:
         prompt = engine.count_prompt(question(0, 0))
     about: Result = {}
-    runs: dict[str, Callable[[int], Coroutine[Any, Any, float]]] = {}
-    for layout in settings.layouts[:1] if sessions == 1 else settings.layouts:
-        runs[f"batched_bench_{layout}"] = _each_round(
-            partial(
-                batched_bench,
-                setup,
-                sessions=sessions,
-                prompt_tokens=prompt,
-                gen_tokens=settings.gen_tokens,
-                context=context,
-                unified=layout == "unified",
-            )
-        )
-        runs[f"ours_{layout}"] = partial(_ours, replace(ours, kv_layout=layout), settings.gen_tokens, about)
-    speeds = await interleave(setup.rounds, runs, label=f"{sessions} sessions:")
-    return row(sessions, speeds) | about
+    shape = Decoding(sessions, prompt, settings.gen_tokens, ours.context_tokens)
+    layouts = settings.layouts[:1] if sessions == 1 else settings.layouts
+    runs = {
+        f"{side}_{layout}": run
+        for layout in layouts
+        for side, run in _runs(setup, replace(ours, kv_layout=layout), shape, about).items()
+    }
+    label = f"{sessions} sessions:"
+    trial: Speeds = {name: [0.0] for name in runs}
+    if len(layouts) > 1:
+        few = Limits(min(_TRIALS, setup.limits.rounds))
+        trial = await interleave(few, runs, label=f"{label} trial,")
+    chosen = better_layouts(trial)
+    best = {side: runs[f"{side}_{layout}"] for side, layout in chosen.items()}
+    speeds = await interleave(setup.limits, best, lambda so_far: ratios(so_far).values(), label=label)
+    return row(sessions, speeds) | {f"{side}_layout": layout for side, layout in chosen.items()} | about
+
+
+def _runs(setup: Setup, ours: EngineConfig, shape: Decoding, about: Result) -> dict[str, Run]:
+    """The three sides with one layout."""
+    unified = not ours.split_cache
+    return {
+        "batched_bench": lambda _: batched_bench(setup, shape, unified=unified),
+        "ours": partial(_ours, ours, shape.gen_tokens, about),
+        "bare": lambda _: bare_loop(setup, shape, unified=unified),
+    }
 
 
 async def _ours(config: EngineConfig, gen_tokens: int, about: Result, number: int) -> float:
@@ -100,35 +115,58 @@ async def _ours(config: EngineConfig, gen_tokens: int, about: Result, number: in
     return overlap_rate([answer.marks for answer in answers])
 
 
-def _each_round(
-    once: Callable[[], Coroutine[Any, Any, float]],
-) -> Callable[[int], Coroutine[Any, Any, float]]:
-    return lambda _: once()
-
-
-def row(sessions: int, speeds: dict[str, list[float]]) -> Result:
-    """Medians over the rounds, and the median of the rounds' ratios of the better layouts.
+def better_layouts(speeds: Speeds) -> dict[str, str]:
+    """The layout with which each side is faster.
 
     Args:
-        speeds: tokens per second of each round, by "ours_LAYOUT" and "batched_bench_LAYOUT".
+        speeds: by "SIDE_LAYOUT".
     """
+    best: dict[str, str] = {}
+    for name in sorted(speeds, key=lambda name: median(speeds[name])):
+        side, _, layout = name.rpartition("_")
+        best[side] = layout
+    return best
+
+
+def ratios(speeds: Speeds) -> dict[str, Ratio]:
+    """Ours and the bare loop over llama-batched-bench."""
+    peer = speeds["batched_bench"]
+    return {
+        "ratio": Ratio.between(speeds["ours"], peer),
+        "bare_ratio": Ratio.between(speeds["bare"], peer),
+    }
+
+
+def row(sessions: int, speeds: Speeds) -> Result:
+    """Medians of the speeds, the ratios, and what a step of ours takes longer than the bare loop's."""
     result: Result = {"sessions": sessions}
-    best = {}
-    for side in ("ours", "batched_bench"):
-        names = [name for name in speeds if name.startswith(side)]
-        best[side] = max(names, key=lambda name: median(speeds[name]))
-        result[f"{side}_tps"] = round(median(speeds[best[side]]), 1)
-        result[f"{side}_layout"] = best[side].removeprefix(f"{side}_")
-        result |= {f"{name}_tps": round(median(speeds[name]), 1) for name in names}
-    return result | {"ratio": round(ratio(speeds[best["ours"]], speeds[best["batched_bench"]]), 3)}
+    result |= {f"{side}_tps": round(median(values), 1) for side, values in speeds.items()}
+    for name, ratio in ratios(speeds).items():
+        result |= ratio.entry(name)
+    both = zip(speeds["ours"], speeds["bare"], strict=True)
+    beyond = [1e3 * sessions * (1 / ours - 1 / bare) for ours, bare in both]
+    return result | Ratio.of(beyond).entry("step_beyond_ms")
+
+
+def with_further(rows: Sequence[Result]) -> list[Result]:
+    """The rows; where one chat was measured, those of more also tell what each further one adds to a step."""
+    one = next((r["step_beyond_ms"] for r in rows if r["sessions"] == 1), None)
+    return [r if one is None or r["sessions"] == 1 else r | _further(r, one) for r in rows]
+
+
+def _further(row: Result, one: float) -> Result:
+    beyond, further = Ratio.read(row, "step_beyond_ms"), row["sessions"] - 1
+    low, middle, high = ((ms - one) / further for ms in (beyond.low, beyond.median, beyond.high))
+    return Ratio(middle, low, high, beyond.rounds).entry("further_ms")
 
 
 def show(result: Result) -> Iterator[str]:
     """Format the rows as a table."""
-    yield f"{'sessions':>8} {'ours':>8} {'layout':>8} {'peer':>8} {'layout':>8} {'ratio':>6}   tokens/s"
+    yield f"{'sessions':>8} {'ours':>8} {'peer':>8} {'bare':>8}   tokens/s; ratios: ours, bare; a step beyond"
     for r in result["rows"]:
-        ours = f"{r['sessions']:8} {r['ours_tps']:8} {r['ours_layout']:>8}"
-        yield f"{ours} {r['batched_bench_tps']:8} {r['batched_bench_layout']:>8} {r['ratio']:6.3f}"
+        speeds = f"{r['sessions']:8} {r['ours_tps']:8} {r['batched_bench_tps']:8} {r['bare_tps']:8}"
+        beyond = f"{r['step_beyond_ms']:.2f} ms, {r['rounds']} rounds"
+        yield f"{speeds}   {Ratio.read(r)}, {Ratio.read(r, 'bare_ratio')}; {beyond}"
 
 
 def main() -> None:
@@ -138,7 +176,7 @@ def main() -> None:
     parser.add_argument("--gen-tokens", type=int, default=96)
     parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
     parser.add_argument(
-        "--layouts", nargs="+", choices=_LAYOUTS, default=_LAYOUTS, help="KV layouts of both sides"
+        "--layouts", nargs="+", choices=_LAYOUTS, default=_LAYOUTS, help="KV layouts of all sides"
     )
     args = parser.parse_args()
     layouts: tuple[Layout, ...] = tuple(args.layouts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -21,7 +21,8 @@ from time import perf_counter
 from bench import cli
 from bench.cli import BenchError, Result, Setup
 from bench.engine.sides import config, gather, text_of
-from bench.rounds import interleave, ratio
+from bench.ratios import Ratio
+from bench.rounds import interleave
 from engine import ChatMessage, Engine, EngineStats, FinishReason, GenerationRequest, SamplingParams
 
 _TEMPLATE_TOKENS = 48  # a chat template's system prompt and message frames
@@ -68,7 +69,7 @@ async def measure(setup: Setup, settings: Settings) -> Result:
         "roomy": partial(_once, setup, settings, settings.chats),
     }
     label = f"{settings.chats} chats, {settings.turns} turns:"
-    results = await interleave(setup.rounds, runs, label=label)
+    results = await interleave(setup.limits, runs, lambda so_far: [compared(so_far)], label=label)
     cells = {
         "tight_cells": settings.held * settings.chat_tokens,
         "roomy_cells": settings.chats * settings.chat_tokens,
@@ -124,21 +125,25 @@ class _Table:
         self.tokens += stream.timings.completion_tokens
 
 
-def summary(runs: dict[str, list[Run]]) -> Result:
-    """Medians over the rounds, the median of their ratios, and the tight context's counters.
+def compared(runs: Mapping[str, Sequence[Run]]) -> Ratio:
+    """The speed on the tight context over that on the roomy one."""
+    tight, roomy = ([run.speed for run in runs[name]] for name in ("tight", "roomy"))
+    return Ratio.between(tight, roomy)
+
+
+def summary(runs: Mapping[str, Sequence[Run]]) -> Result:
+    """Medians of the speeds, their ratio, and the tight context's counters.
 
     Raises:
         BenchError: the roomy context evicted chats, so it was not roomy.
     """
-    tight, roomy = ([run.speed for run in runs[name]] for name in ("tight", "roomy"))
     if any(run.stats.restored or run.stats.preempted for run in runs["roomy"]):
         raise BenchError("The context that should hold all chats evicted some.")
-    typical = sorted(runs["tight"], key=lambda run: run.speed)[len(tight) // 2].stats
+    typical = sorted(runs["tight"], key=lambda run: run.speed)[len(runs["tight"]) // 2].stats
     ended = sum((run.finished for run in runs["tight"]), Counter[FinishReason | None]())
     return {
-        "tight_tps": round(median(tight), 1),
-        "roomy_tps": round(median(roomy), 1),
-        "ratio": round(ratio(tight, roomy), 3),
+        **{f"{name}_tps": round(median(run.speed for run in some), 1) for name, some in runs.items()},
+        **compared(runs).entry(),
         "answers": ended.total(),
         "finished": ended[FinishReason.LENGTH],
         "truncated": ended[FinishReason.CONTEXT],
@@ -155,7 +160,7 @@ def show(result: Result) -> Iterator[str]:
     """Format the result as a few lines."""
     r = result
     yield f"{r['chats']} chats, {r['turns']} turns each, on a context that holds {r['held']}:"
-    yield f"  {r['tight_tps']} tokens/s, {r['roomy_tps']} with room for all: ratio {r['ratio']}"
+    yield f"  {r['tight_tps']} tokens/s, {r['roomy_tps']} with room for all: ratio {Ratio.read(r)}"
     yield f"  {r['finished']} of {r['answers']} answers finished, {r['truncated']} truncated"
     yield "  " + ", ".join(f"{name} {r[name]}" for name in ("parked", "restored", "preempted", "evicted"))
     yield f"  hit rate {r['hit_rate']}, {r['roomy_hit_rate']} with room for all"

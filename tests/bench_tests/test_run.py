@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -19,36 +17,26 @@ import pytest
 
 from bench import cli, report, rounds, run
 from bench.cli import BenchError
-from bench.engine import latency, overhead, server, throughput, turns
-from bench.engine.peers import LlamaServer
-from bench.engine.sides import Answer, gather, text_of
-from engine import ChatMessage, EngineStats, FinishReason
+from bench.engine import latency, overhead, prefixes, server, speculation, throughput, turns, warm
+from bench.engine.sides import gather, text_of
+from bench.ratios import Limits, Ratio
+from engine import EngineStats, FinishReason
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [
     path
     for path in sorted((ROOT / "bench").rglob("*.py"))
-    if "def main(" in path.read_text(encoding="utf-8") and path.stem != "make_model"
+    if path.stem != "make_model" and ".peers" not in path.parts
+    if "def main(" in path.read_text(encoding="utf-8")
 ]
 
-NEED_PEERS = ["throughput", "server", "latency", "prefixes"]
-SAMPLING_KEYS = ("rows", "vocabulary", "ours_ms", "llama_sampler_sample_ms", "ratio")
-TWO_SPEEDS = {
-    "batched_bench_unified": [20.0, 20.0, 20.0],
-    "ours_unified": [10.0, 20.0, 30.0],
-    "batched_bench_split": [10.0, 40.0, 30.0],
-    "ours_split": [9.0, 19.0, 31.0],
+NEED_PEERS = ["throughput", "server", "speculation", "latency", "prefixes"]
+SAMPLING_KEYS = ("rows", "vocabulary", "ours_ms", "llama_sampler_sample_ms")
+SPEEDS = {
+    "batched_bench": [200.0, 400.0, 100.0],
+    "ours": [160.0, 400.0, 90.0],
+    "bare": [200.0, 400.0, 100.0],
 }
-
-
-def setup_of(peers: Path) -> cli.Setup:
-    return cli.Setup(model=Path("any.gguf"), peers=peers, rounds=1, threads=1, gpu_layers=0)
-
-
-def tool(folder: Path, name: str, script: str) -> None:
-    path = folder / name
-    path.write_text(f"#!{sys.executable}\n{script}\n")
-    path.chmod(0o755)
 
 
 def forward(begin: float, inside: float, decodes: int) -> overhead.Forward:
@@ -62,37 +50,33 @@ def some_results() -> dict[str, Any]:
         name: [latency.Arrival(longest, 0.01, 0.02, 1.0)]
         for name, longest in (("ours", 0.1), ("llama_server", 4.0), ("llama_server_512", 2.0))
     }
+    arrived = {"prompt_tokens": 1200, "writers": 4} | latency.summary(arrivals)
     speed = server.Speed(100.0, 120.0)
+    waves = [[speculation.Wave(100, 1.0, True)]]
+    drafted = speculation.summary({"ours": waves, "llama_server": waves})
     ended = Counter[FinishReason | None]({FinishReason.LENGTH: 300})
     again = turns.Run(80.0, ended, EngineStats(restored=200))
     roomy = turns.Run(100.0, ended, EngineStats())
+    shared = prefixes.summary({"ours": [5.0], "llama_server": [20.0]}, 4, [1.01])
+    decoded = [throughput.row(sessions, SPEEDS) for sessions in (1, 4)]
     return {
-        "throughput": model | {"rows": [throughput.row(4, TWO_SPEEDS)]},
+        "throughput": model | {"rows": throughput.with_further(decoded)},
         "server": {"rows": [server.row(1, {"ours": [speed], "llama_server": [speed]})]},
-        "latency": {"prompt_tokens": 1200, "writers": 4} | latency.summary(arrivals),
-        "prefixes": {
-            "sessions": 8,
-            "prompt_tokens": 1000,
-            "ours_s": 5.0,
-            "llama_server_s": 20.0,
-            "ratio": 0.25,
-            "candidates": 4,
-            "candidates_ratio": 1.01,
+        "speculation": {
+            "rows": [{"prompts": name, "sessions": 1} | drafted for name in ("mix", "rewriting")]
         },
+        "latency": arrived | {"focused": False},
+        "latency_focused": arrived | {"focused": True},
+        "warm": {"cached_tokens": 1000, "new_tokens": 40} | warm.summary({"ours": [1.1], "alone": [1.0]}),
+        "prefixes": {"sessions": 8, "prompt_tokens": 1000} | shared,
         "turns": {"chats": 100, "held": 8} | turns.summary({"tight": [again], "roomy": [roomy]}),
-        "overhead": {"sessions": 32, "python_share": 0.03, "step_ms": 100.0},
-        "sampling": {"rows": [dict.fromkeys(SAMPLING_KEYS, 1)]},
+        "overhead": {"sessions": 32, "step_ms": 100.0} | Ratio.of([0.03]).entry("python_share"),
+        "sampling": {"rows": [dict.fromkeys(SAMPLING_KEYS, 1) | Ratio.of([1.0]).entry()]},
     }
 
 
 def some_document() -> dict[str, Any]:
-    return run.document(some_results(), 5) | {"versions": {"llama-cpp-python": "1.2.3"}}
-
-
-def test_ratios_are_taken_within_a_round() -> None:
-    # The machine was ten times slower in the second round: medians first would give 10 / 10.
-    assert rounds.ratio([10.0, 1.0, 12.0], [10.0, 2.0, 6.0]) == 1.0
-    assert rounds.ratio([10.0, 1.0, 1.0], [5.0, 10.0, 2.0]) == 0.5
+    return run.document(some_results()) | {"versions": {"llama-cpp-python": "1.2.3"}}
 
 
 def test_every_round_begins_with_another_side() -> None:
@@ -103,7 +87,7 @@ def test_every_round_begins_with_another_side() -> None:
         return number
 
     sides = {name: (lambda number, name=name: side(name, number)) for name in "ab"}
-    results = asyncio.run(rounds.interleave(3, sides))
+    results = asyncio.run(rounds.interleave(Limits(3), sides))
     assert order == ["a0", "b0", "b1", "a1", "a2", "b2"]
     assert results == {"a": [0, 1, 2], "b": [0, 1, 2]}
 
@@ -123,10 +107,92 @@ def test_a_gap_counts_if_it_reaches_into_the_window() -> None:
 
 
 def test_the_better_layout_of_each_side_counts() -> None:
-    row = throughput.row(4, TWO_SPEEDS)
-    assert (row["ours_layout"], row["batched_bench_layout"]) == ("unified", "split")
-    assert (row["ours_tps"], row["batched_bench_tps"], row["ratio"]) == (20.0, 30.0, 1.0)
-    assert (row["ours_split_tps"], row["batched_bench_unified_tps"]) == (19.0, 20.0)
+    speeds = {
+        "batched_bench_unified": [20.0, 20.0, 20.0],
+        "ours_unified": [10.0, 20.0, 30.0],
+        "batched_bench_split": [10.0, 40.0, 30.0],
+        "ours_split": [9.0, 19.0, 31.0],
+    }
+    assert throughput.better_layouts(speeds) == {"ours": "unified", "batched_bench": "split"}
+
+
+def test_a_row_tells_what_a_step_takes_beyond_the_bare_loop() -> None:
+    one = throughput.row(1, SPEEDS)
+    assert (one["ours_tps"], one["batched_bench_tps"], one["bare_tps"]) == (160.0, 200.0, 200.0)
+    assert (one["ratio"], one["spread"], one["rounds"]) == (0.9, [0.8, 1.0], 3)
+    assert (one["bare_ratio"], one["bare_spread"]) == (1.0, [1.0, 1.0])
+    # Steps of 6.25, 2.5 and 11.11 ms, beside the bare loop's of 5, 2.5 and 10.
+    assert (one["step_beyond_ms"], one["step_beyond_spread"]) == (1.1111, [0.0, 1.25])
+
+
+def test_further_chats_are_told_beside_one_chat() -> None:
+    one, four = throughput.with_further([throughput.row(n, SPEEDS) for n in (1, 4)])
+    assert "further_ms" not in one
+    assert four["step_beyond_ms"] == 4.4444
+    assert four["further_ms"] == 1.1111
+    assert four["further_spread"] == [round(-1.1111 / 3, 4), round((5 - 1.1111) / 3, 4)]
+    assert throughput.with_further([throughput.row(4, SPEEDS)]) == [throughput.row(4, SPEEDS)]
+
+
+def test_the_bar_of_decoding_is_the_bare_loops_ratio() -> None:
+    one, beyond, _, further = report.lines({"throughput": some_results()["throughput"]})
+    assert one.cells[3:] == ("0.900 (0.800 to 1.000)", "3", "≥ 0.995, missed")
+    assert beyond.cells[3:] == ("1.111 (0.000 to 1.250) ms", "3", "≤ 0.15 ms, missed")
+    assert further.cells[3:] == ("1.111 (-0.370 to 1.296) ms", "3", "≤ 0.03 ms, missed")
+
+
+@pytest.mark.parametrize(
+    ("said", "looping"),
+    [
+        ("the sea is wide and the sea is deep", False),
+        ("no no you must not", False),
+        ("no no no", True),
+        ("and so on and so on and so on it goes", True),
+        ("once upon a time there was once upon a time there was", True),
+        ("once upon a time once upon a time", False),
+        ("", False),
+    ],
+)
+def test_an_answer_loops_if_it_says_the_same_again(said: str, looping: bool) -> None:
+    assert speculation.loops(said.split()) is looping
+
+
+def test_the_copied_share_is_of_runs_in_the_texts_order() -> None:
+    text = "one two three four five six seven eight nine ten"
+    assert speculation.copied_share("one two three four five", text) == 1.0
+    assert speculation.copied_share("Sure: one two three four", text) == 0.8
+    assert speculation.copied_share("two one four three six five", text) == 0.0
+    assert speculation.copied_share("one two three one two three", text) == 0.5
+    assert speculation.copied_share("", text) == 0.0
+    assert speculation.sound("Sure: one two three four", text)
+    assert not speculation.sound("Sure: one two three", text)
+    assert speculation.sound("Sure: one two three", "")
+
+
+def test_what_is_not_sound_counts_on_neither_side() -> None:
+    ours = [
+        speculation.Wave(100, 1.0, True),
+        speculation.Wave(900, 1.0, False),
+        speculation.Wave(100, 3.0, True),
+    ]
+    peer = [
+        speculation.Wave(100, 2.0, True),
+        speculation.Wave(100, 1.0, True),
+        speculation.Wave(100, 2.0, True),
+    ]
+    assert speculation.speeds(ours, peer) == (50.0, 50.0)
+    assert speculation.summary({"ours": [ours], "llama_server": [peer]})["kept_share"] == 0.667
+    with pytest.raises(BenchError, match="All answers of a round loop"):
+        speculation.speeds(ours[1:2], peer[1:2])
+
+
+def test_every_set_of_tasks_can_be_read() -> None:
+    for prompts in ("mix", "rewriting"):
+        tasks = speculation.read_tasks(prompts, 96, lambda text: len(text.split()))
+        assert len(tasks) >= 6
+        assert all(bool(task.copied) == (prompts == "rewriting") for task in tasks)
+        assert all(task.copied in task.messages[-1].content and task.tokens > 30 for task in tasks)
+        assert not any(speculation.loops(task.copied.split()) for task in tasks)
 
 
 def test_pythons_share_is_what_is_between_the_forwards() -> None:
@@ -171,8 +237,9 @@ def test_every_benchmark_has_lines_in_the_table() -> None:
         assert list(report.lines({name: results[name]})), name
     table = list(report.table(results))
     assert len(table) == 2 + len(list(report.lines(results)))
-    assert {line.count("|") for line in table} == {6}
-    assert "| Python's share of a step, 32 chats | 3.00 of 100.0 ms |  | 0.030 | ≤ 0.02, missed |" in table
+    assert {line.count("|") for line in table} == {7}
+    share = "0.030 (0.030 to 0.030) | 1 | ≤ 0.02, missed"
+    assert f"| Python's share of a step, 32 chats | 3.00 of 100.0 ms |  | {share} |" in table
 
 
 def test_the_table_goes_between_the_markers_only() -> None:
@@ -195,14 +262,33 @@ def test_the_page_says_what_was_measured() -> None:
 
 
 def test_the_results_name_no_host() -> None:
-    assert os.uname().nodename not in json.dumps(run.document({}, 5))
+    assert os.uname().nodename not in json.dumps(run.document({}))
 
 
 def test_results_of_benchmarks_that_did_not_run_are_kept(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
-    run.keep(out, run.document({"server": 1, "turns": 1}, 5))
-    run.keep(out, run.document({"turns": 2}, 5))
+    run.keep(out, run.document({"server": 1, "turns": 1}))
+    run.keep(out, run.document({"turns": 2}))
     assert json.loads(out.read_text())["results"] == {"server": 1, "turns": 2}
+
+
+def test_a_recorded_run_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\n{report.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(run, "PAGE", page)
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results.json")
+    for name, result in some_results().items():  # as `run_all` does, one after the other
+        run.keep(run.RESULTS, some_document() | {"results": {name: result}})
+    recorded = json.loads(run.RESULTS.read_text(encoding="utf-8"))
+    written = page.read_text(encoding="utf-8")
+    assert report.block(recorded) in written
+    assert len(list(report.lines(recorded["results"]))) == len(list(report.lines(some_results())))
+    for what in (
+        "with speculation, rewriting texts, 1 chat",
+        "warm chat, 40 new tokens behind 1,000",
+        "is on screen",
+    ):
+        assert what in written
 
 
 def test_only_a_full_run_is_kept() -> None:
@@ -216,13 +302,16 @@ def test_only_a_full_run_is_kept() -> None:
 
 
 def test_options_reach_the_benchmarks() -> None:
-    options = run.parse(["--rounds", "7", "--sessions", "1,8", "--model", "m.gguf", "--peers", "here"])
+    given = ["--rounds", "7", "--minutes", "2.5", "--sessions", "1,8", "--model", "m.gguf", "--peers", "here"]
+    options = run.parse(given)
     command = run.arguments("throughput", options)
     assert command[1].endswith("bench/engine/throughput.py")
-    for pair in (["--rounds", "7"], ["--sessions", "1,8"], ["--model", "m.gguf"], ["--peers", "here"]):
-        assert " ".join(pair) in " ".join(command)
+    assert all(option in command for option in given)
     assert "m.gguf" not in run.arguments("throughput_gemma", options)
-    assert run.arguments("turns", run.parse(["--quick"]))[-4:-2] == ["--rounds", "1"]
+    assert "--quick" in run.arguments("turns", run.parse(["--quick"]))
+    assert "--focused" in run.arguments("latency_focused", options)
+    assert cli.limits(options) == Limits(7, 150)
+    assert cli.limits(run.parse(["--quick"])).rounds == 1
 
 
 def test_counts() -> None:
@@ -289,111 +378,3 @@ def test_without_the_peers_one_line_tells(tmp_path: Path) -> None:
         assert (code, stdout) == (1, "")
         (line,) = stderr.splitlines()
         assert "make peers" in line
-
-
-async def test_a_server_that_dies_is_quoted(tmp_path: Path) -> None:
-    tool(tmp_path, "llama-server", "import sys; sys.exit('first\\nthe reason why')")
-    with pytest.raises(BenchError, match=r"exit 1\): first \| the reason why"):
-        async with LlamaServer(setup_of(tmp_path), slots=1, context=512):
-            pass
-
-
-FAKE_SERVER = """
-import http.server, json, os, pathlib, sys
-
-pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
-port = int(sys.argv[sys.argv.index("--port") + 1])
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def reply(self, parts):
-        self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for part in parts:
-            self.wfile.write(b"%x\\r\\n%s\\r\\n" % (len(part), part))
-            self.wfile.flush()
-        self.wfile.write(b"0\\r\\n\\r\\n")
-        self.close_connection = True
-
-    def do_GET(self):
-        self.reply([b'{"status":"ok"}'])
-
-    def do_POST(self):
-        wish = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if "messages" in wish:
-            return self.reply([json.dumps({"prompt": "rendered"}).encode()])
-        event = 'data: {"tokens_predicted": %d, "tokens_evaluated": 7}\\n\\n'
-        whole = "".join(event % count for count in (1, 2, 4, 4)).encode()
-        self.reply([b":\\n\\n" + whole[:10], whole[10:70], whole[70:]])
-
-
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
-
-
-async def read(server: LlamaServer, tokens: int) -> Answer:
-    answer = Answer()
-    await server.ask(await server.prepare([ChatMessage("user", "hi")]), tokens, answer)
-    return answer
-
-
-async def test_a_servers_answer_is_counted_by_its_events(tmp_path: Path) -> None:
-    tool(tmp_path, "llama-server", FAKE_SERVER)
-    async with LlamaServer(setup_of(tmp_path), slots=1, context=512) as peer:
-        answer = await read(peer, 4)
-        assert [count for _, count in answer.marks] == [1, 1, 2]
-        assert answer.prompt_tokens == 7
-        assert answer.ttft_s > 0
-        with pytest.raises(BenchError, match="4 tokens instead of 9"):
-            await read(peer, 9)
-    assert not alive(int((tmp_path / "pid").read_text()))
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_a_benchmark_stops_its_peer(number: int, code: int, tmp_path: Path) -> None:
-    tool(tmp_path, "llama-batched-bench", NOTED_SLEEP)
-    script = "import sys; from bench_tests.test_run import stop_me; stop_me(sys.argv[1])"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment)
-    pid = tmp_path / "pid"
-    while not pid.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(number)
-    assert process.wait(timeout=30) == code
-    assert not alive(int(pid.read_text()))
-
-
-NOTED_SLEEP = """
-import os, pathlib, time
-pid = pathlib.Path(__file__).with_name("pid")
-pid.with_name("part").write_text(str(os.getpid()))
-pid.with_name("part").rename(pid)
-time.sleep(60)
-"""
-
-
-def stop_me(peers: str) -> None:
-    """Wait for a peer that never ends, as a benchmark does."""
-    from bench.engine.peers import batched_bench
-
-    async def measure(setup: cli.Setup) -> cli.Result:
-        sizes: dict[str, int] = {"sessions": 1, "prompt_tokens": 1, "gen_tokens": 1, "context": 512}
-        return {"speed": await batched_bench(setup, unified=True, **sizes)}
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    arguments: Sequence[str] = ["--peers", peers, "--model", __file__]
-    cli.run(cli.parser("x").parse_args(arguments), measure, lambda result: [str(result)])

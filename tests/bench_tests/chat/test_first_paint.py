@@ -10,6 +10,7 @@ import pytest
 
 from bench.chat import first_paint
 from bench.cli import BenchError
+from bench.ratios import Limits
 
 DRAWS = """
 import os, pathlib, time
@@ -39,7 +40,9 @@ def test_both_sides_run_in_each_round_after_a_warm_up(monkeypatch: pytest.Monkey
         return 0.6 if command[0] == "-m" else 0.4
 
     monkeypatch.setattr(first_paint, "first_paint", paint)
-    result = first_paint.measure(2)
-    assert result == {"rounds": 2, "chat_s": 0.6, "bare_s": 0.4, "ratio": 1.5}
+    result = first_paint.measure(Limits(2))
+    ratio = {"ratio": 1.5, "spread": [1.5, 1.5], "rounds": 2}
+    assert result == {"chat_s": 0.6, "bare_s": 0.4} | ratio
     assert ran == ["chat", "bare", "bare", "chat", "chat", "bare"]
-    assert [*first_paint.show(result)] == ["first paint: 0.6 s, bare Textual 0.4 s, ratio 1.5"]
+    told = "first paint: 0.6 s, bare Textual 0.4 s, ratio 1.500 (1.500 to 1.500), 2 rounds"
+    assert [*first_paint.show(result)] == [told]
