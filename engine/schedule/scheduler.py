@@ -24,6 +24,7 @@ from engine.types import Priority, SamplingParams
 __all__ = ["Scheduler", "SchedulerLimits"]
 
 _MAX_STRETCH = 16.0  # times the latency target
+_WATCHED_STRETCH = 2.0  # at least so much where a person waits for a prompt and watches no answer
 _ALL: Mapping[int, int] = MappingProxyType({})
 
 
@@ -427,12 +428,14 @@ class Scheduler:
 
         Otherwise, of sixteen chats asked at the same time, the first whose prompt is computed would hold
         the others back: each step reads all weights for a few of their tokens. A focused chat that decodes
-        is never slowed down.
+        is never slowed down, and for one whose prompt is read the others, which nobody watches, wait longer.
         """
-        if not decodes or any(s.priority is Priority.FOREGROUND and _decodes(s) for s in self.running):
+        watched = [s for s in self.running if s.priority is Priority.FOREGROUND]
+        if not decodes or any(_decodes(s) for s in watched):
             return 1.0
         prompts = sum(s.remaining > 1 and not s.paused for s in self.running)
-        return min(1 + prompts / decodes, _MAX_STRETCH)
+        least = _WATCHED_STRETCH if watched else 1.0
+        return min(max(least, 1 + prompts / decodes), _MAX_STRETCH)
 
     def _publish(self, sequence: TokenSequence) -> list[Move]:
         """Let other prompts find the computed part of this one, and pin its head."""

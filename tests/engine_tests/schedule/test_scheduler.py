@@ -42,6 +42,23 @@ async def test_the_target_stretches_where_many_wait_for_one_that_nobody_watches(
     bench.run()
 
 
+async def test_writers_that_nobody_watches_wait_longer_for_a_reader_on_screen() -> None:
+    read: dict[str | None, int] = {}
+    for focused in (None, "reader", "writer 0"):
+        bench = Bench(batch_tokens=512, max_sessions=8)
+        for number in range(5):
+            bench.submit("hi", max_tokens=60, session_id=f"writer {number}")
+        for _ in range(3):
+            bench.core.step()
+        bench.core.post(Focus(focused))
+        bench.submit("x" * 800, session_id="reader")
+        bench.core.step()
+        read[focused] = bench.backend.plans[-1].prefill_tokens
+        bench.run()
+    assert read["writer 0"] < read[None]
+    assert read["reader"] > 1.5 * read[None]
+
+
 async def test_prefill_takes_the_whole_budget_when_nobody_decodes() -> None:
     bench = Bench(batch_tokens=64)
     bench.submit("x" * 200)
