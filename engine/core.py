@@ -227,6 +227,7 @@ class EngineCore:
         )
         if stream.cancel_requested:
             output.finish(FinishReason.CANCELLED, self._clock())
+            self.metrics.finished(FinishReason.CANCELLED)
             self.mail.add(stream)
             return
         try:
@@ -236,8 +237,8 @@ class EngineCore:
         except RequestError as error:
             self._fail(output, error)
             return
+        self._outputs[sequence.request_id] = output  # first: whatever breaks from here on reaches its reader
         self._backend.open_sampler(sequence.request_id, sampling, sequence.tokens, command.constraint)
-        self._outputs[sequence.request_id] = output
 
     # Steps
 
@@ -382,18 +383,21 @@ class EngineCore:
     def _finish(self, output: RequestOutput, reason: FinishReason) -> None:
         self._retire(output)
         output.finish(reason, self._clock())
+        self._outputs.pop(output.sequence.request_id, None)
         self.metrics.finished(reason)
         self.mail.add(output.stream)
 
     def _fail(self, output: RequestOutput, error: RequestError) -> None:
         self._retire(output)
         output.stream.fail(error)
+        self._outputs.pop(output.sequence.request_id, None)
         self.metrics.finished(None)
         self.mail.add(output.stream)
 
     def _retire(self, output: RequestOutput) -> None:
+        """Free what a request holds; until its stream has ended, a crash must find it among the outputs."""
         sequence = output.sequence
-        if self._outputs.pop(sequence.request_id, None) is None:
+        if sequence.request_id not in self._outputs:
             return
         if sequence.session_id is not None:
             self.encoder.remember(sequence.session_id, sequence.tokens[: sequence.computed])

@@ -212,9 +212,15 @@ class Engine:
         return len(self._running()[0].encoder.encode(messages).tokens)
 
     def forget(self, session_id: str) -> None:
-        """Drop a session's KV cache."""
-        if self._core is not None:
-            self._core.post(Forget(session_id))
+        """Drop a session's KV cache, and what its requests so far will leave."""
+        if (core := self._core) is None:
+            return
+        preparing = bool(self._preparing)
+        core.post(Forget(session_id))
+        if preparing:  # their prompts reach the core only now: forget them as well
+            with suppress(RuntimeError):  # closed meanwhile
+                for threads in (self._prepare, self._compile):
+                    threads.submit(core.post, Forget(session_id))
 
     def focus(self, session_id: str | None) -> None:
         """Serve the session a person is watching before all others from now on; None: no session."""

@@ -118,10 +118,10 @@ class Scheduler:
         sequence.paused = False
 
     def forget(self, session_id: str) -> list[Move]:
-        """Drop a session's KV cache, wherever it is, and what belongs to no session; a request in progress
-        drops its own when it ends."""
+        """Drop a session's KV cache, wherever it is, and what belongs to no session; requests in progress
+        drop theirs when they end. (A request without a session may be a second answer to the same chat.)"""
         for sequence in [*self.running, *self.waiting]:
-            if sequence.session_id == session_id:
+            if sequence.session_id in (None, session_id):
                 sequence.session_id = None
                 sequence.forgotten = True
         self.parking.drop(session_key(session_id))
@@ -392,10 +392,12 @@ class Scheduler:
         return min(1 + prompts / decodes, _MAX_STRETCH)
 
     def _publish(self, sequence: TokenSequence) -> list[Move]:
-        """Let other prompts find the computed part of this one, and pin its head."""
+        """Let other prompts find the computed part of this one, and keep its head when it is gone."""
         assert sequence.slot is not None
         tokens = sequence.tokens[: sequence.computed]
         moves = self.cache.commit(sequence.slot, tokens)
+        if sequence.forgotten:
+            return moves
         if sequence.computed in sequence.checkpoints:
             moves += self.cache.checkpoint(sequence.slot, tokens)
         if 0 < sequence.head_tokens <= sequence.computed:
