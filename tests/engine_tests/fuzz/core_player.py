@@ -36,7 +36,7 @@ from engine.text import EncodedPrompt
 
 __all__ = ["play_core"]
 
-_LIMIT = 5_000  # steps in which a program of so few requests must end
+_SPARE = 100  # steps for what faults, full disks and empty queues cost
 
 
 class CorePlayer(Player):
@@ -157,12 +157,16 @@ class CorePlayer(Player):
         return busy
 
     def _run(self) -> None:
-        """Step until nothing is left to do; then only those may be unfinished whose readers lag."""
-        for _ in range(_LIMIT):
+        """Step until nothing is left to do, which must not take more steps than the answers need; then only
+        those may be unfinished whose readers lag."""
+        needed = sum(
+            len(each.prompt) + len(each.expected.tokens) for each in self.ledger.live if each.expected
+        )
+        for _ in range(_SPARE + 2 * needed):
             if not self._step() and self._core._inbox.empty() and not self._disk_works():
                 break
         else:
-            raise AssertionError("the engine does not come to an end")
+            raise AssertionError("somebody starves")
         scheduler = self._core.scheduler
         assert all(sequence.paused for sequence in [*scheduler.running, *scheduler.waiting]), "it is stuck"
 
@@ -192,6 +196,5 @@ async def play_core(setup: Setup, program: list[Action]) -> None:
     with (
         small_limits(setup.unread),
         mock.patch("engine.kv.spill.FileThread", HandDisk),
-        tempfile.TemporaryDirectory() as folder,
     ):
-        CorePlayer(setup, Path(folder)).play(program)
+        CorePlayer(setup, Path(tempfile.gettempdir())).play(program)

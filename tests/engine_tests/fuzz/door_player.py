@@ -218,6 +218,5 @@ async def play_door(setup: Setup, program: list[Action], *, gated: bool) -> None
     with (
         small_limits(setup.unread),
         mock.patch("engine.kv.spill.FileThread", FaultyDisk),
-        tempfile.TemporaryDirectory() as folder,
     ):
-        await DoorPlayer(setup, Path(folder), gated=gated).play(program)
+        await DoorPlayer(setup, Path(tempfile.gettempdir()), gated=gated).play(program)

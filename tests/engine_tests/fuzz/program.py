@@ -42,7 +42,7 @@ class Setup:
     Args:
         cells: of one sequence; in a unified cache also of all together.
         ram, blocks: room for parked states: bytes in RAM, blocks on disk.
-        unread: tokens after which a reader lags.
+        unread: tokens after which a reader lags; batch: tokens of a step.
     """
 
     layout: Literal["unified", "split"]
@@ -55,6 +55,7 @@ class Setup:
     ram: int
     blocks: int
     unread: int
+    batch: int
 
     @property
     def all_cells(self) -> int:
@@ -68,7 +69,7 @@ class Setup:
             max_sessions=self.places,
             cached_sessions=self.cached,
             max_queue=self.queue,
-            batch_tokens=64,
+            batch_tokens=self.batch,
             kv_layout=self.layout,
             speculation=self.speculation,
             parked_ram_mib=1 if self.ram else 0,
@@ -209,7 +210,7 @@ Action: TypeAlias = (
 
 _WHO = st.sampled_from((None, *SESSIONS))
 _INDEX = st.integers(0, 30)
-_WORDS = st.sampled_from((6, 20, 90)).flatmap(lambda most: st.integers(0, most))
+_WORDS = st.sampled_from((6, 40, 150)).flatmap(lambda most: st.integers(0, most))
 _LIMIT = st.one_of(st.none(), st.integers(1, 8), st.integers(1, 60))
 _STOP = st.sampled_from(((), (), (), ("ha",), ("cde", "gh"), ("abcdefgh",), ("zz",)))
 
@@ -228,6 +229,7 @@ def setups() -> st.SearchStrategy[Setup]:
         ram=st.sampled_from((500, 800, 300, 1 << 20, 0)),
         blocks=st.sampled_from((64, 8, 0)),
         unread=st.sampled_from((1024, 3, 12)),
+        batch=st.sampled_from((32, 64)),
     )
 
 
@@ -251,7 +253,7 @@ def actions(*, most: int) -> st.SearchStrategy[list[Action]]:
     fork: st.SearchStrategy[Action] = st.builds(
         Fork, index=_INDEX, session=_WHO, words=_WORDS, limit=_LIMIT, slow=st.booleans()
     )
-    step: st.SearchStrategy[Action] = st.builds(Step, count=st.integers(1, 20))
+    step: st.SearchStrategy[Action] = st.builds(Step, count=st.sampled_from((1, 2, 5, 20)))
     users: list[st.SearchStrategy[Action]] = [
         st.builds(Cancel, index=_INDEX, live=st.booleans()),
         st.builds(Read, index=_INDEX),
