@@ -70,6 +70,8 @@ class CorePlayer(Player):
         self.ledger.begin()
 
     def submit(self, asked: Asked) -> list[TokenStream]:
+        if asked.refused:  # by the encoder, before there is a stream
+            return []
         return [self._submit(asked, number) for number in range(asked.n)]
 
     def _submit(self, asked: Asked, number: int) -> TokenStream:
@@ -154,6 +156,8 @@ class CorePlayer(Player):
             assert request.stream._outcome is not None, "a cancel takes effect within a step"
         self._asked.clear()
         self.read_fast()
+        while self.setup.fast_disk and self._disk_works():
+            pass
         return busy
 
     def _run(self) -> None:

@@ -14,6 +14,7 @@ from unittest import mock
 from engine_tests.fuzz.audit import check_books, check_empty
 from engine_tests.fuzz.disk import FaultyDisk
 from engine_tests.fuzz.gate import Gate, GatedBackend
+from engine_tests.fuzz.ledger import check_snapshot
 from engine_tests.fuzz.model import BackendBug
 from engine_tests.fuzz.player import BLOCK_BYTES, Asked, Player, small_limits
 from engine_tests.fuzz.program import (
@@ -83,7 +84,7 @@ class DoorPlayer(Player):
     def submit(self, asked: Asked) -> list[TokenStream]:
         tokens = [ord(char) for message in asked.messages for char in message.content + "\0"]
         request = GenerationRequest(
-            messages=asked.messages if asked.form in ("messages", "constrained") else (),
+            messages=asked.messages if asked.form not in ("text", "tokens") else (),
             text="".join(map(chr, tokens)) if asked.form == "text" else None,
             tokens=tokens if asked.form == "tokens" else None,
             sampling=asked.sampling,
@@ -96,12 +97,15 @@ class DoorPlayer(Player):
 
     async def play(self, program: list[Action]) -> None:
         """Do all actions, then read everything and look for what is left."""
+        before = {*threading.enumerate()}
         await self._start()
         try:
             await self._play(program)
         finally:  # also after a failure, or the threads would be in the way of the next program
             self._gate.open()
             await self._engine.close()
+        names = [thread.name for thread in {*threading.enumerate()} - before]
+        assert not [name for name in names if name.startswith(("engine", "parking"))]
 
     async def _play(self, program: list[Action]) -> None:
         for action in program:
@@ -118,8 +122,6 @@ class DoorPlayer(Player):
             self.ledger.check_stats(self._engine.stats())
             await self._leave_nothing()
         await self._end(again=False)
-        names = [thread.name for thread in threading.enumerate()]
-        assert not [name for name in names if name.startswith(("engine", "parking"))]
 
     async def _act(self, action: Action) -> None:
         match action:
@@ -151,6 +153,7 @@ class DoorPlayer(Player):
                 self._gate.step()
                 self._audit()
             self.read_fast()
+            check_snapshot(self._engine.stats())
 
     async def _settle(self) -> None:
         """Wait until all prompts are prepared and the engine's thread waits."""
@@ -160,8 +163,9 @@ class DoorPlayer(Player):
         self._audit()
 
     def _audit(self) -> None:
-        if self._gate.asleep and not self._gate.ended:
-            check_books(self._core, self._backend)
+        with self._gate.sleeping() as asleep:  # or a disk that is done wakes it meanwhile
+            if asleep:
+                check_books(self._core, self._backend)
 
     async def _cancelled(self) -> None:
         """What was asked to end has, after a step (which has a forward pass for each part of a bad batch)."""
@@ -178,8 +182,10 @@ class DoorPlayer(Player):
             for request in self.ledger.live:
                 readers.create_task(request.follow())
         await self._settle()
-        if not self._gate.ended:  # else see `_end`
-            self.ledger.check_ends(self._backend)
+        if self._gate.ended:  # see `_end`
+            return
+        self.ledger.check_ends(self._backend)
+        with self._gate.sleeping():
             self.check_forgotten()
 
     async def _leave_nothing(self) -> None:
@@ -194,7 +200,8 @@ class DoorPlayer(Player):
             await asyncio.sleep(0.001)
             self._engine.forget(SESSIONS[0])
             self._gate.rest()
-        check_empty(self._core, self._backend)
+        with self._gate.sleeping():
+            check_empty(self._core, self._backend)
 
     async def _end(self, *, again: bool = True) -> None:
         """Close the engine; then start another."""

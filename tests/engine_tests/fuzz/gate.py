@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Condition
 
 from engine_tests.fuzz.model import FuzzBackend
@@ -51,11 +53,11 @@ class Gate:
         core.post, core._handle, core.wait = posting, handling, waiting  # type: ignore[method-assign]
         return core
 
-    @property
-    def asleep(self) -> bool:
-        """Whether the engine's thread has nothing to do."""
+    @contextmanager
+    def sleeping(self) -> Iterator[bool]:
+        """Whether the engine's thread has nothing to do; until the end of the block nobody can wake it."""
         with self._changed:
-            return self._sleeps and self._posted == self._handled
+            yield self._sleeps and self._posted == self._handled and not self.ended
 
     def enter(self) -> None:
         """Wait to be let through; the engine's thread only."""

@@ -18,12 +18,13 @@ from engine import (
     InvalidRequest,
     PromptTooLong,
     QueueFull,
+    TemplateError,
     TokenChunk,
     TokenStream,
 )
 from engine.types import EngineStats, SamplingParams
 
-__all__ = ["Ledger", "Request", "prompt_of"]
+__all__ = ["Ledger", "Request", "check_snapshot", "prompt_of"]
 
 
 def prompt_of(messages: Sequence[ChatMessage]) -> list[int]:
@@ -40,6 +41,7 @@ class Request:
         room: cells one sequence may hold.
         slow: its reader reads only when told to.
         life: the engine, of several one after another, that it was sent to.
+        refused: whether the chat template refuses it, so that the engine's core never sees it.
     """
 
     stream: TokenStream
@@ -51,6 +53,7 @@ class Request:
     room: int
     slow: bool
     life: int
+    refused: bool
     expected: Answer | None = field(init=False)
     text: str = ""
     tokens: tuple[int, ...] = ()
@@ -114,6 +117,15 @@ class Request:
             pass
 
 
+def check_snapshot(stats: EngineStats) -> None:
+    """What must hold of an engine's numbers at any moment."""
+    assert stats.active <= stats.max_sessions
+    assert len(stats.requests) == stats.active + stats.waiting >= stats.paused
+    assert stats.kv_cells_used <= stats.kv_cells_total
+    assert stats.accepted_tokens <= stats.drafted_tokens
+    assert stats.cached_tokens <= stats.prompt_tokens
+
+
 class Ledger:
     """All requests of a program, over the lives of several engines.
 
@@ -155,6 +167,8 @@ class Ledger:
         elif isinstance(end, EngineClosed):
             assert self.death is not None
             assert issubclass(self.death, type(end))  # a prompt still in preparation may miss the crash
+        elif isinstance(end, TemplateError):
+            assert request.refused
         elif isinstance(end, PromptTooLong):
             assert expected is None
             assert (end.needed, end.available) == (len(request.prompt) + 1, request.room)
@@ -174,6 +188,8 @@ class Ledger:
             assert 0 <= timings.cached_tokens < max(1, len(request.prompt))
         if end is FinishReason.CANCELLED:
             assert request.cancelled
+        elif request.refused:
+            raise AssertionError("its prompt was refused")
         elif expected is not None and end is expected.reason and request.tokens == expected.tokens:
             assert request.text == expected.text
         else:
@@ -185,12 +201,13 @@ class Ledger:
         ends = Counter(
             each.end if isinstance(each.end, FinishReason) else None
             for each in self.requests
-            if each.life == self.life
+            if each.life == self.life and not each.refused
         )
         cancelled, failed = ends[FinishReason.CANCELLED], ends[None]
         assert stats.requests_cancelled == cancelled
         assert stats.requests_failed == failed
         assert stats.requests_done == ends.total() - cancelled - failed
+        check_snapshot(stats)
         assert (stats.active, stats.waiting, stats.paused, stats.requests) == (0, 0, 0, ())
 
     def leave(self, error: type[EngineClosed], backend: FuzzBackend) -> None:

@@ -6,13 +6,23 @@ from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal
 from unittest import mock
 
 from engine_tests.fuzz.audit import holds
 from engine_tests.fuzz.ledger import Ledger, Request, prompt_of
 from engine_tests.fuzz.model import FuzzBackend
-from engine_tests.fuzz.program import SESSIONS, Action, Ask, Cancel, Fault, Fork, LoseStates, Read, Setup
+from engine_tests.fuzz.program import (
+    SESSIONS,
+    Action,
+    Ask,
+    Cancel,
+    Fault,
+    Fork,
+    Form,
+    LoseStates,
+    Read,
+    Setup,
+)
 
 from engine import ChatMessage, Priority, SamplingParams, TokenStream
 from engine.core import EngineCore
@@ -22,6 +32,7 @@ __all__ = ["BLOCK_BYTES", "Asked", "Player", "small_limits"]
 _HEADS = ("", "s" * 20, "s" * 20 + "t" * 30)  # the last of the four heads is the session's own
 _OWN_HEAD = 24
 BLOCK_BYTES = 256
+_REFUSED = "refuse me"  # see `FakeBackend.render`
 
 
 def small_limits(unread: int) -> ExitStack:
@@ -43,8 +54,13 @@ class Asked:
     slow: bool
     priority: Priority = Priority.NORMAL
     n: int = 1
-    form: Literal["messages", "constrained", "text", "tokens"] = "messages"
+    form: Form = "messages"
     progress: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the chat template refuses it."""
+        return any(message.content == _REFUSED for message in self.messages)
 
 
 class Player(ABC):
@@ -137,6 +153,8 @@ class Player(ABC):
             messages.insert(0, ChatMessage("system", head))
         if ask.form == "tokens" and not ask.words:
             messages = []
+        elif ask.form == "refused":
+            messages = [*messages, ChatMessage("user", _REFUSED)]
         self._send(
             Asked(
                 messages,
@@ -182,9 +200,10 @@ class Player(ABC):
                 room,
                 asked.slow,
                 self.ledger.life,
+                refused=asked.refused,
             )
             self.ledger.add(request)
             if number:
                 next(self._seeds)
-            elif asked.session is not None:
+            elif asked.session is not None and not request.refused:
                 self.chats[asked.session] = request

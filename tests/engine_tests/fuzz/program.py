@@ -23,6 +23,7 @@ __all__ = [
     "Focus",
     "Forget",
     "Fork",
+    "Form",
     "LoseStates",
     "Read",
     "Reload",
@@ -31,6 +32,8 @@ __all__ = [
     "actions",
     "setups",
 ]
+
+Form: TypeAlias = Literal["messages", "constrained", "text", "tokens", "refused"]
 
 SESSIONS = ("A", "B", "C", "D", "E")  # each also the letter that its messages are made of
 
@@ -43,6 +46,7 @@ class Setup:
         cells: of one sequence; in a unified cache also of all together.
         ram, blocks: room for parked states: bytes in RAM, blocks on disk.
         unread: tokens after which a reader lags; batch: tokens of a step.
+        fast_disk: whether the disk is done with every job before the next step.
     """
 
     layout: Literal["unified", "split"]
@@ -56,6 +60,7 @@ class Setup:
     blocks: int
     unread: int
     batch: int
+    fast_disk: bool
 
     @property
     def all_cells(self) -> int:
@@ -84,7 +89,8 @@ class Ask:
 
     Args:
         fresh: whether it starts the chat anew.
-        n: answers; form: how the prompt is given, `constrained` with a grammar (which a fake model ignores).
+        n: answers; form: how the prompt is given: `constrained` with a grammar (which a fake model ignores),
+            `refused` so that the chat template refuses it.
     """
 
     session: str | None
@@ -97,7 +103,7 @@ class Ask:
     priority: Priority
     slow: bool
     n: int
-    form: Literal["messages", "constrained", "text", "tokens"]
+    form: Form
     progress: bool
 
 
@@ -230,6 +236,7 @@ def setups() -> st.SearchStrategy[Setup]:
         blocks=st.sampled_from((64, 8, 0)),
         unread=st.sampled_from((1024, 3, 12)),
         batch=st.sampled_from((32, 64)),
+        fast_disk=st.booleans(),
     )
 
 
@@ -247,7 +254,7 @@ def actions(*, most: int) -> st.SearchStrategy[list[Action]]:
         priority=st.sampled_from(Priority),
         slow=st.booleans(),
         n=st.sampled_from((1, 1, 1, 2, 3)),
-        form=st.sampled_from(("messages", "messages", "messages", "constrained", "text", "tokens")),
+        form=st.sampled_from((*["messages"] * 6, "constrained", "text", "tokens", "refused")),
         progress=st.booleans(),
     )
     fork: st.SearchStrategy[Action] = st.builds(
