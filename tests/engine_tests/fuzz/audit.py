@@ -18,7 +18,7 @@ def check_books(core: EngineCore, backend: FuzzBackend) -> None:
     assert {*scheduler.speculator._requests} <= {*core._outputs}
     assert len(scheduler.running) <= scheduler.limits.max_running
     assert backend.used == cache.used <= cache.cells
-    assert sorted([*cache._leased, *cache._idle, *cache._free]) == [*range(core_slots(backend))]
+    assert sorted([*cache._leased, *cache._idle, *cache._free]) == [*range(backend.config.sequences)]
     assert {s.slot for s in scheduler.running} == {*cache._leased}
     for sequence in scheduler.running:
         assert sequence.slot is not None
@@ -33,11 +33,6 @@ def check_books(core: EngineCore, backend: FuzzBackend) -> None:
     check_parking(core.parking)
     waiting = {f"request {s.request_id}" for s in scheduler.waiting}
     assert {key for key in core.parking._entries if key.startswith("request ")} <= waiting
-
-
-def core_slots(backend: FuzzBackend) -> int:
-    """Slots of the engine."""
-    return backend.config.sequences
 
 
 def check_parking(parking: Parking) -> None:

@@ -187,7 +187,6 @@ class CorePlayer(Player):
     def _leave_nothing(self) -> None:
         self._backend.faults.clear()
         self._backend.bomb = ""
-        self.forget_all()
         for session in SESSIONS:
             self._core.post(commands.Forget(session))
         self._run()

@@ -12,7 +12,6 @@ from engine_tests.fuzz.audit import holds
 from engine_tests.fuzz.ledger import Ledger, Request, prompt_of
 from engine_tests.fuzz.model import FuzzBackend
 from engine_tests.fuzz.program import (
-    SESSIONS,
     Action,
     Ask,
     Cancel,
@@ -125,10 +124,6 @@ class Player(ABC):
         for request in self.ledger.live:
             if not request.slow:
                 request.read_all()
-
-    def forget_all(self) -> None:
-        """Forget every session; afterwards nothing may be left."""
-        self.forgotten = {session: len(self.ledger.requests) for session in SESSIONS}
 
     def check_forgotten(self) -> None:
         """Nothing is left of a forgotten session, once what was being answered has ended."""
