@@ -124,6 +124,8 @@ class CorePlayer(Player):
             case Step(count):
                 for _ in range(count):
                     self._step()
+                if self._core._inbox.empty():
+                    self.check_forgotten()
             case Forget(session):
                 self._core.post(commands.Forget(session))
                 self.forgotten[session] = len(self.ledger.requests)

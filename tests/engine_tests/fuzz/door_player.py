@@ -166,6 +166,7 @@ class DoorPlayer(Player):
         with self._gate.sleeping() as asleep:  # or a disk that is done wakes it meanwhile
             if asleep:
                 check_books(self._core, self._backend)
+                self.check_forgotten()
 
     async def _cancelled(self) -> None:
         """What was asked to end has, after a step (which has a forward pass for each part of a bad batch)."""
@@ -185,8 +186,6 @@ class DoorPlayer(Player):
         if self._gate.ended:  # see `_end`
             return
         self.ledger.check_ends(self._backend)
-        with self._gate.sleeping():
-            self.check_forgotten()
 
     async def _leave_nothing(self) -> None:
         self._backend.bomb = ""

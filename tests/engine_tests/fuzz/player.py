@@ -128,14 +128,17 @@ class Player(ABC):
     def check_forgotten(self) -> None:
         """Nothing is left of a forgotten session, once what was being answered has ended."""
         for session, known in self.forgotten.items():
-            if all(
-                each.life < self.ledger.life
-                or not (number >= known or each.end is None or each.session not in (None, session))
-                for number, each in enumerate(self.ledger.requests)
-                if ord(session) in each.prompt
-            ):
+            if not any(self._may_keep(number, session, known) for number in range(len(self.ledger.requests))):
                 where = holds(self.core, self.backend, session)
                 assert where is None, f"{session} was forgotten and is in {where}"
+
+    def _may_keep(self, number: int, session: str, known: int) -> bool:
+        """Whether a request may have text of a session that was forgotten after `known` requests."""
+        request = self.ledger.requests[number]
+        if request.life < self.ledger.life or ord(session) not in request.prompt:
+            return False
+        later, others = number >= known, request.session not in (None, session)
+        return later or others or request.stream._outcome is None
 
     def _ask(self, ask: Ask) -> None:
         letter = ask.session or "N"
