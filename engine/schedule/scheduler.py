@@ -145,8 +145,14 @@ class Scheduler:
             work = self._decode()
             work += self._prefill(work)
             if work or not any(_runnable(s) for s in self.running) or (freed := self.relieve()) is None:
-                return StepPlan(tuple(work), tuple(moves))
+                return StepPlan(tuple(work), self._without_stale_saves(moves))
             moves += freed
+
+    def _without_stale_saves(self, moves: list[Move]) -> tuple[Move, ...]:
+        """Leave out the states of requests that were preempted and admitted again in the same step: nobody
+        would restore them, and they would take room from others until the requests end."""
+        keys = {request_key(sequence.request_id) for sequence in self.running}
+        return tuple(move for move in moves if not (isinstance(move, Save) and move.key in keys))
 
     def update(self, plan: StepPlan, result: StepResult, kept: Mapping[int, int] = _ALL) -> list[Move]:
         """Book a successful step: computed tokens and sampled tokens.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 from engine_tests.fakes import Bench, FakeBackend, read
+from engine_tests.fuzz.core_player import play_core
+from engine_tests.fuzz.program import Ask, Fault, Setup, Step
 
 from engine import (
     ChatMessage,
@@ -18,9 +21,11 @@ from engine import (
     EngineCrashed,
     FinishReason,
     GenerationRequest,
+    Priority,
     SamplingParams,
 )
 from engine.core import Forget
+from engine.step import StepStatus
 
 HEAD = "A" * 40
 
@@ -95,3 +100,14 @@ async def test_a_prompt_that_is_still_prepared_is_forgotten_with_its_session() -
         after = engine.submit(GenerationRequest(text="X", sampling=SamplingParams(max_tokens=2)))
         assert await asyncio.wait_for(read(after), 60) == "ab"
     assert not any(ord("A") in backend.tokens(slot) for slot in backend.kv)
+
+
+async def test_a_request_that_is_admitted_again_in_the_step_that_preempts_it_leaves_no_parked_state() -> None:
+    """A broken pass lost the cells that two requests shared: one has to leave, and then fits after all."""
+    setup = Setup("unified", 2, 0, 96, 0, True, "on", 500, 64, 1024, 32, False)
+    ask = Ask(None, 2, 0, False, 2, (), False, Priority.BACKGROUND, False, 2, "messages", False)
+    more = replace(ask, head=0, limit=None, n=1)
+    step = Step(1)
+    broken = Fault(StepStatus.PARTIAL, 1, 0, 0)
+    for cuts in (False, True):
+        await play_core(replace(setup, cuts=cuts), [ask, step, step, step, more, more, broken])
