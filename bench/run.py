@@ -31,7 +31,7 @@ PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 
 JOBS = {
     "throughput": ("throughput.py",),
-    "throughput_gemma": ("throughput.py", "--model", "gemma", "--sessions", "1,4,8"),
+    "throughput_gemma": ("throughput.py", "--model", "gemma"),
     "server": ("server.py",),
     "speculation": ("speculation.py",),
     "latency": ("latency.py",),

@@ -54,7 +54,7 @@ from engine.types import (
 
 if TYPE_CHECKING:
     from engine.engine import Engine
-    from engine.step import ModelInfo
+    from engine.step import ModelInfo, ReplyFormat
     from engine.stream import TokenStream
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "Priority",
     "PromptTooLong",
     "QueueFull",
+    "ReplyFormat",
     "RequestError",
     "RequestPhase",
     "RequestStats",
@@ -96,7 +97,12 @@ __all__ = [
     "ToolCall",
 ]
 
-_LAZY = {"Engine": "engine.engine", "ModelInfo": "engine.step", "TokenStream": "engine.stream"}
+_LAZY = {
+    "Engine": "engine.engine",
+    "ModelInfo": "engine.step",
+    "ReplyFormat": "engine.step",
+    "TokenStream": "engine.stream",
+}
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # keeps llama.cpp's log lines off the terminal
 

@@ -238,13 +238,14 @@ class EngineCore:
         output = RequestOutput(
             sequence,
             stream,
-            piece=self._backend.piece,
+            piece=self._piece,
             submitted=command.submitted,
             progress=command.progress,
             parser=command.parser,
         )
         if stream.cancel_requested:
             output.finish(FinishReason.CANCELLED, self._clock())
+            self.metrics.finished(FinishReason.CANCELLED)
             self.mail.add(stream)
             return
         try:
@@ -254,13 +255,17 @@ class EngineCore:
         except RequestError as error:
             self._fail(output, error)
             return
+        self._outputs[sequence.request_id] = output  # first: whatever breaks from here on reaches its reader
         self._backend.open_sampler(sequence.request_id, sampling, sequence.tokens, command.constraint)
-        self._outputs[sequence.request_id] = output
         self._adjust(output)
+
+    def _piece(self, token: int) -> bytes:
+        """A token's bytes; a reload changes the backend under an answer."""
+        return self._backend.piece(token)
 
     def _adjust(self, output: RequestOutput) -> None:
         stream, sequence = output.stream, output.sequence
-        sampling, stream.sampling = stream.sampling, None
+        sampling = stream.take_sampling()
         if sampling is not None:
             old = sequence.sampling
             sampling = replace(
@@ -478,18 +483,21 @@ class EngineCore:
     def _finish(self, output: RequestOutput, reason: FinishReason) -> None:
         self._retire(output)
         output.finish(reason, self._clock())
+        self._outputs.pop(output.sequence.request_id, None)
         self.metrics.finished(reason)
         self.mail.add(output.stream, urgent=True)
 
     def _fail(self, output: RequestOutput, error: RequestError) -> None:
         self._retire(output)
         output.stream.fail(error)
+        self._outputs.pop(output.sequence.request_id, None)
         self.metrics.finished(None)
         self.mail.add(output.stream, urgent=True)
 
     def _retire(self, output: RequestOutput) -> None:
+        """Free what a request holds; until its stream has ended, a crash must find it among the outputs."""
         sequence = output.sequence
-        if self._outputs.pop(sequence.request_id, None) is None:
+        if sequence.request_id not in self._outputs:
             return
         if sequence.session_id is not None:
             self.encoder.remember(sequence.session_id, sequence.tokens[: sequence.computed])
@@ -500,7 +508,7 @@ class EngineCore:
 def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> Scheduler:
     costs = StepCosts(target_s=_target_s(config, info), token_bytes=info.kv_bytes_per_token)
     # Without flash attention V is transposed in the cache, and llama.cpp reads a state number by number.
-    parks = config.parked_ram_mib > 0 and config.flash_attention != "off"
+    parks = config.flash_attention != "off"
 
     def worth_parking(tokens: int) -> bool:
         size = tokens * info.kv_bytes_per_token

@@ -81,6 +81,7 @@ class Engine:
         self.config = config
         self.load_s = 0.0
         self._loaded_as = config
+        self._stop_load = Event()  # of the load under way
         self._gate = _Gate()
         self._changing = asyncio.Lock()
         self._load = load
@@ -123,15 +124,17 @@ class Engine:
         Raises:
             ModelError, LoadCancelled, ConfigError
         """
-        stop, started = Event(), perf_counter()
-        load = self._loader(on_progress, stop)
-        self._worker = EngineWorker(self.config, load)
+        self._stop_load, started = Event(), perf_counter()
+        load = self._loader(on_progress, self._stop_load)
+        self._worker = worker = EngineWorker(self.config, load)
         try:
-            opened = await asyncio.wrap_future(self._worker.start())
+            opened = await asyncio.wrap_future(worker.start())
         except asyncio.CancelledError:
-            stop.set()
-            await asyncio.to_thread(self._worker.stop)
+            self._stop_load.set()
+            await asyncio.to_thread(worker.stop)
             raise
+        if worker is not self._worker:
+            raise EngineClosed("The engine was closed while the model was loaded.")
         if isinstance(opened[0], EmbeddingCore):
             self._embedding = opened[0]
         else:
@@ -185,18 +188,22 @@ class Engine:
         return self._loaded_as.reload_for(config)
 
     async def _reload(self, config: EngineConfig, on_progress: Callable[[float], None] | None) -> None:
-        worker, stop = self._worker, Event()
+        worker = self._worker
         assert worker is not None
         await self._close_gate()
+        self._stop_load = stop = Event()
         done = worker.reload(config, self._loader(on_progress, stop))
         done.add_done_callback(partial(self._reloaded, worker, config, perf_counter()))
+        loaded = asyncio.wrap_future(done)
         try:
-            await asyncio.shield(asyncio.wrap_future(done))
+            await asyncio.shield(loaded)
         except asyncio.CancelledError:
             stop.set()
             with suppress(EngineError):
-                await asyncio.wrap_future(done)
+                await loaded
             raise
+        if worker is not self._worker:
+            raise EngineClosed("The engine was closed while the model was loaded.")
 
     async def _close_gate(self) -> None:
         """Wait until no prompt is being read: that uses the backend."""
@@ -285,9 +292,22 @@ class Engine:
 
     def change_sampling(self, stream: TokenStream, sampling: SamplingParams) -> None:
         """Choose the tokens of a request in another way from now on; its grammar or schema, its stop strings
-        and its log-probabilities stay, and without a seed its seed."""
-        stream.sampling = sampling
-        self._post(Adjust(stream))
+        and its log-probabilities stay, and without a seed its seed.
+
+        Raises:
+            InvalidRequest: `logit_bias` has a token that the model has not.
+            EngineClosed
+        """
+        _check_tokens(sampling.logit_bias, self._running()[1].info.vocab_size)
+        with suppress(RuntimeError):  # closed meanwhile
+            self._prepare.submit(self._change_sampling, stream, sampling)
+
+    def _change_sampling(self, stream: TokenStream, sampling: SamplingParams) -> None:
+        with suppress(EngineError), self._gate.passing():
+            core, backend = self._running()
+            backend.prepare_sampler(sampling)
+            stream.ask_sampling(sampling)
+            core.post(Adjust(stream))
 
     async def embed(
         self, texts: Sequence[str], *, normalize: bool = True, truncate: bool = False
@@ -307,9 +327,11 @@ class Engine:
             QueueFull, GenerationFailed, EngineClosed
         """
         core = self._pooling()
-        call = await asyncio.to_thread(core.prepare_texts, texts, truncate=truncate)
+        call = await asyncio.to_thread(core.prepare_texts, [*texts], truncate=truncate)
         vectors = await self._pooled(core, call)
-        return Embeddings([unit_length(vector) for vector in vectors] if normalize else vectors, call.tokens)
+        if normalize:
+            vectors = await asyncio.to_thread(lambda: [*map(unit_length, vectors)])
+        return Embeddings(vectors, call.tokens)
 
     async def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> Reranking:
         """How well documents match a query, as a rerank model scores them. As `embed` otherwise.
@@ -324,7 +346,7 @@ class Engine:
             QueueFull, GenerationFailed, EngineClosed
         """
         core = self._pooling()
-        call = await asyncio.to_thread(core.prepare_pairs, query, documents, truncate=truncate)
+        call = await asyncio.to_thread(core.prepare_pairs, query, [*documents], truncate=truncate)
         return Reranking([scores[0] for scores in await self._pooled(core, call)], call.tokens)
 
     @staticmethod
@@ -389,8 +411,15 @@ class Engine:
             return len(self._running()[0].encoder.encode(messages).tokens)
 
     def forget(self, session_id: str) -> None:
-        """Drop a session's KV cache."""
-        self._post(Forget(session_id))
+        """Drop a session's KV cache, and what its requests so far will leave."""
+        if (core := self._core) is None:
+            return
+        preparing = bool(self._preparing)
+        core.post(Forget(session_id))
+        if preparing:  # their prompts reach the core only now: forget them as well
+            with suppress(RuntimeError):  # closed meanwhile
+                for threads in (self._prepare, self._compile):
+                    threads.submit(core.post, Forget(session_id))
 
     def focus(self, session_id: str | None) -> None:
         """Serve the session a person is watching before all others from now on; None: no session."""
@@ -410,6 +439,9 @@ class Engine:
     async def close(self) -> None:
         """Stop: open streams end with `EngineClosed`, the model is freed. A second call does nothing."""
         worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.request_stop()
+        self._stop_load.set()
         self._core = self._backend = self._embedding = None
         for threads in (self._prepare, self._compile):
             threads.shutdown(wait=False, cancel_futures=True)
@@ -489,6 +521,7 @@ def _submission(
     """What the core needs to know of a request. Raises RequestError."""
     _check_tokens(request.sampling.logit_bias, backend.info.vocab_size)
     prompt = _encoded(encoder, request, backend.info.vocab_size)
+    backend.prepare_sampler(request.sampling)
     return Submit(
         stream=stream,
         tokens=prompt.tokens,
@@ -518,8 +551,8 @@ def _encoded(encoder: PromptEncoder, request: GenerationRequest, vocabulary: int
 
 def _check_tokens(tokens: Iterable[int], vocabulary: int) -> None:
     for token in tokens:
-        if not 0 <= token < vocabulary:
-            raise InvalidRequest(f"There is no token {token}: this model has {vocabulary:,}, from 0 on.")
+        if type(token) is not int or not 0 <= token < vocabulary:  # whatever the types say
+            raise InvalidRequest(f"There is no token {token!r}: this model has {vocabulary:,}, from 0 on.")
 
 
 class _Gate:

@@ -255,8 +255,8 @@ class Constraint(Protocol):
 
 
 class Backend(Protocol):
-    """A loaded model with its context. `tokenize`, `piece`, `is_eog`, `special_tokens`, `render` and
-    `constrain` are thread-safe; everything else belongs to the engine thread."""
+    """A loaded model with its context. `tokenize`, `piece`, `is_eog`, `special_tokens`, `render`, `constrain`
+    and `prepare_sampler` are thread-safe; everything else belongs to the engine thread."""
 
     @property
     def info(self) -> ModelInfo:
@@ -298,6 +298,9 @@ class Backend(Protocol):
         Raises:
             InvalidRequest: the grammar or schema is invalid or too large.
         """
+
+    def prepare_sampler(self, params: SamplingParams) -> None:
+        """Do what is slow about making a sampler."""
 
     def open_sampler(
         self,

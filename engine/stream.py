@@ -66,7 +66,7 @@ class TokenStream:
         self.cancel_requested = False
         self.held = False
         self.priority: Priority | None = None  # asked for after submitting
-        self.sampling: SamplingParams | None = None  # … as this was
+        self._sampling: SamplingParams | None = None  # … as this was
 
     def cancel(self) -> None:
         """Ask the engine to stop; the stream then ends with `FinishReason.CANCELLED`."""
@@ -133,6 +133,17 @@ class TokenStream:
     def lagging(self) -> bool:
         """Whether so much is unread that the request should pause; reading it calls `on_resume`."""
         return self._lagging
+
+    def ask_sampling(self, sampling: SamplingParams) -> None:
+        """Ask for other sampling from now on."""
+        with self._lock:
+            self._sampling = sampling
+
+    def take_sampling(self) -> SamplingParams | None:
+        """What was asked for since the last call."""
+        with self._lock:
+            sampling, self._sampling = self._sampling, None
+        return sampling
 
     def put(self, part: ReplyPart, token: int | None = None, logprob: TokenLogprob | None = None) -> None:
         """Add a token and its text, or text that was held back; the reader sees it after `wake`."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from engine.errors import InvalidRequest
 
@@ -100,6 +100,9 @@ class ChatMessage:
         reasoning: what a model thought before the content; most templates leave it out of later prompts.
         tool_calls: of a model.
         name, call_id: of the tool that a message of role "tool" is the result of, and of the call.
+
+    Raises:
+        InvalidRequest: there is no such role.
     """
 
     role: Role
@@ -108,6 +111,10 @@ class ChatMessage:
     tool_calls: tuple[ToolCall, ...] = ()
     name: str = ""
     call_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.role not in get_args(Role):  # a template would write it as it is
+            raise InvalidRequest(f"A message must be from {', '.join(get_args(Role))}, not {self.role!r}.")
 
     def as_json(self) -> dict[str, Any]:
         """The variable of a chat template, by the names that transformers uses."""
@@ -156,7 +163,7 @@ class SamplingParams:
         grammar: a grammar in llama.cpp's GBNF that the answer follows; excludes `json_schema`.
 
     Raises:
-        InvalidRequest: a value is out of range.
+        InvalidRequest: a value is out of range, or of the wrong type.
     """
 
     temperature: float = 0.7
@@ -198,10 +205,11 @@ class SamplingParams:
         object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
         self._check_ranges()
         for token, bias in self.logit_bias.items():
-            if token < 0 or math.isnan(bias) or bias == math.inf:
+            _check("a token of logit_bias", token, 0, 2**31 - 1)
+            if type(bias) not in (int, float) or math.isnan(bias) or bias == math.inf:
                 raise InvalidRequest(f"logit_bias cannot add {bias} to token {token}.")
-        if any(not text for text in (*self.stop, *self.dry_breakers)):
-            raise InvalidRequest("A stop string or a breaker must not be empty.")
+        _check_texts("stop", self.stop, 1_000)
+        _check_texts("dry_breakers", self.dry_breakers, 32)
         if self.json_schema is not None and self.grammar is not None:
             raise InvalidRequest("Give either json_schema or grammar, not both.")
 
@@ -272,6 +280,8 @@ class GenerationRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "messages", tuple(self.messages))
         object.__setattr__(self, "tools", tuple(self.tools))
+        for tool in self.tools:
+            _check_tool(tool)
         if self.tokens is not None:
             object.__setattr__(self, "tokens", tuple(self.tokens))
         given = [bool(self.messages), self.text is not None, self.tokens is not None]
@@ -488,5 +498,23 @@ def resolve_seed(params: SamplingParams) -> int:
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a number out of range; between two integers it must be one. llama.cpp gets these as they are."""
+    kind = int if isinstance(low, int) and isinstance(high, int) else (int, float)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        wanted = "a whole number" if kind is int else "a number"
+        raise InvalidRequest(f"{name} must be {wanted}, not {value!r}.")
     if math.isnan(value) or not low <= value <= high:
         raise InvalidRequest(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
+
+
+def _check_texts(name: str, texts: Sequence[str], most: int) -> None:
+    if len(texts) > most or any(type(text) is not str for text in texts):
+        raise InvalidRequest(f"{name} must be at most {most} texts.")
+    if not all(texts):
+        raise InvalidRequest(f"A text in {name} must not be empty.")
+
+
+def _check_tool(tool: object) -> None:
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise InvalidRequest("A tool must be an object with a function that has a name.")

@@ -78,11 +78,15 @@ class EngineWorker:
             self._refuse_reload()
         return reload.done
 
-    def stop(self) -> None:
-        """End the thread after its current step; blocks until it has freed the model."""
+    def request_stop(self) -> None:
+        """End the thread after its current step."""
         self._stopping = True
         if self.core is not None:
             self.core.post(None)
+
+    def stop(self) -> None:
+        """As `request_stop`, and wait until the thread has freed the model."""
+        self.request_stop()
         self._thread.join()
 
     def _run(self) -> None:
@@ -136,22 +140,29 @@ class EngineWorker:
 
     def _replace_backend(self, core: EngineCore | EmbeddingCore, reload: _Reload) -> None:
         assert isinstance(core, EngineCore)
+        try:
+            self._give_up(core)
+            try:
+                self._adopt(core, reload.config, reload.load)
+            except Exception as error:
+                if self._stopping:  # which has stopped the load
+                    reload.done.set_exception(EngineClosed("The engine was closed."))
+                    return
+                self._adopt(core, self._config, self._load)
+                reload.done.set_exception(error)
+                return
+        except BaseException as error:
+            reload.done.set_exception(error.__context__ or error)  # why the new settings failed, if they did
+            raise
+        self._config = reload.config
+        reload.done.set_result(None)
+
+    def _give_up(self, core: EngineCore) -> None:
+        """Close the backend before the next one is loaded: often there is no room for both."""
         core.suspend()
         backend, self.backend = self.backend, None
         assert backend is not None
-        backend.close()  # before the new one is loaded: often there is no room for both
-        try:
-            self._adopt(core, reload.config, reload.load)
-        except BaseException as error:
-            try:
-                self._adopt(core, self._config, self._load)
-            except BaseException:
-                reload.done.set_exception(error)
-                raise
-            reload.done.set_exception(error)
-        else:
-            self._config = reload.config
-            reload.done.set_result(None)
+        backend.close()
 
     def _adopt(
         self, core: EngineCore, config: EngineConfig, load: Callable[[EngineConfig], AnyBackend]

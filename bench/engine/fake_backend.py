@@ -74,6 +74,9 @@ class FakeBackend:
         """Never constrain."""
         return None
 
+    def prepare_sampler(self, params: SamplingParams) -> None:
+        """Do nothing."""
+
     def open_sampler(
         self,
         request_id: int,

@@ -87,8 +87,15 @@ class Parking:
         """Change the limit for states in RAM; those beyond a lower one are dropped, the oldest first."""
         self._settle()
         self._ram_bytes = ram_bytes
-        self._make_room(0)
+        self._shrink()
         self._balance()
+
+    def _shrink(self) -> None:
+        """Drop states at rest while there is less room than they take."""
+        for entry in list(self._resting()):
+            if self._ram <= self._ram_bytes:
+                break
+            self._remove(entry)
 
     def takes(self, size: int) -> bool:
         """Whether a state of `size` bytes can be kept at all: every state passes through the RAM."""
@@ -135,6 +142,7 @@ class Parking:
         if (entry := self._entries.get(key)) is not None and entry.wanted:
             entry.wanted = False
             self._reads.pop(key, None)
+            self._shrink()
             self._balance()
 
     def drop(self, key: str) -> None:

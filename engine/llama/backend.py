@@ -182,6 +182,11 @@ class LlamaBackend:
             eog_tokens=self._vocab.eog_tokens(),
         )
 
+    def prepare_sampler(self, params: SamplingParams) -> None:
+        """Build what the samplers of these parameters share; slow for DRY."""
+        with self._vocab.alive():
+            self._sampler.prepare(params)
+
     def open_sampler(
         self,
         request_id: int,

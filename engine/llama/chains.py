@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from engine.llama.lib import lib
@@ -146,13 +147,22 @@ class ChainTemplates:
         self._vocab_size = vocab_size
         self._vocab = vocab
         self._templates: dict[tuple[SamplerStage, ...], Any] = {}
+        self._lock = Lock()  # of the templates
+        self._closed = False
+
+    def prepare(self, params: SamplingParams) -> None:
+        """Build the template of these parameters, if there is none. For DRY that reads the whole vocabulary.
+        Thread-safe."""
+        if not is_greedy(params):
+            self._add_template(self._shared(self._stages(params)))
 
     def make(self, params: SamplingParams, prompt: Sequence[int]) -> Any:
         """The chain of a request, which has seen what it remembers of the prompt; the caller frees it."""
-        stages = chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
-        first = next((at for at, stage in enumerate(stages) if stage.seeded), len(stages))
-        chain = lib.llama_sampler_clone(self._template(stages[:first]))
-        for stage in stages[first:]:
+        stages = self._stages(params)
+        shared = self._shared(stages)
+        while (chain := self._clone(shared)) is None:
+            self._add_template(shared)
+        for stage in stages[len(shared) :]:
             _add(chain, stage, self._vocab)
         if remembers(params):
             longest = max(params.penalty_last_n, params.dry_last_n if uses_dry(params) else 0)
@@ -162,21 +172,47 @@ class ChainTemplates:
 
     def close(self) -> None:
         """Free the templates; chains made from them live on."""
+        with self._lock:
+            self._closed = True
+            self._free()
+
+    def _stages(self, params: SamplingParams) -> tuple[SamplerStage, ...]:
+        return chain_stages(params, seed=resolve_seed(params), vocab_size=self._vocab_size)
+
+    @staticmethod
+    def _shared(stages: tuple[SamplerStage, ...]) -> tuple[SamplerStage, ...]:
+        first = next((at for at, stage in enumerate(stages) if stage.seeded), len(stages))
+        return stages[:first]
+
+    def _clone(self, stages: tuple[SamplerStage, ...]) -> Any:
+        with self._lock:
+            template = self._templates.get(stages)
+            return None if template is None else lib.llama_sampler_clone(template)
+
+    def _add_template(self, stages: tuple[SamplerStage, ...]) -> None:
+        with self._lock:
+            if stages in self._templates:
+                return
+        chain = build_chain(stages, self._vocab)  # other threads clone meanwhile
+        with self._lock:
+            if self._closed or stages in self._templates:
+                lib.llama_sampler_free(chain)
+                return
+            if len(self._templates) >= _MOST_TEMPLATES:
+                self._free()
+            self._templates[stages] = chain
+
+    def _free(self) -> None:
         while self._templates:
             lib.llama_sampler_free(self._templates.popitem()[1])
-
-    def _template(self, stages: tuple[SamplerStage, ...]) -> Any:
-        if stages not in self._templates:
-            if len(self._templates) >= _MOST_TEMPLATES:
-                self.close()
-            self._templates[stages] = build_chain(stages, self._vocab)
-        return self._templates[stages]
 
 
 def _add(chain: Any, stage: SamplerStage, vocab: Any) -> None:
     make = getattr(lib, f"llama_sampler_init_{stage.name}")
     if stage.name == "dry":
-        texts = (ctypes.c_char_p * len(stage.texts))(*(text.encode() for text in stage.texts))
+        texts = (ctypes.c_char_p * len(stage.texts))(
+            *(text.encode("utf-8", "replace") for text in stage.texts)
+        )
         sampler = make(vocab, *stage.args, texts, len(stage.texts))
     else:
         sampler = make(*stage.args)

@@ -104,6 +104,10 @@ class RowSampler:
         self._arrays: list[TokenDataArray] = []
         self._pool: ThreadPoolExecutor | None = None
 
+    def prepare(self, params: SamplingParams) -> None:
+        """Build what the samplers of these parameters share; thread-safe."""
+        self._templates.prepare(params)
+
     def open(
         self,
         request_id: int,

@@ -44,7 +44,7 @@ class LlamaVocab:
         data = text.encode("utf-8", "replace")
         if add_special and self._bos and data.startswith(self._bos):
             add_special = False  # the template printed the begin token itself
-        with self._alive():
+        with self.alive():
             buffer, count = self._read_tokens(data, len(data) + 8, add_special, parse_special)
             if count < 0:
                 buffer, count = self._read_tokens(data, -count, add_special, parse_special)
@@ -62,7 +62,8 @@ class LlamaVocab:
         """Whether a token ends the model's turn."""
         known = self._eog.get(token)  # a call into llama.cpp would release the GIL once per token
         if known is None:
-            known = self._eog[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
+            with self.alive():
+                known = self._eog[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
         return known
 
     def special_tokens(self) -> SpecialTokens:
@@ -70,7 +71,7 @@ class LlamaVocab:
         control: list[str] = []
         others: list[str] = []
         strips: dict[str, tuple[bool, bool]] = {}
-        with self._alive():
+        with self.alive():
             attributes = [lib.llama_vocab_get_attr(self._vocab, token) for token in range(self.size)]
         for token, attribute in enumerate(attributes):
             if not attribute & (_CONTROL | _OTHER):
@@ -83,8 +84,7 @@ class LlamaVocab:
 
     def eog_tokens(self) -> list[int]:
         """All tokens that end the model's turn. Slow: it checks every token of the vocabulary."""
-        with self._alive():
-            return [token for token in range(self.size) if self.is_eog(token)]
+        return [token for token in range(self.size) if self.is_eog(token)]
 
     def close(self) -> None:
         """Wait for running calls, then refuse all further ones."""
@@ -99,7 +99,7 @@ class LlamaVocab:
         if not 0 <= token < self.size:
             raise ValueError(f"token {token} is not in a vocabulary of {self.size}")
         buffer = ctypes.create_string_buffer(128)
-        with self._alive():
+        with self.alive():
             length = lib.llama_token_to_piece(self._vocab, token, buffer, 128, 0, special)
             if length < 0:
                 buffer = ctypes.create_string_buffer(-length)
@@ -112,7 +112,8 @@ class LlamaVocab:
         return buffer, count
 
     @contextmanager
-    def _alive(self) -> Iterator[None]:
+    def alive(self) -> Iterator[None]:
+        """Keep the model loaded. Raises EngineClosed: it was unloaded."""
         with self._uses:
             if not self._open:
                 raise EngineClosed("The model was unloaded.")

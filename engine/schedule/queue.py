@@ -97,6 +97,11 @@ class WaitingQueue:
         """In order of service, by the counters that `admissible` last read."""
         return iter(self._in_order())
 
+    @property
+    def ready(self) -> int:
+        """How many would be admitted if there were room: a paused one would not."""
+        return sum(not sequence.paused for sequence in self._entries)
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -84,10 +84,10 @@ class Scheduler:
         needed = sequence.prompt_tokens + 1
         if needed > self.limits.sequence_cells:
             raise PromptTooLong(needed, self.limits.sequence_cells, prompt_tokens=sequence.prompt_tokens)
-        free_places = self.limits.max_running - len(self.running)
-        if len(self.waiting) >= self.limits.max_queue + free_places:
+        free_places = self.limits.max_running - sum(not s.paused for s in self.running)
+        if (waiting := self.waiting.ready) >= self.limits.max_queue + free_places:
             raise QueueFull(
-                f"{len(self.waiting)} requests are already waiting, which is the limit (max_queue)."
+                f"{waiting} requests are already waiting, which is the limit (max_queue)."
                 " Try again when one has finished."
             )
         sequence.priority = self._own_priority(sequence)
@@ -135,10 +135,10 @@ class Scheduler:
             self._rank_all()
 
     def forget(self, session_id: str) -> list[Move]:
-        """Drop a session's KV cache, wherever it is, and what belongs to no session; a request in progress
-        drops its own when it ends."""
+        """Drop a session's KV cache, wherever it is, and what belongs to no session; requests in progress
+        drop theirs when they end. (A request without a session may be a second answer to the same chat.)"""
         for sequence in [*self.running, *self.waiting]:
-            if sequence.session_id == session_id:
+            if sequence.session_id in (None, session_id):
                 sequence.session_id = None
                 sequence.forgotten = True
         self.parking.drop(session_key(session_id))
@@ -185,8 +185,14 @@ class Scheduler:
             work = self._decode()
             work += self._prefill(work)
             if work or not any(_runnable(s) for s in self.running) or (freed := self.relieve()) is None:
-                return StepPlan(tuple(work), tuple(moves))
+                return StepPlan(tuple(work), self._without_stale_saves(moves))
             moves += freed
+
+    def _without_stale_saves(self, moves: list[Move]) -> tuple[Move, ...]:
+        """Leave out the states of requests that were preempted and admitted again in the same step: nobody
+        would restore them, and they would take room from others until the requests end."""
+        keys = {request_key(sequence.request_id) for sequence in self.running}
+        return tuple(move for move in moves if not (isinstance(move, Save) and move.key in keys))
 
     def update(self, plan: StepPlan, result: StepResult, kept: Mapping[int, int] = _ALL) -> list[Move]:
         """Book a successful step: computed tokens and sampled tokens.
@@ -270,7 +276,7 @@ class Scheduler:
 
     def _admit(self) -> list[Move]:
         moves: list[Move] = []
-        if not self.waiting:
+        if not self.waiting or not self.waiting.ready:
             return moves
         if len(self.running) >= self.limits.max_running and any(s.paused for s in self.running):
             moves += self._preempt() or ()  # a paused sequence gives up its place
@@ -438,10 +444,12 @@ class Scheduler:
         return min(max(least, 1 + prompts / decodes), _MAX_STRETCH)
 
     def _publish(self, sequence: TokenSequence) -> list[Move]:
-        """Let other prompts find the computed part of this one, and pin its head."""
+        """Let other prompts find the computed part of this one, and keep its head when it is gone."""
         assert sequence.slot is not None
         tokens = sequence.tokens[: sequence.computed]
         moves = self.cache.commit(sequence.slot, tokens)
+        if sequence.forgotten:
+            return moves
         if sequence.computed in sequence.checkpoints:
             moves += self.cache.checkpoint(sequence.slot, tokens)
         if 0 < sequence.head_tokens <= sequence.computed:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["CALL_FORMATS", "CallFormat", "CallPart", "CallReader"]
+__all__ = ["CALL_FORMATS", "CallFormat", "CallPart", "CallReader", "harmony"]
 
 _BLANK = " \t\r\n"
 _FRAME = f"{_BLANK},;[]`"  # around calls
@@ -83,13 +83,19 @@ class CallReader:
             self._send(char)
         return self._taken()
 
-    def close(self) -> list[CallPart | str]:
-        """The block has ended."""
+    def close(self, *, complete: bool = True) -> list[CallPart | str]:
+        """The block has ended.
+
+        Args:
+            complete: by its closing mark. Else the reply has ended in the middle of it, and the arguments
+                stay as incomplete as they are: nobody must act on them.
+        """
         said = "".join(self._raw)
-        if not self.broken:
+        if not self.broken and complete and not self._named:
             self._send("\n")  # some names end with the line
         if not self.broken and self._named:
-            self._argument(self._end if self._any else "{}")
+            if complete:
+                self._argument(self._end if self._any else "{}")
         elif not self.broken and said.removeprefix(self._opening).strip(_FRAME):
             self._raw = [said]
             self._break()
@@ -99,7 +105,7 @@ class CallReader:
     def _send(self, char: str) -> None:
         try:
             self._steps.send(char)
-        except _Malformed:
+        except (_Malformed, RecursionError):
             self._break()
 
     def _taken(self) -> list[CallPart | str]:
@@ -156,9 +162,10 @@ class CallReader:
         schema = self._schemas.get(call)
         properties = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
         wanted = properties.get(key) if isinstance(properties, Mapping) else None
-        if not isinstance(wanted, Mapping) or wanted.get("type") != "string":
+        kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+        if kind != "string" and not (isinstance(kind, list) and "string" in kind):
             with suppress(ValueError, RecursionError):
-                return json.dumps(json.loads(text), ensure_ascii=False)
+                return json.dumps(json.loads(text, parse_constant=_no_json), ensure_ascii=False)
         return json.dumps(text, ensure_ascii=False)
 
     def _argument(self, text: str) -> None:
@@ -182,6 +189,11 @@ class CallReader:
         elif text:
             self._flush()
             self._out.append(text)
+
+
+def _no_json(constant: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(constant)
 
 
 # Reading characters
@@ -216,7 +228,8 @@ def _string() -> Reading:
 
 def _decoded(raw: str) -> str:
     try:
-        return str(json.loads(f'"{raw}"', strict=False))
+        text = str(json.loads(f'"{raw}"', strict=False))
+        return text.encode("utf-8", "replace").decode()  # without lone surrogates
     except ValueError:
         raise _Malformed from None
 
@@ -344,23 +357,32 @@ def _qwen_coder(reader: CallReader) -> Steps:
 
 def _glm(reader: CallReader) -> Steps:
     """The name, then `<arg_key>` and `<arg_value>` for each argument."""
-    name = yield from _until("\n", _LONGEST_NAME)
+    name = ""
+    while (char := (yield)) not in "\n<":
+        name += char
+        if len(name) > _LONGEST_NAME:
+            raise _Malformed
     reader.name(name)
-    yield from _arguments(reader, name.strip(), ("<arg_key>", "</arg_key>", "</arg_value>", "\0"))
+    tags = ("<arg_key>", "</arg_key>", "</arg_value>", "\0")
+    yield from _arguments(reader, name.strip(), tags, char)
 
 
-def _arguments(reader: CallReader, name: str, tags: tuple[str, str, str, str]) -> Steps:
-    """Arguments in tags (before the key, behind it, behind the value, behind all), made one JSON object."""
+def _arguments(reader: CallReader, name: str, tags: tuple[str, str, str, str], text: str = "") -> Steps:
+    """Arguments in tags (before the key, behind it, behind the value, behind all), made one JSON object.
+
+    Args:
+        text: the start, if it was read already.
+    """
     opening, behind, closing, end = tags
     reader.argument("{")
     reader.lacks("}")
     comma = ""
     while True:
-        text = ""
         while not text.endswith((opening, end)):
             text += yield
         if text.endswith(end):
             break
+        text = ""
         key = (yield from _until(behind, _LONGEST_NAME)).strip()
         value = (yield from _until(closing)).removeprefix("\n").removeprefix("<arg_value>").removesuffix("\n")
         reader.argument(f"{comma}{json.dumps(key)}: {reader.value(name, key, value)}")

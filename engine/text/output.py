@@ -98,14 +98,18 @@ class RequestOutput:
     def _parts(self, token: int) -> list[ReplyPart]:
         if self._parser is None:
             return [ReplyPart(self._detokenizer.feed(self._piece(token)))]
-        if (mark := self._parser.tokens.get(token)) is not None:
-            return [*self._parser.feed(self._detokenizer.flush()), *self._parser.mark(mark)]
-        return [*self._parser.feed(self._detokenizer.feed(self._piece(token)))]
+        if (mark := self._parser.tokens.get(token)) is None:
+            return [*self._parser.feed(self._detokenizer.feed(self._piece(token)))]
+        parts = [*self._parser.feed(self._detokenizer.flush())]
+        if mark in self.sequence.sampling.stop:
+            self._detokenizer.stopped = True
+            return parts
+        return [*parts, *self._parser.mark(mark)]
 
     def tell_progress(self) -> None:
         """Tell the reader how much of the prompt is computed."""
         sequence = self.sequence
-        if sequence.computed < sequence.prompt_tokens:
+        if sequence.computed < sequence.prompt_tokens:  # the first token tells that all is read
             self.stream.tell_progress(sequence.computed, sequence.prompt_tokens)
 
     def finish(self, reason: FinishReason, now: float) -> None:

@@ -15,15 +15,17 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
+from engine.errors import PromptTooLong
 from engine.step import Backend
 from engine.text.marks import MarkedText, SpecialMarks
 from engine.text.reply import ReplyParser, reply_marks
-from engine.types import ChatMessage
+from engine.types import ChatMessage, ToolCall
 
 __all__ = ["EncodedPrompt", "PromptEncoder"]
 
 _SESSIONS = 4096  # whose tokens are remembered
 _REMEMBERED = 2_000_000  # tokens of all sessions together, in 8 MB
+_LONGEST_PIECE = 256  # bytes; no token of a published vocabulary is longer
 _OPENING = 64  # tokens that may open the turn of an answer; most templates write three to five
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -63,6 +65,7 @@ class PromptEncoder:
     def use(self, backend: Backend) -> None:
         """Render and tokenise with another backend, which has the same vocabulary; nobody encodes now."""
         self._backend = backend
+        self.__dict__.pop("_reply_tokens", None)  # its settings may name other marks
 
     @cached_property
     def _marks(self) -> SpecialMarks:
@@ -115,8 +118,10 @@ class PromptEncoder:
 
         Raises:
             TemplateError: the chat template refuses the messages.
+            PromptTooLong: their text is so long that its tokens need not be counted.
         """
         text = self.render(messages, tools, arguments)
+        self._check_length(text.data)
         tokens = self._tokens(text, session_id)
         head = messages[0].content.strip().encode() if messages[0].role == "system" else b""
         at = text.data.find(head) if head else -1
@@ -124,7 +129,12 @@ class PromptEncoder:
         return EncodedPrompt(tokens, spelled, self._turn(tokens), _ending(text.data))
 
     def encode_text(self, text: str) -> EncodedPrompt:
-        """Tokens of a prompt that is given as text: what spells control tokens becomes them."""
+        """Tokens of a prompt that is given as text: what spells control tokens becomes them.
+
+        Raises:
+            PromptTooLong: see `encode`.
+        """
+        self._check_length(text.encode("utf-8", "replace"))
         tokens = self._backend.tokenize(_whole(text), add_special=True, parse_special=True)
         return EncodedPrompt(tokens, ending=_ending(text.encode("utf-8", "replace")))
 
@@ -137,6 +147,13 @@ class PromptEncoder:
         """What tells the parts of the reply to a prompt apart."""
         reply = self._backend.info.reply
         return ReplyParser(reply, tokens=self._reply_tokens, tools=tools, ending=prompt.ending)
+
+    def _check_length(self, data: bytes) -> None:
+        """Refuse a text before it is tokenised: that takes a second per megabyte and cannot be stopped."""
+        cells = self._backend.info.context_tokens
+        if len(data) > cells * _LONGEST_PIECE:
+            tokens = len(data) // _LONGEST_PIECE
+            raise PromptTooLong(tokens + 1, cells, prompt_tokens=tokens)
 
     def remember(self, session_id: str, tokens: Sequence[int]) -> None:
         """Keep a session's tokens when one of its requests ends."""
@@ -226,7 +243,7 @@ def _cut_message(message: ChatMessage, marks: SpecialMarks) -> ChatMessage:
     # Templates look for markup in what a model said, such as the end of its thinking, to leave it out.
     markup = message.role != "assistant"
     calls = tuple(
-        replace(call, name=_cut(call.name, marks), arguments=_cut(call.arguments, marks))
+        ToolCall(_cut(call.name, marks), _cut(call.arguments, marks), _cut(call.call_id, marks))
         for call in message.tool_calls
     )
     return replace(
@@ -235,6 +252,7 @@ def _cut_message(message: ChatMessage, marks: SpecialMarks) -> ChatMessage:
         reasoning=marks.cut(_whole(message.reasoning), markup=markup),
         tool_calls=calls,
         name=_cut(message.name, marks),
+        call_id=_cut(message.call_id, marks),
     )
 
 

@@ -99,6 +99,7 @@ class ReplyParser:
         self._count = 0  # calls
         self._buffer = ""  # text that may become a mark
         self._blank = ""  # white space that may be at the end of a part
+        self._around = Channel.CONTENT  # the part in which a block of calls stands
         self._before = ""  # white space before a block of calls, which is text if they turn out to be none
         self._fresh = False  # a part has just begun: white space is not part of it
         self._said = False  # anything but white space
@@ -129,7 +130,7 @@ class ReplyParser:
         text, self._buffer = self._buffer, ""
         yield from self._say(text)
         if self._reader is not None:
-            yield from self._end_calls("")
+            yield from self._called(self._reader.close(complete=False))
         elif self._channel is Channel.CONTENT and self._blank and not self._fresh:
             yield ReplyPart(self._blank)
         self._blank = ""
@@ -214,7 +215,7 @@ class ReplyParser:
         self._channel, self._fresh, self._blank = channel, True, ""
 
     def _begin_calls(self, reader: CallReader) -> None:
-        before = self._blank
+        before, self._around = self._blank, self._channel
         self._enter(Channel.TOOL_CALL)
         self._reader, self._before = reader, before
 
@@ -224,7 +225,7 @@ class ReplyParser:
         if reader is None:
             return
         yield from self._called(reader.close())
-        self._enter(Channel.CONTENT)
+        self._enter(self._around)
         if reader.is_text:
             self._fresh = False
             yield from self._say(mark)

@@ -19,7 +19,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
-from engine.errors import TemplateError
+from engine.errors import InvalidRequest, TemplateError
 from engine.types import ChatMessage
 
 __all__ = ["ChatTemplate", "ChosenTemplate", "TemplateProcess", "choose_template", "warm_up"]
@@ -62,7 +62,10 @@ class TemplateProcess:
             self._end()
 
     def _ask(self, request: dict[str, Any]) -> str:
-        data = json.dumps(request).encode()
+        try:
+            data = json.dumps(request).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(f"Tools and template arguments must be JSON values: {error}.") from error
         with self._lock:
             answer = self._exchange(data)
         if answer is None:

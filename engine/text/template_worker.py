@@ -22,7 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 CPU_S = 2.0  # for one request
 MEMORY_BYTES = 1 << 30
-MAX_CHARACTERS = 64_000_000  # of a rendered prompt
+MAX_CHARACTERS = 32_000_000  # of a rendered prompt
 _TEMPLATES = 32  # compiled ones that are kept
 
 

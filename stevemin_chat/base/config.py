@@ -116,9 +116,16 @@ class EngineSection(_EngineFacing):
     def _for_engine(self) -> EngineConfig:
         return self.for_model(Path("model.gguf"))
 
-    def for_model(self, model_path: Path, *, parked_folder: Path | None = None) -> EngineConfig:
-        """These settings as the engine takes them; `parked_disk_mib` limits `parked_folder`."""
-        return EngineConfig(model_path=model_path, parked_folder=parked_folder, **self.model_dump())
+    def for_model(
+        self, model_path: Path, *, parked_folder: Path | None = None, **of_model: Any
+    ) -> EngineConfig:
+        """These settings as the engine takes them; `parked_disk_mib` limits `parked_folder`.
+
+        Args:
+            of_model: settings that belong to the model.
+        """
+        given = self.model_dump() | of_model
+        return EngineConfig(model_path=model_path, parked_folder=parked_folder, **given)
 
 
 class SamplingSection(_EngineFacing):

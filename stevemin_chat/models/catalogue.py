@@ -176,6 +176,8 @@ class ModelSpec(BaseModel):
         size_bytes: of the file; approximate.
         vram_gib: of the weights and the KV cache of 8,192 tokens.
         gated: the Hub asks for an account that accepted the licence.
+        reasoning_marks, tool_format: how the model marks what it thinks and the tools it calls, where its
+            chat template does not tell; see `engine.EngineConfig`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -195,6 +197,13 @@ class ModelSpec(BaseModel):
     vram_gib: float | None = Field(default=None, gt=0, lt=_MOST)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     gated: bool = False
+    reasoning_marks: tuple[str, str] | None = Field(default=None, strict=False)
+    tool_format: str | None = None
+
+    @property
+    def engine_settings(self) -> dict[str, Any]:
+        """What `engine.EngineConfig` takes from it."""
+        return {"reasoning_marks": self.reasoning_marks, "tool_format": self.tool_format}
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:

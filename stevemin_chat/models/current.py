@@ -149,7 +149,9 @@ class CurrentModel:
         return path
 
     async def _start(self, name: str, path: Path, on_progress: Progress | None) -> ModelInfo:
-        engine = await self._make(self._config.engine.for_model(path, parked_folder=self._paths.parked_dir))
+        of_model = self._catalogue.get(name).engine_settings if name in self._catalogue else {}
+        settings = self._config.engine.for_model(path, parked_folder=self._paths.parked_dir, **of_model)
+        engine = await self._make(settings)
         try:
             await engine.start(on_progress)
             _check_writes_text(engine.info)

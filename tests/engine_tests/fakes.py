@@ -105,6 +105,9 @@ class FakeBackend:
     def constrain(self, params: SamplingParams) -> None:
         return None
 
+    def prepare_sampler(self, params: SamplingParams) -> None:
+        pass
+
     def open_sampler(
         self,
         request_id: int,

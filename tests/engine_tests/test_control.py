@@ -119,7 +119,7 @@ async def test_the_sampling_of_a_request_changes_in_mid_answer() -> None:
     bench = Bench()
     stream = bench.submit("hi", seed=7, stop=("z",), max_tokens=20)
     bench.core.step()
-    stream.sampling = SamplingParams(temperature=1.5, max_tokens=3)
+    stream.ask_sampling(SamplingParams(temperature=1.5, max_tokens=3))
     bench.core.post(Adjust(stream))
     bench.core.step()
     (params,) = bench.backend.samplers.values()
@@ -317,6 +317,81 @@ async def test_what_no_longer_fits_a_smaller_context_is_told() -> None:
         text += await read(grown)
         assert ALPHABET.startswith(text)
         assert grown.finish_reason is FinishReason.CONTEXT
+
+
+async def test_a_fault_before_the_load_ends_the_change_and_the_engine() -> None:
+    loader = Loader()
+    engine = Engine(CONFIG, load=loader)
+    await engine.start()
+    core = engine._core
+    assert core is not None
+
+    def broken() -> None:
+        raise MemoryError("no more")
+
+    core.suspend = broken  # type: ignore[method-assign]
+    with pytest.raises(MemoryError):
+        await asyncio.wait_for(engine.change(replace(CONFIG, context_tokens=4096)), 60)
+    await _until(lambda: engine._worker is not None and engine._worker.crash is not None)
+    with pytest.raises(EngineCrashed):
+        engine.count_tokens("four")
+    await engine.close()
+
+
+async def test_close_stops_a_load_and_a_reload() -> None:
+    loader = Loader()
+    loader.hold = True
+    engine = Engine(CONFIG, load=loader)
+    starting = asyncio.create_task(engine.start())
+    await _until(lambda: loader.waiting)
+    await asyncio.wait_for(engine.close(), 60)
+    with pytest.raises((EngineClosed, LoadCancelled)):
+        await starting
+    loader = Loader()
+    engine = Engine(CONFIG, load=loader)
+    await engine.start()
+    stream = engine.submit(request("hi", max_tokens=5000))
+    await _some(stream)
+    loader.hold = True
+    change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=4096)))
+    await _until(lambda: loader.waiting)
+    await asyncio.wait_for(engine.close(), 60)
+    with pytest.raises((EngineClosed, LoadCancelled)):
+        await change
+    with pytest.raises(EngineClosed):
+        await read(stream)
+    assert len(loader.made) == 1
+
+
+async def test_paused_requests_take_nobody_s_place() -> None:
+    bench = Bench(max_sessions=1, max_queue=1)
+    first, second = bench.submit("one"), bench.submit("two")
+    first.held = second.held = True
+    bench.core.step()
+    assert not bench.core.scheduler.running or not bench.core.scheduler.preempted
+    third = bench.submit("three")
+    bench.run()
+    assert await read(third) == "abcdefgh"
+    first.held = second.held = False
+    for stream in (first, second):
+        bench.core.post(Adjust(stream))
+    bench.run()
+    assert [await read(stream) for stream in (first, second)] == ["abcdefgh"] * 2
+
+
+async def test_room_for_parked_states_comes_and_goes() -> None:
+    bench = Bench(max_sessions=1, cached_sessions=0, parked_ram_mib=0)
+    bench.core.post(Change(replace(bench.config, parked_ram_mib=1)))
+    for session in ("a", "b"):
+        bench.submit(session * 100, session_id=session)
+        bench.run()
+    assert bench.core.parking.count == 1
+    key = next(iter(bench.core.parking._entries))
+    assert bench.core.parking.fetch(key) is not None
+    bench.core.post(Change(replace(bench.config, parked_ram_mib=0)))
+    bench.run()
+    bench.core.parking.leave(key)
+    assert bench.core.parking.count == 0
 
 
 async def test_another_model_needs_another_engine() -> None:

@@ -20,6 +20,7 @@ from engine import (
     FinishReason,
     GenerationRequest,
     InvalidRequest,
+    PromptTooLong,
     SamplingParams,
     ToolCall,
 )
@@ -192,6 +193,35 @@ async def test_settings_change_under_an_answer_and_it_goes_on_as_before(starter_
         assert (await ask(engine, "Count from one to thirty.", max_tokens=60)).text
 
 
+async def test_a_reload_reads_the_text_of_tokens_from_the_new_model(starter_model: Path) -> None:
+    config = EngineConfig(model_path=starter_model, max_sessions=2, context_tokens=1024, threads=THREADS)
+    async with Engine(config) as engine:
+        wild = SamplingParams(temperature=1.5, seed=3, max_tokens=60, ignore_eos=True)
+        stream = engine.submit(GenerationRequest(messages=MESSAGES, sampling=wild))
+        first = await anext(stream)
+        await engine.change(replace(config, batch_tokens=256))
+        chunks = [first] + [chunk async for chunk in stream]
+        tokens = [token for chunk in chunks for token in chunk.ids]
+        assert len(tokens) == 60
+        assert engine.detokenize(tokens) == "".join(chunk.text for chunk in chunks)
+
+
+async def test_other_marks_count_after_a_reload(starter_model: Path) -> None:
+    config = EngineConfig(model_path=starter_model, context_tokens=512, threads=THREADS)
+    async with Engine(config) as engine:
+        core = engine._core
+        assert core is not None
+        assert core.encoder._reply_tokens == {}
+        await engine.change(replace(config, reasoning_marks=("<|im_start|>", "<|im_end|>")))
+        assert core.encoder._reply_tokens == {1: "<|im_start|>", 2: "<|im_end|>"}
+
+
+async def test_a_text_of_many_megabytes_is_refused_before_it_is_tokenised(engine: Engine) -> None:
+    for asked in (request("word " * 1_000_000), GenerationRequest(text="word " * 1_000_000)):
+        with pytest.raises(PromptTooLong):
+            await read(engine.submit(asked))
+
+
 async def test_a_grammar_holds_across_a_reload(starter_model: Path) -> None:
     config = EngineConfig(model_path=starter_model, max_sessions=2, context_tokens=1024, threads=THREADS)
     async with Engine(config) as engine:
@@ -206,6 +236,8 @@ async def test_the_sampling_of_a_real_answer_changes(engine: Engine) -> None:
     stream = engine.submit(GenerationRequest(messages=MESSAGES, sampling=sure))
     await anext(stream)
     end = engine.tokenize("<|im_end|>", control=True)[0]
+    with pytest.raises(InvalidRequest, match="no token 10000000"):
+        engine.change_sampling(stream, replace(sure, logit_bias={10_000_000: 1.0}))
     engine.change_sampling(stream, replace(sure, ignore_eos=False, logit_bias={end: 100.0}))
     answer = await read(stream)
     assert answer.reason is FinishReason.STOP

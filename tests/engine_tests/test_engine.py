@@ -113,7 +113,7 @@ async def test_close_in_mid_answer_tells_the_reader() -> None:
     stream = engine.submit(request("hi", max_tokens=1000))
     first = await anext(stream)
     await engine.close()
-    assert first.text == "a"
+    assert first.text.startswith("a")  # more when the reader was slow
     with pytest.raises(EngineClosed):
         await read(stream)
     with pytest.raises(EngineClosed):

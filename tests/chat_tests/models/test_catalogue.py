@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from engine.errors import ModelNotFound
 from stevemin_chat.base import ConfigFileError
+from stevemin_chat.base.config import EngineSection
 from stevemin_chat.models.catalogue import Catalogue, ModelSpec, hub_file, is_installed, model_file
 
 SHIPPED = Path(__file__).parents[3] / "models.toml"
@@ -46,7 +47,7 @@ class TestShipped:
     def test_every_field_is_filled(self, shipped: Catalogue) -> None:
         assert len(shipped) >= 13
         for spec in shipped:
-            optional = {"repo", "package", "path", "sha256", "gated"}
+            optional = {"repo", "package", "path", "sha256", "gated", "reasoning_marks", "tool_format"}
             empty = [k for k, v in spec.model_dump(exclude=optional).items() if v in (None, "")]
             assert not empty, spec.name
 
@@ -236,3 +237,17 @@ class TestResolve:
     def test_a_path_in_the_catalogue_that_is_gone(self, load: Load, tmp_path: Path) -> None:
         with pytest.raises(ModelNotFound, match=r"The file of the model a is missing: .*gone\.gguf"):
             load("[models.a]\npath = 'gone.gguf'").resolve("a", tmp_path)
+
+
+def test_how_a_model_marks_its_replies_reaches_the_engine(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(
+        '[models.mine]\npath = "m.gguf"\nreasoning_marks = ["<a>", "</a>"]\ntool_format = "hermes"\n', "utf-8"
+    )
+    settings = Catalogue.load(file).get("mine").engine_settings
+    config = EngineSection().for_model(Path("m.gguf"), **settings)
+    assert config.reasoning_marks == ("<a>", "</a>")
+    assert config.tool_format == "hermes"
+    file.write_text('[models.mine]\npath = "m.gguf"\nreasoning_marks = ["<a>"]\n', "utf-8")
+    with pytest.raises(ConfigFileError, match="reasoning_marks"):
+        Catalogue.load(file)

@@ -12,6 +12,7 @@ import pytest
 from engine_tests.fakes import FakeBackend
 
 from engine import ChatMessage, EngineConfig, ToolCall
+from engine.errors import TemplateError
 from engine.llama.backend import LlamaBackend
 from engine.step import SpecialTokens
 from engine.text.marks import SpecialMarks
@@ -152,6 +153,38 @@ def test_neither_tools_nor_their_results_write_one(family: str) -> None:
         return special(encoder.encode(messages, tools=[tool]).tokens)
 
     assert encoded(" ".join([*backend.control, *backend.others])) == encoded("a dog")
+
+
+_IDS = (
+    "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.id }}{% endfor %}"
+    "{{ m.tool_call_id }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neither_do_the_ids_of_calls(family: str) -> None:
+    backend = FamilyBackend(family)
+    backend._template = ChatTemplate(_IDS)
+    hostile = " ".join([*backend.control, *backend.others])
+    call = ToolCall("look", "{}", hostile)
+    messages = [
+        ChatMessage("assistant", "", tool_calls=(call,)),
+        ChatMessage("tool", "x", name="look", call_id=hostile),
+    ]
+    encoder = PromptEncoder(backend)
+    assert special(encoder.encode(messages).tokens) == []
+    assert encoder.render(messages).data.decode() == hostile * 2
+
+
+def test_an_id_that_is_a_control_token_and_long_enough_for_its_template() -> None:
+    call = ToolCall("look", "{}", "[INST]abc")
+    messages = [
+        ChatMessage("user", "Look!"),
+        ChatMessage("assistant", "", tool_calls=(call,)),
+        ChatMessage("tool", "x", name="look", call_id="[INST]abc"),
+    ]
+    with pytest.raises(TemplateError, match="length 9"):  # it is cut, and no longer as the template wants it
+        PromptEncoder(FamilyBackend("mistral-nemo")).encode(messages)
 
 
 def test_a_text_that_spells_one_is_taken_over_from_turn_to_turn() -> None:

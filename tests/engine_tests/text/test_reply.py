@@ -227,6 +227,51 @@ def test_arguments_that_are_no_json_come_as_the_model_wrote_them() -> None:
     assert content == "Sorry."
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "arguments"),
+    [
+        ("hermes", '<tool_call>{"name": "time", "arguments": ', ""),
+        ("hermes", '<tool_call>{"name": "weather", "arguments": {"city": "Os', '{"city": "Os'),
+        (
+            "qwen-coder",
+            "<tool_call><function=weather><parameter=city>\nOslo\n</parameter>",
+            '{"city": "Oslo"',
+        ),
+        ("glm", "<tool_call>weather\n<arg_key>a</arg_key><arg_value>Oslo</arg_value>", '{"a": "Oslo"'),
+    ],
+)
+def test_a_call_that_the_reply_ends_in_stays_incomplete(name: str, text: str, arguments: str) -> None:
+    ((_, found),) = _joined(_feed(_parser(name, as_tokens=False), text, range(len(text))))[2]
+    assert found == arguments
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(found)
+
+
+def test_a_call_in_the_middle_of_thinking_leaves_the_rest_thinking() -> None:
+    text = '<think>Hm.<tool_call>{"name": "time"}</tool_call>Still.</think>Done.'
+    thought, content, calls = _joined(_feed(_parser("hermes", as_tokens=True), text))
+    assert (thought, content, calls) == ("Hm.Still.", "Done.", [("time", "{}")])
+
+
+def test_names_may_stand_on_the_line_of_the_first_argument() -> None:
+    text = "<tool_call>weather<arg_key>city</arg_key><arg_value>Oslo</arg_value></tool_call>"
+    for cuts in ((), range(len(text))):
+        _, _, calls = _joined(_feed(_parser("glm", as_tokens=False), text, cuts))
+        assert calls == [("weather", '{"city": "Oslo"}')]
+
+
+def test_values_are_json_whatever_the_model_writes() -> None:
+    values = {"a": "NaN", "b": "Infinity", "c": "12", "note": "7"}
+    tags = "".join(f"<parameter={key}>\n{value}\n</parameter>" for key, value in values.items())
+    text = f"<tool_call><function=time>{tags}</function></tool_call>"
+    _, _, calls = _joined(_feed(_parser("qwen-coder", as_tokens=False), text))
+    assert json.loads(calls[0][1]) == {"a": "NaN", "b": "Infinity", "c": 12, "note": 7}
+    text = '<tool_call>{"name": "a\\ud800b", "arguments": {}}</tool_call>'
+    assert _joined(_feed(_parser("hermes", as_tokens=False), text))[2] == [("a?b", "{}")]
+    deep = "<tool_call>" + '{"function": ' * 5_000
+    assert _joined(_feed(_parser("hermes", as_tokens=False), deep)) == ("", deep, [])
+
+
 @pytest.mark.parametrize("as_tokens", [True, False], ids=["tokens", "text"])
 def test_an_answer_cut_short_in_its_thinking_is_thinking(as_tokens: bool) -> None:
     parts = _feed(_parser("hermes", as_tokens=as_tokens), "<think>\nWell, let me see </thi")
