@@ -28,6 +28,7 @@ __all__ = ["Adjust", "Cancel", "Change", "Command", "EngineCore", "Focus", "Forg
 
 _MAX_FAILED_STEPS = 3
 _SNAPSHOT_S = 0.1
+_TILE = 64  # rows from which llama.cpp's flash attention on a CPU works in tiles
 _TARGET_S = {False: 0.1, True: 0.05}  # latency target of a step, on a CPU and on a GPU
 
 
@@ -553,4 +554,5 @@ def _limits(config: EngineConfig, info: ModelInfo, *, loaded: EngineConfig) -> S
         batch_tokens=loaded.batch_tokens,
         draft_tokens=loaded.draft_rows,
         sequence_cells=info.context_tokens,
+        tile=_TILE if info.offloaded_layers == 0 and loaded.flash_attention != "off" else 0,
     )

@@ -76,20 +76,21 @@ class StepCosts:
         high = self._counts[place]
         return below + (self._decodes[high].value - below) * (decodes - low) / (high - low)
 
-    def prefill_budget(self, decodes: int, most: int, stretch: float = 1.0) -> int:
+    def prefill_budget(self, decodes: int, most: int, stretch: float = 1.0, least: int = CHUNK) -> int:
         """Prompt tokens that a step may compute and stay near the target.
 
-        A multiple of 8 and at least 8, unless `most` is less; all of `most` without decodes.
+        A multiple of 8 and at least `least`, unless `most` is less; all of `most` without decodes.
 
         Args:
             decodes: sequences that decode in the step.
             most: tokens the step has room for.
             stretch: how many times the target the step may take.
+            least: whatever the target says.
         """
         if not decodes:
             return most
         fitting = (self._target_s * stretch - self.decode_s(decodes)) / self.token_s
-        nearest = max(CHUNK, round(fitting / CHUNK) * CHUNK) if fitting < most else most
+        nearest = max(least, round(fitting / CHUNK) * CHUNK) if fitting < most else most
         return nearest if nearest <= most else most // CHUNK * CHUNK or most
 
     def record_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:

@@ -24,7 +24,7 @@ from engine.types import Priority, SamplingParams
 __all__ = ["Scheduler", "SchedulerLimits"]
 
 _MAX_STRETCH = 16.0  # times the latency target
-_WATCHED_STRETCH = 2.0  # at least so much where a person waits for a prompt and watches no answer
+_WATCHED_STRETCH = 8.0  # at least so much where a person waits for a prompt and watches no answer
 _ALL: Mapping[int, int] = MappingProxyType({})
 
 
@@ -38,6 +38,7 @@ class SchedulerLimits:
         batch_tokens: tokens of one step.
         draft_tokens: drafted tokens of one step, all sequences together.
         sequence_cells: KV cells one sequence may hold.
+        tile: prompt tokens from which a step computes attention several rows at a time; 0: at any number.
     """
 
     max_running: int
@@ -45,6 +46,7 @@ class SchedulerLimits:
     batch_tokens: int
     draft_tokens: int
     sequence_cells: int
+    tile: int = 0
 
 
 class Scheduler:
@@ -409,18 +411,40 @@ class Scheduler:
             return []
         taken = sum(len(item.tokens) for item in decodes)
         stretch = self._stretch(len(decodes))
-        budget = self.costs.prefill_budget(len(decodes), self.limits.batch_tokens - taken, stretch)
-        budget = min(budget, self.cache.free - taken)
+        tile = self.limits.tile if decodes and not self._watches_an_answer() else 0
+        room = min(self.limits.batch_tokens, self.cache.free) - taken
+        budget = min(room, self.costs.prefill_budget(len(decodes), max(0, room), stretch, max(tile, CHUNK)))
         work: list[Work] = []
         for sequence in service_order(readers, self._counters):
-            count = min(sequence.remaining, budget, self._until_checkpoint(sequence))
-            if count < sequence.remaining and count > CHUNK:
-                count -= count % CHUNK
+            count = self._chunk(sequence, budget, room, tile)
             if count <= 0:
                 break
             work.append(_prefill_work(sequence, count))
             budget -= count
+            room -= count
         return work
+
+    def _chunk(self, sequence: TokenSequence, budget: int, room: int, tile: int) -> int:
+        """How many tokens of a prompt to compute: about the budget, and not fewer than a tile, which would be
+        computed row by row. That costs more the deeper they are in the context, so what is left over comes
+        first, or together with the last tile.
+
+        Args:
+            room: tokens that fit the step.
+            tile: 0 if fewer may be computed.
+        """
+        remaining, most = sequence.remaining, self._until_checkpoint(sequence)
+        count = min(remaining, budget, most)
+        if 0 < tile <= budget and remaining - count > 0:
+            if budget == tile and sequence.computed < tile:
+                return min(remaining % tile or tile, most)
+            if remaining - count < tile:
+                return min(remaining, room, most)
+        return count - count % CHUNK if CHUNK < count < remaining else count
+
+    def _watches_an_answer(self) -> bool:
+        """Whether a person sees an answer being written."""
+        return any(s.priority is Priority.FOREGROUND and _decodes(s) for s in self.running)
 
     def _until_checkpoint(self, sequence: TokenSequence) -> int:
         """Tokens to compute before a state that cannot be cut is copied."""
@@ -436,12 +460,11 @@ class Scheduler:
         the others back: each step reads all weights for a few of their tokens. A focused chat that decodes
         is never slowed down, and for one whose prompt is read the others, which nobody watches, wait longer.
         """
-        watched = [s for s in self.running if s.priority is Priority.FOREGROUND]
-        if not decodes or any(_decodes(s) for s in watched):
+        if not decodes or self._watches_an_answer():
             return 1.0
         prompts = sum(s.remaining > 1 and not s.paused for s in self.running)
-        least = _WATCHED_STRETCH if watched else 1.0
-        return min(max(least, 1 + prompts / decodes), _MAX_STRETCH)
+        watched = any(s.priority is Priority.FOREGROUND for s in self.running)
+        return min(max(_WATCHED_STRETCH if watched else 1.0, 1 + prompts / decodes), _MAX_STRETCH)
 
     def _publish(self, sequence: TokenSequence) -> list[Move]:
         """Let other prompts find the computed part of this one, and keep its head when it is gone."""

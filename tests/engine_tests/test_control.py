@@ -260,7 +260,7 @@ async def test_prompts_and_counts_wait_for_a_reload() -> None:
         old.let.clear()
         busy = engine.submit(request("busy", max_tokens=3))
         change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=2048)))
-        await asyncio.sleep(0.02)
+        await _until(lambda: engine._gate._closed)
         count = asyncio.create_task(asyncio.to_thread(engine.count_tokens, "four"))
         later = engine.submit(request("later", max_tokens=3))
         await asyncio.sleep(0.02)

@@ -51,12 +51,40 @@ async def test_writers_that_nobody_watches_wait_longer_for_a_reader_on_screen() 
         for _ in range(3):
             bench.core.step()
         bench.core.post(Focus(focused))
-        bench.submit("x" * 800, session_id="reader")
+        bench.submit("x" * 831, session_id="reader")
         bench.core.step()
         read[focused] = bench.backend.plans[-1].prefill_tokens
         bench.run()
     assert read["writer 0"] < read[None]
     assert read["reader"] > 1.5 * read[None]
+
+
+async def test_chunks_are_whole_tiles_and_what_is_left_over_comes_first() -> None:
+    bench = Bench(batch_tokens=512, max_sessions=8, step_target_ms=20)
+    for number in range(5):
+        bench.submit("hi", max_tokens=60, session_id=f"writer {number}")
+    for _ in range(3):
+        bench.core.step()
+    start = len(bench.backend.plans)
+    bench.submit("x" * 299)
+    bench.run()
+    chunks = [plan.prefill_tokens for plan in bench.backend.plans[start:] if plan.prefill_tokens]
+    assert chunks == [300 % 64, 64, 64, 64, 64]
+
+
+async def test_a_short_rest_is_read_with_the_last_tile() -> None:
+    bench = Bench(batch_tokens=512, max_sessions=8, step_target_ms=20)
+    bench.submit("x" * 99, session_id="reader", max_tokens=1)
+    bench.run()
+    for number in range(5):
+        bench.submit("hi", max_tokens=60, session_id=f"writer {number}")
+    for _ in range(3):
+        bench.core.step()
+    start = len(bench.backend.plans)
+    bench.submit("x" * 99 + "y" * 201, session_id="reader")
+    bench.run()
+    chunks = [plan.prefill_tokens for plan in bench.backend.plans[start:] if plan.prefill_tokens]
+    assert chunks == [64, 64, 202 - 128]
 
 
 async def test_prefill_takes_the_whole_budget_when_nobody_decodes() -> None:
