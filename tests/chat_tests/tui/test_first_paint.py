@@ -17,6 +17,7 @@ import termios
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import NamedTuple
@@ -145,10 +146,15 @@ def test_the_first_frame_imports_at_most_half_as_many_modules_again_as_a_bare_on
 
 
 def test_the_first_frame_costs_at_most_half_as_much_again_as_a_bare_one() -> None:
-    """Load only adds to processor time: the least of several runs, taken in turns, is compared."""
-    chat, bare = (frame.cpu_s for frame in frames())
-    for _ in range(8):
-        if chat <= 1.5 * bare:
-            return
-        chat, bare = min(chat, first_frame(CHAT).cpu_s), min(bare, first_frame(BARE).cpu_s)
-    assert chat <= 1.5 * bare
+    """Load adds to processor time, in turns to the one and to the other: neither the least of each nor the
+    middle of the rounds' ratios may show more."""
+    rounds = [tuple(frame.cpu_s for frame in frames())]
+    while not _close(rounds):
+        assert len(rounds) < 15, rounds
+        rounds.append((first_frame(CHAT).cpu_s, first_frame(BARE).cpu_s))
+
+
+def _close(rounds: list[tuple[float, ...]]) -> bool:
+    chats, bares = zip(*rounds, strict=True)
+    ratios = [chat / bare for chat, bare in rounds]
+    return min(chats) <= 1.5 * min(bares) or (len(ratios) > 2 and median(ratios) <= 1.5)
