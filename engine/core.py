@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from engine.config import EngineConfig
-from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, PromptTooLong, RequestError
+from engine.errors import EngineClosed, GenerationFailed, InvalidRequest, RequestError
 from engine.kv import Parking, PrefixCache, WholePrefixCache
 from engine.metrics import Metrics, live_stats, with_totals
 from engine.schedule import Scheduler, SchedulerLimits, Speculator, StepCosts, TokenSequence
@@ -315,21 +315,18 @@ class EngineCore:
 
     def _readmit(self, output: RequestOutput) -> None:
         """Make the sampler of a request anew, or end the request if the context is too small for it now."""
-        sequence, cells = output.sequence, self.scheduler.limits.sequence_cells
+        sequence = output.sequence
         try:
             constraint = self._backend.constrain(sequence.sampling)
             if constraint is not None:
                 for token in sequence.tokens[sequence.prompt_tokens :]:
                     constraint.accept(token)
             self._backend.open_sampler(sequence.request_id, sequence.sampling, sequence.tokens, constraint)
+            self.scheduler.check_fits(sequence)
         except RequestError as error:
             self._fail(output, error)
             return
-        if sequence.prompt_tokens + 1 > cells:
-            self._fail(
-                output, PromptTooLong(sequence.prompt_tokens + 1, cells, prompt_tokens=sequence.prompt_tokens)
-            )
-        elif len(sequence.tokens) > cells:
+        if len(sequence.tokens) > self.scheduler.limits.sequence_cells:
             self._finish(output, FinishReason.CONTEXT)
 
     def _make_parking(self, config: EngineConfig) -> Parking:
@@ -484,15 +481,17 @@ class EngineCore:
     def _finish(self, output: RequestOutput, reason: FinishReason) -> None:
         self._retire(output)
         output.finish(reason, self._clock())
-        self._outputs.pop(output.sequence.request_id, None)
-        self.metrics.finished(reason)
-        self.mail.add(output.stream, urgent=True)
+        self._leave(output, reason)
 
     def _fail(self, output: RequestOutput, error: RequestError) -> None:
         self._retire(output)
         output.stream.fail(error)
+        self._leave(output, None)
+
+    def _leave(self, output: RequestOutput, reason: FinishReason | None) -> None:
+        """Drop a request whose stream has ended; None is a failure."""
         self._outputs.pop(output.sequence.request_id, None)
-        self.metrics.finished(None)
+        self.metrics.finished(reason)
         self.mail.add(output.stream, urgent=True)
 
     def _retire(self, output: RequestOutput) -> None:

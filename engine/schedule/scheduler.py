@@ -83,9 +83,7 @@ class Scheduler:
             PromptTooLong: the prompt can never fit, with a token of the answer.
             QueueFull: `max_queue` sequences are already waiting.
         """
-        needed = sequence.prompt_tokens + 1
-        if needed > self.limits.sequence_cells:
-            raise PromptTooLong(needed, self.limits.sequence_cells, prompt_tokens=sequence.prompt_tokens)
+        self.check_fits(sequence)
         free_places = self.limits.max_running - sum(not s.paused for s in self.running)
         if (waiting := self.waiting.ready) >= self.limits.max_queue + free_places:
             raise QueueFull(
@@ -95,6 +93,12 @@ class Scheduler:
         sequence.priority = self._own_priority(sequence)
         self._counters.arrive(sequence, [*self.running, *self.waiting])
         self.waiting.add(sequence)
+
+    def check_fits(self, sequence: TokenSequence) -> None:
+        """Refuse a prompt that can never fit with a token of the answer. Raises PromptTooLong."""
+        needed = sequence.prompt_tokens + 1
+        if needed > self.limits.sequence_cells:
+            raise PromptTooLong(needed, self.limits.sequence_cells, prompt_tokens=sequence.prompt_tokens)
 
     def finish(self, sequence: TokenSequence) -> list[Move]:
         """Remove a sequence, running or waiting; its KV cache stays until its cells are needed."""

@@ -134,9 +134,10 @@ class PromptEncoder:
         Raises:
             PromptTooLong: see `encode`.
         """
-        self._check_length(text.encode("utf-8", "replace"))
-        tokens = self._backend.tokenize(_whole(text), add_special=True, parse_special=True)
-        return EncodedPrompt(tokens, ending=_ending(text.encode("utf-8", "replace")))
+        data = text.encode("utf-8", "replace")
+        self._check_length(data)
+        tokens = self._backend.tokenize(data.decode(), add_special=True, parse_special=True)
+        return EncodedPrompt(tokens, ending=_ending(data))
 
     def encode_tokens(self, tokens: Sequence[int]) -> EncodedPrompt:
         """A prompt that is given as tokens, which must be in the vocabulary."""

@@ -89,6 +89,7 @@ async def test_a_cancel_before_the_request_was_seen() -> None:
     bench.run()
     assert await read(stream) == ""
     assert stream.finish_reason is FinishReason.CANCELLED
+    assert bench.core.stats().requests_cancelled == 1
 
 
 async def test_a_cancel_after_the_end_changes_nothing() -> None:

@@ -19,7 +19,6 @@ from engine import (
     Engine,
     EngineConfig,
     EngineCrashed,
-    FinishReason,
     GenerationRequest,
     Priority,
     SamplingParams,
@@ -28,16 +27,6 @@ from engine.core import Forget
 from engine.step import StepStatus
 
 HEAD = "A" * 40
-
-
-async def test_a_cancel_before_the_request_was_seen_is_counted() -> None:
-    bench = Bench()
-    stream = bench.submit("hello")
-    stream.cancel()
-    bench.run()
-    assert await read(stream) == ""
-    assert stream.finish_reason is FinishReason.CANCELLED
-    assert bench.core.stats().requests_cancelled == 1
 
 
 @pytest.mark.parametrize("method", ["open_sampler", "close_sampler"])
