@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         read_account,
         why_nothing_is_listed,
     )
-    from stevemin_chat.recall.origins import origin_as_json, origin_lines
     from stevemin_chat.recall.remembering import Remembering, StillAnswering
     from stevemin_chat.recall.summarizer import EngineCounter, EngineSummarizer
     from stevemin_chat.recall.words import (
@@ -61,6 +60,8 @@ if TYPE_CHECKING:
         index_words,
         layer_units,
         off_record_question,
+        origin_as_json,
+        origin_lines,
         score_words,
     )
 
@@ -124,13 +125,12 @@ if not TYPE_CHECKING:
                 "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
                 "fact_entries facts_of find hit_entries last_exchange read_account why_nothing_is_listed"
             ),
-            "origins": "origin_as_json origin_lines",
             "remembering": "Remembering StillAnswering",
             "summarizer": "EngineCounter EngineSummarizer",
             "words": (
                 "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks "
                 "forget_question forgotten_words headline index_words layer_units off_record_question "
-                "score_words"
+                "origin_as_json origin_lines score_words"
             ),
         },
     )

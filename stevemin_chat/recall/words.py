@@ -4,11 +4,12 @@ report of a prompt."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from memory import Fact, IndexState
 from memory.search import contributions
+from stevemin_chat.recall.lookup import SHORT_ID
 from stevemin_chat.text import clip, count, day, listing, minute, one_line, percent, sanitize, speaker
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ __all__ = [
     "index_words",
     "layer_units",
     "off_record_question",
+    "origin_as_json",
+    "origin_lines",
     "score_words",
 ]
 
@@ -53,6 +56,7 @@ SCOPE_WORDS: dict[Scope, tuple[str, str]] = {
 
 _NOTABLE = 64  # passages without a vector; a few are normal for a moment after each message
 _QUOTE = 60  # cells of a message that is to be forgotten
+_EXCERPT = 600  # characters of a message; --json shows all
 
 
 def index_words(status: IndexStatus) -> str:
@@ -101,6 +105,49 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
         yield f"{count(origin.passages, 'passage')} in the search index, {vectors}"
     if not (origin.facts or origin.summaries or origin.passages):
         yield "nothing"
+
+
+def origin_as_json(origin: Origin) -> dict[str, Any]:
+    """Everything as plain values; `type` says whether `id` names a fact or a message."""
+    kind = "fact" if isinstance(origin.item, Fact) else "message"
+    return {"id": origin.item.id, "type": kind} | asdict(origin)
+
+
+def origin_lines(origin: Origin) -> Iterator[str]:
+    """Where a memory comes from, and what was derived from it, as lines of text."""
+    fact = origin.item if isinstance(origin.item, Fact) else None
+    if fact is not None:
+        yield f"{fact.id}  {fact.text} ({', '.join([fact.kind, *fact_marks(fact)])})"
+        yield ""
+    if origin.message is None:
+        assert fact is not None
+        yield added_words(fact)
+        return
+    yield _where(origin, origin.message)
+    yield ""
+    words = fact.text if fact is not None else ""
+    text = "(forgotten)" if origin.message.forgotten else _excerpt(origin.message.content, words)
+    yield from (f"    {line}".rstrip() for line in text.splitlines())
+    yield ""
+    yield "Derived from this:"
+    yield from (f"    {line}" for line in derived_lines(origin, ids=True))
+
+
+def _where(origin: Origin, message: Message) -> str:
+    who = speaker(message.role).capitalize()
+    chat = f' in "{origin.session.title}" ({origin.session.id})' if origin.session is not None else ""
+    return f"{who}, {minute(message.created_at)} UTC,{chat}, message {message.id[:SHORT_ID]}:"
+
+
+def _excerpt(text: str, words: str) -> str:
+    """The text around `words`, or its beginning."""
+    text = text.strip()
+    if len(text) <= _EXCERPT:
+        return text
+    start = max(0, text.find(words) - (_EXCERPT - len(words)) // 2)
+    start = min(start, len(text) - _EXCERPT)
+    end = start + _EXCERPT
+    return f"{'…' if start else ''}{text[start:end].strip()}{'…' if end < len(text) else ''}"
 
 
 def _made_words(origin: Origin) -> str:
