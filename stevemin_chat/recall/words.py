@@ -55,6 +55,7 @@ SCOPE_WORDS: dict[Scope, tuple[str, str]] = {
 }
 
 _NOTABLE = 64  # passages without a vector; a few are normal for a moment after each message
+_NOT_ALL = 0.99  # what is still under way is not at 100%
 _QUOTE = 60  # cells of a message that is to be forgotten
 _EXCERPT = 600  # characters of a message; --json shows all
 
@@ -77,7 +78,7 @@ def index_hint(status: IndexStatus) -> str:
     missing = status.passages - status.embedded
     if status.state is not IndexState.INDEXING or missing < _NOTABLE:
         return ""
-    return f"indexing {percent(status.embedded / status.passages)}"
+    return f"indexing {percent(min(_NOT_ALL, status.embedded / status.passages))}"
 
 
 def fact_marks(fact: Fact) -> list[str]:
@@ -200,7 +201,8 @@ def forgotten_words(forgotten: Forgotten) -> str:
 
 def _answered(explanation: Explanation, message: Message) -> bool:
     return message.role == "user" and any(
-        item.parent_id == message.id and item.role == "assistant" for item in explanation.around
+        item.parent_id == message.id and item.role == "assistant" and not item.forgotten
+        for item in explanation.around
     )
 
 
@@ -255,10 +257,10 @@ def score_words(recall: Recall, most: int | None = None) -> str:
         most: signals to name; None names all.
     """
     parts = contributions(recall.signals)
-    words = ((name.replace("session", "chat"), part) for name, part in parts[:most])
-    named = [f" {'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in words]
-    rest = " …" if len(named) < len(parts) else ""
-    return f"score {recall.score:.1f}" + "".join(named).replace(" + ", " = ", 1) + rest
+    words = [(name.replace("session", "chat"), part) for name, part in parts[:most]]
+    named = " ".join(f"{'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in words)
+    total = f" = {named.removeprefix('+ ')}" if named else ""
+    return f"score {recall.score:.1f}{total}{' …' if len(words) < len(parts) else ''}"
 
 
 def drop_groups(dropped: Iterable[Dropped]) -> list[DropGroup]:

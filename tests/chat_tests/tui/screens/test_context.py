@@ -12,8 +12,8 @@ from textual.containers import VerticalScroll
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
-from memory import STRATEGIES, Dropped
-from stevemin_chat.recall import DropGroup, Place, bar, drop_groups
+from memory import STRATEGIES
+from stevemin_chat.recall import Place
 from stevemin_chat.runtime import Overrides
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.screens.context import ContextScreen, RecallView
@@ -214,13 +214,3 @@ async def test_what_was_left_out_is_told_by_reason(tmp_path: Path) -> None:
         assert view.scroll_offset.y == 0
         await pilot.press("pagedown")
         assert view.scroll_offset.y > 0
-
-
-def test_bars_and_groups() -> None:
-    assert bar(0, 10) == ""
-    assert bar(0.0001, 10) == "▏", "something is never nothing"
-    assert bar(0.5, 10) == "█" * 5
-    assert bar(0.55, 10) == "█████▌"
-    assert bar(7, 10) == "█" * 10
-    dropped = [Dropped("a", "user", 3, "rare"), *(Dropped(x, "user", 5, "often") for x in "bc")]
-    assert drop_groups(dropped) == [DropGroup("often", 2, 10), DropGroup("rare", 1, 3)]
