@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from memory import EmbedderUnavailable, IndexState, Memory
 from stevemin_chat.base import begin
+from stevemin_chat.text import count
 
 if TYPE_CHECKING:
     from memory import Embedder, IndexStatus
@@ -117,7 +118,10 @@ def wait_for_meaning(memory: Memory, embedder: Embedder, show: Callable[[str], N
     if status.state is IndexState.UNAVAILABLE:
         return status.reason
     missing = status.passages - status.embedded
-    return f"{missing:,} passages have no vector yet; search finds them by words only." if missing else None
+    if not missing:
+        return None
+    have, them = ("has", "it") if missing == 1 else ("have", "them")
+    return f"{count(missing, 'passage')} {have} no vector yet; search finds {them} by words only."
 
 
 def _while_state(memory: Memory, state: IndexState, show: Callable[[str], None] | None = None) -> IndexStatus:

@@ -153,4 +153,4 @@ def _index_in_words(found: MemoryStats) -> str:
         return found.index.reason
     if found.embedded == found.passages:
         return "finds every passage" if found.passages else "nothing to find yet"
-    return f"finds {found.embedded:,} passages; the others get their vectors while a chat is open"
+    return f"finds {count(found.embedded, 'passage')}; the others get their vectors while a chat is open"

@@ -9,17 +9,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 from chat_tests.chats.fake_source import counter
 from chat_tests.cli.cli_kit import Cli, command, environment
 
-from memory import Budget, Embedder, EmbedderUnavailable, Forgotten, IndexState, IndexStatus, Memory
+from memory import Budget, EmbedderUnavailable, Forgotten, Memory
 from memory.long_term import LongTermMemory
 from stevemin_chat.base.paths import Paths
-from stevemin_chat.recall import access as memory_access
-from stevemin_chat.recall import wait_for_meaning
 
 FACT = "I live in Porto."
 PREFERENCE = "I prefer short answers."
@@ -196,69 +193,6 @@ def test_why_of_what_the_person_wrote_and_of_what_is_not_there(cli: Cli) -> None
     assert cli("memory", "why", str(added["id"]), "--json").json["message"] is None
     cli("memory", "why", "999").failed("'999'")
     cli("memory", "why", "abcdef12").failed("'abcdef12'")
-
-
-def test_why_shows_of_a_long_message_the_part_about_the_fact(cli: Cli, paths: Paths) -> None:
-    around = "This sentence is about nothing at all. " * 20
-    with Memory(paths.database) as memory:
-        session = memory.create_session("Long")
-        memory.add_message(session.id, "user", f"Start. {around}{FACT} {around}End.")
-    out = cli("memory", "why", str(profile(cli)[FACT])).out
-    shown = out.split("message ")[1]
-    assert FACT in shown
-    assert "Start." not in shown
-    assert "End." not in shown
-
-
-# Search by meaning
-
-
-class Scripted:
-    """A memory that is indexing: each look at its status finds the next one."""
-
-    def __init__(self, *statuses: IndexStatus) -> None:
-        self._statuses = iter(statuses)
-
-    def start_indexing(self) -> None:
-        pass
-
-    def index_status(self) -> IndexStatus:
-        return next(self._statuses)
-
-
-class Asked:
-    """An embedder that only notes that it was asked."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def embed(self, texts: list[str]) -> None:
-        self.texts += texts
-
-
-def waited(*statuses: IndexStatus) -> tuple[str | None, list[str], bool]:
-    """What waiting says in the end and meanwhile, and whether the model was loaded."""
-    embedder, shown = Asked(), list[str]()
-    said = wait_for_meaning(cast(Memory, Scripted(*statuses)), cast(Embedder, embedder), shown.append)
-    return said, shown, bool(embedder.texts)
-
-
-def test_meaning_waits_until_nearly_all_has_a_vector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_access, "_POLL_S", 0)
-    starting, ready = IndexStatus(IndexState.STARTING), IndexStatus(IndexState.READY, 2000, 2000)
-    few, most = (IndexStatus(IndexState.INDEXING, done, 2000) for done in (64, 1900))
-    said, shown, loaded = waited(starting, few, few, few, most)
-    assert said == "100 passages have no vector yet; search finds them by words only."
-    assert shown[-1] == "64 of 2,000 passages"
-    assert loaded
-    assert waited(starting, few, ready)[0] is None
-    assert waited(IndexStatus(IndexState.READY), IndexStatus(IndexState.READY))[0] is None, "nothing to embed"
-
-
-def test_meaning_does_not_wait_for_an_index_that_another_process_has() -> None:
-    said, _, loaded = waited(IndexStatus(IndexState.UNAVAILABLE, reason="It is used by another stevemin."))
-    assert said == "It is used by another stevemin."
-    assert not loaded
 
 
 def test_without_the_embedding_packages_only_meaning_fails(
