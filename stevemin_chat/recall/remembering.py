@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from memory import IndexState
 from stevemin_chat.base import ChatAppError
 from stevemin_chat.recall.words import index_hint
-from stevemin_chat.text import one_line
+from stevemin_chat.text import one_line, sanitize
 
 if TYPE_CHECKING:
-    from memory import ContextReport, Forgotten, IndexStatus, Memory, Scope
+    from memory import ContextReport, Forgotten, IndexStatus, Memory, Message, Scope
     from stevemin_chat.base import MemorySection
     from stevemin_chat.chats import Chat, Chats, ChatsListener
 
@@ -102,7 +102,8 @@ class Remembering:
             StillAnswering: an answer is being written in one of their chats.
             memory.StoreError: nothing, or not everything, was forgotten.
         """
-        sessions = await asyncio.to_thread(self._sessions_of, message_ids)
+        named = await asyncio.to_thread(self._read, message_ids)
+        sessions = {message.session_id for message in named}
         for chat in self._chats.busy:
             if chat.record is not None and chat.record.id in sessions:
                 raise StillAnswering(chat.title)
@@ -112,6 +113,7 @@ class Remembering:
         self._on_forgotten()
         for chat in self._chats.all:
             self._empty(chat, set(forgotten.messages))
+        self._drop_drafts({sanitize(message.content) for message in named})
         await self._read_titles(set(forgotten.sessions))
         return forgotten
 
@@ -133,8 +135,8 @@ class Remembering:
         self._told = True
         return one_line(status.reason)
 
-    def _sessions_of(self, message_ids: Sequence[str]) -> set[str]:
-        return {self.memory.message(message_id).session_id for message_id in message_ids}
+    def _read(self, message_ids: Sequence[str]) -> list[Message]:
+        return [self.memory.message(message_id) for message_id in message_ids]
 
     def _empty(self, chat: Chat, gone: Set[str]) -> None:
         """Delete forgotten messages from what this run knows of a chat."""
@@ -150,10 +152,9 @@ class Remembering:
             quoted = True
         if quoted and chat.record is not None:
             self._drop_cache(chat.record.id)  # the KV cache holds the recalls of the last prompt
-        self._drop_drafts({entry.text for entry in lost})
 
     def _drop_drafts(self, texts: Set[str]) -> None:
-        """Clear a draft that was recalled with the arrow key from a forgotten message."""
+        """Clear drafts recalled with the arrow key from a forgotten message, even in an earlier run."""
         for chat in self._chats.all:
             if chat.draft and chat.draft in texts:
                 chat.draft = ""
