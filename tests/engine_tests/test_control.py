@@ -6,12 +6,13 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
+from threading import Condition, Event
 from typing import Any
 
 import pytest
 from engine_tests.fakes import Bench, FakeBackend, read
 from engine_tests.real import settle
+from waiting import until
 
 from engine import (
     ChatMessage,
@@ -31,6 +32,7 @@ from engine import (
 )
 from engine.core import Adjust, Change
 from engine.step import Restore, StepPlan, StepResult
+from engine.worker import EngineWorker
 
 CONFIG = EngineConfig(
     model_path=Path("fake.gguf"), max_sessions=2, cached_sessions=2, speculation="off", kv_layout="unified"
@@ -39,15 +41,20 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 100
 
 
 class Gated(FakeBackend):
-    """Computes only while it is let."""
+    """Computes only while it is let.
+
+    Attributes:
+        entered: set when the first step has arrived.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.let = Event()
+        self.let, self.entered = Event(), Event()
         self.let.set()
 
     def execute(self, plan: StepPlan) -> StepResult:
         assert not self.closed
+        self.entered.set()
         self.let.wait(10)
         time.sleep(0.001)
         return super().execute(plan)
@@ -133,7 +140,7 @@ async def test_what_is_asked_for_while_the_prompt_is_prepared_counts() -> None:
     async with Engine(CONFIG, load=lambda config, progress: backend) as engine:
         stream = engine.submit(request("hi"))
         engine.pause(stream)
-        await _until(lambda: engine.stats().paused == 1)
+        await until(lambda: engine.stats().paused == 1)
         engine.resume(stream)
         assert await read(stream) == ALPHABET[:60]
 
@@ -212,12 +219,32 @@ class Loader:
         return self.made[-1]
 
 
-async def _until(condition: Any) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never happened")
+class Turnstile(Condition):
+    """The engine's gate, counting who waits at it.
+
+    Attributes:
+        waiting: threads that want in, or wait until all have left.
+    """
+
+    waiting = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waiting += 1
+        try:
+            return super().wait(timeout)
+        finally:
+            self.waiting -= 1
+
+
+def _turnstile(engine: Engine) -> Turnstile:
+    """Count who waits at the gate of an engine that nobody uses yet."""
+    engine._gate._moved = turnstile = Turnstile()
+    return turnstile
+
+
+def _worker(engine: Engine) -> EngineWorker:
+    assert engine._worker is not None
+    return engine._worker
 
 
 async def _some(stream: TokenStream) -> str:
@@ -256,14 +283,16 @@ async def test_a_reload_keeps_every_chat() -> None:
 async def test_prompts_and_counts_wait_for_a_reload() -> None:
     loader = Loader()
     async with Engine(CONFIG, load=loader) as engine:
+        turnstile = _turnstile(engine)
         old = loader.made[0]
         old.let.clear()
         busy = engine.submit(request("busy", max_tokens=3))
+        await until(old.entered.is_set)
         change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=2048)))
-        await _until(lambda: engine._gate._closed)
+        await until(lambda: _worker(engine)._reload is not None)
         count = asyncio.create_task(asyncio.to_thread(engine.count_tokens, "four"))
         later = engine.submit(request("later", max_tokens=3))
-        await asyncio.sleep(0.02)
+        await until(lambda: turnstile.waiting == 2 or count.done() or change.done())
         assert not count.done()
         assert not change.done()
         old.let.set()
@@ -332,7 +361,7 @@ async def test_a_fault_before_the_load_ends_the_change_and_the_engine() -> None:
     core.suspend = broken  # type: ignore[method-assign]
     with pytest.raises(MemoryError):
         await asyncio.wait_for(engine.change(replace(CONFIG, context_tokens=4096)), 60)
-    await _until(lambda: engine._worker is not None and engine._worker.crash is not None)
+    await until(lambda: engine._worker is not None and engine._worker.crash is not None)
     with pytest.raises(EngineCrashed):
         engine.count_tokens("four")
     await engine.close()
@@ -343,7 +372,7 @@ async def test_close_stops_a_load_and_a_reload() -> None:
     loader.hold = True
     engine = Engine(CONFIG, load=loader)
     starting = asyncio.create_task(engine.start())
-    await _until(lambda: loader.waiting)
+    await until(lambda: loader.waiting)
     await asyncio.wait_for(engine.close(), 60)
     with pytest.raises((EngineClosed, LoadCancelled)):
         await starting
@@ -354,7 +383,7 @@ async def test_close_stops_a_load_and_a_reload() -> None:
     await _some(stream)
     loader.hold = True
     change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=4096)))
-    await _until(lambda: loader.waiting)
+    await until(lambda: loader.waiting)
     await asyncio.wait_for(engine.close(), 60)
     with pytest.raises((EngineClosed, LoadCancelled)):
         await change
@@ -409,11 +438,12 @@ async def test_close_during_a_reload_ends_it() -> None:
     old = loader.made[0]
     old.let.clear()
     stream = engine.submit(request("busy"))
-    await _until(lambda: engine.stats().active or old.plans)
+    await until(old.entered.is_set)
+    worker = _worker(engine)
     change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=2048)))
-    await asyncio.sleep(0.02)
+    await until(lambda: worker._reload is not None)
     closing = asyncio.create_task(engine.close())
-    await asyncio.sleep(0.02)
+    await until(lambda: worker._stopping)
     old.let.set()
     await asyncio.wait_for(closing, 10)
     with pytest.raises(EngineClosed):
@@ -439,7 +469,7 @@ async def test_a_cancelled_change_goes_back_to_the_old_settings() -> None:
         text = await _some(stream)
         loader.hold = True
         change = asyncio.create_task(engine.change(replace(engine.config, context_tokens=4096)))
-        await _until(lambda: loader.waiting)
+        await until(lambda: loader.waiting)
         change.cancel()
         with pytest.raises(asyncio.CancelledError):
             await change
@@ -453,11 +483,12 @@ async def test_a_cancelled_change_goes_back_to_the_old_settings() -> None:
 async def test_a_change_that_is_cancelled_before_it_began_changes_nothing() -> None:
     loader = Loader()
     async with Engine(CONFIG, load=loader) as engine:
+        turnstile = _turnstile(engine)
         with engine._gate.passing():  # as a prompt that is being read
             change = asyncio.create_task(engine.change(replace(CONFIG, context_tokens=4096)))
-            await asyncio.sleep(0.02)
+            await until(lambda: turnstile.waiting)
             change.cancel()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)  # the loop tells the task before it returns here
             assert not change.done()
         with pytest.raises(asyncio.CancelledError):
             await change

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from engine_tests.minilm import Head
 from engine_tests.real import THREADS
+from waiting import until
 
 from engine import (
     Engine,
@@ -162,8 +163,9 @@ async def test_hostile_texts(engine: Engine) -> None:
 
 async def test_many_calls_at_once_and_some_cancelled(engine: Engine) -> None:
     alone = await vectors(engine, TEXTS)
+    steps = engine.stats().steps
     tasks = [asyncio.create_task(engine.embed(TEXTS * 3)) for _ in range(8)]
-    await asyncio.sleep(0.05)
+    await until(lambda: engine.stats().steps > steps)
     for task in tasks[::2]:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
