@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import EngineClosed
 from memory import StoreError
 from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState
 from stevemin_chat.chats.entry import Entry
-from stevemin_chat.chats.reply_writer import undisturbed
 from stevemin_chat.chats.session import ChatSession
 from stevemin_chat.text import sanitize
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from memory import SessionRecord
     from stevemin_chat.chats.ports import ChatBackend
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "Owner"]
 
 _STOP_S = 3.0  # seconds for a stopped answer to be stored
 _CANCEL_S = 3.0  # and again, after its task is cancelled
@@ -27,19 +26,32 @@ _ORDER = list(ChatState)
 _NO_TITLE = "New chat"  # for a first message without a visible character
 
 
+class Owner(Protocol):
+    """What answers ask of the `Chats` that own them."""
+
+    def move_to_front(self, chat: Chat) -> None:
+        """List a chat first: a message was sent in it."""
+
+    async def ensure_stored(self, chat: Chat, title: str) -> SessionRecord:
+        """The stored chat, created with its first message. Raises memory.StoreError."""
+        ...
+
+    async def reread(self, chat: Chat) -> None:
+        """Read a stored chat's record again. Raises memory.StoreError."""
+
+    def mark(self, chat: Chat, *, failed: bool) -> None:
+        """Mark a chat that is not visible: an answer has ended in it."""
+
+
 class Answers:
     """Owned by `Chats`. Lives on the event loop; what blocks runs in a thread.
 
+    Changes the entries, the queue, the state and the answer under way of a chat; its owner changes the rest.
     A message is in its chat's queue until the answer before it is done, then in `Chat.sending` until it is
     stored: a message that is interrupted before that returns to the queue.
 
     Args:
         explain: puts an error into words, for the reply that it ended.
-        on_enqueue: called with the chat of each new message.
-
-    Attributes:
-        held: no new answers, because the model is being changed.
-        engine_down: the engine stopped by itself and has to be loaded again.
     """
 
     def __init__(
@@ -48,25 +60,34 @@ class Answers:
         listener: ChatsListener,
         *,
         explain: Callable[[Exception], str],
-        on_enqueue: Callable[[Chat], None],
+        owner: Owner,
     ) -> None:
-        self.held = False
-        self.engine_down = False
         self._backend = backend
         self._listener = listener
         self._explain = explain
-        self._on_enqueue = on_enqueue
+        self._owner = owner
+        self._held = False  # no new answers, because the model is being changed
         self._closing = False
+        self._engine_down = False
 
     @property
     def ready(self) -> bool:
         """Whether there is a model to answer."""
-        return self._backend.has_model and not self.held and not self._closing
+        return self._backend.has_model and not self._held and not self._closing
+
+    @property
+    def engine_down(self) -> bool:
+        """Whether the engine stopped by itself and has to be loaded again."""
+        return self._engine_down
+
+    def engine_back(self) -> None:
+        """The engine has been loaded again."""
+        self._engine_down = False
 
     def enqueue(self, chat: Chat, text: str) -> None:
         """Queue a message; it is sent as soon as the chat and the model are free."""
         chat.queue.append(text)
-        self._on_enqueue(chat)
+        self._owner.move_to_front(chat)
         self.start(chat)
 
     def start(self, chat: Chat) -> None:
@@ -78,6 +99,15 @@ class Answers:
         """Let the queue wait for the person."""
         chat.on_hold = bool(chat.queue)
         self._settle(chat)
+
+    def restore(self, chat: Chat, queue: Sequence[str]) -> None:
+        """Put back a queue of the last run, on hold."""
+        chat.queue = list(queue)
+        self.hold(chat)
+
+    def discard(self, chat: Chat) -> None:
+        """Drop the queue of a chat that was deleted."""
+        chat.queue.clear()
 
     def regenerate(self, chat: Chat) -> bool:
         """Answer the last message once more; False when there is none, or nothing can answer now."""
@@ -111,21 +141,14 @@ class Answers:
             if chat.entries is None:  # another task may have read them meanwhile
                 chat.entries = [Entry.stored(message) for message in messages if message.role != "system"]
 
-    async def store_settings(self, chat: Chat, settings: Mapping[str, Any]) -> None:
-        """Change settings of a stored chat. Raises memory.StoreError."""
-        assert chat.record is not None
-        memory, session_id = self._backend.memory, chat.record.id
-        chat.record = await asyncio.to_thread(lambda: memory.set_session(session_id, **settings))
-        self._listener.chat_changed(chat)
-
     async def pause(self, chats: Sequence[Chat]) -> None:
         """Stop these answers and start no new ones until `resume`."""
-        self.held = True
+        self._held = True
         await self.finish(chats)
 
     def resume(self, chats: Sequence[Chat]) -> None:
         """Answer again, queued messages first; queues on hold stay so."""
-        self.held = False
+        self._held = False
         for chat in list(chats):
             self._begin(chat)
 
@@ -190,7 +213,8 @@ class Answers:
             self._failed(chat, added, before, error)
         finally:
             chat.sending = None
-            _name(added, chat.session)
+            for entry in added:
+                entry.note_id(chat.session)
         return False
 
     def _show(self, chat: Chat, text: str | None) -> list[Entry]:
@@ -205,7 +229,8 @@ class Answers:
 
     async def _answer(self, chat: Chat, text: str | None, reply: Entry) -> bool:
         """Send and stream; False when the chat was interrupted before anything was stored."""
-        record = await self._record(chat, text or "")
+        title = chat.title or self._backend.memory.title_from(sanitize(text or "")) or _NO_TITLE
+        record = await self._owner.ensure_stored(chat, title)
         if not self._can_answer(chat) or (text is None and chat.stopping):
             return False
         session = chat.session = ChatSession(
@@ -222,27 +247,10 @@ class Answers:
                     self._settle(chat, ChatState.GENERATING)
         chat.last_context = session.last_context or chat.last_context
         reply.settle("cancelled" if session.finish_reason == "cancelled" else "complete", session)
-        self._mark(chat, failed=False)
+        self._owner.mark(chat, failed=False)
         with suppress(StoreError):  # only the time of the last activity is at stake
-            chat.record = await asyncio.to_thread(self._backend.memory.session, record.id)
+            await self._owner.reread(chat)
         return True
-
-    async def _record(self, chat: Chat, text: str) -> SessionRecord:
-        """The stored chat, created with its first message."""
-        if chat.record is None:
-            chat.title = chat.title or self._backend.memory.title_from(sanitize(text)) or _NO_TITLE
-            await undisturbed(self._create(chat))
-        assert chat.record is not None
-        if chat.settings:  # those of a failed attempt, too: a chat that is off the record stays off
-            await self.store_settings(chat, chat.settings)
-            chat.settings.clear()
-        return chat.record
-
-    async def _create(self, chat: Chat) -> None:
-        chat.record = await self._backend.create_session(chat.title)
-        if chat.on_screen:
-            self._backend.focus(chat.record.id)  # before this there was no session to favour
-        self._listener.chat_changed(chat)
 
     def _put_back(self, chat: Chat, added: list[Entry], before: list[Entry]) -> None:
         """Undo a turn if nothing of it is stored."""
@@ -261,8 +269,8 @@ class Answers:
             self._withdraw(chat, added, before)
         elif added:
             added[-1].settle("failed", chat.session, sanitize(self._explain(error)))
-        self.engine_down |= isinstance(error, EngineClosed) and not self.held
-        self._mark(chat, failed=True)
+        self._engine_down |= isinstance(error, EngineClosed) and not self._held
+        self._owner.mark(chat, failed=True)
         self._listener.chat_failed(chat, error)
         if text is not None:
             chat.sending = None
@@ -276,14 +284,3 @@ class Answers:
         else:
             chat.state = max(chat.state, ChatState.WAITING, key=_ORDER.index)
         self._listener.chat_changed(chat)
-
-    def _mark(self, chat: Chat, *, failed: bool) -> None:
-        if not chat.on_screen:
-            chat.unread, chat.failed = True, failed
-
-
-def _name(added: list[Entry], session: ChatSession | None) -> None:
-    """Give the entries of an exchange the ids that they are stored under."""
-    if session is not None:
-        for entry in added:
-            entry.message_id = session.user_message_id if entry.role == "user" else session.reply_id

@@ -26,7 +26,7 @@ class ChatState(Enum):
 
 @dataclass(eq=False, slots=True)
 class Chat:
-    """One chat.
+    """One chat. Only `Chats` and its `Answers` change it; everybody else reads it and asks them.
 
     Args:
         key: names the chat while the application runs.
@@ -36,7 +36,6 @@ class Chat:
         queue: messages to send one after another.
         sending: the message taken from the queue for the answer under way.
         on_hold: the queue comes from the last run; it is sent only when the person says so.
-        on_screen: the visible chat (see `Chats.look_at`).
         unread, failed: something arrived, or failed, while another chat was on the screen.
         session, task: of the answer under way.
         stopping: the person wants the answer under way to stop.
@@ -53,7 +52,6 @@ class Chat:
     queue: list[str] = field(default_factory=list)
     sending: str | None = None
     on_hold: bool = False
-    on_screen: bool = False
     unread: bool = False
     failed: bool = False
     session: ChatSession | None = None

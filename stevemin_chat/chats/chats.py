@@ -27,6 +27,8 @@ __all__ = ["Chats"]
 class Chats:
     """The chats, the latest used first. Lives on the event loop; what blocks runs in a thread.
 
+    Only `Chats` and its `answers` change a chat, each fields of its own; everybody else asks them.
+
     Args:
         drafts: keeps drafts and queues from one run to the next.
         explain: puts an error into words, for the reply that it ended.
@@ -45,7 +47,8 @@ class Chats:
         explain: Callable[[Exception], str],
     ) -> None:
         self.all: list[Chat] = []
-        self.answers = Answers(backend, listener, explain=explain, on_enqueue=self._move_to_front)
+        self.answers = Answers(backend, listener, explain=explain, owner=self)
+        self._visible: Chat | None = None
         self._backend = backend
         self._listener = listener
         self._drafts = drafts
@@ -56,8 +59,8 @@ class Chats:
 
     @property
     def visible(self) -> Chat | None:
-        """The chat on the screen."""
-        return next((chat for chat in self.all if chat.on_screen), None)
+        """The chat on the screen; None before one is looked at, and after it was deleted."""
+        return self._visible
 
     @property
     def busy(self) -> list[Chat]:
@@ -85,6 +88,7 @@ class Chats:
             records = await asyncio.to_thread(self._backend.memory.sessions)
         finally:
             self.all = [Chat(record.id, one_line(record.title), record) for record in records or []]
+            self._visible = None
             self._restore(kept, store_read=records is not None)
             self._drafts_read = may_write
             self._listener.chats_changed()
@@ -105,10 +109,7 @@ class Chats:
 
     def look_at(self, chat: Chat | None) -> None:
         """Make a chat the visible one; the engine serves it before those in the background."""
-        for other in self.all:
-            other.on_screen = False
-        if chat is not None:
-            chat.on_screen = True
+        self._visible = chat
         self._backend.focus(chat.record.id if chat is not None and chat.record is not None else None)
 
     async def of_session(self, session_id: str) -> Chat:
@@ -127,6 +128,40 @@ class Chats:
         await self.answers.read(chat)
         chat.unread = chat.failed = False
         self._listener.chat_changed(chat)
+
+    def mark(self, chat: Chat, *, failed: bool) -> None:
+        """Mark a chat that is not visible: an answer has ended in it."""
+        if chat is not self._visible:
+            chat.unread, chat.failed = True, failed
+
+    def move_to_front(self, chat: Chat) -> None:
+        """List a chat first: a message was sent in it."""
+        self.all.remove(chat)
+        self.all.insert(0, chat)
+        self._listener.chats_changed()
+
+    async def ensure_stored(self, chat: Chat, title: str) -> SessionRecord:
+        """The stored chat, created with its first message.
+
+        Args:
+            title: for a chat without one.
+
+        Raises:
+            memory.StoreError
+        """
+        if chat.record is None:
+            chat.title = chat.title or title
+            await undisturbed(self._create(chat))
+        assert chat.record is not None
+        if chat.settings:  # those of a failed attempt, too: a chat that is off the record stays off
+            await self.configure(chat, **chat.settings)
+            chat.settings.clear()
+        return chat.record
+
+    async def reread(self, chat: Chat) -> None:
+        """Read a stored chat's record again. Raises memory.StoreError."""
+        assert chat.record is not None
+        chat.record = await asyncio.to_thread(self._backend.memory.session, chat.record.id)
 
     async def rename(self, chat: Chat, title: str) -> None:
         """Raises memory.StoreError."""
@@ -147,13 +182,14 @@ class Chats:
         Raises:
             memory.UnknownStrategy, memory.StoreError
         """
-        if chat.record is not None:
-            await self.answers.store_settings(chat, settings)
-            return
         strategy = settings.get("strategy")
-        if strategy is not None and strategy not in STRATEGIES:
+        if chat.record is not None:
+            memory, session_id = self._backend.memory, chat.record.id
+            chat.record = await asyncio.to_thread(lambda: memory.set_session(session_id, **settings))
+        elif strategy is not None and strategy not in STRATEGIES:
             raise UnknownStrategy(strategy, tuple(STRATEGIES))
-        chat.settings |= settings
+        else:
+            chat.settings |= settings
         self._listener.chat_changed(chat)
 
     async def delete(self, chat: Chat) -> None:
@@ -170,13 +206,13 @@ class Chats:
             if chat.record is not None:
                 await self._backend.delete_session(chat.record.id)
         except BaseException:
-            chat.deleting, chat.on_hold = False, bool(chat.queue)
-            self._listener.chat_changed(chat)
+            chat.deleting = False
+            self.answers.hold(chat)
             raise
-        chat.queue.clear()
+        self.answers.discard(chat)
         chat.draft = ""
         self.all.remove(chat)
-        if chat.on_screen:
+        if chat is self._visible:
             self.look_at(None)
         self._listener.chats_changed()
 
@@ -217,15 +253,16 @@ class Chats:
                 if not store_read:
                     self._unclaimed.append(item)
                 continue
-            chat.draft, chat.queue = item.draft, list(item.queue)
-            self.answers.hold(chat)
+            chat.draft = item.draft
+            self.answers.restore(chat, item.queue)
         self.all[:0] = unsaved
 
     def _unsaved(self, title: str) -> Chat:
         self._made += 1
         return Chat(f"new-{self._made}", one_line(title), entries=[])
 
-    def _move_to_front(self, chat: Chat) -> None:
-        self.all.remove(chat)
-        self.all.insert(0, chat)
-        self._listener.chats_changed()
+    async def _create(self, chat: Chat) -> None:
+        chat.record = await self._backend.create_session(chat.title)
+        if chat is self._visible:
+            self._backend.focus(chat.record.id)  # before this there was no session to favour
+        self._listener.chat_changed(chat)

@@ -87,6 +87,11 @@ class Entry:
             self._note_context(session.last_context)
         self.changed.set()
 
+    def note_id(self, session: ChatSession | None) -> None:
+        """Note the id that the message is stored under; `session` stored it."""
+        if session is not None:
+            self.message_id = session.user_message_id if self.role == "user" else session.reply_id
+
     def _note_context(self, report: ContextReport | None) -> None:
         if report is not None:
             self.dropped, self.strategy = len(report.dropped), report.strategy

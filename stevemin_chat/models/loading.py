@@ -88,7 +88,7 @@ class ModelLoader:
         try:
             await self._chats.pause()
             info = await self._model.load(name, self._advance, reload=self._chats.answers.engine_down)
-            self._chats.answers.engine_down = False
+            self._chats.answers.engine_back()
             return info
         finally:
             self.name = None

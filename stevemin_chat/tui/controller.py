@@ -36,7 +36,6 @@ class Controller:
         devices: reads RAM and GPUs; blocks.
 
     Attributes:
-        chat: the visible chat; None until `begin`.
         models, memory: what a person does with models and with long-term memory.
         consolidating: writes summaries while nobody asks for anything.
         reading: the newest reading of RAM and GPUs.
@@ -51,7 +50,6 @@ class Controller:
         self.consolidating = workspace.consolidating
         self.models = ModelActions(runtime, self.chats, workspace.loader, view, first=model)
         self.memory = MemoryActions(self.remembering, view, usual_strategy=runtime.config.strategy)
-        self.chat: Chat | None = None
         self.reading: DeviceReading | None = None
         self._devices = devices
         self._note = ""
@@ -146,6 +144,11 @@ class Controller:
     # the visible chat
 
     @property
+    def chat(self) -> Chat | None:
+        """The visible chat; None until `begin`."""
+        return self.chats.visible
+
+    @property
     def marked(self) -> Chat | None:
         """The chat that a key acts on: while the list has the focus, the highlighted one."""
         key = self.view.marked
@@ -169,7 +172,6 @@ class Controller:
             message_id: shown in place of the end.
         """
         self._keep_draft()
-        self.chat = chat
         self.chats.look_at(chat)
         self.view.put(chat.draft)
         self.chats_changed()
@@ -200,8 +202,7 @@ class Controller:
         except Exception as error:
             self.view.tell(error)
             return
-        if self.chat is chat:
-            self.chat = None
+        if self.chat is None:  # it was visible
             rest = self.chats.all
             self.switch(rest[min(place, len(rest) - 1)] if rest else self.chats.new())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -51,8 +50,12 @@ class Place:
     def __init__(self) -> None:
         self.journal: list[str] = []
         self.model = FakeModel()
-        self.answers = SimpleNamespace(engine_down=False)
+        self.answers = self
+        self.engine_down = False
         self.loader = ModelLoader(cast(Any, self.model), cast(Any, self), lambda: None)
+
+    def engine_back(self) -> None:
+        self.engine_down = False
 
     async def pause(self) -> None:
         self.journal.append("pause")
@@ -73,14 +76,14 @@ def place() -> Place:
 
 
 async def test_a_load_pauses_the_chats_and_resumes_them(place: Place) -> None:
-    place.answers.engine_down = True
+    place.engine_down = True
     task = place.load("one")
     await place.loading("one")
     assert (place.loader.name, place.loader.progress, place.journal) == ("one", 0.4, ["pause"])
     place.model.loads["one"].set_result("info")
     assert await task == "info"
     assert (place.loader.name, place.journal) == (None, ["pause", "resume"])
-    assert (place.model.reloads, place.answers.engine_down) == ([True], False)
+    assert (place.model.reloads, place.engine_down) == ([True], False)
 
 
 async def test_a_name_that_leads_nowhere_costs_nothing(place: Place) -> None:

@@ -52,7 +52,7 @@ async def test_four_chats_stream_real_answers_at_once() -> None:
             await until(pilot, lambda: screen.controller.models.loading is None, TIMEOUT_S)
             engine = runtime.engine
             assert engine is not None
-            screen.controller.chats.answers.held = True  # let all four start together
+            await screen.controller.chats.pause()  # let all four start together
             for number, question in enumerate(
                 ("Describe the sea.", "Describe a forest.", "Describe a desert.", "What is tea?")
             ):
