@@ -140,6 +140,10 @@ class Chats:
         self.all.insert(0, chat)
         self._listener.chats_changed()
 
+    def keep_draft(self, chat: Chat, text: str) -> None:
+        """Note what is typed in a chat and not sent."""
+        chat.draft = text
+
     async def ensure_stored(self, chat: Chat, title: str) -> SessionRecord:
         """The stored chat, created with its first message.
 

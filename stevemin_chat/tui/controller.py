@@ -67,7 +67,7 @@ class Controller:
         first = self.chats.opening()
         if self.view.entered or self.view.draft:  # before the chats were read
             first = self.chats.new() if first.draft else first
-            first.draft = self.view.draft
+            self.chats.keep_draft(first, self.view.draft)
         self.switch(first)
         self.models.begin()
         if self.runtime.config.memory.summaries:
@@ -230,7 +230,7 @@ class Controller:
 
     def _keep_draft(self) -> None:
         if self.chat is not None:
-            self.chat.draft = self.view.draft
+            self.chats.keep_draft(self.chat, self.view.draft)
 
     # what is polled
 
@@ -279,7 +279,7 @@ class Controller:
         if chat is self.chat:
             self.view.give_back(text)
         else:
-            chat.draft = f"{text}\n{chat.draft}".strip()
+            self.chats.keep_draft(chat, f"{text}\n{chat.draft}".strip())
 
     def draft_forgotten(self, chat: Chat) -> None:
         if chat is self.chat:

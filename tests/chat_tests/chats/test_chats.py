@@ -27,10 +27,10 @@ async def test_every_chats_draft_and_queue_is_there_in_the_next_run(memory: Memo
     first = open_chats(backend, tmp_path)
     record = memory.create_session("stored")
     await first.load()
-    first.all[0].draft = "half"
+    first.keep_draft(first.all[0], "half")
     for title in ("one", "two"):
         chat = first.new(title)
-        chat.draft = f"draft of {title}"
+        first.keep_draft(chat, f"draft of {title}")
         await first.configure(chat, off_record=True)
     first.answers.enqueue(first.all[0], "queued")
     first.answers.enqueue(first.all[0], "more")
@@ -125,7 +125,7 @@ async def test_a_store_that_cannot_be_read_costs_no_draft(
     with pytest.raises(StoreUnavailable):
         await chats.load()
     assert [chat.draft for chat in chats.all] == ["of a new one"]
-    chats.opening().draft += ", longer"
+    chats.keep_draft(chats.opening(), "of a new one, longer")
     await chats.close()
     assert [item.draft for item in Drafts(path).read()] == ["of a new one, longer", "of a stored chat"]
 
@@ -134,7 +134,7 @@ async def test_drafts_that_were_not_read_are_not_written_over(memory: Memory, tm
     path = tmp_path / "drafts.json"
     path.write_text(json.dumps({"chats": [{"draft": "half"}]}))
     chats = open_chats(Backend(memory), tmp_path)
-    chats.new().draft = "typed before the chats were read"
+    chats.keep_draft(chats.new(), "typed before the chats were read")
     await chats.close()
     assert [item.draft for item in Drafts(path).read()] == ["half"]
 
@@ -152,7 +152,7 @@ async def test_a_damaged_file_of_drafts_is_reported_and_the_chats_are_there(
     (error,) = listener.errors
     assert isinstance(error, DraftsUnreadable)
     assert str(tmp_path / "drafts.damaged-1.json") in str(error)
-    chats.all[0].draft = "half"
+    chats.keep_draft(chats.all[0], "half")
     await chats.keep_drafts()
     assert [item.draft for item in Drafts(path).read()] == ["half"]
 
@@ -177,7 +177,7 @@ async def test_a_file_of_drafts_that_cannot_be_read_is_reported_and_not_written_
     (error,) = listener.errors
     assert isinstance(error, DraftsNotRead)
     assert "Permission denied" in str(error)
-    chats.new().draft = "typed in this run"
+    chats.keep_draft(chats.new(), "typed in this run")
     await chats.close()
     assert [item.draft for item in Drafts(path).read()] == ["half"]
 
@@ -200,11 +200,11 @@ async def test_a_write_of_drafts_that_is_cancelled_does_not_run_into_the_next(
         at_once[0] -= 1
 
     monkeypatch.setattr(Drafts, "write", slow)
-    chat.draft = "half"
+    chats.keep_draft(chat, "half")
     polling = asyncio.create_task(chats.keep_drafts())
     await until(entered.is_set)
     polling.cancel()
-    chat.draft = "half a thought"
+    chats.keep_draft(chat, "half a thought")
     leaving = asyncio.create_task(chats.close())
     await asyncio.sleep(0)
     go_on.set()
@@ -281,7 +281,7 @@ async def test_a_blank_chat_is_used_again_and_one_with_a_draft_is_not(memory: Me
     await chats.load()
     blank = chats.new()
     assert chats.new() is blank
-    blank.draft = "half"
+    chats.keep_draft(blank, "half")
     assert chats.new() is not blank
     assert chats.new("titled") is not chats.new("titled")
 
