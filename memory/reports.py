@@ -5,7 +5,7 @@ Sizes are in tokens, times are UTC in ISO 8601.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -117,6 +117,10 @@ class ContextReport:
     summaries: tuple[int, ...] = ()
     dropped_summaries: tuple[int, ...] = ()
     focus: str | None = None
+
+    def quotes(self, message_ids: Set[str]) -> bool:
+        """Whether one of the recalls quotes one of these messages."""
+        return any(recall.message_id in message_ids for recall in self.recalls)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""

@@ -120,7 +120,6 @@ class Runtime:
         remembering = Remembering(
             self.memory,
             chats,
-            listener,
             settings=self.config.memory,
             drop_cache=self.model.forget,
             on_forgotten=consolidating.look_again,

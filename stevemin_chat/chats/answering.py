@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -140,6 +140,22 @@ class Answers:
             messages = await asyncio.to_thread(self._backend.memory.messages, chat.record.id)
             if chat.entries is None:  # another task may have read them meanwhile
                 chat.entries = [Entry.stored(message) for message in messages if message.role != "system"]
+
+    def forget(self, chat: Chat, message_ids: Set[str]) -> list[str]:
+        """Empty the entries of forgotten messages, and drop reports that quote them.
+
+        Returns:
+            The texts that the entries had.
+        """
+        lost = [entry for entry in chat.entries or [] if entry.message_id in message_ids]
+        if lost and chat.entries is not None:
+            chat.entries = [entry.emptied() if entry in lost else entry for entry in chat.entries]
+            self._listener.entries_changed(chat)
+        if chat.last_context is not None and chat.last_context.quotes(message_ids):
+            chat.last_context = None
+        if chat.session is not None:
+            chat.session.forget(message_ids)
+        return [entry.text for entry in lost]
 
     async def pause(self, chats: Sequence[Chat]) -> None:
         """Stop these answers and start no new ones until `resume`."""

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from memory import ContextReport, Scope, SessionRecord
     from stevemin_chat.chats.entry import Entry
     from stevemin_chat.chats.session import ChatSession
@@ -93,6 +95,11 @@ class Chat:
         """What went into the last prompt of this run, including the answer under way."""
         now = self.session.last_context if self.session is not None else None
         return now or self.last_context
+
+    def quotes(self, message_ids: Set[str]) -> bool:
+        """Whether the last prompt of this run, or of the answer under way, quotes one of these messages."""
+        now = self.session.last_context if self.session is not None else None
+        return any(report is not None and report.quotes(message_ids) for report in (now, self.last_context))
 
     @property
     def strategy(self) -> str | None:

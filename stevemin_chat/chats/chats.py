@@ -6,7 +6,7 @@ A chat's answer continues whether or not the chat is on the screen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +219,32 @@ class Chats:
         if chat is self._visible:
             self.look_at(None)
         self._listener.chats_changed()
+
+    async def forget(self, message_ids: Set[str], session_ids: Set[str], texts: Set[str]) -> None:
+        """Delete messages that the store has forgotten from what this run knows of all chats.
+
+        A draft that was recalled with the arrow key from a forgotten message goes, too, even if that was in
+        an earlier run. The records of `session_ids` are read again: a chat titled by a forgotten message now
+        has another title.
+
+        Args:
+            texts: what the messages said that were named.
+
+        Raises:
+            memory.StoreError: not every title was read.
+        """
+        lost = {*texts, *(text for chat in self.all for text in self.answers.forget(chat, message_ids))}
+        for chat in self.all:
+            if chat.draft and chat.draft in lost:
+                chat.draft = ""
+                self._listener.draft_forgotten(chat)
+        for chat in self.all:
+            if chat.record is not None and chat.record.id in session_ids:
+                before = chat.record.title
+                await self.reread(chat)
+                if chat.record.title != before:
+                    chat.title = one_line(chat.record.title)
+                self._listener.chat_changed(chat)
 
     async def pause(self) -> None:
         """Stop all answers and start no new ones until `resume`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Set
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, replace
 
@@ -101,6 +101,11 @@ class ChatSession:
         self._cancelled = True
         if self._stream is not None:
             self._stream.cancel()
+
+    def forget(self, message_ids: Set[str]) -> None:
+        """Drop what the model was given for the latest reply if it quotes one of these messages."""
+        if self.last_context is not None and self.last_context.quotes(message_ids):
+            self.last_context, self.last_prompt = None, ()
 
     async def send(self, text: str, *, answer: bool = True) -> AsyncGenerator[TokenChunk, None]:
         """Store a message, then stream the reply and store it as it grows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from memory import IndexState
@@ -12,9 +12,9 @@ from stevemin_chat.recall.words import index_hint
 from stevemin_chat.text import one_line, sanitize
 
 if TYPE_CHECKING:
-    from memory import ContextReport, Forgotten, IndexStatus, Memory, Message, Scope
+    from memory import Forgotten, IndexStatus, Memory, Message, Scope
     from stevemin_chat.base import MemorySection
-    from stevemin_chat.chats import Chat, Chats, ChatsListener
+    from stevemin_chat.chats import Chat, Chats
 
 __all__ = ["Remembering", "StillAnswering"]
 
@@ -42,7 +42,6 @@ class Remembering:
         self,
         memory: Memory,
         chats: Chats,
-        listener: ChatsListener,
         *,
         settings: MemorySection,
         drop_cache: Callable[[str], None],
@@ -51,7 +50,6 @@ class Remembering:
         self.memory = memory
         self.on = True
         self._chats = chats
-        self._listener = listener
         self._settings = settings
         self._drop_cache = drop_cache
         self._on_forgotten = on_forgotten
@@ -108,13 +106,13 @@ class Remembering:
             if chat.record is not None and chat.record.id in sessions:
                 raise StillAnswering(chat.title)
         forgotten = await asyncio.to_thread(self.memory.long_term.forget, message_ids)
-        for session_id in forgotten.sessions:
+        gone = set(forgotten.messages)
+        quoting = {chat.record.id for chat in self._chats.all if chat.record and chat.quotes(gone)}
+        for session_id in quoting.union(forgotten.sessions):  # the KV cache holds the recalls, too
             self._drop_cache(session_id)
         self._on_forgotten()
-        for chat in self._chats.all:
-            self._empty(chat, set(forgotten.messages))
-        self._drop_drafts({sanitize(message.content) for message in named})
-        await self._read_titles(set(forgotten.sessions))
+        texts = {sanitize(message.content) for message in named}
+        await self._chats.forget(gone, set(forgotten.sessions), texts)
         return forgotten
 
     def hint(self, *, summarising: bool) -> str:
@@ -137,39 +135,3 @@ class Remembering:
 
     def _read(self, message_ids: Sequence[str]) -> list[Message]:
         return [self.memory.message(message_id) for message_id in message_ids]
-
-    def _empty(self, chat: Chat, gone: Set[str]) -> None:
-        """Delete forgotten messages from what this run knows of a chat."""
-        lost = [entry for entry in chat.entries or [] if entry.message_id in gone]
-        if lost and chat.entries is not None:
-            chat.entries = [entry.emptied() if entry in lost else entry for entry in chat.entries]
-            self._listener.entries_changed(chat)
-        quoted = _quotes(chat.last_context, gone)
-        if quoted:
-            chat.last_context = None
-        if chat.session is not None and _quotes(chat.session.last_context, gone):
-            chat.session.last_context, chat.session.last_prompt = None, ()
-            quoted = True
-        if quoted and chat.record is not None:
-            self._drop_cache(chat.record.id)  # the KV cache holds the recalls of the last prompt
-
-    def _drop_drafts(self, texts: Set[str]) -> None:
-        """Clear drafts recalled with the arrow key from a forgotten message, even in an earlier run."""
-        for chat in self._chats.all:
-            if chat.draft and chat.draft in texts:
-                chat.draft = ""
-                self._listener.draft_forgotten(chat)
-
-    async def _read_titles(self, session_ids: Set[str]) -> None:
-        """Read titles again: a chat titled by a forgotten message now has another title."""
-        for chat in self._chats.all:
-            if chat.record is not None and chat.record.id in session_ids:
-                before = chat.record.title
-                chat.record = await asyncio.to_thread(self.memory.session, chat.record.id)
-                if chat.record.title != before:
-                    chat.title = one_line(chat.record.title)
-                self._listener.chat_changed(chat)
-
-
-def _quotes(report: ContextReport | None, gone: Set[str]) -> bool:
-    return report is not None and any(recall.message_id in gone for recall in report.recalls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import json
 import subprocess
@@ -16,7 +17,7 @@ from chat_tests.chats.chats_kit import Backend, Listener, blocked, idle, open_ch
 from chat_tests.chats.fake_source import FakeStream
 from waiting import until
 
-from memory import DiskFull, Memory, StoreUnavailable, UnknownStrategy
+from memory import DiskFull, Memory, Recall, StoreUnavailable, UnknownStrategy
 from stevemin_chat.chats import ChatState, Drafts
 from stevemin_chat.chats.drafts import DraftsNotRead, DraftsUnreadable
 
@@ -284,6 +285,36 @@ async def test_a_blank_chat_is_used_again_and_one_with_a_draft_is_not(memory: Me
     chats.keep_draft(blank, "half")
     assert chats.new() is not blank
     assert chats.new("titled") is not chats.new("titled")
+
+
+async def test_what_the_store_has_forgotten_is_gone_from_every_chat(memory: Memory, tmp_path: Path) -> None:
+    backend = Backend(memory, FakeStream(["ok"]), FakeStream(["half"], stuck=True))
+    chats = open_chats(backend, tmp_path)
+    await chats.load()
+    told, asking, typing = chats.new("told"), chats.new("asking"), chats.new("typing")
+    chats.answers.enqueue(told, "In Zanzibar")
+    await idle(told)
+    assert told.entries is not None
+    assert told.record is not None
+    gone = memory.long_term.forget([str(told.entries[0].message_id)])
+    memory.rename_session(told.record.id, "renamed in the store")
+    chats.answers.enqueue(asking, "Where?")
+    await until(lambda: asking.state is ChatState.GENERATING)
+    assert asking.session is not None
+    for holder in (told, asking.session):
+        report = holder.last_context
+        assert report is not None
+        quoted = Recall(message_id=gone.messages[0], score=1.0, tokens=2)
+        holder.last_context = dataclasses.replace(report, recalls=(quoted,))
+    chats.keep_draft(typing, "In Zanzibar")
+    assert [chat.quotes(set(gone.messages)) for chat in (told, asking, typing)] == [True, True, False]
+
+    await chats.forget(set(gone.messages), set(gone.sessions), set())
+    assert [(entry.text, entry.forgotten) for entry in told.entries] == [("", True), ("", True)]
+    assert (told.title, told.last_context, typing.draft) == ("renamed in the store", None, "")
+    assert (asking.session.last_context, asking.session.last_prompt) == (None, ())
+    assert [entry.text for entry in asking.entries or []] == ["Where?", "half"]
+    await chats.close()
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,6 @@ class Place:
         self.remembering = Remembering(
             memory,
             self.chats,
-            self.listener,
             settings=MemorySection(enabled=enabled),
             drop_cache=self.dropped.append,
             on_forgotten=self._check_summaries,
