@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -25,7 +26,10 @@ from import_graph import (
     room_graph,
 )
 
+from stevemin_chat.chats import Chat
+
 MOST_FILES = 20
+CHANGING = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "setdefault", "sort", "update"}
 
 
 def folders() -> list[str]:
@@ -175,6 +179,40 @@ def test_dependencies_point_downwards() -> None:
         if owner.partition(".")[0] in below.get(module.partition(".")[0], ())
     ]
     assert not wrong
+
+
+def changed_in(source: str) -> set[str]:
+    """Attributes of others that a module sets, deletes or changes in place; those of `self` are its own."""
+    changed: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        target: ast.AST | None = None
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            target = node
+        elif isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            target = node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            target = node.func.value if node.func.attr in CHANGING else None
+        if isinstance(target, ast.Attribute) and ast.unparse(target.value) != "self":
+            changed.add(target.attr)
+    return changed
+
+
+def test_each_field_of_a_chat_is_changed_in_one_file() -> None:
+    """A field is known by its name: no attribute of another class, changed from outside, may be called so."""
+    owners: dict[str, set[str]] = {}
+    for module, path in modules().items():
+        if module.startswith("stevemin_chat."):
+            for name in changed_in(path.read_text(encoding="utf-8")):
+                owners.setdefault(name, set()).add(module)
+    changing = [owners.get(field.name, set()) for field in dataclasses.fields(Chat)]
+    assert set().union(*changing) == {"stevemin_chat.chats.answering", "stevemin_chat.chats.chats"}
+    assert max(map(len, changing)) == 1
+
+
+def test_changes_of_attributes_are_found() -> None:
+    source = "a.b = 1; a.c += 1; a.d, x = 1, 2; del a.e; a.f[0] = 1; a.g.append(1); self.a.h = 1"
+    assert changed_in(source) == set("bcdefgh")
+    assert changed_in("self.b = a.c; b = a.d[0]; a.e.index(1); c[0] = 1; c.append(a.f)") == set()
 
 
 def test_test_folders_shadow_no_package() -> None:
