@@ -1,4 +1,4 @@
-"""Settings of an engine: one frozen value, validated in one place."""
+"""Settings of an engine: one frozen value, validated in one place; and the check of the file it names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, ModelCorrupt, ModelNotFound
 
-__all__ = ["EngineConfig"]
+__all__ = ["EngineConfig", "check_gguf"]
 
 _MAX_SEQUENCES = 256  # LLAMA_MAX_SEQ
 _MAX_SAMPLING_THREADS = 8
@@ -67,6 +67,9 @@ class EngineConfig:
         speculation: draft tokens from the session's own text and verify them in one step; "auto" does so
             where it has measured a gain.
         draft_tokens: limit on the tokens drafted at a time.
+        device_sampling: whether llama.cpp samples as part of the forward pass, so that tokens come back from
+            a GPU instead of logits; "auto" measures on a GPU, while the model is loaded, whether that is
+            faster. Only plain chains: top-k, top-p, min-p and temperature.
         sampling_threads: threads that sample when there are many rows; 0 is the same as `threads`, at most 8.
         chat_template: Jinja source that replaces the template in the GGUF.
         reasoning_marks: the texts that open and close what the model thinks; None: as in its chat template.
@@ -100,6 +103,7 @@ class EngineConfig:
     parked_folder: Path | None = None
     speculation: Literal["auto", "on", "off"] = "auto"
     draft_tokens: int = 6
+    device_sampling: Literal["auto", "on", "off"] = "off"
     sampling_threads: int = 0
     chat_template: str | None = None
     reasoning_marks: tuple[str, str] | None = None
@@ -127,6 +131,7 @@ class EngineConfig:
         self._one_of("kv_type", "f16", "q8_0", "q4_0")
         self._one_of("kv_layout", "auto", "unified", "split")
         self._one_of("speculation", "auto", "on", "off")
+        self._one_of("device_sampling", "auto", "on", "off")
         self._check_placement()
         if self.kv_type != "f16" and self.flash_attention == "off":
             raise ConfigError(
@@ -217,3 +222,23 @@ class EngineConfig:
         value = getattr(self, name)
         if value not in allowed:
             raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
+def check_gguf(path: Path) -> None:
+    """Check that a model's file can be read and is a GGUF.
+
+    Raises:
+        ModelNotFound: it does not exist or cannot be read.
+        ModelCorrupt: it is not a GGUF file.
+    """
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
+        raise ModelNotFound(f"{path} is a folder, not a GGUF file.")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except PermissionError as error:
+        raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise ModelNotFound(f"No file {path}.") from error
+    if magic != b"GGUF":
+        raise ModelCorrupt(f"{path} is not a GGUF file (it does not start with the letters GGUF).")

@@ -7,13 +7,12 @@ import ctypes
 import math
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from engine.config import EngineConfig
-from engine.errors import ConfigError, LoadCancelled, ModelCorrupt, ModelError, ModelNotFound, ModelTooLarge
+from engine.config import EngineConfig, check_gguf
+from engine.errors import ConfigError, LoadCancelled, ModelCorrupt, ModelError, ModelTooLarge
 from engine.llama.header import HeaderDamaged, read_header
 from engine.llama.lib import lib, recent_log
 from engine.llama.placement import Placement
@@ -21,7 +20,6 @@ from engine.llama.placement import Placement
 __all__ = [
     "allocated_cell_bytes",
     "cell_bytes",
-    "check_file",
     "check_kind",
     "check_memory",
     "description",
@@ -54,7 +52,7 @@ def load_model(config: EngineConfig, on_progress: Callable[[float], bool]) -> An
         ModelNotFound, ModelCorrupt, ModelTooLarge, LoadCancelled
         ConfigError: the settings ask for a device or a tensor pattern that llama.cpp does not accept.
     """
-    check_file(config.model_path)
+    check_gguf(config.model_path)
     stopped = False
 
     def report(fraction: float, _: ctypes.c_void_p) -> bool:
@@ -129,6 +127,8 @@ def make_context(model: Any, config: EngineConfig, cells: int) -> Any:
     params.n_batch = params.n_ubatch = config.batch_tokens
     params.n_seq_max = config.sequences
     params.n_outputs_max = config.sequences + config.draft_rows  # less than n_seq_max aborts the process
+    if config.device_sampling != "off":
+        params.n_outputs_max_per_seq = 1 + config.draft_rows
     params.n_threads = params.n_threads_batch = config.thread_count
     # llama.cpp refuses a quantised cache unless flash attention is certain.
     params.flash_attn_type = _FLASH["on" if config.kv_type != "f16" else config.flash_attention]
@@ -250,26 +250,6 @@ def allocated_cell_bytes(expected: int) -> int:
     )
     measured = round(sum(sizes))
     return expected if not found or math.isclose(measured, expected, rel_tol=0.02) else measured
-
-
-def check_file(path: Path) -> None:
-    """Check a model file before llama.cpp opens it.
-
-    Raises:
-        ModelNotFound: it does not exist or cannot be read.
-        ModelCorrupt: it is not a GGUF file.
-    """
-    if not path.exists():
-        raise ModelNotFound(f"No file {path}.")
-    if path.is_dir():
-        raise ModelNotFound(f"{path} is a folder, not a GGUF file.")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
-    if magic != b"GGUF":
-        raise ModelCorrupt(f"{path} is not a GGUF file (it does not start with the letters GGUF).")
 
 
 def check_memory(name: str, *, weights: int, kv_cache: int) -> None:

@@ -15,19 +15,22 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.errors import ModelCorrupt, ModelNotFound
+from engine import check_gguf
+from engine.errors import ModelNotFound
 from stevemin_chat.base import ConfigFileError, HubRefused, line_of, read_toml
 from stevemin_chat.text import size
 
 __all__ = [
+    "HUB_NAME",
     "Catalogue",
     "ModelSpec",
-    "check_gguf",
     "find_file",
+    "gguf_files",
     "hub_file",
     "installed_file",
     "is_installed",
     "model_file",
+    "part_names",
     "stays_inside",
     "vram_words",
 ]
@@ -160,7 +163,8 @@ def _checked_file(file: str) -> str:
 
 
 _MOST = 2**60  # of anything; more cannot be formatted, and is a slip of the keyboard
-RepoId = Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")]
+_REPO = r"[\w-][\w.-]*/[\w-][\w.-]*"
+RepoId = Annotated[str, Field(pattern=f"^{_REPO}$")]
 FileName = Annotated[str, AfterValidator(_checked_file)]
 
 
@@ -217,9 +221,27 @@ class ModelSpec(BaseModel):
         return self.title or self.name
 
 
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<file>[\w.+-][\w.+/-]*\.gguf))?", re.ASCII)
-# llama.cpp loads a split model by its first part and finds the others itself.
-_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+HUB_NAME = re.compile(rf"(?P<repo>{_REPO})(?::(?P<file>[^:]+))?", re.ASCII)  # OWNER/REPO[:FILE]
+_SPLIT = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+
+
+def part_names(path: str) -> list[str]:
+    """The names of all parts of a split GGUF, given any of them; a whole file is its own only part.
+
+    llama.cpp loads a split model by its first part and finds the others itself.
+    """
+    found = _SPLIT.fullmatch(path)
+    if not found:
+        return [path]
+    count = int(found["count"])
+    return [f"{found['stem']}-{part:05}-of-{count:05}.gguf" for part in range(1, count + 1)]
+
+
+def gguf_files(folder: Path) -> Iterator[Path]:
+    """The models in a folder and all below it, in order: of a split one the first part."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() == ".gguf" and part_names(path.name)[0].lower() == path.name.lower():
+            yield path
 
 
 def hub_file(repo: str, file: str, models_dir: Path) -> Path:
@@ -270,24 +292,6 @@ def installed_file(spec: ModelSpec, models_dir: Path) -> Path:
     raise ModelNotFound(f"{spec.label} is not downloaded{download}. Run: stevemin models pull {spec.name}")
 
 
-def check_gguf(path: Path) -> None:
-    """Check that a model's file can be read and is a GGUF, in the words of the engine's own check.
-
-    Raises:
-        ModelNotFound: it does not exist or cannot be read.
-        ModelCorrupt: it is not a GGUF file.
-    """
-    if not _is_file(path):
-        raise _no_file(path)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise ModelNotFound(f"{path} cannot be read: {error.strerror}.") from error
-    if magic != b"GGUF":
-        raise ModelCorrupt(f"{path} is not a GGUF file (it does not start with the letters GGUF).")
-
-
 def vram_words(gib: float | None) -> str:
     """The memory that a model needs, known to a tenth: `6.1 GiB`; empty when unknown."""
     return f"{gib:.1f} GiB" if gib else ""
@@ -299,12 +303,12 @@ def find_file(name: str, models_dir: Path) -> Path | None:
     Raises:
         ModelNotFound: the name is one of these, and there is no such file.
     """
-    hub = _HUB_NAME.fullmatch(name)
+    hub = HUB_NAME.fullmatch(name)
     if hub:
         pulled = _pulled(hub["repo"], hub["file"], models_dir)
         if pulled is not None:
             return pulled
-    if hub and (hub["file"] or not _looks_like_path(name)):
+    if hub and not _is_file(Path(name)) and (hub["file"] or not _looks_like_path(name)):
         raise ModelNotFound(f"{name} is not downloaded. Run: stevemin models pull {name}")
     return _existing_file(_expanded(name)) if _looks_like_path(name) else None
 
@@ -326,8 +330,7 @@ def _pulled(repo: str, file: str | None, models_dir: Path) -> Path | None:
     if file is not None:
         path = hub_file(repo, file, models_dir)
         return path if _is_file(path) else None
-    everything = sorted(models_dir.joinpath(*repo.split("/")).rglob("*.gguf"))
-    files = [path for path in everything if not _LATER_PART.search(path.name)]
+    files = [*gguf_files(models_dir.joinpath(*repo.split("/")))]
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
         raise ModelNotFound(f"{repo} has several downloaded files; name one as {repo}:FILE ({names}).")
@@ -340,20 +343,8 @@ def _looks_like_path(name: str) -> bool:
 
 def _existing_file(path: Path) -> Path:
     if not _is_file(path):
-        raise _no_file(path)
+        check_gguf(path)  # says why
     return path.resolve()
-
-
-def _no_file(path: Path) -> ModelNotFound:
-    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
-        return ModelNotFound(f"{path} is a folder, not a GGUF file.")
-    try:
-        path.stat()
-    except PermissionError as error:
-        return ModelNotFound(f"{path} cannot be read: {error.strerror}.")
-    except (OSError, ValueError):  # ValueError: a name with a null character
-        pass
-    return ModelNotFound(f"No file {path}.")
 
 
 def _expanded(name: str) -> Path:

@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import check_gguf
 from engine.errors import EngineClosed, EngineError, LoadCancelled, ModelError
 from stevemin_chat.base import ModelSwitchFailed, NoModelLoaded
 from stevemin_chat.chats import undisturbed
-from stevemin_chat.models.catalogue import check_gguf
 
 if TYPE_CHECKING:
     from engine import Engine, EngineConfig, ModelInfo
@@ -189,5 +189,6 @@ class CurrentModel:
 def _check_writes_text(info: ModelInfo) -> None:
     """Refuse a model that embeds or reranks. Raises `ModelError`."""
     if info.kind != "text":
-        kind = "an embedding" if info.kind == "embedding" else "a rerank"
-        raise ModelError(f"{info.name} is {kind} model: it cannot chat. Choose a model that writes text.")
+        raise ModelError(
+            f"{info.name} is {info.kind_of_model}: it cannot chat. Choose a model that writes text."
+        )

@@ -13,11 +13,12 @@ from stevemin_chat.models.catalogue import (
     ModelSpec,
     hub_file,
     model_file,
+    part_names,
     stays_inside,
     vram_words,
 )
 from stevemin_chat.models.download import partial_files
-from stevemin_chat.models.pulled import Pulled, part_names, pulled_models, split_name
+from stevemin_chat.models.pulled import Pulled, pulled_models, split_name
 from stevemin_chat.text import size
 
 __all__ = [

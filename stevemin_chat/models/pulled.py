@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stevemin_chat.base import DiskTooSmall, HubError, HubRefused, UsageProblem, prepare_folder
-from stevemin_chat.models.catalogue import hub_file
+from stevemin_chat.models.catalogue import HUB_NAME, gguf_files, hub_file, part_names
 from stevemin_chat.models.download import Progress, fetch, partial_files, remaining_bytes
 from stevemin_chat.models.hub import RemoteFile, connection, list_files
 from stevemin_chat.text import and_more, size
 
-__all__ = ["Pulled", "choose_files", "part_names", "pull", "pulled_models", "remove_pulled", "split_name"]
+__all__ = ["Pulled", "choose_files", "pull", "pulled_models", "remove_pulled", "split_name"]
 
-_SPEC = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(?::(?P<file>[^:]+))?", re.ASCII)
-_SPLIT = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _USUAL_QUANTIZATION = re.compile(r"(?<![a-z0-9])q4_k_m(?![a-z0-9])", re.IGNORECASE)
 _SPARE_BYTES = 64 << 20  # left free on the disk beside a download, for the database and the logs
 _SHOWN = 12  # files, where several match
@@ -52,7 +50,7 @@ def split_name(spec: str) -> tuple[str, str | None]:
     Raises:
         UsageProblem: it is not of that form.
     """
-    found = _SPEC.fullmatch(spec)
+    found = HUB_NAME.fullmatch(spec)
     if not found:
         raise UsageProblem(f"{spec!r} is neither a name of the catalogue nor OWNER/REPO[:FILE].")
     return found["repo"], found["file"]
@@ -106,28 +104,23 @@ def choose_files(repo: str, files: Sequence[RemoteFile], wanted: str | None) -> 
     return [models[path] for path in part_names(chosen)]
 
 
-def part_names(path: str) -> list[str]:
-    """The names of all parts of a split GGUF, given any of them; a whole file is its own only part."""
-    found = _SPLIT.fullmatch(path)
-    if not found:
-        return [path]
-    count = int(found["count"])
-    return [f"{found['stem']}-{part:05}-of-{count:05}.gguf" for part in range(1, count + 1)]
-
-
 def pulled_models(models_dir: Path) -> list[Pulled]:
     """The completely pulled models, by name. Files that no repository can have put there are skipped."""
     found = []
-    for path in sorted(models_dir.glob("*/*/**/*.gguf")):
-        owner, repo, *rest = path.relative_to(models_dir).parts
-        name = f"{owner}/{repo}:{'/'.join(rest)}"
-        if not _SPEC.fullmatch(name):  # a person's own folder, such as "My Models"
-            continue
-        parts = [path.with_name(name) for name in part_names(path.name)]
-        if path == parts[0] and all(part.is_file() for part in parts):
+    for path in gguf_files(models_dir):
+        name = _hub_name(path.relative_to(models_dir))
+        parts = [path.with_name(part) for part in part_names(path.name)]
+        if name is not None and all(part.is_file() for part in parts):
             total = sum(part.stat().st_size for part in parts)
             found.append(Pulled(name, tuple(parts), total))
     return found
+
+
+def _hub_name(path: Path) -> str | None:
+    """The name of a file in the models folder; None in a person's own folder, such as "My Models"."""
+    owner, *rest = path.parts
+    name = f"{owner}/{rest[0]}:{'/'.join(rest[1:])}" if len(rest) > 1 else ""
+    return name if HUB_NAME.fullmatch(name) else None
 
 
 def remove_pulled(path: Path, models_dir: Path) -> list[Path]:

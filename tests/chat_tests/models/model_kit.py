@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Literal
 
-from engine import ChatMessage, EngineConfig, EngineStats, GenerationRequest
+from bench.engine.fake_backend import fake_info
+from engine import ChatMessage, EngineConfig, EngineStats, GenerationRequest, ModelInfo
 from engine.errors import ModelCorrupt
 
 __all__ = ["FakeEngine", "write_models"]
@@ -23,16 +25,14 @@ class FakeEngine:
         self.forgotten: list[str] = []
         self.focused: list[str | None] = []
         self.crash: Exception | None = None
-        self.kind = "text"
+        self.kind: Literal["text", "embedding"] = "text"
         self.now = EngineStats()
 
     @property
-    def info(self) -> SimpleNamespace:
+    def info(self) -> ModelInfo:
         if self.crash is not None:
             raise self.crash
-        return SimpleNamespace(
-            name=self.name, kind=self.kind, path=self.config.model_path, context_tokens=1024, warnings=()
-        )
+        return replace(fake_info(1024), name=self.name, kind=self.kind, path=self.config.model_path)
 
     async def start(self, on_progress: Callable[[float], None] | None = None) -> None:
         self.journal.append(f"start {self.name}")

@@ -22,6 +22,7 @@ from stevemin_chat.base.errors import (
 )
 from stevemin_chat.models import download
 from stevemin_chat.models import pulled as hub
+from stevemin_chat.models.catalogue import find_file
 from stevemin_chat.models.hub import RemoteFile
 
 FILE = "model-Q4_K_M.gguf"
@@ -363,6 +364,14 @@ def test_nothing_to_choose(names: list[str], wanted: str | None, words: str) -> 
 def test_names_of_another_form(spec: str) -> None:
     with pytest.raises(UsageProblem, match="OWNER/REPO"):
         hub.split_name(spec)
+
+
+@pytest.mark.parametrize("name", ["my model [Q4].gguf", "Model.GGUF", "sub folder/x.gguf"])
+def test_what_was_pulled_is_found_by_its_name(setting: Setting, name: str) -> None:
+    setting.hub.files[REPO] = {name: CONTENT}
+    pulled = hub.pull(f"{REPO}:{name}", setting.models)
+    assert [model.name for model in hub.pulled_models(setting.models)] == [pulled.name] == [f"{REPO}:{name}"]
+    assert find_file(pulled.name, setting.models) == find_file(REPO, setting.models) == pulled.path
 
 
 def test_a_persons_own_folder_among_the_models_is_skipped(setting: Setting) -> None:
