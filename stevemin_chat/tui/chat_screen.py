@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -21,7 +21,7 @@ from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 
-from stevemin_chat.text import one_line
+from stevemin_chat.text import one_line, sanitize
 from stevemin_chat.tui.actions import COMMANDS
 from stevemin_chat.tui.clipboard import copy_natively
 from stevemin_chat.tui.widgets.bands import Completions, LoadBanner, QueueBar
@@ -158,8 +158,9 @@ class ChatScreen(Screen[None]):
             self.prompt.choose(event.option_id)
 
     def on_markdown_link_clicked(self, event: Markdown.LinkClicked) -> None:
-        self.copy(event.href)
-        self.say(event.href, "Link copied, not opened")
+        link = one_line(event.href)  # Textual has decoded %1b and the like
+        self.copy(link)
+        self.say(link, "Link copied, not opened")
 
     def on_click(self, event: events.Click) -> None:
         if event.widget is self.query_one("#jump"):
@@ -171,7 +172,8 @@ class ChatScreen(Screen[None]):
     # `View`: dialogue
 
     def say(self, text: str, title: str = "", *, warn: bool = False) -> None:
-        self.notify(text, title=title, severity="warning" if warn else "information", markup=False)
+        severity: Literal["information", "warning"] = "warning" if warn else "information"
+        self.notify(sanitize(text), title=one_line(title), severity=severity, markup=False)
 
     def tell(self, error: BaseException) -> None:
         from stevemin_chat.notices import describe

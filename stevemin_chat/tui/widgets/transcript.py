@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.text import count
+from stevemin_chat.text import count, one_line
 
 if TYPE_CHECKING:
     from stevemin_chat.chats import Chat, Entry
@@ -270,7 +270,7 @@ def _greeting(model: str) -> Content:
         Content.styled("stevemin", "bold $foreground"),
         Content.styled("Chat with a language model that runs on this machine.", "$foreground 75%"),
         Content(""),
-        Content.assemble(("Model  ", "$foreground 50%"), model),
+        Content.assemble(("Model  ", "$foreground 50%"), one_line(model)),
         Content.styled(
             "Nothing leaves the machine. Chats are kept; several run in parallel.",
             "$foreground 75%",

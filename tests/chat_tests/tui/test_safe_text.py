@@ -9,9 +9,11 @@ from unittest.mock import Mock
 
 from chat_tests.tui_kit import ask, busy_stats, engine_of, make_runtime, rows, running, until
 from rich.cells import cell_len
+from textual.widgets import Markdown
 
 from stevemin_chat.chats import Chats, Drafts
 from stevemin_chat.tui.widgets.bands import Completions
+from stevemin_chat.tui.widgets.transcript import Greeting
 
 HOSTILE = "Cats\x9b31m \x1b]0;owned\x07and\u202e dogs \u2066x\x85y"
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -103,3 +105,25 @@ def _assert_safe(screen: object, expected: str) -> None:
     shown = "\n".join(rows(screen))  # type: ignore[arg-type]
     assert expected in shown
     assert not UNSAFE.search(shown), repr(shown)
+
+
+async def test_a_link_and_a_notice_are_harmless(tmp_path: Path) -> None:
+    """Textual decodes what a link escapes with %, and writes titles of notices as they are."""
+    async with running(make_runtime(tmp_path), (100, 30)) as (pilot, screen):
+        copied: list[str] = []
+        screen.copy = copied.append  # type: ignore[method-assign, assignment]
+        href = "http://cats/%1b%5d0;owned%07%c2%9b31m%e2%80%ae"
+        screen.post_message(Markdown.LinkClicked(Markdown(), href))
+        screen.say(HOSTILE, HOSTILE, warn=True)
+        await until(pilot, lambda: len(screen.app._notifications) == 2)
+        await pilot.pause()
+        _assert_safe(screen.app.screen, "Cats")
+        assert [link.startswith("http://cats/") for link in copied] == [True]
+        assert not UNSAFE.search(copied[0])
+
+
+async def test_a_hostile_model_name_is_harmless_in_the_greeting(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path), (100, 30)) as (pilot, screen):
+        await screen.transcript.mount(Greeting(HOSTILE))
+        await pilot.pause()
+        _assert_safe(screen, "Cats")
