@@ -189,8 +189,8 @@ def find(name: str, table: Sequence[Command]) -> Command | None:
 def parse(text: str, table: Sequence[Command]) -> Message | Run | Wrong:
     """What the text in the prompt means.
 
-    The first word decides: a command of several lines is never a message. `//text` is the message `/text`,
-    and so are paths.
+    The first word decides: a command of several lines is never a message, known or not, unless other words
+    follow on its first line that no command has. `//text` is the message `/text`, and so are paths.
     """
     stripped = text.strip()
     if stripped.startswith("//"):
@@ -204,10 +204,18 @@ def parse(text: str, table: Sequence[Command]) -> Message | Run | Wrong:
         return (
             _below(command, args) if command.below and args else _checked(command, f"/{command.name}", args)
         )
-    near = _nearest(name, [*(command.name for command in table), *_ALIASES])
-    if near is None and "\n" in stripped:
-        return Message(stripped)
+    near = _nearest(name, [*(command.name for command in table), *_ALIASES]) or _above(name, table)
+    if near is None and "\n" in stripped and " " in stripped.partition("\n")[0]:
+        return Message(stripped)  # a sentence about /tmp, say
     return Wrong(f"There is no command /{name}. {f'Did you mean /{near}?' if near else '/help lists them.'}")
+
+
+def _above(name: str, table: Sequence[Command]) -> str | None:
+    """The command below another one that has this name, written out: `memory add`."""
+    for command in table:
+        if near := _nearest(name, [below.name for below in command.below]):
+            return f"{command.name} {near}"
+    return None
 
 
 def _below(command: Command, args: str) -> Run | Wrong:
