@@ -2,7 +2,7 @@
 
 `cli`, `rounds`, `ratios`, `machine` and `report` are what they share; `run` is `make bench`. Peers run in a
 clean environment and in turns with us, so that load on the machine affects all equally. `ratios` has the one
-way in which a comparison is told, and how many rounds it takes.
+way to report a comparison, and says how many rounds it takes.
 """
 
 __all__: list[str] = []

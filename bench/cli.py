@@ -92,7 +92,10 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how long a comparison may take; `limits` reads them."""
     parser.add_argument(
-        "--rounds", type=count, default=30, help="at most so many for a comparison; enough to resolve 1 %%"
+        "--rounds",
+        type=count,
+        default=30,
+        help="the most for a comparison; fewer once 1%% is resolved",
     )
     parser.add_argument("--minutes", type=float, default=10, help="after six rounds, begin none later")
     parser.add_argument("--quick", action="store_true", help="run one round")

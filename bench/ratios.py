@@ -1,6 +1,6 @@
-"""How a comparison is told: the median of the rounds' ratios, with its spread; and how many rounds it takes.
+"""How a comparison is reported (the median of the rounds' ratios, with its spread), and how long it takes.
 
-The spread is the interval between two order statistics that covers the median with about 95 %, whatever the
+The spread is the interval between two order statistics that covers the median with about 95%, whatever the
 distribution (David and Nagaraja, Order Statistics, 2003, section 7.1). A slow round is one value among
 others there, while it would shift a mean and its deviation.
 """
@@ -19,11 +19,11 @@ __all__ = ["LEAST_ROUNDS", "Limits", "Ratio", "median_interval"]
 
 _TAIL = 0.025  # of each side
 _RESOLUTION = 0.01  # half the width of the interval, as a share of the median
-LEAST_ROUNDS = 6  # with fewer, even the smallest and the largest value cover the median with less than 95 %
+LEAST_ROUNDS = 6  # with fewer, even the smallest and the largest value cover the median with less than 95%
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The interval that covers the median of the distribution with at least 95 %, or all values if fewer than
+    """The interval that covers the median of the distribution with at least 95%, or all values if fewer than
     six were drawn.
 
     The number of values below the median is binomial. So the interval from the k-th smallest to the k-th
@@ -39,7 +39,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The median of the rounds' ratios, and its spread. A difference between two sides is told the same way.
+    """The median of the rounds' ratios, and its spread. A difference between two sides is reported
+    the same way.
 
     Args:
         low, high: see `median_interval`.
@@ -79,7 +80,7 @@ class Ratio:
 
     @property
     def resolved(self) -> bool:
-        """Whether the interval is at most 1 % to each side."""
+        """Whether the interval is at most 1% to each side."""
         narrow = self.high - self.low <= 2 * _RESOLUTION * abs(self.median)
         return narrow and self.rounds >= LEAST_ROUNDS
 
@@ -92,7 +93,7 @@ class Limits:
     """How long to measure.
 
     Args:
-        rounds: at most so many.
+        rounds: the most there may be.
         seconds: no round after the sixth begins later than this.
     """
 

@@ -88,7 +88,7 @@ def block(document: Result | None) -> str:
     about = (
         f"Measured on {document['machine']} with the llama.cpp of llama-cpp-python"
         f" {document['versions']['llama-cpp-python']}, {document['date']}. A ratio is the median of the"
-        " rounds' ratios; in brackets its interval of about 95 %."
+        " rounds' ratios; in brackets its interval of about 95%."
     )
     return "\n".join([about, "", *table(document["results"])])
 

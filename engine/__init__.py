@@ -1,11 +1,11 @@
 """Inference: one llama.cpp model serves many chats at once, with continuous batching.
 
 The package owns everything between a list of messages and the text of an answer: the async door (`Engine`),
-the step loop behind it (`core`, with the plan and result it exchanges in `step`; `embedding` for models that
-embed or rerank), the values that cross the border (`types`, `errors`, `config`, `stream`) and its
-measurements (`metrics`, `devices`). Its rooms are `text`, `schedule`, `kv`, `grammar` and `llama`. Importing
-this package is cheap: llama.cpp, numpy and Jinja are loaded with the first model, `Engine` itself at its
-first use.
+its thread (`worker`) and the step loop there (`core`, with the plan and result it exchanges in `step`;
+`embedding` for models that embed or rerank), the values that cross the border (`types`, `errors`, `config`,
+`stream`) and its measurements (`metrics`, `devices`). Its rooms are `text`, `schedule`, `kv`, `grammar` and
+`llama`. Importing this package is cheap: llama.cpp, numpy and Jinja are loaded with the first model, `Engine`
+itself at its first use.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from engine.config import EngineConfig
+from engine.config import EngineConfig, check_gguf
 from engine.errors import (
     ConfigError,
     EngineClosed,
@@ -95,6 +95,7 @@ __all__ = [
     "TokenLogprob",
     "TokenStream",
     "ToolCall",
+    "check_gguf",
 ]
 
 _LAZY = {

@@ -159,7 +159,7 @@ class Engine:
 
         What a running engine can change takes effect with the next step. For anything else
         (`reload_for`) the model is loaded again, which takes about `load_s` seconds: requests wait
-        meanwhile and then go on where they were, and idle chats are parked where that is worth it.
+        meanwhile and then continue, and idle chats are parked where that is worth it.
 
         Args:
             on_progress: called on the event loop with the fraction loaded, 0 to 1, if the model is loaded.
@@ -473,8 +473,7 @@ class Engine:
         """Core and backend of a model that writes text."""
         info, core, backend = self._loaded().info, self._core, self._backend
         if info.kind != "text":
-            kind = "an embedding" if info.kind == "embedding" else "a rerank"
-            raise InvalidRequest(f"{info.name} is {kind} model: it cannot write text.")
+            raise InvalidRequest(f"{info.name} is {info.kind_of_model}: it cannot write text.")
         if core is None or backend is None:
             raise EngineClosed(_NOT_RUNNING)
         return core, backend

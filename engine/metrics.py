@@ -78,7 +78,7 @@ class Metrics:
             self._accepted += sum(len(t) - 1 for t in result.sampled.values())
 
     def gap(self, seconds: float, tokens: int = 1) -> None:
-        """Record the seconds between two tokens of one request, for so many tokens."""
+        """Record the seconds between two tokens of one request, once for each of `tokens` tokens."""
         with self._lock:
             self._gaps.extend([seconds] * tokens)
 

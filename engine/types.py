@@ -153,7 +153,7 @@ class SamplingParams:
         dry_base, dry_allowed_length, dry_last_n: of that formula; how many recent tokens it looks at.
         dry_breakers: texts at which a repetition ends.
         logit_bias: token id -> what is added to its logit; -inf bans it.
-        logprobs: with each token, report its log-probability and those of so many likeliest tokens; None
+        logprobs: with each token, report its log-probability and those of this many likeliest tokens; None
             reports nothing. They are of the model, before penalties, biases and constraints.
         seed: same seed and same schedule give the same text; None draws one.
         max_tokens: longest answer in tokens; the context limits it, too, and None: nothing else.

@@ -68,7 +68,7 @@ class Loop:
         return took
 
     def decode(self, tokens: Sequence[int], start: int, steps: int) -> float:
-        """Seconds of so many steps, each with a token of every sequence."""
+        """Seconds that `steps` steps take, each with one token of every sequence."""
         batch, context = self._batch, self._context
         for row in range(len(tokens)):
             batch.n_seq_id[row], batch.seq_id[row][0], batch.logits[row] = 1, row, 1
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1)
     parser.add_argument("--prompt-tokens", type=int, default=32)
     parser.add_argument("--gen-tokens", type=int, default=96)
-    parser.add_argument("--cached", type=int, default=0, help="measure one pass behind so many tokens")
+    parser.add_argument("--cached", type=int, default=0, help="measure one pass behind this many tokens")
     parser.add_argument("--context", type=int, default=2048, help="KV cells of all sessions together")
     parser.add_argument("--split", action="store_true", help="one KV cache per session")
     parser.add_argument("--batch", type=int, default=512)

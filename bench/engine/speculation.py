@@ -4,7 +4,7 @@ Our engine drafts where it finds a gain ("auto"); llama-server decodes token by 
 stories, lists, code and summaries, with the default sampling. The rewriting asks for a text again, greedily,
 and for a tenth less than all of it, after an example of how that is done. Answers that loop are left out with
 what the other side answered in the same round, since a loop is easily guessed; so are rewritings of which
-less than 80 % is copied.
+less than 80% is copied.
 
     python bench/engine/speculation.py --json
 """

@@ -280,7 +280,7 @@ class PrefixCache:
         return (own, shared, source) if shared - own >= self.worth else (own, own, own_slot)
 
     def _continues(self, source: int, shared: int) -> bool:
-        """Whether a prompt that shares so many tokens with an idle slot goes on where that one ended."""
+        """Whether a prompt that shares `shared` tokens with an idle slot continues that slot."""
         anonymous = source in self._idle and self._idle[source] is None
         return anonymous and shared == self._tree.length(source) and not self._tree.pinned_length(source)
 

@@ -74,7 +74,7 @@ class RequestOutput:
             self._admitted = now
 
     def step(self, now: float, tokens: int) -> float | None:
-        """Record a step that sampled so many tokens.
+        """Record a step that sampled `tokens` tokens.
 
         Returns:
             The seconds that each of them took: the time since the step before, in equal parts. None for the
