@@ -73,6 +73,7 @@ class Scheduler:
         self._admission = Admission(cache, parking, sequence_cells=limits.sequence_cells)
         self._counters = TokenCounters()
         self._focus: str | None = None
+        self._put_back_now: list[TokenSequence] = []  # in this step
 
     # Requests
 
@@ -183,6 +184,7 @@ class Scheduler:
     def schedule(self) -> StepPlan:
         """Plan the next step: decodes first, then prefill chunks within the token budget."""
         moves: list[Move] = []
+        self._put_back_now.clear()
         while True:
             moves += self._release_followers()
             moves += self._make_room_for_decodes()
@@ -191,14 +193,8 @@ class Scheduler:
             work = self._decode()
             work += self._prefill(work)
             if work or not any(_runnable(s) for s in self.running) or (freed := self.relieve()) is None:
-                return StepPlan(tuple(work), self._without_stale_saves(moves))
+                return StepPlan(tuple(work), tuple(moves))
             moves += freed
-
-    def _without_stale_saves(self, moves: list[Move]) -> tuple[Move, ...]:
-        """Leave out the states of requests that were preempted and admitted again in the same step: nobody
-        would restore them, and they would take room from others until the requests end."""
-        keys = {request_key(sequence.request_id) for sequence in self.running}
-        return tuple(move for move in moves if not (isinstance(move, Save) and move.key in keys))
 
     def update(self, plan: StepPlan, result: StepResult, kept: Mapping[int, int] = _ALL) -> list[Move]:
         """Book a successful step: computed tokens and sampled tokens.
@@ -292,6 +288,8 @@ class Scheduler:
         for sequence in self.waiting.admissible(self._counters):
             if len(self.running) >= self.limits.max_running:
                 break
+            if sequence in self._put_back_now:
+                continue  # its state is saved in this step, and can be restored in the next
             placement = self._admission.place(sequence, self.running)
             while placement is Delay.ROOM and any(s.paused for s in self.running):
                 moves += self._preempt() or ()  # a paused sequence gives up its cells
@@ -353,6 +351,7 @@ class Scheduler:
         victim.preemptions += 1
         self.preempted += 1
         self.waiting.put_back(victim)
+        self._put_back_now.append(victim)
         return moves
 
     def _leave(self, sequence: TokenSequence, *, keep: bool) -> list[Move]:
