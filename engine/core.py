@@ -7,7 +7,7 @@ posting a `Command`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -98,6 +98,15 @@ class Focus:
     session_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Sampled tokens that their reader does not have yet."""
+
+    output: RequestOutput
+    tokens: Sequence[int]
+    logprobs: Sequence[TokenLogprob]
+
+
 Command: TypeAlias = Submit | Cancel | Resume | Adjust | Change | Forget | Focus
 
 
@@ -118,6 +127,7 @@ class EngineCore:
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._ids = itertools.count(1)
         self._outputs: dict[int, RequestOutput] = {}
+        self._untold: list[_News] = []
         self._failed_steps = 0
         self._ended: BaseException | None = None  # what every stream has got
         self._live = EngineStats()
@@ -152,8 +162,10 @@ class EngineCore:
             result = self._execute(plan)
             self._apply(plan, result)
             self._measure(plan, result, start)
-        elif plan.moves and self._execute(plan).status is StepStatus.LOST:
-            self._resync(plan)
+        else:
+            self._catch_up()
+            if plan.moves and self._execute(plan).status is StepStatus.LOST:
+                self._resync(plan)
         self.mail.flush()
         if self._clock() - self._live_at > _SNAPSHOT_S:
             self._publish(plan)
@@ -171,6 +183,7 @@ class EngineCore:
     def fail_all(self, error: BaseException) -> None:
         """End every open stream with an error, including those of queued and of later submissions."""
         self._ended = error
+        self._catch_up()
         for output in [*self._outputs.values()]:
             output.stream.fail(error)
             self.mail.add(output.stream)
@@ -194,6 +207,8 @@ class EngineCore:
     # Commands
 
     def _drain(self) -> None:
+        if not self._inbox.empty():
+            self._catch_up()  # a command may end an answer
         while not self._inbox.empty():  # this thread is the only consumer
             self._handle(self._inbox.get_nowait())
 
@@ -295,6 +310,7 @@ class EngineCore:
     def suspend(self) -> None:
         """Before the backend is closed: return every request to the queue, and park what is worth it."""
         self._drain()
+        self._catch_up()
         self._make(self.scheduler.suspend())
         for request_id in self._outputs:
             self._backend.close_sampler(request_id)
@@ -350,7 +366,8 @@ class EngineCore:
 
     def _execute(self, plan: StepPlan) -> StepResult:
         """Have the backend execute a plan, park the saved states, and learn the cost of swapping."""
-        result, swapped = self._backend.execute(plan), 0
+        result, swapped = self._backend.execute(plan, self._catch_up if self._untold else None), 0
+        self._catch_up()
         for move in plan.moves:
             if isinstance(move, Save) and (state := result.saved.get(move.key)) is not None:
                 self.parking.put(move.key, move.tokens, state)
@@ -419,30 +436,32 @@ class EngineCore:
             self._finish(output, reason)
 
     def _emit(self, result: StepResult) -> tuple[dict[int, int], list[tuple[RequestOutput, FinishReason]]]:
-        """Hand the sampled tokens to their readers.
+        """Hand the sampled tokens to their readers, or leave that for the next forward pass of a GPU.
 
         Returns:
             For the answers that end: request id -> how many of the sampled tokens belong to it, and a list
             of outputs with their reasons.
         """
         now = self._clock()
+        waits = self._backend.info.offloaded_layers > 0
         kept: dict[int, int] = {}
         ended: list[tuple[RequestOutput, FinishReason]] = []
         for request_id, tokens in result.sampled.items():
             output = self._outputs[request_id]
             first = output.ttft_s is None
             self._time(output, now, len(tokens))
-            logprobs = result.logprobs.get(request_id, ())
-            for count, token in enumerate(tokens, 1):
-                logprob = logprobs[count - 1] if logprobs else None
-                if (reason := self._emit_token(output, token, count, logprob)) is not None:
-                    kept[request_id] = count
-                    ended.append((output, reason))
-                    break
-            else:
-                if output.stream.lagging:
-                    self.scheduler.pause(output.sequence)
-            self.mail.add(output.stream, urgent=first)
+            count, reason = self._end_within(output, tokens)
+            news = _News(output, tokens[:count], result.logprobs.get(request_id, ()))
+            if waits and reason is None and not first and not output.sequence.sampling.stop:
+                self._untold.append(news)
+                continue
+            if (stopped := self._tell(news, urgent=first)) is not None:
+                count, reason = stopped, FinishReason.STOP
+            if reason is not None:
+                kept[request_id] = count
+                ended.append((output, reason))
+            elif output.stream.lagging:
+                self.scheduler.pause(output.sequence)
         return kept, ended
 
     def _time(self, output: RequestOutput, now: float, tokens: int) -> None:
@@ -453,20 +472,48 @@ class EngineCore:
             self.metrics.first_token(now - output.submitted)
             self.metrics.prompt(output.sequence.prompt_tokens, output.sequence.cached_tokens)
 
-    def _emit_token(
-        self, output: RequestOutput, token: int, count: int, logprob: TokenLogprob | None
-    ) -> FinishReason | None:
-        """Hand one token to its reader: the `count`-th of this step."""
+    def _end_within(self, output: RequestOutput, tokens: Sequence[int]) -> tuple[int, FinishReason | None]:
+        """How many of the sampled tokens belong to an answer, and why it ends with them, if it does; stop
+        strings are found later, in the text."""
         sequence = output.sequence
-        ends_turn = self._backend.is_eog(token) and not sequence.sampling.ignore_eos
-        output.token(token, logprob, ends_turn=ends_turn)
-        if ends_turn or output.stopped:
-            return FinishReason.STOP
-        if (left := sequence.tokens_left) is not None and left <= count:
-            return FinishReason.LENGTH
-        if len(sequence.tokens) + count > self.scheduler.limits.sequence_cells:
-            return FinishReason.CONTEXT
-        return None
+        for count, token in enumerate(tokens, 1):
+            if self._ends_turn(output, token):
+                return count, FinishReason.STOP
+            if (left := sequence.tokens_left) is not None and left <= count:
+                return count, FinishReason.LENGTH
+            if len(sequence.tokens) + count > self.scheduler.limits.sequence_cells:
+                return count, FinishReason.CONTEXT
+        return len(tokens), None
+
+    def _ends_turn(self, output: RequestOutput, token: int) -> bool:
+        return self._backend.is_eog(token) and not output.sequence.sampling.ignore_eos
+
+    def _tell(self, news: _News, *, urgent: bool = False) -> int | None:
+        """Hand tokens and their text to the reader.
+
+        Returns:
+            How many of them came up to the end of a stop string; None if none was found.
+        """
+        output, stopped = news.output, None
+        for count, token in enumerate(news.tokens, 1):
+            logprob = news.logprobs[count - 1] if news.logprobs else None
+            output.token(token, logprob, ends_turn=self._ends_turn(output, token))
+            if output.stopped:
+                stopped = count
+                break
+        self.mail.add(output.stream, urgent=urgent)
+        return stopped
+
+    def _catch_up(self) -> None:
+        """Hand over what was sampled in the step before, best while the GPU computes the next."""
+        if not self._untold:
+            return
+        untold, self._untold = self._untold, []
+        for news in untold:
+            self._tell(news)
+            if news.output.stream.lagging:
+                self.scheduler.pause(news.output.sequence)
+        self.mail.flush()
 
     def _measure(self, plan: StepPlan, result: StepResult, start: float) -> None:
         if result.status is StepStatus.OK:

@@ -3,7 +3,7 @@ what runs the model (`Backend`, `Constraint`). The two sides know each other onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -222,6 +222,11 @@ class ModelInfo:
     embedding_width: int = 0
     warnings: tuple[str, ...] = ()
 
+    @property
+    def kind_of_model(self) -> str:
+        """The kind in words: "an embedding model"."""
+        return f"{'an' if self.kind == 'embedding' else 'a'} {self.kind} model"
+
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
@@ -319,10 +324,15 @@ class Backend(Protocol):
         """Free the sampler of a request."""
 
     def use_threads(self, threads: int, sampling_threads: int) -> None:
-        """Compute with so many threads from now on."""
+        """Compute with these numbers of threads from now on."""
 
-    def execute(self, plan: StepPlan) -> StepResult:
-        """Make the moves in order, run one forward pass, sample."""
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
+        """Make the moves in order, run one forward pass, sample.
+
+        Args:
+            meanwhile: work to do while a device computes, after the pass has started and before its results
+                are waited for. A pass that was refused may leave it undone.
+        """
 
     def resident(self, slot: int) -> int:
         """Tokens of a slot that are actually in the KV cache."""

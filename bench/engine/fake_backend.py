@@ -5,7 +5,7 @@ It stands in for llama.cpp, so that our own Python is all that is left to measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -95,7 +95,7 @@ class FakeBackend:
     def use_threads(self, threads: int, sampling_threads: int) -> None:
         """Do nothing."""
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         """Track the cells, wait, and return one token for every row asked for."""
         for move in plan.moves:
             match move:

@@ -10,7 +10,7 @@ programs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -100,9 +100,9 @@ def _watch(backend: Backend, forwards: list[Forward]) -> Backend:
     """Record every forward pass of a backend."""
     execute = backend.execute
 
-    def timed(plan: StepPlan) -> StepResult:
+    def timed(plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         begin, begin_cpu = perf_counter(), thread_time()
-        result = execute(plan)
+        result = execute(plan, meanwhile)
         only = not plan.moves and all(len(work.tokens) == work.rows == 1 for work in plan.work)
         inside = result.decode_s + result.sample_s
         forwards.append(Forward(begin, begin_cpu, thread_time(), inside, len(plan.work) if only else 0))

@@ -1,8 +1,8 @@
-"""The backend on llama.cpp: loading a model (`loading`, with the header of its file in `header`), one
-forward pass per step (`backend`, `batch`), the KV cache (`memory`), the vocabulary (`vocab`) and the choice
-of tokens (`sampler`, `chains`, `topk`); `embedding` runs models that pool texts into vectors. `lib` is the
-only importer of the binding. Importing this room loads llama.cpp and numpy: the engine does so with the
-first model."""
+"""The backend on llama.cpp: loading a model (`loading`, with the header of its file in `header` and the
+devices that hold it in `placement`), one forward pass per step (`backend`, `batch`), the KV cache (`memory`),
+the vocabulary (`vocab`) and the choice of tokens (`sampler`, `chains`, `topk`, `device_sampler`); `embedding`
+runs models that pool texts into vectors. `lib` is the only importer of the binding. Importing this room loads
+llama.cpp and numpy: the engine does so with the first model."""
 
 from __future__ import annotations
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from statistics import median
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy.typing as npt
 from engine.config import EngineConfig
 from engine.grammar import GrammarCompiler
 from engine.llama.batch import BatchArrays, raw_batch
+from engine.llama.device_sampler import DeviceSampler
 from engine.llama.lib import init_backend, lib, logits_address, logits_address_at_once
 from engine.llama.loading import (
     allocated_cell_bytes,
@@ -45,6 +48,7 @@ __all__ = ["LlamaBackend"]
 
 _log = logging.getLogger(__name__)
 _DEFAULT_CELLS = 16_384
+_TIMED_STEPS = 10
 _REFUSED = -1  # by llama_decode, before anything happened
 _STATUS = {0: StepStatus.OK, 1: StepStatus.NO_KV, _REFUSED: StepStatus.INVALID}
 
@@ -109,6 +113,7 @@ class LlamaBackend:
         self._batch = BatchArrays(config.batch_tokens)
         self._raw = raw_batch(self._batch)
         self._cuts = self._warm_up()
+        self._use_device_sampler(config.device_sampling)
         self.info = self._describe(chosen, trained, allocated_cell_bytes(token_bytes))
 
     def _describe(self, chosen: ChosenTemplate, trained: int, token_bytes: int) -> ModelInfo:
@@ -204,7 +209,7 @@ class LlamaBackend:
         self._sampler.change(request_id, params, tokens)
 
     def use_threads(self, threads: int, sampling_threads: int) -> None:
-        """Compute with so many threads from now on."""
+        """Compute with these numbers of threads from now on."""
         lib.llama_set_n_threads(self._context, threads, threads)
         self._sampler.use_threads(sampling_threads)
 
@@ -227,8 +232,8 @@ class LlamaBackend:
 
     # Steps
 
-    def execute(self, plan: StepPlan) -> StepResult:
-        """Make the moves, run one forward pass, sample its rows."""
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
+        """Make the moves, start one forward pass, do something else meanwhile, sample the rows."""
         moved = self._memory.make(plan.moves)
         if moved.failed:
             return StepResult(StepStatus.LOST, saved=moved.saved, swap_s=moved.swap_s)
@@ -236,6 +241,7 @@ class LlamaBackend:
             return StepResult(saved=moved.saved, swap_s=moved.swap_s)
         start = time.perf_counter()
         self._raw.n_tokens, sampling = self._batch.fill(plan.work)
+        self._sampler.place(sampling)
         code = int(lib.llama_decode(self._context, self._raw))
         if code != _REFUSED:
             self._memory.record_forward()
@@ -243,6 +249,8 @@ class LlamaBackend:
             _log.warning("llama_decode returned %d for %d tokens", code, self._raw.n_tokens)
             spent = time.perf_counter() - start
             return StepResult(_STATUS.get(code, StepStatus.PARTIAL), {}, moved.saved, spent)
+        if meanwhile is not None:
+            meanwhile()
         logits = self.logits(sum(item.rows for item in sampling)) if sampling else None
         if logits is None:  # reading logits waits for a GPU; else llama_decode has only started its work
             lib.llama_synchronize(self._context)
@@ -299,3 +307,27 @@ class LlamaBackend:
         cuts = bool(lib.llama_memory_seq_rm(memory, 0, 1, -1))
         lib.llama_memory_clear(memory, True)
         return cuts
+
+    def _use_device_sampler(self, wanted: str) -> None:
+        """Sample in the forward pass if that is wanted, or if it is faster."""
+        if wanted == "off" or (wanted == "auto" and not self._offloaded):
+            return
+        on_cpu = self._time_steps() if wanted == "auto" else math.inf
+        self._sampler.use_device(DeviceSampler(self._context, vocab_size=self._vocab.size))
+        if wanted == "auto" and self._time_steps() >= on_cpu:
+            self._sampler.use_device(None)
+
+    def _time_steps(self) -> float:
+        """Seconds of a step in which every seat gets a token."""
+        seats = range(min(self._config.max_sessions, int(lib.llama_n_ctx_seq(self._context)) // _TIMED_STEPS))
+        for seat in seats:
+            self.open_sampler(seat, SamplingParams(seed=seat), ())
+        took = []
+        for place in range(_TIMED_STEPS):
+            start = time.perf_counter()
+            self.execute(StepPlan(tuple(Work(seat, seat, place, (0,), 1) for seat in seats)))
+            took.append(time.perf_counter() - start)
+        for seat in seats:
+            self.close_sampler(seat)
+        lib.llama_memory_clear(lib.llama_get_memory(self._context), True)
+        return median(took[_TIMED_STEPS // 2 :])  # the first plan the graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.llama.chains import ChainTemplates, is_greedy, preselected, remembers
+from engine.llama.device_sampler import DeviceSampler
 from engine.llama.lib import lib
 from engine.llama.topk import Rows, TokenDataArray, is_samplable, top_pays
 from engine.step import Constraint, Work
@@ -52,6 +53,12 @@ class _Sampler:
         return self.chain is not None and self.constraint is None
 
     @property
+    def is_movable(self) -> bool:
+        """Whether a device may sample it: nobody has to see or change its logits."""
+        params, bare = self.params, self.constraint is None and self.bias is None
+        return bare and not self.remembers and not params.ignore_eos and params.logprobs is None
+
+    @property
     def is_slow(self) -> bool:
         """Whether the chain gets the whole vocabulary."""
         return self.chain is not None and not self.count
@@ -83,6 +90,7 @@ class RowSampler:
         eog_tokens: Callable[[], list[int]] = list,
         context: Any = None,
         vocab: Any = None,
+        device: DeviceSampler | None = None,
     ) -> None:
         """
         Args:
@@ -92,6 +100,7 @@ class RowSampler:
             eog_tokens: all such tokens, for requests that ignore them; called when there is one.
             context: the llama_context of the logits, which samples a few rows itself.
             vocab: the llama_vocab, for DRY.
+            device: samples in the forward pass what it can.
         """
         self._vocab_size = vocab_size
         self._threads = max(1, threads)
@@ -99,6 +108,7 @@ class RowSampler:
         self._eog_tokens = eog_tokens
         self._banned: npt.NDArray[np.intp] | None = None
         self._context = context
+        self._device = device
         self._templates = ChainTemplates(vocab_size, vocab)
         self._samplers: dict[int, _Sampler] = {}
         self._arrays: list[TokenDataArray] = []
@@ -146,6 +156,8 @@ class RowSampler:
 
     def close(self, request_id: int) -> None:
         """Free the sampler of a request, if it has one."""
+        if self._device is not None:
+            self._device.leave(request_id)
         sampler = self._samplers.pop(request_id, None)
         if sampler is not None and sampler.chain is not None:
             lib.llama_sampler_free(sampler.chain)
@@ -154,10 +166,29 @@ class RowSampler:
         """Free all samplers and end the threads."""
         for request_id in [*self._samplers]:
             self.close(request_id)
+        if self._device is not None:
+            self._device.close()
         self._templates.close()
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+    def use_device(self, device: DeviceSampler | None) -> None:
+        """Sample on a device from now on, or not."""
+        old, self._device = self._device, device
+        if old is not None:
+            old.close()
+
+    def place(self, work: Sequence[Work]) -> None:
+        """Before a forward pass: have it sample what it can of this work."""
+        if self._device is None:
+            return
+        for item in work:
+            sampler = self._samplers[item.request_id]
+            if sampler.is_movable:
+                self._device.place(item.slot, item.request_id, sampler.params, sampler.chain)
+            else:
+                self._device.clear(item.slot)
 
     def sample(self, logits: Rows, work: Sequence[Work]) -> dict[int, tuple[int, ...]]:
         """Choose tokens for each sequence with rows.
@@ -177,10 +208,17 @@ class RowSampler:
             unless the request ignores it.
         """
         jobs = self._jobs(logits, work)
+        sampled: dict[int, tuple[int, ...]] = {}
+        if self._device is not None:
+            sampled = self._sampled_by_device(self._device, jobs, len(logits))
+            jobs = [job for job in jobs if job.request_id not in sampled]
         for job in jobs:
             self._change(job)
-        if self._context is not None and logits.size <= _FEW_LOGITS and self._are_plain(jobs):
+        if self._context is not None and logits.size <= _FEW_LOGITS and self._are_plain(jobs, logits):
             return self._sample_few(jobs, logits)
+        return sampled | self._sample_jobs(jobs)
+
+    def _sample_jobs(self, jobs: list[_Job]) -> dict[int, tuple[int, ...]]:
         slow = [job for job in jobs if job.sampler.is_slow]
         threads = min(self._threads, len(slow))
         if threads < 2 or len(slow) * self._vocab_size < _PARALLEL_LOGITS:
@@ -237,9 +275,23 @@ class RowSampler:
 
         return of
 
+    def _sampled_by_device(
+        self, device: DeviceSampler, jobs: list[_Job], rows: int
+    ) -> dict[int, tuple[int, ...]]:
+        """The tokens that the forward pass itself has sampled."""
+        sampled: dict[int, tuple[int, ...]] = {}
+        row = -rows
+        for job in jobs:
+            if device.samples(job.request_id):
+                tokens = (device.token(job.request_id, row + at) for at in range(len(job.rows)))
+                sampled[job.request_id] = self._accepted(job, tokens)
+            row += len(job.rows)
+        return sampled
+
     @staticmethod
-    def _are_plain(jobs: list[_Job]) -> bool:
-        return all(job.sampler.is_plain and not job.drafts for job in jobs)
+    def _are_plain(jobs: list[_Job], logits: Rows) -> bool:
+        """Whether these are all the rows, and one chain each decides."""
+        return len(jobs) == len(logits) and all(job.sampler.is_plain for job in jobs)
 
     def _sample_few(self, jobs: list[_Job], logits: Rows) -> dict[int, tuple[int, ...]]:
         """Let llama.cpp sample its own logits, except rows that could crash it: those take their argmax."""
@@ -266,11 +318,14 @@ class RowSampler:
         return {job.request_id: self._verify(job, array) for job in jobs}
 
     def _verify(self, job: _Job, array: TokenDataArray) -> tuple[int, ...]:
-        sampler, tokens = job.sampler, []
-        for row, draft in zip(job.rows, (*job.drafts, -1), strict=True):
-            token = self._next(sampler, row, array)
+        return self._accepted(job, (self._next(job.sampler, row, array) for row in job.rows))
+
+    def _accepted(self, job: _Job, choices: Iterable[int]) -> tuple[int, ...]:
+        """The choices up to the first that is not the draft, or ends the turn."""
+        tokens: list[int] = []
+        for token, draft in zip(choices, (*job.drafts, -1), strict=False):
             tokens.append(token)
-            if token != draft or (not sampler.params.ignore_eos and self._is_eog(token)):
+            if token != draft or (not job.sampler.params.ignore_eos and self._is_eog(token)):
                 break
         return tuple(tokens)
 

@@ -106,6 +106,7 @@ class EngineSection(_EngineFacing):
     parked_disk_mib: int = _ENGINE.parked_disk_mib
     speculation: Literal["auto", "on", "off"] = _ENGINE.speculation
     draft_tokens: int = _ENGINE.draft_tokens
+    device_sampling: Literal["auto", "on", "off"] = _ENGINE.device_sampling
     sampling_threads: int = _ENGINE.sampling_threads
 
     @field_validator("tensor_split", "tensor_overrides", mode="before")

@@ -7,7 +7,7 @@ ledger of KV cells and refuses what llama.cpp would abort on, so that a wrong pl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class FakeBackend:
         partial_removal: bool = True,
         split: bool = False,
         token_bytes: int = 1,
+        offloaded: bool = False,
     ) -> None:
         self.info = replace(
             fake_info(cells),
@@ -65,6 +66,7 @@ class FakeBackend:
             trained_context=context or cells,
             partial_removal=partial_removal,
             split_cache=split,
+            offloaded_layers=int(offloaded),
         )
         self.cells = cells
         self.kv: dict[int, list[int]] = {}
@@ -127,7 +129,7 @@ class FakeBackend:
     def use_threads(self, threads: int, sampling_threads: int) -> None:
         self.threads = threads
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         self.plans.append(plan)
         saved: dict[str, State] = {}
         restored = self._move(plan.moves, saved)
@@ -152,6 +154,8 @@ class FakeBackend:
             self._write(item.slot, item.start, item.tokens)
         if status is not StepStatus.OK:
             return StepResult(status, saved=saved)
+        if meanwhile is not None:
+            meanwhile()
         sampled = {item.request_id: self._sample(item) for item in done if item.rows}
         for item in done:
             if item.drafts:
@@ -262,6 +266,7 @@ class Bench:
         context = settings.pop("context", None)
         partial_removal = settings.pop("partial_removal", True)
         token_bytes = settings.pop("token_bytes", 1)
+        offloaded = settings.pop("offloaded", False)
         defaults: dict[str, Any] = {
             "max_sessions": 4,
             "cached_sessions": 4,
@@ -276,6 +281,7 @@ class Bench:
             partial_removal=partial_removal,
             split=self.config.split_cache,
             token_bytes=token_bytes,
+            offloaded=offloaded,
         )
         self.core = EngineCore(self.config, self.backend)
 

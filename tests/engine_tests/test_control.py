@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Condition, Event
@@ -52,12 +53,12 @@ class Gated(FakeBackend):
         self.let, self.entered = Event(), Event()
         self.let.set()
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         assert not self.closed
         self.entered.set()
         self.let.wait(10)
         time.sleep(0.001)
-        return super().execute(plan)
+        return super().execute(plan, meanwhile)
 
 
 def request(text: str, session_id: str | None = None, **sampling: Any) -> GenerationRequest:

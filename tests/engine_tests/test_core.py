@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from engine_tests.fakes import EOG, Bench, read
 
-from engine import EngineClosed, FinishReason, GenerationFailed, RequestPhase, TemplateError
-from engine.step import StepStatus
+from engine import EngineClosed, FinishReason, GenerationFailed, RequestPhase, TemplateError, TokenChunk
+from engine.step import StepPlan, StepResult, StepStatus
 
 
 async def test_an_end_of_turn_token_ends_the_answer() -> None:
@@ -270,3 +272,70 @@ async def test_a_part_of_an_invalid_batch_that_was_preempted_meanwhile_is_left_o
     bench.run()
     assert [await read(stream) for stream in streams] == ["abcdef"] * 3
     assert bench.core.scheduler.preempted == 1
+
+
+async def test_readers_are_told_while_a_gpu_computes_the_next_step() -> None:
+    bench = Bench(offloaded=True)
+    stream = bench.submit("hello", max_tokens=6)
+    told: list[
+        tuple[int, int]
+    ] = []  # tokens that the reader could take when a pass had started, and after it
+    execute = bench.backend.execute
+
+    def watching(plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
+        before = stream._unread
+
+        def watched() -> None:
+            if meanwhile is not None:
+                meanwhile()
+            told.append((before, stream._unread))
+
+        return execute(plan, watched)
+
+    bench.backend.execute = watching  # type: ignore[method-assign]
+    bench.run()
+    assert await read(stream) == "abcdef"
+    assert told == [(0, 0), (1, 1), (1, 2), (2, 3), (3, 4), (4, 5)]  # the first text is told at once
+
+
+async def test_a_stop_string_is_found_before_a_gpu_computes_the_next_step() -> None:
+    bench = Bench(offloaded=True)
+    stream = bench.submit("hello", stop=("cd",))
+    bench.run()
+    assert await read(stream) == "ab"
+    assert stream.timings.completion_tokens == 4
+    assert len([plan for plan in bench.backend.plans if plan.work]) == 4
+
+
+async def test_nothing_that_a_gpu_has_sampled_is_lost_at_an_end() -> None:
+    """Cancelled, closed, or after a crash: a text that waited for the next step reaches its reader first."""
+    bench = Bench(offloaded=True)
+    stream = bench.submit("hello", max_tokens=100)
+    for _ in range(4):
+        bench.core.step()
+    stream.cancel()
+    bench.run()
+    assert await read(stream) == "abcd"
+    stream = bench.submit("hello", max_tokens=100)
+    for _ in range(4):
+        bench.core.step()
+    bench.core.close()
+    assert await anext(stream) == TokenChunk("abcd", 4, (97, 98, 99, 100))
+    with pytest.raises(EngineClosed):
+        await anext(stream)
+
+
+async def test_a_reader_of_a_gpu_that_lags_pauses_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.stream._MAX_UNREAD", 5)
+    bench = Bench(offloaded=True)
+    stream = bench.submit("hello", max_tokens=20)
+    bench.run()
+    assert stream._unread in (5, 6)
+    text = ""
+    while stream.finish_reason is None:
+        try:
+            text += (await anext(stream)).text
+        except StopAsyncIteration:
+            break
+        bench.run()
+    assert text == "abcdefghijklmnopqrst"

@@ -47,18 +47,18 @@ def fake(backend: FakeBackend) -> Engine:
 class Slow(FakeBackend):
     """Takes a moment per step, so that a test can act in the middle."""
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         time.sleep(0.005)
-        return super().execute(plan)
+        return super().execute(plan, meanwhile)
 
 
 class Dying(FakeBackend):
     """Breaks once three requests decode together."""
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         if len(plan.work) == 3:
             raise MemoryError("no more")
-        return super().execute(plan)
+        return super().execute(plan, meanwhile)
 
 
 async def test_a_whole_life() -> None:
@@ -194,7 +194,7 @@ async def test_a_cancel_while_the_prompt_is_prepared_waits_for_nothing() -> None
 
 async def test_a_prompt_that_is_ready_after_the_engine_thread_died_is_refused() -> None:
     class DyingWhilePreparing(Gated):
-        def execute(self, plan: StepPlan) -> StepResult:
+        def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
             raise MemoryError("no more")
 
         def render(self, messages: Sequence[ChatMessage], **_: Any) -> str:

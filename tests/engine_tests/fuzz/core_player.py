@@ -11,13 +11,14 @@ from unittest import mock
 from engine_tests.fuzz.audit import check_books, check_empty
 from engine_tests.fuzz.disk import HandDisk
 from engine_tests.fuzz.ledger import Request, prompt_of
-from engine_tests.fuzz.model import BackendBug, FuzzBackend
-from engine_tests.fuzz.player import BLOCK_BYTES, Asked, Player, small_limits
+from engine_tests.fuzz.model import BackendBug, FuzzBackend, Licences
+from engine_tests.fuzz.player import Asked, Player, small_limits
 from engine_tests.fuzz.program import (
     SESSIONS,
     Action,
     Bomb,
     Cancel,
+    Change,
     DiskFault,
     DiskWork,
     Focus,
@@ -27,10 +28,9 @@ from engine_tests.fuzz.program import (
     Step,
 )
 
-from engine import EngineClosed, EngineCrashed, TokenStream
+from engine import EngineClosed, EngineConfig, EngineCrashed, TokenStream
 from engine import core as commands
 from engine.core import EngineCore
-from engine.kv.spill import SpillFile
 from engine.step import StepPlan
 from engine.text import EncodedPrompt
 
@@ -58,16 +58,25 @@ class CorePlayer(Player):
         return self._backend
 
     def _start(self) -> None:
-        setup = self.setup
-        self._backend = FuzzBackend(self._config, cells=setup.all_cells, context=setup.cells, cuts=setup.cuts)
+        self._loaded, self._licences = self._config, Licences()
+        self._backend = self._load()
         self._core = EngineCore(self._config, self._backend)
-        self._core.parking._ram_bytes = setup.ram
-        capacity = setup.blocks * BLOCK_BYTES
-        self._core.parking._disk = SpillFile(self._folder, capacity, lambda: self._core.post(None))
         HandDisk.disks.clear()
         HandDisk.faults.clear()
-        self.prepare()
+        self.shrink(self._folder)
         self.ledger.begin()
+
+    def _load(self) -> FuzzBackend:
+        setup = self.setup
+        backend = FuzzBackend(
+            self._config,
+            cells=setup.all_cells(self._config),
+            context=setup.cells,
+            cuts=setup.cuts,
+            offloaded=setup.offloaded,
+        )
+        backend.licences = self._licences
+        return backend
 
     def submit(self, asked: Asked) -> list[TokenStream]:
         if asked.refused:  # by the encoder, before there is a stream
@@ -131,6 +140,8 @@ class CorePlayer(Player):
                 self.forgotten[session] = len(self.ledger.requests)
             case Focus(session):
                 self._core.post(commands.Focus(session))
+            case Change():
+                self._change(action.applied(self._config))
             case Reload():
                 self._core.close()
                 self._end(EngineClosed)
@@ -146,12 +157,34 @@ class CorePlayer(Player):
                 if isinstance(action, Cancel):
                     self._asked = [each for each in self.ledger.live if each.cancelled]
 
+    def _change(self, config: EngineConfig) -> None:
+        """As `Engine.change` and its thread do."""
+        self._config = config
+        self.changed(config)
+        if not self._loaded.reload_for(config):
+            self._core.post(commands.Change(config))
+            return
+        before = self._backend
+        try:
+            self._core.suspend()
+            assert not before.samplers
+            self._loaded, self._backend = config, self._load()
+            self._core.adopt(config, self._backend)
+        except BackendBug as error:
+            self._crash(error)
+            return
+        self.shrink(self._folder)
+        check_books(self._core, self._backend)
+
+    def _crash(self, error: BackendBug) -> None:
+        self._core.fail_all(EngineCrashed(str(error)))
+        self._end(EngineCrashed)
+
     def _step(self) -> bool:
         try:
             busy = self._core.step()
         except BackendBug as error:
-            self._core.fail_all(EngineCrashed(str(error)))
-            self._end(EngineCrashed)
+            self._crash(error)
             return True
         check_books(self._core, self._backend)
         for request in self._asked:

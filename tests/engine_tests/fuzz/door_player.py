@@ -15,13 +15,14 @@ from engine_tests.fuzz.audit import check_books, check_empty
 from engine_tests.fuzz.disk import FaultyDisk
 from engine_tests.fuzz.gate import Gate, GatedBackend
 from engine_tests.fuzz.ledger import check_snapshot
-from engine_tests.fuzz.model import BackendBug
-from engine_tests.fuzz.player import BLOCK_BYTES, Asked, Player, small_limits
+from engine_tests.fuzz.model import BackendBug, Licences
+from engine_tests.fuzz.player import Asked, Player, small_limits
 from engine_tests.fuzz.program import (
     SESSIONS,
     Action,
     Bomb,
     Cancel,
+    Change,
     DiskFault,
     Focus,
     Forget,
@@ -30,9 +31,8 @@ from engine_tests.fuzz.program import (
     Step,
 )
 
-from engine import Engine, EngineClosed, EngineCrashed, GenerationRequest, TokenStream
+from engine import Engine, EngineClosed, EngineConfig, EngineCrashed, GenerationRequest, TokenStream
 from engine.core import EngineCore
-from engine.kv.spill import SpillFile
 
 __all__ = ["play_door"]
 
@@ -61,25 +61,31 @@ class DoorPlayer(Player):
         return self._backend
 
     async def _start(self) -> None:
-        setup = self.setup
-        backend = GatedBackend(self._config, cells=setup.all_cells, context=setup.cells, cuts=setup.cuts)
-        backend.gate = self._gate = Gate()
-        self._backend = backend
-        self._engine = Engine(self._config, load=lambda config, progress: backend)
+        self._gate, self._licences = Gate(), Licences()
+        self._engine = Engine(self._config, load=lambda config, progress: self._load(config))
         with mock.patch("engine.worker.EngineCore", lambda *given: self._gate.watch(EngineCore(*given))):
             await self._engine.start()
         assert self._engine._core is not None
         self._core = self._engine._core
         self._gate.rest()
-        self._core.parking._ram_bytes = setup.ram
-        capacity = setup.blocks * BLOCK_BYTES
-        post = self._core.post
-        self._core.parking._disk = SpillFile(self._folder, capacity, lambda: post(None))
         FaultyDisk.faults.clear()
-        self.prepare()
+        self.shrink(self._folder)
         self.ledger.begin()
         if not self._gated:
             self._gate.open()
+
+    def _load(self, config: EngineConfig) -> GatedBackend:
+        setup = self.setup
+        backend = GatedBackend(
+            config,
+            cells=setup.all_cells(config),
+            context=setup.cells,
+            cuts=setup.cuts,
+            offloaded=setup.offloaded,
+        )
+        backend.gate, backend.licences = self._gate, self._licences
+        self._backend = backend
+        return backend
 
     def submit(self, asked: Asked) -> list[TokenStream]:
         tokens = [ord(char) for message in asked.messages for char in message.content + "\0"]
@@ -132,6 +138,8 @@ class DoorPlayer(Player):
                 self.forgotten[session] = len(self.ledger.requests)
             case Focus(session):
                 self._engine.focus(session)
+            case Change():
+                await self._change(action)
             case Reload():
                 await self._end()
             case Bomb(method):
@@ -154,6 +162,22 @@ class DoorPlayer(Player):
                 self._audit()
             self.read_fast()
             check_snapshot(self._engine.stats())
+
+    async def _change(self, action: Change) -> None:
+        """Other settings; for a reload, a step that has begun must end."""
+        self._config = config = action.applied(self._engine.config)
+        self.changed(config)
+        worker = self._engine._worker
+        assert worker is not None
+        changing = asyncio.create_task(self._engine.change(config))
+        while not changing.done():
+            await asyncio.sleep(0)
+            if self._gated and worker._reload is not None:
+                self._gate.step()
+        await changing
+        if self._gated:
+            self._gate.rest()
+            self.shrink(self._folder)
 
     async def _settle(self) -> None:
         """Wait until all prompts are prepared and the engine's thread waits."""

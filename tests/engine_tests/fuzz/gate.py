@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition
 
@@ -34,7 +34,7 @@ class Gate:
 
     def watch(self, core: EngineCore) -> EngineCore:
         """Know from its first step on whether a core has commands to handle, or sleeps."""
-        post, handle, wait = core.post, core._handle, core.wait
+        post, handle, wait, stop = core.post, core._handle, core.wait, core.stop
 
         def posting(command: Command | None) -> None:
             self._set(posted=1)
@@ -50,7 +50,12 @@ class Gate:
             self._set(sleeps=True)
             wait()
 
-        core.post, core._handle, core.wait = posting, handling, waiting  # type: ignore[method-assign]
+        def stopping() -> None:
+            stop()
+            self.end()
+
+        core.post, core._handle = posting, handling  # type: ignore[method-assign]
+        core.wait, core.stop = waiting, stopping  # type: ignore[method-assign]
         return core
 
     @contextmanager
@@ -112,11 +117,7 @@ class GatedBackend(FuzzBackend):
 
     gate: Gate
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         if plan.work:
             self.gate.enter()
-        return super().execute(plan)
-
-    def close(self) -> None:
-        super().close()
-        self.gate.end()
+        return super().execute(plan, meanwhile)

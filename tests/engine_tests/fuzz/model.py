@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -17,7 +17,7 @@ from engine import EngineConfig
 from engine.step import Move, Save, State, StepPlan, StepResult, StepStatus, Work
 from engine.types import FinishReason, SamplingParams
 
-__all__ = ["Answer", "BackendBug", "FuzzBackend", "expect"]
+__all__ = ["Answer", "BackendBug", "FuzzBackend", "Licences", "expect"]
 
 _LETTERS = 8  # the answers' alphabet: few letters, so that drafts are often right
 
@@ -98,9 +98,16 @@ class FuzzBackend(FakeBackend):
         licences: whom the faults so far may have hurt.
     """
 
-    def __init__(self, config: EngineConfig, *, cells: int, context: int, cuts: bool) -> None:
+    def __init__(
+        self, config: EngineConfig, *, cells: int, context: int, cuts: bool, offloaded: bool
+    ) -> None:
         super().__init__(
-            cells=cells, context=context, partial_removal=cuts, split=config.split_cache, token_bytes=4
+            cells=cells,
+            context=context,
+            partial_removal=cuts,
+            split=config.split_cache,
+            token_bytes=4,
+            offloaded=offloaded,
         )
         self.config = config
         self.faults: deque[StepStatus] = deque()
@@ -130,13 +137,13 @@ class FuzzBackend(FakeBackend):
         self._explode("resident")
         return super().resident(slot)
 
-    def execute(self, plan: StepPlan) -> StepResult:
+    def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
         self._explode("execute" if plan.work else "moves")
         self._check(plan)
         if plan.work and not self.statuses:
             self.statuses = [self.faults.popleft() if self.faults else StepStatus.OK]
         injected = self.statuses[0] if self.statuses else StepStatus.OK
-        result = super().execute(plan)
+        result = super().execute(plan, meanwhile)
         if not plan.work or result.status is StepStatus.LOST:
             return result
         assert result.status is injected, "the books said that there were cells"

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 from unittest import mock
 
 from engine_tests.fuzz.audit import holds
@@ -23,8 +24,10 @@ from engine_tests.fuzz.program import (
     Setup,
 )
 
-from engine import ChatMessage, Priority, SamplingParams, TokenStream
+from engine import ChatMessage, EngineConfig, Priority, SamplingParams, TokenStream
 from engine.core import EngineCore
+from engine.kv import Parking
+from engine.kv.spill import SpillFile
 
 __all__ = ["BLOCK_BYTES", "Asked", "Player", "small_limits"]
 
@@ -78,6 +81,7 @@ class Player(ABC):
         self.ledger = Ledger(setup.queue + setup.places)
         self.chats: dict[str, Request] = {}
         self.forgotten: dict[str, int] = {}
+        self._shrunk: list[Parking] = []
         self._seeds = count(1)
 
     @property
@@ -94,11 +98,21 @@ class Player(ABC):
     def submit(self, asked: Asked) -> list[TokenStream]:
         """Hand a request for one or several answers to the engine."""
 
-    def prepare(self) -> None:
-        """Make a new backend's engine as small as the setup says."""
+    def shrink(self, folder: Path | None) -> None:
+        """Make a new engine, or one that was reloaded, as small as the setup says; while it rests."""
+        parking = self.core.parking
+        parking._ram_bytes = self.setup.ram
+        if parking not in self._shrunk:  # a reload may keep it, with what is parked
+            self._shrunk = [parking]
+            capacity, post = self.setup.blocks * BLOCK_BYTES, self.core.post
+            parking._disk = SpillFile(folder, capacity, lambda: post(None))
         self.core.scheduler.cache.worth_parking = lambda tokens: (
             tokens >= 10 and self.core.parking.takes(4 * tokens)
         )
+
+    def changed(self, config: EngineConfig) -> None:
+        """The engine has these settings now, or will have when it handles its next command."""
+        self.ledger.most = min(self.ledger.most, config.max_sessions + config.max_queue)
 
     def common(self, action: Action) -> None:
         """Do what needs no engine, or is the same for both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,6 +17,7 @@ __all__ = [
     "Ask",
     "Bomb",
     "Cancel",
+    "Change",
     "DiskFault",
     "DiskWork",
     "Fault",
@@ -44,6 +45,7 @@ class Setup:
 
     Args:
         cells: of one sequence; in a unified cache also of all together.
+        offloaded: whether the model is on a GPU, so that readers are told while the next step is computed.
         ram, blocks: room for parked states: bytes in RAM, blocks on disk.
         unread: tokens after which a reader lags; batch: tokens of a step.
         fast_disk: whether the disk is done with every job before the next step.
@@ -55,6 +57,7 @@ class Setup:
     cells: int
     queue: int
     cuts: bool
+    offloaded: bool
     speculation: Literal["auto", "on", "off"]
     ram: int
     blocks: int
@@ -62,10 +65,9 @@ class Setup:
     batch: int
     fast_disk: bool
 
-    @property
-    def all_cells(self) -> int:
+    def all_cells(self, config: EngineConfig) -> int:
         """Cells of all sequences together."""
-        return self.cells * self.places if self.layout == "split" else self.cells
+        return self.cells * config.sequences if config.split_cache else self.cells
 
     def config(self, folder: Path | None) -> EngineConfig:
         """The engine's settings."""
@@ -155,6 +157,29 @@ class Focus:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Other settings for the running engine; another layout, or more places than it has sequences, need a
+    reload."""
+
+    layout: Literal["unified", "split"]
+    places: int
+    queue: int
+    speculation: Literal["auto", "on", "off"]
+    drafts: int
+
+    def applied(self, config: EngineConfig) -> EngineConfig:
+        """The settings changed."""
+        return replace(
+            config,
+            kv_layout=self.layout,
+            max_sessions=self.places,
+            max_queue=self.queue,
+            speculation=self.speculation,
+            draft_tokens=self.drafts,
+        )
+
+
+@dataclass(frozen=True)
 class Reload:
     """Close the engine with all its streams open, and start another."""
 
@@ -206,6 +231,7 @@ Action: TypeAlias = (
     | Read
     | Forget
     | Focus
+    | Change
     | Reload
     | Fault
     | LoseStates
@@ -231,6 +257,7 @@ def setups() -> st.SearchStrategy[Setup]:
         cells=st.integers(96, 400),
         queue=st.sampled_from((0, 2, 8, 24)),
         cuts=st.booleans(),
+        offloaded=st.booleans(),
         speculation=st.sampled_from(("on", "off", "auto")),
         ram=st.sampled_from((500, 800, 300, 1 << 20, 0)),
         blocks=st.sampled_from((64, 8, 0)),
@@ -267,6 +294,14 @@ def actions(*, most: int) -> st.SearchStrategy[list[Action]]:
         st.builds(Forget, session=st.sampled_from(SESSIONS)),
         st.builds(Focus, session=_WHO),
     ]
+    change: st.SearchStrategy[Action] = st.builds(
+        Change,
+        layout=st.sampled_from(("unified", "split")),
+        places=st.integers(1, 4),
+        queue=st.sampled_from((0, 2, 24)),
+        speculation=st.sampled_from(("on", "off", "auto")),
+        drafts=st.sampled_from((1, 6, 30)),
+    )
     statuses = (StepStatus.PARTIAL, StepStatus.PARTIAL, StepStatus.NO_KV, StepStatus.INVALID)
     hardware: list[st.SearchStrategy[Action]] = [
         st.builds(
@@ -286,7 +321,14 @@ def actions(*, most: int) -> st.SearchStrategy[list[Action]]:
             Bomb, method=st.sampled_from(("execute", "moves", "open_sampler", "close_sampler", "resident"))
         ),
     )
-    weights = [(step, 12), (ask, 10), (fork, 2), *((user, 2) for user in users), (st.one_of(hardware), 3)]
+    weights = [
+        (step, 12),
+        (ask, 10),
+        (fork, 2),
+        (change, 1),
+        *((user, 2) for user in users),
+        (st.one_of(hardware), 3),
+    ]
     # `one_of` drops what it has already; and a failing program shrinks towards the first kind.
     kinds = st.sampled_from([kind for kind, weight in weights for _ in range(weight)]).flatmap(_same)
     some = st.lists(kinds, max_size=most // 4)

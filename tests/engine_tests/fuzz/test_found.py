@@ -93,7 +93,7 @@ async def test_a_prompt_that_is_still_prepared_is_forgotten_with_its_session() -
 
 async def test_a_request_that_is_admitted_again_in_the_step_that_preempts_it_leaves_no_parked_state() -> None:
     """A broken pass lost the cells that two requests shared: one has to leave, and then fits after all."""
-    setup = Setup("unified", 2, 0, 96, 0, True, "on", 500, 64, 1024, 32, False)
+    setup = Setup("unified", 2, 0, 96, 0, True, False, "on", 500, 64, 1024, 32, False)
     ask = Ask(None, 2, 0, False, 2, (), False, Priority.BACKGROUND, False, 2, "messages", False)
     more = replace(ask, head=0, limit=None, n=1)
     step = Step(1)
