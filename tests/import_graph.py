@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("engine", "memory", "stevemin_chat")
+PACKAGES = ("engine", "memory", "stevemin_chat", "bench")
 
 Graph = Mapping[str, set[str]]
 
@@ -34,7 +34,7 @@ def module_name(path: Path) -> str:
 def modules() -> dict[str, Path]:
     """Every module of ours by its dotted name; a package's is its `__init__`."""
     paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    return {module_name(path): path for path in paths}
+    return {module_name(path): path for path in paths if ".peers" not in path.parts}  # llama.cpp's sources
 
 
 @cache
