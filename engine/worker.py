@@ -14,7 +14,7 @@ from typing import TypeAlias
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.embedding import EmbeddingBackend, EmbeddingCore
-from engine.errors import EngineClosed, EngineCrashed
+from engine.errors import EngineClosed, EngineCrashed, EngineError
 from engine.step import Backend
 
 __all__ = ["AnyBackend", "EngineWorker"]
@@ -102,8 +102,7 @@ class EngineWorker:
             core.close()
         except BaseException as error:
             _log.exception("the engine thread died")
-            self.crash = EngineCrashed(f"The engine stopped working: {error}. Load the model again.")
-            self.crash.__cause__ = error
+            self.crash = _crash(error)
             core.fail_all(self.crash)
         finally:
             core.stop()
@@ -152,7 +151,8 @@ class EngineWorker:
                 reload.done.set_exception(error)
                 return
         except BaseException as error:
-            reload.done.set_exception(error.__context__ or error)  # why the new settings failed, if they did
+            why = error.__context__ or error  # why the new settings failed, if they did
+            reload.done.set_exception(why if isinstance(why, EngineError) else _crash(error))
             raise
         self._config = reload.config
         reload.done.set_result(None)
@@ -181,3 +181,9 @@ class EngineWorker:
         if reload is not None:
             with suppress(InvalidStateError):  # refused by the other thread
                 reload.done.set_exception(self.crash or EngineClosed("The engine was closed."))
+
+
+def _crash(error: BaseException) -> EngineCrashed:
+    crash = EngineCrashed(f"The engine stopped working: {error}. Load the model again.")
+    crash.__cause__ = error
+    return crash

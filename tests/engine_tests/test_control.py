@@ -360,7 +360,7 @@ async def test_a_fault_before_the_load_ends_the_change_and_the_engine() -> None:
         raise MemoryError("no more")
 
     core.suspend = broken  # type: ignore[method-assign]
-    with pytest.raises(MemoryError):
+    with pytest.raises(EngineCrashed, match="no more"):
         await asyncio.wait_for(engine.change(replace(CONFIG, context_tokens=4096)), 60)
     await until(lambda: engine._worker is not None and engine._worker.crash is not None)
     with pytest.raises(EngineCrashed):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from engine_tests.fuzz.audit import check_books, check_empty
+from engine_tests.fuzz.audit import check_empty
 from engine_tests.fuzz.disk import HandDisk
 from engine_tests.fuzz.ledger import Request, prompt_of
 from engine_tests.fuzz.model import BackendBug, FuzzBackend, Licences
@@ -174,7 +174,7 @@ class CorePlayer(Player):
             self._crash(error)
             return
         self.shrink(self._folder)
-        check_books(self._core, self._backend)
+        self.check_books()
 
     def _crash(self, error: BackendBug) -> None:
         self._core.fail_all(EngineCrashed(str(error)))
@@ -186,7 +186,7 @@ class CorePlayer(Player):
         except BackendBug as error:
             self._crash(error)
             return True
-        check_books(self._core, self._backend)
+        self.check_books()
         for request in self._asked:
             assert request.stream._outcome is not None, "a cancel takes effect within a step"
         self._asked.clear()

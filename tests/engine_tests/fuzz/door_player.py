@@ -11,10 +11,9 @@ import threading
 from pathlib import Path
 from unittest import mock
 
-from engine_tests.fuzz.audit import check_books, check_empty
+from engine_tests.fuzz.audit import check_empty
 from engine_tests.fuzz.disk import FaultyDisk
 from engine_tests.fuzz.gate import Gate, GatedBackend
-from engine_tests.fuzz.ledger import check_snapshot
 from engine_tests.fuzz.model import BackendBug, Licences
 from engine_tests.fuzz.player import Asked, Player, small_limits
 from engine_tests.fuzz.program import (
@@ -161,7 +160,7 @@ class DoorPlayer(Player):
                 self._gate.step()
                 self._audit()
             self.read_fast()
-            check_snapshot(self._engine.stats())
+            self.ledger.check_snapshot(self._engine.stats())
 
     async def _change(self, action: Change) -> None:
         """Other settings; for a reload, a step that has begun must end."""
@@ -189,7 +188,7 @@ class DoorPlayer(Player):
     def _audit(self) -> None:
         with self._gate.sleeping() as asleep:  # or a disk that is done wakes it meanwhile
             if asleep:
-                check_books(self._core, self._backend)
+                self.check_books()
                 self.check_forgotten()
 
     async def _cancelled(self) -> None:

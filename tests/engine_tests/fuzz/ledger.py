@@ -24,7 +24,7 @@ from engine import (
 )
 from engine.types import EngineStats, SamplingParams
 
-__all__ = ["Ledger", "Request", "check_snapshot", "prompt_of"]
+__all__ = ["Ledger", "Request", "prompt_of"]
 
 
 def prompt_of(messages: Sequence[ChatMessage]) -> list[int]:
@@ -117,25 +117,17 @@ class Request:
             pass
 
 
-def check_snapshot(stats: EngineStats) -> None:
-    """What must hold of an engine's numbers at any moment."""
-    assert stats.active <= stats.max_sessions
-    assert len(stats.requests) == stats.active + stats.waiting >= stats.paused
-    assert stats.kv_cells_used <= stats.kv_cells_total
-    assert stats.accepted_tokens <= stats.drafted_tokens
-    assert stats.cached_tokens <= stats.prompt_tokens
-
-
 class Ledger:
     """All requests of a program, over the lives of several engines.
 
     Args:
         most: requests that an engine takes at a time, waiting or running.
+        places: requests that it runs at a time.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, places: int) -> None:
         self.requests: list[Request] = []
-        self.most = most
+        self.most, self.places = most, places
         self.life = 0
         self.death: type[EngineClosed] | None = None  # how the engine ended, when it has
 
@@ -196,6 +188,14 @@ class Ledger:
             assert end is FinishReason.CONTEXT
             assert request.seed in backend.licences.context
 
+    def check_snapshot(self, stats: EngineStats) -> None:
+        """What must hold of an engine's numbers at any moment."""
+        assert stats.active <= self.places
+        assert len(stats.requests) == stats.active + stats.waiting >= stats.paused
+        assert stats.kv_cells_used <= stats.kv_cells_total
+        assert stats.accepted_tokens <= stats.drafted_tokens
+        assert stats.cached_tokens <= stats.prompt_tokens
+
     def check_stats(self, stats: EngineStats) -> None:
         """The counts of an engine that is idle and was never closed."""
         ends = Counter(
@@ -207,7 +207,7 @@ class Ledger:
         assert stats.requests_cancelled == cancelled
         assert stats.requests_failed == failed
         assert stats.requests_done == ends.total() - cancelled - failed
-        check_snapshot(stats)
+        self.check_snapshot(stats)
         assert (stats.active, stats.waiting, stats.paused, stats.requests) == (0, 0, 0, ())
 
     def leave(self, error: type[EngineClosed], backend: FuzzBackend) -> None:

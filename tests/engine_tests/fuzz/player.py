@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from unittest import mock
 
-from engine_tests.fuzz.audit import holds
+from engine_tests.fuzz.audit import check_books, holds
 from engine_tests.fuzz.ledger import Ledger, Request, prompt_of
 from engine_tests.fuzz.model import FuzzBackend
 from engine_tests.fuzz.program import (
@@ -78,10 +78,11 @@ class Player(ABC):
     def __init__(self, setup: Setup, *, ordered: bool = True) -> None:
         self.ordered = ordered
         self.setup = setup
-        self.ledger = Ledger(setup.queue + setup.places)
+        self.ledger = Ledger(setup.queue + setup.places, setup.places)
         self.chats: dict[str, Request] = {}
         self.forgotten: dict[str, int] = {}
         self._shrunk: list[Parking] = []
+        self._beyond = 0  # places that the engine had before a change
         self._seeds = count(1)
 
     @property
@@ -110,9 +111,19 @@ class Player(ABC):
             tokens >= 10 and self.core.parking.takes(4 * tokens)
         )
 
+    def check_books(self) -> None:
+        """Between two steps: the engine's books are right. Where a change has taken places away, the requests
+        there go on to their ends."""
+        check_books(self.core, self.backend)
+        running = len(self.core.scheduler.running)
+        self._beyond = min(self._beyond, running)
+        assert running <= max(self.core.scheduler.limits.max_running, self._beyond)
+
     def changed(self, config: EngineConfig) -> None:
         """The engine has these settings now, or will have when it handles its next command."""
         self.ledger.most = min(self.ledger.most, config.max_sessions + config.max_queue)
+        self._beyond = self.ledger.places
+        self.ledger.places = max(self.ledger.places, config.max_sessions)
 
     def common(self, action: Action) -> None:
         """Do what needs no engine, or is the same for both."""
