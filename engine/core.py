@@ -98,15 +98,6 @@ class Focus:
     session_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _News:
-    """Sampled tokens that their reader does not have yet."""
-
-    output: RequestOutput
-    tokens: Sequence[int]
-    logprobs: Sequence[TokenLogprob]
-
-
 Command: TypeAlias = Submit | Cancel | Resume | Adjust | Change | Forget | Focus
 
 
@@ -127,7 +118,7 @@ class EngineCore:
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._ids = itertools.count(1)
         self._outputs: dict[int, RequestOutput] = {}
-        self._untold: list[_News] = []
+        self._untold: list[tuple[RequestOutput, Sequence[int], Sequence[TokenLogprob]]] = []
         self._failed_steps = 0
         self._ended: BaseException | None = None  # what every stream has got
         self._live = EngineStats()
@@ -446,31 +437,32 @@ class EngineCore:
         waits = self._backend.info.offloaded_layers > 0
         kept: dict[int, int] = {}
         ended: list[tuple[RequestOutput, FinishReason]] = []
+        gaps: list[float] = []
         for request_id, tokens in result.sampled.items():
             output = self._outputs[request_id]
-            first = output.ttft_s is None
-            self._time(output, now, len(tokens))
+            if (gap := output.step(now, len(tokens))) is not None:
+                gaps += [gap] * len(tokens)
             count, reason = self._end_within(output, tokens)
-            news = _News(output, tokens[:count], result.logprobs.get(request_id, ()))
-            if waits and reason is None and not first and not output.sequence.sampling.stop:
-                self._untold.append(news)
+            news = tokens[:count], result.logprobs.get(request_id, ())
+            if waits and reason is None and gap is not None and not output.sequence.sampling.stop:
+                self._untold.append((output, *news))
                 continue
-            if (stopped := self._tell(news, urgent=first)) is not None:
+            if (stopped := self._tell(output, *news, urgent=gap is None)) is not None:
                 count, reason = stopped, FinishReason.STOP
             if reason is not None:
                 kept[request_id] = count
                 ended.append((output, reason))
             elif output.stream.lagging:
                 self.scheduler.pause(output.sequence)
+            if gap is None:
+                self._record_first(output, now)
+        self.metrics.gaps(gaps)
         return kept, ended
 
-    def _time(self, output: RequestOutput, now: float, tokens: int) -> None:
-        """Record when tokens were sampled."""
-        if (gap := output.step(now, tokens)) is not None:
-            self.metrics.gap(gap, tokens)
-        else:
-            self.metrics.first_token(now - output.submitted)
-            self.metrics.prompt(output.sequence.prompt_tokens, output.sequence.cached_tokens)
+    def _record_first(self, output: RequestOutput, now: float) -> None:
+        """Record a request's first token."""
+        self.metrics.first_token(now - output.submitted)
+        self.metrics.prompt(output.sequence.prompt_tokens, output.sequence.cached_tokens)
 
     def _end_within(self, output: RequestOutput, tokens: Sequence[int]) -> tuple[int, FinishReason | None]:
         """How many of the sampled tokens belong to an answer, and why it ends with them, if it does; stop
@@ -488,15 +480,22 @@ class EngineCore:
     def _ends_turn(self, output: RequestOutput, token: int) -> bool:
         return self._backend.is_eog(token) and not output.sequence.sampling.ignore_eos
 
-    def _tell(self, news: _News, *, urgent: bool = False) -> int | None:
+    def _tell(
+        self,
+        output: RequestOutput,
+        tokens: Sequence[int],
+        logprobs: Sequence[TokenLogprob],
+        *,
+        urgent: bool = False,
+    ) -> int | None:
         """Hand tokens and their text to the reader.
 
         Returns:
             How many of them came up to the end of a stop string; None if none was found.
         """
-        output, stopped = news.output, None
-        for count, token in enumerate(news.tokens, 1):
-            logprob = news.logprobs[count - 1] if news.logprobs else None
+        stopped = None
+        for count, token in enumerate(tokens, 1):
+            logprob = logprobs[count - 1] if logprobs else None
             output.token(token, logprob, ends_turn=self._ends_turn(output, token))
             if output.stopped:
                 stopped = count
@@ -509,10 +508,10 @@ class EngineCore:
         if not self._untold:
             return
         untold, self._untold = self._untold, []
-        for news in untold:
-            self._tell(news)
-            if news.output.stream.lagging:
-                self.scheduler.pause(news.output.sequence)
+        for output, tokens, logprobs in untold:
+            self._tell(output, tokens, logprobs)
+            if output.stream.lagging:
+                self.scheduler.pause(output.sequence)
         self.mail.flush()
 
     def _measure(self, plan: StepPlan, result: StepResult, start: float) -> None:

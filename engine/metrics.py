@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from threading import Lock
 from time import monotonic
@@ -63,7 +63,7 @@ class Metrics:
         """Record one successful step, which took `busy_s` seconds from start to end."""
         now = monotonic()
         generated = sum(map(len, result.sampled.values()))
-        prefilled = plan.prefill_tokens
+        _, prefilled, drafted = plan.shares
         with self._lock:
             if generated:
                 self._decode.add(now, generated)
@@ -74,13 +74,13 @@ class Metrics:
             self._steps += 1
             self._generated += generated
             self._computed += prefilled
-            self._drafted += plan.draft_tokens
-            self._accepted += sum(len(t) - 1 for t in result.sampled.values())
+            self._drafted += drafted
+            self._accepted += generated - len(result.sampled)
 
-    def gap(self, seconds: float, tokens: int = 1) -> None:
-        """Record the seconds between two tokens of one request, once for each of `tokens` tokens."""
+    def gaps(self, seconds: Iterable[float]) -> None:
+        """Record the seconds between two tokens of one request, for each that a step has sampled."""
         with self._lock:
-            self._gaps.extend([seconds] * tokens)
+            self._gaps.extend(seconds)
 
     def first_token(self, seconds: float) -> None:
         """Record the seconds to a request's first token."""

@@ -129,9 +129,16 @@ class StepPlan:
         return sum(len(item.tokens) for item in self.work if item.is_prefill)
 
     @property
-    def draft_tokens(self) -> int:
-        """Drafted tokens in the batch."""
-        return sum(len(item.drafts) for item in self.work)
+    def shares(self) -> tuple[int, int, int]:
+        """Sequences that decode, prompt tokens, drafted tokens; in one pass, since every step asks."""
+        decodes = prefill = drafts = 0
+        for item in self.work:
+            if len(item.tokens) > item.rows:
+                prefill += len(item.tokens)
+            else:
+                decodes += 1
+                drafts += item.rows - 1
+        return decodes, prefill, drafts
 
 
 class StepStatus(Enum):

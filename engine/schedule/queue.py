@@ -178,7 +178,8 @@ class TokenCounters:
 
     def charge(self, sequence: TokenSequence, prompt: int, generated: int) -> None:
         """Count prompt tokens computed and tokens generated for a sequence."""
-        self._levels[fairness_key(sequence)] = self.level(sequence) + self.cost(prompt, generated)
+        key = fairness_key(sequence)
+        self._levels[key] = self._levels.get(key, 0.0) + self.cost(prompt, generated)
 
     @staticmethod
     def cost(prompt: int, generated: int) -> float:

@@ -208,22 +208,23 @@ class Scheduler:
             sequence, sampled = by_id[item.request_id], result.sampled.get(item.request_id, ())
             count = kept.get(item.request_id, len(sampled))
             accepted = max(0, len(sampled) - 1)
-            fresh = len(item.tokens) - len(item.drafts)
+            drafted = max(0, item.rows - 1)
+            fresh = len(item.tokens) - drafted
             sequence.tokens.extend(sampled[:count])
             sequence.computed = item.start + fresh + max(0, count - 1)
             self.cache.resize(
                 item.slot, item.start + fresh + accepted
             )  # the cells do not know where answers end
-            if item.drafts:
-                self.speculator.record(item.request_id, len(item.drafts), accepted)
+            if drafted:
+                self.speculator.record(item.request_id, drafted, accepted)
+            read = 0
             if item.is_prefill:
                 moves += self._publish(sequence)
-            self._counters.charge(sequence, fresh if item.is_prefill else 0, count)
+                read = fresh
+            self._counters.charge(sequence, read, count)
+        decodes, prefill, drafts = plan.shares
         self.costs.record_step(
-            decodes=sum(not item.is_prefill for item in plan.work),
-            prefill=plan.prefill_tokens,
-            drafts=plan.draft_tokens,
-            seconds=result.decode_s + result.sample_s,
+            decodes=decodes, prefill=prefill, drafts=drafts, seconds=result.decode_s + result.sample_s
         )
         return moves
 
@@ -366,6 +367,8 @@ class Scheduler:
 
     def _make_room_for_decodes(self) -> list[Move]:
         moves: list[Move] = []
+        if self.cache.free >= len(self.running):
+            return moves
         while self.cache.free < sum(1 for s in self.running if _decodes(s)):
             if (freed := self.relieve()) is None:
                 break
@@ -374,7 +377,9 @@ class Scheduler:
 
     def _close_gaps(self) -> list[Move]:
         # llama.cpp copies a stream with the next forward pass; without one it would only be in the way.
-        if not any(_runnable(s) for s in self.running) or (moved := self.cache.compact()) is None:
+        if not self.cache.split or not any(_runnable(s) for s in self.running):
+            return []
+        if (moved := self.cache.compact()) is None:
             return []
         top, gap, moves = moved
         for sequence in self.running:
@@ -385,15 +390,17 @@ class Scheduler:
     def _decode(self) -> list[Work]:
         """One token for every sequence whose prompt is computed, with drafts of the next ones."""
         ready = [s for s in self.running if _decodes(s)][: self.limits.batch_tokens]
-        room = min(
-            self.limits.draft_tokens,
-            self.limits.batch_tokens - len(ready),
-            self.cache.free - len(ready),
-        )
+        room = 0
+        if self.speculator.active and self.cache.cuts:  # rejected drafts are cut off
+            room = min(
+                self.limits.draft_tokens,
+                self.limits.batch_tokens - len(ready),
+                self.cache.free - len(ready),
+            )
         work: list[Work] = []
         for sequence in ready:
             drafts: tuple[int, ...] = ()
-            if room > 0 and self.cache.cuts:  # rejected drafts are cut off
+            if room > 0:
                 drafts = self.speculator.drafts(
                     sequence, room=self._draft_room(sequence, room), decodes=len(ready)
                 )

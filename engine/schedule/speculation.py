@@ -157,6 +157,11 @@ class Speculator:
         """Use another mode and limit from now on."""
         self._mode, self._most = mode, most
 
+    @property
+    def active(self) -> bool:
+        """Whether anything is drafted at all."""
+        return self._mode != "off"
+
     def drafts(self, sequence: TokenSequence, *, room: int, decodes: int) -> tuple[int, ...]:
         """Drafts of the tokens after the last of a sequence that decodes; often none.
 

@@ -159,6 +159,8 @@ class Detokenizer:
         """The text that is certain after these bytes; sets `stopped` once a stop string is complete."""
         if self.stopped:
             return ""
+        if not self._stop:
+            return self._decoder.decode(data)  # nothing can be held back: this is the path of most tokens
         self._tail += self._decoder.decode(data)
         if (cut := self._find_stop()) is not None:
             self.stopped = True
