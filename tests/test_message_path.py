@@ -9,7 +9,7 @@ import dataclasses
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -162,8 +162,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the model samples, its answer repeats one long word."""
     execute = LlamaBackend.execute
 
-    def say(self: LlamaBackend, plan: StepPlan) -> StepResult:
-        result = execute(self, plan)
+    def say(self: LlamaBackend, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
+        result = execute(self, plan, meanwhile)
         (token,) = self.tokenize(ANSWERED)
         sampled = {request: (token,) * len(tokens) for request, tokens in result.sampled.items()}
         return dataclasses.replace(result, sampled=sampled)
