@@ -198,9 +198,8 @@ class EngineCore:
     # Commands
 
     def _drain(self) -> None:
-        if not self._inbox.empty():
-            self._catch_up()  # a command may end an answer
         while not self._inbox.empty():  # this thread is the only consumer
+            self._catch_up()  # a command may end an answer
             self._handle(self._inbox.get_nowait())
 
     def _handle(self, command: Command | None) -> None:
@@ -444,10 +443,10 @@ class EngineCore:
                 gaps += [gap] * len(tokens)
             count, reason = self._end_within(output, tokens)
             news = tokens[:count], result.logprobs.get(request_id, ())
-            if waits and reason is None and gap is not None and not output.sequence.sampling.stop:
+            if waits and reason is None and output.spoke and not output.sequence.sampling.stop:
                 self._untold.append((output, *news))
                 continue
-            if (stopped := self._tell(output, *news, urgent=gap is None)) is not None:
+            if (stopped := self._tell(output, *news, urgent=not output.spoke)) is not None:
                 count, reason = stopped, FinishReason.STOP
             if reason is not None:
                 kept[request_id] = count
@@ -545,7 +544,7 @@ class EngineCore:
         sequence = output.sequence
         if sequence.request_id not in self._outputs:
             return
-        if sequence.session_id is not None:
+        if sequence.session_id is not None and sequence.computed:  # else what is known is more
             self.encoder.remember(sequence.session_id, sequence.tokens[: sequence.computed])
         self._backend.close_sampler(sequence.request_id)
         self._make(self.scheduler.finish(sequence))

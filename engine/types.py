@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 SEEDS = 2**32 - 1  # one more would be LLAMA_DEFAULT_SEED, which means "random"
+_LARGEST_BIAS = 1e30
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -206,7 +207,7 @@ class SamplingParams:
         self._check_ranges()
         for token, bias in self.logit_bias.items():
             _check("a token of logit_bias", token, 0, 2**31 - 1)
-            if type(bias) not in (int, float) or math.isnan(bias) or bias == math.inf:
+            if type(bias) not in (int, float) or not (bias == -math.inf or abs(bias) <= _LARGEST_BIAS):
                 raise InvalidRequest(f"logit_bias cannot add {bias} to token {token}.")
         _check_texts("stop", self.stop, 1_000)
         _check_texts("dry_breakers", self.dry_breakers, 32)
@@ -292,6 +293,7 @@ class GenerationRequest:
         if not self.messages and (self.tools or self.template_args):
             raise InvalidRequest("tools and template_args go into the chat template: they need messages.")
         _check("n", self.n, 1, 128)
+        object.__setattr__(self, "priority", checked_priority(self.priority))
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,6 +497,16 @@ class EngineStats:
 def resolve_seed(params: SamplingParams) -> int:
     """The request's seed, or one drawn now."""
     return int.from_bytes(os.urandom(8)) % SEEDS if params.seed is None else params.seed
+
+
+def checked_priority(value: object) -> Priority:
+    """A priority, whatever the types say. Raises InvalidRequest."""
+    try:
+        return Priority(value)  # type: ignore[arg-type]
+    except ValueError:
+        raise InvalidRequest(
+            f"priority must be one of {', '.join(Priority.__members__)}, not {value!r}."
+        ) from None
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:

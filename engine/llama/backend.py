@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from statistics import median
 from types import MappingProxyType
@@ -41,7 +42,7 @@ from engine.llama.memory import LlamaMemory
 from engine.llama.sampler import RowSampler
 from engine.llama.vocab import LlamaVocab
 from engine.step import Constraint, ModelInfo, SpecialTokens, StepPlan, StepResult, StepStatus, Work
-from engine.text import ChosenTemplate, choose_template, reply_format, warm_up
+from engine.text import ChosenTemplate, choose_template, deleted_texts, reply_format, warm_up
 from engine.types import ChatMessage, SamplingParams, TokenLogprob
 
 __all__ = ["LlamaBackend"]
@@ -160,7 +161,7 @@ class LlamaBackend:
 
     def special_tokens(self) -> SpecialTokens:
         """How the special tokens are spelled."""
-        return self._vocab.special_tokens()
+        return replace(self._vocab.special_tokens(), deleted=deleted_texts(self._template.source))
 
     def render(
         self,

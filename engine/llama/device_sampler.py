@@ -6,7 +6,7 @@ has to cross the bus and be searched on the CPU. llama.cpp calls this backend sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from engine.llama.chains import SamplerStage, build_chain, chain_stages
@@ -113,7 +113,15 @@ class DeviceSampler:
     def _kind(self, params: SamplingParams) -> _Kind | None:
         """The stages of a chain but for its seed; None if a device cannot compute them."""
         stages = chain_stages(params, seed=0, vocab_size=self._vocab_size)
-        return stages if all(stage.name in _STAGES for stage in stages) else None
+        if any(stage.name not in _STAGES for stage in stages):
+            return None
+        return tuple(map(self._within_vocabulary, stages))
+
+    def _within_vocabulary(self, stage: SamplerStage) -> SamplerStage:
+        """llama.cpp aborts the process when a graph takes more tokens than there are."""
+        if stage.name != "top_k":
+            return stage
+        return replace(stage, args=(min(int(stage.args[0]), self._vocab_size),))
 
     def _attach(self, slot: int, kind: _Kind) -> bool:
         old = self._attached.get(slot)

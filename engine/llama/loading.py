@@ -104,9 +104,7 @@ def _reason() -> str:
     said = [
         line
         for line in recent_log
-        if "error loading model" in line
-        or line.startswith("gguf_init")
-        or "invalid value for main_gpu" in line
+        if "error loading model" in line or line.startswith("gguf_init") or _BAD_SETTING.search(line)
     ]
     specific = [line for line in said if "failed to load model from" not in line] or said
     if not specific:

@@ -281,8 +281,8 @@ class Scheduler:
         moves: list[Move] = []
         if not self.waiting or not self.waiting.ready:
             return moves
-        if len(self.running) >= self.limits.max_running and any(s.paused for s in self.running):
-            moves += self._preempt() or ()  # a paused sequence gives up its place
+        while len(self.running) >= self.limits.max_running and any(s.paused for s in self.running):
+            moves += self._preempt() or ()  # paused sequences give up their places
         if len(self.running) >= self.limits.max_running:
             return moves  # sorting the queue for nothing would slow a busy engine
         blocked: list[TokenSequence] = []
@@ -473,7 +473,9 @@ class Scheduler:
         if not decodes or self._watches_an_answer():
             return 1.0
         prompts = sum(s.remaining > 1 and not s.paused for s in self.running)
-        watched = any(s.priority is Priority.FOREGROUND for s in self.running)
+        watched = any(
+            s.priority is Priority.FOREGROUND and s.remaining > 1 and not s.paused for s in self.running
+        )
         return min(max(_WATCHED_STRETCH if watched else 1.0, 1 + prompts / decodes), _MAX_STRETCH)
 
     def _publish(self, sequence: TokenSequence) -> list[Move]:

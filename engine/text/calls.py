@@ -70,6 +70,7 @@ class CallReader:
         self._end = ""  # what its arguments lack when the block ends
         self._out: list[CallPart | str] = []
         self.broken = False
+        self.inside = False  # a value, in which the mark that ends the block is text
         self._steps = steps(self)
         next(self._steps)
 
@@ -165,7 +166,8 @@ class CallReader:
         kind = wanted.get("type") if isinstance(wanted, Mapping) else None
         if kind != "string" and not (isinstance(kind, list) and "string" in kind):
             with suppress(ValueError, RecursionError):
-                return json.dumps(json.loads(text, parse_constant=_no_json), ensure_ascii=False)
+                value = json.loads(text, parse_constant=_no_json)
+                return json.dumps(value, ensure_ascii=False, allow_nan=False)  # 1e999 is infinite
         return json.dumps(text, ensure_ascii=False)
 
     def _argument(self, text: str) -> None:
@@ -179,7 +181,7 @@ class CallReader:
 
     def _break(self) -> None:
         """What comes now follows no format."""
-        self.broken = True
+        self.broken, self.inside = True, False
         self._pass_on("".join(self._raw))
 
     def _pass_on(self, text: str) -> None:
@@ -234,7 +236,7 @@ def _decoded(raw: str) -> str:
         raise _Malformed from None
 
 
-def _value(char: str, sink: Callable[[str], None]) -> Reading:
+def _value(reader: CallReader, char: str, sink: Callable[[str], None]) -> Reading:
     """Pass a JSON value on, character by character. Returns the character behind a number or a word."""
     if char not in '"{[':
         while char not in f",]}}{_BLANK}":
@@ -247,7 +249,7 @@ def _value(char: str, sink: Callable[[str], None]) -> Reading:
         if char == "\\" and quoted:
             sink((yield))
         elif char == '"':
-            quoted = not quoted
+            reader.inside = quoted = not quoted
         elif not quoted:
             depth += (char in "{[") - (char in "}]")
         if depth == 0 and not quoted:
@@ -288,7 +290,7 @@ def _json_member(reader: CallReader, key: str, char: str) -> Reading:
     elif key == "function" and char == "{":
         yield from _json_call(reader)
     else:
-        return (yield from _value(char, reader.argument if key in _ARGUMENTS else lambda _: None))
+        return (yield from _value(reader, char, reader.argument if key in _ARGUMENTS else lambda _: None))
     return ""
 
 
@@ -315,7 +317,7 @@ def _named(reader: CallReader, head: str) -> Steps:
     char = yield from _skip(f"{_BLANK}`json")
     if char != "{":
         raise _Malformed
-    yield from _value(char, reader.argument)
+    yield from _value(reader, char, reader.argument)
     reader.end_call()
     yield from _until("\0")  # the end of a code block
 
@@ -337,7 +339,7 @@ def harmony(name: str) -> Callable[[CallReader], Steps]:
 
     def read(reader: CallReader) -> Steps:
         reader.name(name)
-        yield from _value((yield from _skip(_BLANK)), reader.argument)
+        yield from _value(reader, (yield from _skip(_BLANK)), reader.argument)
         reader.end_call()
         yield from _until("\0")
 
@@ -384,7 +386,11 @@ def _arguments(reader: CallReader, name: str, tags: tuple[str, str, str, str], t
             break
         text = ""
         key = (yield from _until(behind, _LONGEST_NAME)).strip()
-        value = (yield from _until(closing)).removeprefix("\n").removeprefix("<arg_value>").removesuffix("\n")
+        reader.inside = True
+        text = yield from _until(closing)
+        reader.inside = False
+        value = text.removeprefix("\n").removeprefix("<arg_value>").removesuffix("\n")
+        text = ""
         reader.argument(f"{comma}{json.dumps(key)}: {reader.value(name, key, value)}")
         comma = ", "
     reader.argument("}")

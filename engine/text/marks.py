@@ -16,13 +16,19 @@ from types import MappingProxyType
 
 from engine.step import SpecialTokens
 
-__all__ = ["MarkedText", "SpecialMarks"]
+__all__ = ["MarkedText", "SpecialMarks", "deleted_texts"]
 
 # Noncharacters of Unicode: never part of a text that people exchange.
 _CUT = "\ufdd0"  # in a control token, which does not exist where the tokeniser is told not to look for any
 _SPLIT = "\ufdd1"  # in other markup, which the tokeniser finds wherever it is: both sides are tokenised apart
 _EITHER = re.compile(f"[{_CUT}{_SPLIT}]")
+_DELETED = re.compile(r"""\b(?:replace|split)\s*\(\s*(['"])(.+?)\1""")
 _MARKUP = re.compile(r"<\S{1,60}>|\[\S{1,60}\]")
+
+
+def deleted_texts(template: str) -> tuple[str, ...]:
+    """What a chat template may take out of a message, as `replace` and `split` name it in its source."""
+    return tuple(sorted({text for _, text in _DELETED.findall(template) if text.strip()}))
 
 
 class SpecialMarks:
@@ -33,12 +39,15 @@ class SpecialMarks:
         self._control = _Finder(text for text in tokens.control if text)
         self._markup = _Finder(text for text in tokens.others if _MARKUP.fullmatch(text))
         self._strips = tokens.strips
+        self._deleted = tokens.deleted
 
     def cut(self, text: str, *, markup: bool) -> str:
         """The text with every control token in it cut; `markup`: and other special markup, too."""
         text = _EITHER.sub("", text)
         if markup:
             text = self._markup.cut(text, _SPLIT)
+        if any(deleted in text for deleted in self._deleted):
+            return self._control.cut_starts(text, _CUT, self._deleted)
         return self._control.cut(text, _CUT)
 
     def mark(self, rendered: str) -> MarkedText:
@@ -69,10 +78,13 @@ class _Finder:
     def cut(self, text: str, sign: str) -> str:
         """The text with a sign behind the first character of each occurrence, also of overlapping ones."""
         places = [start + 1 for start in self._starts(text) if self._length_at(text, start)]
-        if not places:
-            return text
-        edges = [0, *places, len(text)]
-        return sign.join(text[a:b] for a, b in pairwise(edges))
+        return _join(text, places, sign)
+
+    def cut_starts(self, text: str, sign: str, but: tuple[str, ...]) -> str:
+        """The text with a sign behind each character with which one of the texts begins, so that none can
+        stand in what remains when parts are taken out; but not in these."""
+        places = [start + 1 for start in self._starts(text) if not text.startswith(but, start)]
+        return _join(text, places, sign)
 
     def _starts(self, text: str) -> Iterator[int]:
         return iter(()) if self._start is None else (found.start() for found in self._start.finditer(text))
@@ -80,6 +92,14 @@ class _Finder:
     def _length_at(self, text: str, start: int) -> int:
         lengths = self._lengths[text[start]]
         return next((n for n in lengths if text[start : start + n] in self._texts), 0)
+
+
+def _join(text: str, places: list[int], sign: str) -> str:
+    """The text with a sign at each of these places."""
+    if not places:
+        return text
+    edges = [0, *places, len(text)]
+    return sign.join(text[a:b] for a, b in pairwise(edges))
 
 
 @dataclass(frozen=True, slots=True)

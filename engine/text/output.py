@@ -45,6 +45,7 @@ class RequestOutput:
         self.stream = stream
         self.submitted = submitted
         self._piece = piece
+        self.spoke = False  # whether the reader was told any text
         self.gaps = array("d")  # seconds between tokens
         self._detokenizer = Detokenizer(sequence.sampling.stop)
         self._admitted: float | None = None
@@ -91,6 +92,7 @@ class RequestOutput:
     def token(self, token: int, logprob: TokenLogprob | None = None, *, ends_turn: bool) -> None:
         """Pass one sampled token and its text to the reader."""
         parts = [] if ends_turn else self._parts(token)
+        self.spoke = self.spoke or any(part.text or part.name for part in parts)
         self.stream.put(parts[0] if parts else _NOTHING, token, logprob)
         for part in parts[1:]:
             self.stream.put(part)

@@ -123,6 +123,9 @@ class PromptEncoder:
         text = self.render(messages, tools, arguments)
         self._check_length(text.data)
         tokens = self._tokens(text, session_id)
+        if len(tokens) >= self._backend.info.context_tokens:
+            # A generated text may have more tokens than the tokeniser makes of it, which is what was counted.
+            tokens = self._tokens(text, None)
         head = messages[0].content.strip().encode() if messages[0].role == "system" else b""
         at = text.data.find(head) if head else -1
         spelled = 0 if at < 0 else self._spelling(text.data, tokens, at + len(head))

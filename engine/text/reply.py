@@ -103,8 +103,11 @@ class ReplyParser:
         self._before = ""  # white space before a block of calls, which is text if they turn out to be none
         self._fresh = False  # a part has just begun: white space is not part of it
         self._said = False  # anything but white space
-        self._act: Callable[[str], Iterator[ReplyPart]] = self._act_harmony if self._harmony else self._switch
-        if self._opening and not self._harmony and ending.rstrip().endswith(self._opening):
+        self._act: Callable[[str, bool], Iterator[ReplyPart]]
+        self._act = self._act_harmony if self._harmony else self._switch
+        if self._harmony:
+            self._open_harmony(ending.rpartition("<|start|>")[2])
+        elif self._opening and ending.rstrip().endswith(self._opening):
             self._enter(Channel.REASONING)
 
     def feed(self, text: str) -> Iterator[ReplyPart]:
@@ -112,9 +115,12 @@ class ReplyParser:
         self._buffer += text
         while (found := self._find()) is not None:
             at, mark = found
-            yield from self._say(self._buffer[:at])
-            self._buffer = self._buffer[at + len(mark) :]
-            yield from self._act(mark)
+            before, self._buffer = self._buffer[:at], self._buffer[at:]
+            yield from self._say(before)
+            if before.strip():
+                continue  # it may be no mark behind a text
+            self._buffer = self._buffer[len(mark) :]
+            yield from self._act(mark, False)
         held = self._held()
         certain, self._buffer = self._buffer[: len(self._buffer) - held], self._buffer[-held:] if held else ""
         yield from self._say(certain)
@@ -123,7 +129,7 @@ class ReplyParser:
         """The parts that are certain after a token that is a mark."""
         text, self._buffer = self._buffer, ""
         yield from self._say(text)
-        yield from self._act(mark)
+        yield from self._act(mark, True)
 
     def flush(self) -> Iterator[ReplyPart]:
         """The rest, when the reply ends."""
@@ -155,7 +161,7 @@ class ReplyParser:
         elif self._channel is Channel.REASONING:
             wanted = [self._closing]
         else:
-            wanted = [*self._spelled]
+            wanted = [mark for mark in self._spelled if mark != self._closing]  # which closes nothing
             if self._said:  # further down it is spoken of
                 wanted = [mark for mark in wanted if mark != self._opening]
             if self._calls is not None and (not self._tools or (self._calls.bare and self._said)):
@@ -172,10 +178,14 @@ class ReplyParser:
                 return length
         return 0
 
-    def _switch(self, mark: str) -> Iterator[ReplyPart]:
-        """What a mark does."""
+    def _switch(self, mark: str, token: bool) -> Iterator[ReplyPart]:
+        """What a mark does; a mark that is not a token of its own is text within a value of a call."""
         calls = self._calls
-        if calls is not None and mark == calls.opening and self._tools and not (calls.bare and self._reader):
+        if self._reader is not None and self._reader.inside and not token:
+            yield from self._say(mark)
+        elif (
+            calls is not None and mark == calls.opening and self._tools and not (calls.bare and self._reader)
+        ):
             yield from self._end_calls("")
             opening = "" if calls.bare else mark
             self._begin_calls(CallReader(calls.steps, opening=opening, tools=self._tools, known=calls.bare))
@@ -193,7 +203,16 @@ class ReplyParser:
         elif calls is None or mark not in calls.around:
             yield from self._say(mark)
 
-    def _act_harmony(self, mark: str) -> Iterator[ReplyPart]:
+    def _open_harmony(self, said: str) -> None:
+        """Take over the message that the prompt has begun, if that has got as far as its channel."""
+        if "<|channel|>" not in said:
+            return
+        marks = "|".join(map(re.escape, (*_HEAD_MARKS, _MESSAGE, *_MESSAGE_ENDS)))
+        for piece in re.split(f"({marks})", said):
+            for _ in self._act(piece, True) if re.fullmatch(marks, piece) else self._say(piece):
+                pass  # it is in the prompt
+
+    def _act_harmony(self, mark: str, token: bool) -> Iterator[ReplyPart]:
         """What a mark of gpt-oss does: a message has a head, which names its channel and its recipient."""
         if mark in _HEAD_MARKS:
             yield from self._end_calls("")

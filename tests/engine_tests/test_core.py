@@ -7,7 +7,15 @@ from collections.abc import Callable
 import pytest
 from engine_tests.fakes import EOG, Bench, read
 
-from engine import EngineClosed, FinishReason, GenerationFailed, RequestPhase, TemplateError, TokenChunk
+from engine import (
+    EngineClosed,
+    FinishReason,
+    GenerationFailed,
+    RequestPhase,
+    TemplateError,
+    TokenChunk,
+    TokenStream,
+)
 from engine.step import StepPlan, StepResult, StepStatus
 
 
@@ -339,3 +347,36 @@ async def test_a_reader_of_a_gpu_that_lags_pauses_its_request(monkeypatch: pytes
             break
         bench.run()
     assert text == "abcdefghijklmnopqrst"
+
+
+async def test_a_turn_cancelled_in_the_queue_leaves_the_tokens_of_the_turn_before() -> None:
+    bench = Bench(max_sessions=1)
+    bench.submit("hello", session_id="s", max_tokens=4)
+    bench.run()
+    known = [*bench.core.encoder._known["s"]]
+    bench.submit("busy", max_tokens=50)
+    waiting = bench.submit("hello", session_id="s", max_tokens=4)
+    for _ in range(3):
+        bench.core.step()
+    waiting.cancel()
+    bench.run()
+    assert [*bench.core.encoder._known["s"]] == known
+
+
+@pytest.mark.parametrize("offloaded", [True, False])
+async def test_the_first_text_is_urgent_wherever_the_silent_tokens_end(offloaded: bool) -> None:
+    """A mark, or a part of a character, comes before the first text."""
+    bench = Bench(offloaded=offloaded)
+    bench.backend.piece = lambda token, **_: b"" if token in (97, 98) else bytes([token])  # type: ignore[method-assign]
+    stream = bench.submit("hello", max_tokens=5)
+    add = bench.core.mail.add
+
+    def watched(stream: TokenStream, *, urgent: bool = False) -> None:
+        told.append((stream._unread, urgent))
+        add(stream, urgent=urgent)
+
+    told: list[tuple[int, bool]] = []
+    bench.core.mail.add = watched  # type: ignore[method-assign]
+    bench.run()
+    assert told[:4] == [(1, True), (2, True), (3, True), (4, False)]
+    assert await read(stream) == "cde"

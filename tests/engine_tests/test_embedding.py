@@ -297,3 +297,12 @@ async def test_many_calls_at_once() -> None:
         asked = [engine.embed([chr(97 + n % 26)] * (n % 5 + 1), normalize=False) for n in range(60)]
         for n, result in enumerate(await asyncio.gather(*asked)):
             assert result.vectors == [[1.0, 97.0 + n % 26]] * (n % 5 + 1)
+
+
+async def test_a_single_text_is_no_list_of_letters() -> None:
+    async with fake(FakeEmbedder()) as engine:
+        with pytest.raises(InvalidRequest, match="list of texts"):
+            await engine.embed("hello")
+    async with fake(FakeEmbedder("rerank")) as engine:
+        with pytest.raises(InvalidRequest, match="list of texts"):
+            await engine.rerank("question", "hello")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -93,3 +94,15 @@ print(*[name for name in {heavy} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("priority", ["high", 99, None])
+def test_a_priority_is_one_whatever_the_types_say(priority: Any) -> None:
+    with pytest.raises(InvalidRequest, match="BACKGROUND, NORMAL, FOREGROUND"):
+        GenerationRequest(text="hi", priority=priority)
+
+
+@pytest.mark.parametrize("bias", [10**400, 1e38, math.inf, math.nan], ids=["huge", "1e38", "inf", "nan"])
+def test_a_bias_can_be_added(bias: float) -> None:
+    with pytest.raises(InvalidRequest, match="logit_bias cannot add"):
+        SamplingParams(logit_bias={3: bias})

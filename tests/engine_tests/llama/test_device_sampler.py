@@ -103,8 +103,9 @@ def attached(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         {"temperature": 0.0},
         {"top_k": 12, "top_p": 0.4},
         {"temperature": 1.5, "min_p": 0.1, "top_p": 0.9},
+        {"top_k": 1_000_000},
     ],
-    ids=["default", "greedy", "narrow", "hot"],
+    ids=["default", "greedy", "narrow", "hot", "more than there are"],
 )
 def test_the_forward_pass_chooses_the_tokens_that_the_cpu_would(
     players: list[Player], attached: list[int], params: dict[str, Any]

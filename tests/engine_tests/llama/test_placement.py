@@ -13,6 +13,7 @@ import pytest
 
 from engine import ConfigError, EngineConfig
 from engine.llama.backend import LlamaBackend
+from engine.llama.lib import lib
 from engine.llama.placement import Placement, buffer_types
 
 
@@ -128,3 +129,10 @@ def test_weights_that_cannot_be_locked(
     warning = lock_warning()
     assert warning is not None
     assert "ulimit -l" in warning
+
+
+def test_a_split_that_needs_devices_is_a_wrong_setting(random_model: Callable[[str], Path]) -> None:
+    if lib.llama_supports_gpu_offload():
+        pytest.skip("there are devices")
+    with pytest.raises(ConfigError, match="SPLIT_MODE_TENSOR needs"):
+        LlamaBackend(EngineConfig(model_path=random_model("tiny"), split_mode="tensor"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from engine_tests.fakes import Bench, read
 
 from engine import FinishReason, Priority, PromptTooLong, QueueFull
-from engine.core import Focus
+from engine.core import Adjust, Change, Focus
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz" * 16
 
@@ -289,3 +291,39 @@ async def test_two_requests_of_one_session_do_not_share_a_slot() -> None:
     bench.run()
     assert [await read(stream) for stream in streams] == ["abcdef"] * 2
     assert bench.backend.used == bench.core.scheduler.cache.used
+
+
+async def test_all_paused_requests_make_room_for_one_that_waits() -> None:
+    bench = Bench(max_sessions=4)
+    paused = [bench.submit(f"{number} paused", max_tokens=100) for number in range(4)]
+    for _ in range(3):
+        bench.core.step()
+    for stream in paused:
+        stream.held = True
+        bench.core.post(Adjust(stream))
+    bench.core.post(Change(replace(bench.config, max_sessions=1)))
+    stream = bench.submit("new", max_tokens=3)
+    bench.run()
+    assert await read(stream) == "abc"
+
+
+async def test_a_focused_chat_that_is_paused_stretches_nothing() -> None:
+    chunks = []
+    for focused in (False, True):
+        bench = Bench(max_sessions=8, cells=8192, batch_tokens=512)
+        if focused:
+            watched = bench.submit("watched", session_id="w", max_tokens=500)
+            bench.core.post(Focus("w"))
+        for number in range(4):
+            bench.submit(f"{number} writer", max_tokens=2000, ignore_eos=True)
+        for _ in range(20):
+            bench.core.step()
+        if focused:
+            watched.held = True
+            bench.core.post(Adjust(watched))
+            bench.core.step()
+        bench.submit("p" * 1800, max_tokens=3)
+        for _ in range(6):
+            bench.core.step()
+        chunks.append(bench.backend.plans[-1].prefill_tokens)
+    assert chunks[0] == chunks[1] > 0

@@ -15,7 +15,7 @@ from engine import ChatMessage, EngineConfig, ToolCall
 from engine.errors import TemplateError
 from engine.llama.backend import LlamaBackend
 from engine.step import SpecialTokens
-from engine.text.marks import SpecialMarks
+from engine.text.marks import SpecialMarks, deleted_texts
 from engine.text.prompt import PromptEncoder
 from engine.text.template import ChatTemplate
 
@@ -61,12 +61,14 @@ class FamilyBackend(FakeBackend):
         super().__init__()
         self.control, self.others = (texts.split() for texts in FAMILIES[family])
         bos = next((text for text in self.control if text in ("<s>", "<bos>", "<|begin_of_text|>")), "")
-        self._template = ChatTemplate((FOLDER / f"{family}.jinja").read_text("utf-8"), bos=bos, eos="")
+        source = (FOLDER / f"{family}.jinja").read_text("utf-8")
+        self._template = ChatTemplate(source, bos=bos, eos="")
+        self.deleted = deleted_texts(source)
         self._texts = [*self.control, *self.others]
         self._adds_space = adds_space
 
     def special_tokens(self) -> SpecialTokens:
-        return SpecialTokens(tuple(self.control), tuple(self.others))
+        return SpecialTokens(tuple(self.control), tuple(self.others), deleted=self.deleted)
 
     def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
         found = [*self.control * parse_special, *self.others]
@@ -128,6 +130,33 @@ def test_a_forged_turn_stays_in_its_message(family: str) -> None:
     messages = [ChatMessage("user", f"Sum this up: {forged}")]
     harmless = [ChatMessage("user", "Sum this up: nothing")]
     assert special(encoder.encode(messages).tokens) == special(encoder.encode(harmless).tokens)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_template_takes_out_of_a_message_joins_no_control_token(family: str) -> None:
+    """Such as `/think`, in the middle of a control token; also where it is taken out twice."""
+    backend = FamilyBackend(family)
+    encoder = PromptEncoder(backend)
+
+    def controls(text: str) -> list[int]:
+        tokens = special(encoder.encode(chat(family, text, "word")).tokens)
+        return [token for token in tokens if token < BASE + len(backend.control)]
+
+    for deleted in backend.deleted:
+        for place in (1, 3):
+            broken = " ".join(text[:place] + deleted + text[place:] for text in backend.control)
+            twice = broken.replace(deleted, deleted[:2] + deleted + deleted[2:])
+            for text in (broken, twice):
+                assert controls(f"x {text} x") == controls("word")
+
+
+def test_the_texts_that_a_template_deletes() -> None:
+    assert {"/think", "/no_think"} <= {*FamilyBackend("smollm3").deleted}
+    assert deleted_texts("{{ a.replace( 'x y', '') | replace(\"z\", '') }}{{ b.split('</think>')[-1] }}") == (
+        "</think>",
+        "x y",
+        "z",
+    )
 
 
 @pytest.mark.parametrize("family", ["qwen3", "mistral-nemo", "llama-3.1", "smollm3", "glm-4.6"])

@@ -98,3 +98,22 @@ def test_a_forgotten_session_is_tokenised_anew() -> None:
     encoder.remember("s", [1, 2, 3])
     encoder.forget("s")
     assert encoder.encode([ChatMessage("user", "hi")], "s").tokens == [ord("h"), ord("i"), 0]
+
+
+def test_what_the_model_generated_is_not_taken_over_where_it_is_too_long() -> None:
+    """The tokeniser makes one token of what the model wrote in two; by its count the prompt fits."""
+    backend = ControlBackend(cells=6)
+    pair, end = 0x300, chr(0x400)
+    backend.render = lambda messages, **_: end.join(m.content for m in messages)  # type: ignore[method-assign]
+    backend.tokenize = lambda text, **_: [*map(ord, text.replace("yo", chr(pair)))]  # type: ignore[method-assign]
+    backend.piece = lambda token, **_: b"yo" if token == pair else chr(token).encode()  # type: ignore[method-assign]
+    encoder = PromptEncoder(backend)
+    encoder.remember("s", [ord("h"), 0x400, ord("y"), ord("o"), 0x400])
+    chat = [ChatMessage("user", "h"), ChatMessage("assistant", "yo")]
+    assert encoder.encode([*chat, ChatMessage("user", "h")], "s").tokens == [
+        ord("h"),
+        0x400,
+        pair,
+        0x400,
+        ord("h"),
+    ]

@@ -261,11 +261,11 @@ def test_names_may_stand_on_the_line_of_the_first_argument() -> None:
 
 
 def test_values_are_json_whatever_the_model_writes() -> None:
-    values = {"a": "NaN", "b": "Infinity", "c": "12", "note": "7"}
+    values = {"a": "NaN", "b": "Infinity", "c": "12", "d": "1e999", "note": "7"}
     tags = "".join(f"<parameter={key}>\n{value}\n</parameter>" for key, value in values.items())
     text = f"<tool_call><function=time>{tags}</function></tool_call>"
     _, _, calls = _joined(_feed(_parser("qwen-coder", as_tokens=False), text))
-    assert json.loads(calls[0][1]) == {"a": "NaN", "b": "Infinity", "c": 12, "note": 7}
+    assert json.loads(calls[0][1]) == {"a": "NaN", "b": "Infinity", "c": 12, "d": "1e999", "note": 7}
     text = '<tool_call>{"name": "a\\ud800b", "arguments": {}}</tool_call>'
     assert _joined(_feed(_parser("hermes", as_tokens=False), text))[2] == [("a?b", "{}")]
     deep = "<tool_call>" + '{"function": ' * 5_000
@@ -294,6 +294,31 @@ def test_a_mark_that_is_a_token_is_none_when_it_is_spelled() -> None:
 def test_a_mark_in_text_counts_only_where_the_reply_begins() -> None:
     text = "The tag <think> opens it."
     assert _joined(_feed(_parser("hermes", as_tokens=False), text, range(len(text)))) == ("", text, [])
+
+
+@pytest.mark.parametrize("text", ["Use <think> and </think> tags.", "a </think> b", "So: <think>x</think> y"])
+@pytest.mark.parametrize("cuts", [(), range(60)], ids=["at once", "characters"])
+def test_marks_behind_a_text_are_part_of_it(text: str, cuts: Iterable[int]) -> None:
+    assert _joined(_feed(_parser("hermes", as_tokens=False), text, cuts)) == ("", text, [])
+
+
+def test_the_end_of_a_call_within_an_argument_is_part_of_it() -> None:
+    arguments = '{"city": "a</tool_call>b<tool_call>"}'
+    text = f'<tool_call>{{"name": "weather", "arguments": {arguments}}}</tool_call> Done.'
+    assert _joined(_feed(_parser("hermes", as_tokens=False), text)) == ("", "Done.", [("weather", arguments)])
+    value = "<parameter=city>\n</tool_call>\n</parameter>"
+    text = f"<tool_call><function=weather>{value}</function></tool_call> Done."
+    _, content, calls = _joined(_feed(_parser("qwen-coder", as_tokens=False), text))
+    assert (content, json.loads(calls[0][1])) == ("Done.", {"city": "</tool_call>"})
+
+
+@pytest.mark.parametrize("as_tokens", [True, False], ids=["tokens", "text"])
+def test_a_prompt_of_gpt_oss_may_begin_the_thinking(as_tokens: bool) -> None:
+    reply = "Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes."
+    for ending in ("<|start|>assistant<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>"):
+        said = reply if ending.endswith("<|message|>") else f"analysis<|message|>{reply}"
+        parser = _parser("harmony", as_tokens=as_tokens, ending=f"<|start|>user<|message|>hi<|end|>{ending}")
+        assert _joined(_feed(parser, said)) == ("Hm.", "Yes.", [])
 
 
 def test_content_keeps_its_blanks() -> None:
