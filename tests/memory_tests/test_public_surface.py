@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def test_importing_it_loads_no_screen_no_engine_and_nothing_heavy() -> None:
         check=True,
         timeout=60,
         cwd=Path(__file__).parents[2],
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
     )
     assert done.stdout.strip() == ""
 

@@ -96,7 +96,9 @@ class Frame(NamedTuple):
 
 def first_frame(program: str) -> Frame:
     # Without compiled files, the chat's modules would be compiled again in each run, and Textual's would not.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    # A measurement of coverage would import sqlite3.
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "COVERAGE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     with TemporaryDirectory() as home:
         found = Path(home, "found.json")
         terminal, slave = pty.openpty()
