@@ -35,6 +35,7 @@ __all__ = [
     "TokenChunk",
     "TokenLogprob",
     "ToolCall",
+    "checked_priority",
     "resolve_seed",
 ]
 
