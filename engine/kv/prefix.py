@@ -341,6 +341,12 @@ class PrefixCache:
         if session_id is not None:
             del self._of_session[session_id]
 
+    def cut(self, slot: int, keep: int) -> list[Move]:
+        """Cut a leased slot back to its first `keep` tokens."""
+        moves = self._cut(slot, keep)
+        self.resize(slot, keep)
+        return moves
+
     def _cut(self, slot: int, keep: int) -> list[Move]:
         held = self._leased.get(slot, self._tree.length(slot))
         self._tree.cut(slot, keep)

@@ -24,6 +24,7 @@ from engine.types import Priority, SamplingParams
 __all__ = ["Scheduler", "SchedulerLimits"]
 
 _MAX_STRETCH = 16.0  # times the latency target
+_DEEP = 512  # tokens before a chunk from which a whole tile takes less time than half a one by rows
 _WATCHED_STRETCH = 8.0  # at least so much where a person waits for a prompt and watches no answer
 _ALL: Mapping[int, int] = MappingProxyType({})
 
@@ -300,6 +301,7 @@ class Scheduler:
                 continue
             moves += placement.moves
             self._enter(sequence, placement)
+            moves += self._fill_tile(sequence)
             for other in blocked:
                 self.waiting.overtaken(other)
         return moves
@@ -313,6 +315,22 @@ class Scheduler:
             self._rank_all()
         self.restored += placement.restored
         _start_at(sequence, placement.computed)
+
+    def _fill_tile(self, sequence: TokenSequence) -> list[Move]:
+        """Compute the end of a cached prefix again where that makes the rest of the prompt a whole tile.
+
+        Behind a long prefix fewer rows take longer: on two cores behind 1,043 tokens 24 rows 434 ms, 64 rows
+        328 ms.
+        """
+        tile, start = self.limits.tile, len(sequence.tokens) - self.limits.tile
+        if not self.cache.cuts or sequence.leader is not None or start < _DEEP:
+            return []
+        least = tile // 2 if start < 2 * _DEEP else tile * 3 // 8
+        if not least <= sequence.remaining < tile:
+            return []
+        assert sequence.slot is not None
+        _start_at(sequence, start)
+        return self.cache.cut(sequence.slot, start)
 
     def _release_followers(self, leaving: TokenSequence | None = None) -> list[Move]:
         """Release followers whose leader has computed the shared prefix, is paused, or is leaving."""

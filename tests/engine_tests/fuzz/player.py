@@ -38,11 +38,12 @@ _REFUSED = "refuse me"  # see `FakeBackend.render`
 
 
 def small_limits(unread: int) -> ExitStack:
-    """A context in which readers lag early and blocks on disk are small."""
+    """A context in which readers lag early, blocks on disk are small and short prefixes are long."""
     stack = ExitStack()
     stack.enter_context(mock.patch("engine.stream._MAX_UNREAD", unread))
     stack.enter_context(mock.patch("engine.stream._ROUND_S", 0.001))
     stack.enter_context(mock.patch("engine.kv.spill.BLOCK_BYTES", BLOCK_BYTES))
+    stack.enter_context(mock.patch("engine.schedule.scheduler._DEEP", 16))
     return stack
 
 

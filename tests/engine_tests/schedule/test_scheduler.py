@@ -327,3 +327,31 @@ async def test_a_focused_chat_that_is_paused_stretches_nothing() -> None:
             bench.core.step()
         chunks.append(bench.backend.plans[-1].prefill_tokens)
     assert chunks[0] == chunks[1] > 0
+
+
+@pytest.mark.parametrize(("new", "computed"), [(20, 20), (34, 64), (60, 64), (70, 70)])
+async def test_the_rest_of_a_long_prompt_is_a_whole_tile(new: int, computed: int) -> None:
+    """A turn of `new` tokens behind 600 cached ones: by rows, half a tile takes longer than all of it."""
+    bench = Bench(cells=2048, batch_tokens=512)
+    first = bench.submit("x" * 600, session_id="s", max_tokens=2)
+    bench.run()
+    text = await read(first)
+    before = len(bench.backend.plans)
+    second = bench.submit("x" * 600 + chr(0) + text + "y" * (new - 1), session_id="s", max_tokens=2)
+    bench.run()
+    assert await read(second) == text
+    assert sum(plan.prefill_tokens for plan in bench.backend.plans[before:]) in (computed, computed + 1)
+    assert second.timings.cached_tokens + computed in (
+        second.timings.prompt_tokens,
+        second.timings.prompt_tokens - 1,
+    )
+
+
+async def test_a_gpu_computes_only_what_is_new() -> None:
+    bench = Bench(cells=2048, batch_tokens=512, offloaded=True)
+    first = bench.submit("x" * 600, session_id="s", max_tokens=2)
+    bench.run()
+    text = await read(first)
+    second = bench.submit("x" * 600 + chr(0) + text + "y" * 50, session_id="s", max_tokens=2)
+    bench.run()
+    assert second.timings.prompt_tokens - second.timings.cached_tokens < 60
