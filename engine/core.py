@@ -446,7 +446,8 @@ class EngineCore:
             if waits and reason is None and output.spoke and not output.sequence.sampling.stop:
                 self._untold.append((output, *news))
                 continue
-            if (stopped := self._tell(output, *news, urgent=not output.spoke)) is not None:
+            ends = reason is FinishReason.STOP
+            if (stopped := self._tell(output, *news, ends_turn=ends, urgent=not output.spoke)) is not None:
                 count, reason = stopped, FinishReason.STOP
             if reason is not None:
                 kept[request_id] = count
@@ -468,7 +469,7 @@ class EngineCore:
         strings are found later, in the text."""
         sequence = output.sequence
         for count, token in enumerate(tokens, 1):
-            if self._ends_turn(output, token):
+            if self._backend.is_eog(token) and not sequence.sampling.ignore_eos:
                 return count, FinishReason.STOP
             if (left := sequence.tokens_left) is not None and left <= count:
                 return count, FinishReason.LENGTH
@@ -476,18 +477,19 @@ class EngineCore:
                 return count, FinishReason.CONTEXT
         return len(tokens), None
 
-    def _ends_turn(self, output: RequestOutput, token: int) -> bool:
-        return self._backend.is_eog(token) and not output.sequence.sampling.ignore_eos
-
     def _tell(
         self,
         output: RequestOutput,
         tokens: Sequence[int],
         logprobs: Sequence[TokenLogprob],
         *,
+        ends_turn: bool = False,
         urgent: bool = False,
     ) -> int | None:
         """Hand tokens and their text to the reader.
+
+        Args:
+            ends_turn: whether the last token does.
 
         Returns:
             How many of them came up to the end of a stop string; None if none was found.
@@ -495,7 +497,7 @@ class EngineCore:
         stopped = None
         for count, token in enumerate(tokens, 1):
             logprob = logprobs[count - 1] if logprobs else None
-            output.token(token, logprob, ends_turn=self._ends_turn(output, token))
+            output.token(token, logprob, ends_turn=ends_turn and count == len(tokens))
             if output.stopped:
                 stopped = count
                 break

@@ -332,7 +332,7 @@ class Engine:
             QueueFull, GenerationFailed, EngineClosed
         """
         core = self._pooling()
-        call = await asyncio.to_thread(core.prepare_texts, _several(texts), truncate=truncate)
+        call = await asyncio.to_thread(core.prepare_texts, texts, truncate=truncate)
         vectors = await self._pooled(core, call)
         if normalize:
             vectors = await asyncio.to_thread(lambda: [*map(unit_length, vectors)])
@@ -351,7 +351,7 @@ class Engine:
             QueueFull, GenerationFailed, EngineClosed
         """
         core = self._pooling()
-        call = await asyncio.to_thread(core.prepare_pairs, query, _several(documents), truncate=truncate)
+        call = await asyncio.to_thread(core.prepare_pairs, query, documents, truncate=truncate)
         return Reranking([scores[0] for scores in await self._pooled(core, call)], call.tokens)
 
     @staticmethod
@@ -557,13 +557,6 @@ def _check_tokens(tokens: Iterable[int], vocabulary: int) -> None:
     for token in tokens:
         if type(token) is not int or not 0 <= token < vocabulary:  # whatever the types say
             raise InvalidRequest(f"There is no token {token!r}: this model has {vocabulary:,}, from 0 on.")
-
-
-def _several(texts: Sequence[str]) -> list[str]:
-    """A list of texts; a single text would be taken for a list of letters."""
-    if isinstance(texts, str):
-        raise InvalidRequest("Give a list of texts, not a single text.")
-    return [*texts]
 
 
 class _Gate:

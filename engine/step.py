@@ -126,7 +126,7 @@ class StepPlan:
     @property
     def prefill_tokens(self) -> int:
         """Prompt tokens in the batch."""
-        return sum(len(item.tokens) for item in self.work if item.is_prefill)
+        return self.shares[1]
 
     @property
     def shares(self) -> tuple[int, int, int]:

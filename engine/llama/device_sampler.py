@@ -54,29 +54,25 @@ class DeviceSampler:
         self._slots: dict[int, int] = {}  # of the requests that own a chain
         self._refused: set[_Kind] = set()
 
-    def place(self, slot: int, request_id: int, params: SamplingParams, chain: Any) -> bool:
-        """Let the next forward passes sample a request in this slot.
+    def place(self, slot: int, request_id: int, params: SamplingParams, chain: Any) -> None:
+        """Let the next forward passes sample a request in this slot, if a device can.
 
         Args:
             chain: the request's own; None where an argmax does.
-
-        Returns:
-            Whether they do.
         """
         if self._slots.get(request_id) == slot:
-            return True
+            return
         self.leave(request_id)
         kind = self._kind(params)
         if kind is None or kind in self._refused or not self._attach(slot, kind):
             self.clear(slot)
-            return False
+            return
         attached = self._attached[slot]
         self._take_back(attached)
         if chain is not None:
             lib.llama_sampler_copy(chain, attached.chain)
         attached.owner = request_id, chain
         self._slots[request_id] = slot
-        return True
 
     def clear(self, slot: int) -> None:
         """Sample what comes in this slot on the CPU."""

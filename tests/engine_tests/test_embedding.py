@@ -301,8 +301,8 @@ async def test_many_calls_at_once() -> None:
 
 async def test_a_single_text_is_no_list_of_letters() -> None:
     async with fake(FakeEmbedder()) as engine:
-        with pytest.raises(InvalidRequest, match="list of texts"):
+        with pytest.raises(InvalidRequest, match="list of strings"):
             await engine.embed("hello")
     async with fake(FakeEmbedder("rerank")) as engine:
-        with pytest.raises(InvalidRequest, match="list of texts"):
+        with pytest.raises(InvalidRequest, match="list of strings"):
             await engine.rerank("question", "hello")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +57,21 @@ class Player:
         self.held.clear()
 
 
+def config(model: Path) -> EngineConfig:
+    return EngineConfig(
+        model_path=model,
+        max_sessions=4,
+        cached_sessions=0,
+        context_tokens=1024,
+        threads=THREADS,
+        gpu_layers=0,
+    )
+
+
 @pytest.fixture(scope="module")
 def backends(starter_model: Path) -> Iterator[dict[str, LlamaBackend]]:
     made = {
-        place: LlamaBackend(
-            EngineConfig(
-                model_path=starter_model,
-                max_sessions=4,
-                cached_sessions=0,
-                context_tokens=1024,
-                threads=THREADS,
-                gpu_layers=0,
-                device_sampling=place,
-            )
-        )
-        for place in ("on", "off")
+        place: LlamaBackend(replace(config(starter_model), device_sampling=place)) for place in ("on", "off")
     }
     yield {**made}
     for backend in made.values():
@@ -218,15 +219,7 @@ def test_what_the_device_refuses_is_sampled_on_the_cpu(
 
 def test_auto_measures_and_takes_the_faster(starter_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU it does not even measure; told that there is a GPU, it believes its clock."""
-    config = EngineConfig(
-        model_path=starter_model,
-        max_sessions=2,
-        cached_sessions=0,
-        context_tokens=512,
-        threads=THREADS,
-        gpu_layers=0,
-        device_sampling="auto",
-    )
+    auto = replace(config(starter_model), device_sampling="auto")
     used: list[DeviceSampler | None] = []
     use = sampler_module.RowSampler.use_device
 
@@ -235,7 +228,7 @@ def test_auto_measures_and_takes_the_faster(starter_model: Path, monkeypatch: py
         use(sampler, device)
 
     monkeypatch.setattr(sampler_module.RowSampler, "use_device", watched)
-    LlamaBackend(config).close()
+    LlamaBackend(auto).close()
     assert used == []
     monkeypatch.setattr("engine.llama.backend.offloaded_layers", lambda: 1)
     real = LlamaBackend._time_steps
@@ -245,7 +238,7 @@ def test_auto_measures_and_takes_the_faster(starter_model: Path, monkeypatch: py
             LlamaBackend, "_time_steps", lambda self, clock=clock: (real(self), next(clock))[1]
         )
         used.clear()
-        backend = LlamaBackend(config)
+        backend = LlamaBackend(auto)
         assert (used[-1] is not None) is taken
         player = Player(backend)
         player.begin((7, 0, {}))
