@@ -42,6 +42,7 @@ class Line:
     Args:
         ours, peer: values with their units; the peer's is empty where nothing is compared.
         ratio: ours over the peer's, or the share or difference that the target limits.
+        target: None where a line only explains others.
         unit: of a difference.
         sound: False if something besides the ratio went wrong.
     """
@@ -50,19 +51,21 @@ class Line:
     ours: str
     peer: str
     ratio: Ratio
-    target: Target
+    target: Target | None = None
     unit: str = ""
     sound: bool = True
 
     @property
     def verdict(self) -> str:
-        """Either "met" or "missed"."""
+        """Either "met" or "missed"; nothing without a target."""
+        if self.target is None:
+            return ""
         return "met" if self.sound and self.target.met(self.ratio.median) else "missed"
 
     @property
     def cells(self) -> tuple[str, ...]:
         """What stands in the table's columns."""
-        target = f"{self.target}{self.unit}, {self.verdict}"
+        target = f"{self.target}{self.unit}, {self.verdict}" if self.target else ""
         return self.what, self.ours, self.peer, f"{self.ratio}{self.unit}", str(self.ratio.rounds), target
 
 
@@ -134,6 +137,8 @@ def _server(result: Result) -> Iterator[Line]:
             Ratio.read(r),
             Target(_WHOLE_ANSWERS.get(r["sessions"], 1.0), True),
         )
+        ceiling = f"{_tps(r['batched_bench_tps'])} (llama-batched-bench)"
+        yield Line("… llama.cpp alone, no sampling", ceiling, peer, Ratio.read(r, "peak_ratio"))
 
 
 def _speculation(result: Result) -> Iterator[Line]:
@@ -193,6 +198,18 @@ def _overhead(result: Result) -> Iterator[Line]:
     yield Line(what, spent, "", share, Target(0.02, False))
 
 
+def _step(result: Result) -> Iterator[Line]:
+    parts = {"forward": "the forward pass", "sample": "sampling", "rest": "our Python between them"}
+    for r in result["rows"]:
+        what = f"A step beyond the bare loop's, {_chats(r['sessions'])}: "
+        for part, name in parts.items():
+            loop, beyond = r[f"bare_{part}_ms"], Ratio.read(r, f"ours_{part}_ms")
+            ours = f"{loop + beyond.median:.2f} ms"
+            yield Line(what + name, ours, f"{loop:.2f} ms (bare loop)", beyond, unit=" ms")
+            what = "… "
+        yield Line("… of all that, for readers that are awake", "", "", Ratio.read(r, "awake_ms"), unit=" ms")
+
+
 def _sampling(result: Result) -> Iterator[Line]:
     for r in result["rows"]:
         what = f"Sampling, {r['rows']} rows of {r['vocabulary']:,} logits"
@@ -211,6 +228,7 @@ _MAKERS = {
     "prefixes": _prefixes,
     "turns": _turns,
     "overhead": _overhead,
+    "step": _step,
     "sampling": _sampling,
 }
 

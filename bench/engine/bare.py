@@ -14,7 +14,7 @@ import random
 from collections.abc import Sequence
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_cpp.llama_cpp as lib
 
@@ -24,6 +24,14 @@ _PASSES = 5
 @lib.llama_log_callback  # type: ignore[untyped-decorator]
 def _on_log(level: int, text: bytes, _: Any) -> None:
     """Say nothing."""
+
+
+class Spent(NamedTuple):
+    """Seconds of a loop: all of it, in `llama_decode`, and in the samplers."""
+
+    all: float
+    forward: float
+    sample: float
 
 
 class Loop:
@@ -67,21 +75,26 @@ class Loop:
         lib.llama_memory_seq_rm(lib.llama_get_memory(self._context), 0, start, -1)
         return took
 
-    def decode(self, tokens: Sequence[int], start: int, steps: int) -> float:
-        """Seconds that `steps` steps take, each with one token of every sequence."""
+    def decode(self, tokens: Sequence[int], start: int, steps: int) -> Spent:
+        """What `steps` steps take, each with one token of every sequence."""
         batch, context = self._batch, self._context
         for row in range(len(tokens)):
             batch.n_seq_id[row], batch.seq_id[row][0], batch.logits[row] = 1, row, 1
         batch.n_tokens = len(tokens)
+        forward = sample = 0.0
         begin = perf_counter()
         for place in range(start, start + steps):
             for row, token in enumerate(tokens):
                 batch.token[row], batch.pos[row] = token, place
+            filled = perf_counter()
             self._decode()
+            decoded = perf_counter()
             tokens = [
                 lib.llama_sampler_sample(sampler, context, row) for row, sampler in enumerate(self._samplers)
             ]
-        return perf_counter() - begin
+            forward += decoded - filled
+            sample += perf_counter() - decoded
+        return Spent(perf_counter() - begin, forward, sample)
 
     def _fill(self, places: range, sequence: int) -> None:
         """Random tokens for these places; the last gets logits."""
@@ -120,9 +133,10 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         passes = [loop.time_pass(args.prompt_tokens, args.cached) for _ in range(_PASSES + 1)]
         return {"pass_ms": round(median(passes[1:]) * 1e3, 3)}  # the first touches fresh buffers
     tokens = [loop.prefill(args.prompt_tokens, sequence=sequence) for sequence in range(args.sessions)]
-    seconds = loop.decode(tokens, args.prompt_tokens, args.gen_tokens)
-    tps = args.sessions * args.gen_tokens / seconds
-    return {"tps": round(tps, 3), "step_ms": round(seconds / args.gen_tokens * 1e3, 3)}
+    spent = loop.decode(tokens, args.prompt_tokens, args.gen_tokens)
+    step, forward, sample = (round(seconds / args.gen_tokens * 1e3, 3) for seconds in spent)
+    tps = round(args.sessions * args.gen_tokens / spent.all, 3)
+    return {"tps": tps, "step_ms": step, "forward_ms": forward, "sample_ms": sample}
 
 
 def main() -> None:

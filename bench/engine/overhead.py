@@ -42,15 +42,21 @@ class Forward:
     """One call into the backend: wall clock and thread time at its ends, in seconds.
 
     Args:
-        inside: seconds spent in llama.cpp.
+        decode, sample: seconds spent in llama.cpp: in the forward pass, and choosing tokens.
         decodes: sequences decoded; 0 if the step also prefilled or moved cells.
     """
 
     begin: float
     begin_cpu: float
     end_cpu: float
-    inside: float
+    decode: float
+    sample: float
     decodes: int
+
+    @property
+    def inside(self) -> float:
+        """Seconds spent in llama.cpp."""
+        return self.decode + self.sample
 
 
 async def measure(setup: Setup, settings: Settings) -> Result:
@@ -74,7 +80,7 @@ async def _real(setup: Setup, settings: Settings, number: int) -> tuple[float, f
         setup, max_sessions=settings.sessions, context_tokens=settings.sessions * 2048, step_target_ms=60_000
     )
 
-    async with Engine(ours, load=lambda c, progress: _watch(LlamaBackend(c, progress), forwards)) as engine:
+    async with Engine(ours, load=lambda c, progress: watch(LlamaBackend(c, progress), forwards)) as engine:
         chats = [question(chat, number) for chat in range(settings.sessions)]
         await ask_all(Ours(engine), chats, settings.gen_tokens)
         whole = engine.stats().overhead
@@ -88,7 +94,7 @@ async def _isolated(setup: Setup, settings: Settings, sessions: int) -> Result:
     forwards: list[Forward] = []
     cells = sessions * 2048
     ours = config(setup, max_sessions=sessions, context_tokens=cells, max_queue=sessions)
-    async with Engine(ours, load=lambda *_: _watch(FakeBackend(cells, _FORWARD_S), forwards)) as engine:
+    async with Engine(ours, load=lambda *_: watch(FakeBackend(cells, _FORWARD_S), forwards)) as engine:
         chats = [question(chat, 0) for chat in range(sessions)]
         await ask_all(Ours(engine), chats, 2 * settings.gen_tokens)
     cost = cpu_per_step(forwards, sessions) * 1e6
@@ -96,7 +102,7 @@ async def _isolated(setup: Setup, settings: Settings, sessions: int) -> Result:
     return {"sessions": sessions, "step_us": round(cost, 1), "token_us": round(cost / sessions, 2)}
 
 
-def _watch(backend: Backend, forwards: list[Forward]) -> Backend:
+def watch(backend: Backend, forwards: list[Forward]) -> Backend:
     """Record every forward pass of a backend."""
     execute = backend.execute
 
@@ -104,8 +110,9 @@ def _watch(backend: Backend, forwards: list[Forward]) -> Backend:
         begin, begin_cpu = perf_counter(), thread_time()
         result = execute(plan, meanwhile)
         only = not plan.moves and all(len(work.tokens) == work.rows == 1 for work in plan.work)
-        inside = result.decode_s + result.sample_s
-        forwards.append(Forward(begin, begin_cpu, thread_time(), inside, len(plan.work) if only else 0))
+        decodes = len(plan.work) if only else 0
+        spent = result.decode_s, result.sample_s
+        forwards.append(Forward(begin, begin_cpu, thread_time(), *spent, decodes))
         return result
 
     backend.execute = timed  # type: ignore[method-assign]
@@ -114,7 +121,7 @@ def _watch(backend: Backend, forwards: list[Forward]) -> Backend:
 
 def python_share(forwards: Sequence[Forward], sessions: int) -> tuple[float, float]:
     """The share of time outside llama.cpp and the seconds of a step, while all sessions decode."""
-    pairs = _steady(forwards, sessions)
+    pairs = steady(forwards, sessions)
     took = [after.begin - before.begin for before, after in pairs]
     inside = sum(before.inside for before, _ in pairs)
     return 1 - inside / sum(took), median(took)
@@ -122,10 +129,15 @@ def python_share(forwards: Sequence[Forward], sessions: int) -> tuple[float, flo
 
 def cpu_per_step(forwards: Sequence[Forward], sessions: int) -> float:
     """Seconds of thread time between two forward passes, while all sessions decode."""
-    return mean(after.begin_cpu - before.end_cpu for before, after in _steady(forwards, sessions))
+    return mean(after.begin_cpu - before.end_cpu for before, after in steady(forwards, sessions))
 
 
-def _steady(forwards: Sequence[Forward], sessions: int) -> list[tuple[Forward, Forward]]:
+def steady(forwards: Sequence[Forward], sessions: int) -> list[tuple[Forward, Forward]]:
+    """The passes in which all sessions decode, each with the next.
+
+    Raises:
+        BenchError: there are none.
+    """
     pairs = [pair for pair in pairwise(forwards) if pair[0].decodes == pair[1].decodes == sessions]
     if not pairs:
         raise BenchError(f"The {sessions} sessions never all decoded at once: generate more tokens.")

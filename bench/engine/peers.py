@@ -14,7 +14,17 @@ from typing import IO, Any
 
 from bench.cli import BenchError, Setup
 
-__all__ = ["Decoding", "bare_loop", "bare_pass", "batched_bench", "clean_environment", "last_words", "start"]
+__all__ = [
+    "BareStep",
+    "Decoding",
+    "Peak",
+    "bare_loop",
+    "bare_pass",
+    "batched_bench",
+    "clean_environment",
+    "last_words",
+    "start",
+]
 
 _TUNING = ("GOMP_", "OMP_", "KMP_", "GGML_", "LLAMA_", "CUDA_")
 # These tune nothing: they say which devices and which libraries there are, for both sides.
@@ -37,10 +47,31 @@ class Decoding:
     context: int
 
 
-async def batched_bench(setup: Setup, shape: Decoding, *, unified: bool) -> float:
-    """Decode tokens per second of llama-batched-bench, all sessions together.
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """llama-batched-bench, which neither samples nor schedules: the speed of llama.cpp itself.
 
-    It neither samples nor schedules, so this is the ceiling.
+    Args:
+        decode: tokens per second while all sessions decode.
+        seconds: of the whole run, prompts included.
+    """
+
+    decode: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BareStep:
+    """The bare loop: tokens per second, and milliseconds of a step, in `llama_decode` and in the samplers."""
+
+    tps: float
+    step_ms: float
+    forward_ms: float
+    sample_ms: float
+
+
+async def batched_bench(setup: Setup, shape: Decoding, *, unified: bool) -> Peak:
+    """Run llama-batched-bench: all sessions prefill, then all decode.
 
     Raises:
         BenchError: the tool is missing or failed.
@@ -51,11 +82,12 @@ async def batched_bench(setup: Setup, shape: Decoding, *, unified: bool) -> floa
     layout = "-kvu" if unified else "-no-kvu"
     tool = setup.tool("llama-batched-bench")
     command: list[str | Path] = [tool, "-m", setup.model, "--output-format", "jsonl", layout]
-    return float((await _json_of(command, sizes | shared))["speed_tg"])
+    found = await _json_of(command, sizes | shared)
+    return Peak(float(found["speed_tg"]), float(found["t"]))
 
 
-async def bare_loop(setup: Setup, shape: Decoding, *, unified: bool) -> float:
-    """Decode tokens per second of a bare Python loop, one sampler for each row.
+async def bare_loop(setup: Setup, shape: Decoding, *, unified: bool) -> BareStep:
+    """Run a bare Python loop, one sampler for each row.
 
     Raises:
         BenchError: it failed.
@@ -63,7 +95,8 @@ async def bare_loop(setup: Setup, shape: Decoding, *, unified: bool) -> float:
     sizes = {"--sessions": shape.sessions, "--prompt-tokens": shape.prompt_tokens}
     sizes |= {"--gen-tokens": shape.gen_tokens, "--context": shape.context}
     layout = ["--split"] if not unified else []
-    return float((await _json_of([*_bare(setup), *layout], sizes))["tps"])
+    found = await _json_of([*_bare(setup), *layout], sizes)
+    return BareStep(**{name: float(value) for name, value in found.items()})
 
 
 async def bare_pass(setup: Setup, *, cached: int, fresh: int, context: int) -> float:
@@ -88,7 +121,7 @@ async def start(command: Sequence[str | Path], *, stdout: int | IO[Any], stderr:
 
 
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables without those that tune a peer: our own process sets some for llama.cpp's threads."""
+    """The variables without those that tune a peer."""
     return {name: value for name, value in variables.items() if name in _KEPT or not name.startswith(_TUNING)}
 
 

@@ -3,7 +3,8 @@
 Both sides get the same prompts, sampling, threads, batch, context and KV layout (split, llama-server's
 default), and all chats ask at the same time. The result is all tokens over the time from the first request to
 the last token, prompts included; the decode rate alone stands beside it. Our client of the server is one thin
-socket per chat.
+socket per chat. llama-batched-bench, which neither samples nor serves, tells in the same rounds what
+llama.cpp alone gives: an engine that prefills each prompt on its own cannot have more.
 
     python bench/engine/server.py --json
 """
@@ -18,6 +19,7 @@ from statistics import median
 from bench import cli
 from bench.cli import Result, Setup
 from bench.engine.llama_server import LlamaServer
+from bench.engine.peers import Decoding, batched_bench
 from bench.engine.sides import Ours, Side, ask_all, config, overall_rate, question
 from bench.ratios import Ratio
 from bench.rounds import interleave, overlap_rate
@@ -46,6 +48,7 @@ class Speed:
 
 async def measure(setup: Setup, settings: Settings) -> Result:
     """Measure every number of sessions."""
+    setup.tool("llama-batched-bench")
     rows = [await _row(setup, settings, sessions) for sessions in settings.sessions]
     return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": rows}
 
@@ -56,8 +59,14 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
     async with Engine(ours) as engine, LlamaServer(setup, slots=sessions, context=context) as server:
         for side in (Ours(engine), server):
             await ask_all(side, [question(0, -1)], 8)  # warm up
+        prompt = engine.count_prompt(question(0, 0))
+        shape = Decoding(sessions, prompt, settings.gen_tokens, ours.context_tokens)
         once = partial(_once, sessions, settings.gen_tokens)
-        runs = {"ours": partial(once, Ours(engine)), "llama_server": partial(once, server)}
+        runs = {
+            "ours": partial(once, Ours(engine)),
+            "llama_server": partial(once, server),
+            "batched_bench": partial(_peak, setup, shape),
+        }
         label = f"{sessions} sessions:"
         speeds = await interleave(setup.limits, runs, lambda so_far: [overall(so_far)], label=label)
         return row(sessions, speeds)
@@ -69,10 +78,19 @@ async def _once(sessions: int, gen_tokens: int, side: Side, number: int) -> Spee
     return Speed(overall_rate(answers), overlap_rate([answer.marks for answer in answers]))
 
 
+async def _peak(setup: Setup, shape: Decoding, number: int) -> Speed:
+    peak = await batched_bench(setup, shape, unified=False)
+    return Speed(shape.sessions * shape.gen_tokens / peak.seconds, peak.decode)
+
+
 def overall(speeds: Mapping[str, Sequence[Speed]]) -> Ratio:
     """Ours over llama-server's, prompts included."""
-    ours, peer = ([speed.overall for speed in speeds[side]] for side in ("ours", "llama_server"))
-    return Ratio.between(ours, peer)
+    return _ratio(speeds, "ours", "overall")
+
+
+def _ratio(speeds: Mapping[str, Sequence[Speed]], side: str, rate: str) -> Ratio:
+    values, peer = ([getattr(speed, rate) for speed in speeds[name]] for name in (side, "llama_server"))
+    return Ratio.between(values, peer)
 
 
 def row(sessions: int, speeds: Mapping[str, Sequence[Speed]]) -> Result:
@@ -81,16 +99,18 @@ def row(sessions: int, speeds: Mapping[str, Sequence[Speed]]) -> Result:
     for side, some in speeds.items():
         result[f"{side}_tps"] = round(median(speed.overall for speed in some), 1)
         result[f"{side}_decode_tps"] = round(median(speed.decode for speed in some), 1)
-    ours, peer = ([speed.decode for speed in speeds[side]] for side in ("ours", "llama_server"))
-    return result | overall(speeds).entry() | Ratio.between(ours, peer).entry("ratio_decode")
+    result |= overall(speeds).entry() | _ratio(speeds, "ours", "decode").entry("ratio_decode")
+    result |= _ratio(speeds, "batched_bench", "overall").entry("peak_ratio")
+    return result | _ratio(speeds, "batched_bench", "decode").entry("peak_ratio_decode")
 
 
 def show(result: Result) -> Iterator[str]:
     """Format the rows as a table."""
-    yield f"{'sessions':>8} {'ours':>8} {'server':>8}   tokens/s; ratio; ratio of decoding only"
+    yield f"{'sessions':>8} {'ours':>8} {'server':>8}   tokens/s; ratio, of decoding only; llama.cpp itself"
     for r in result["rows"]:
         speeds = f"{r['sessions']:8} {r['ours_tps']:8} {r['llama_server_tps']:8}"
-        yield f"{speeds}   {Ratio.read(r)}; {Ratio.read(r, 'ratio_decode')}; {r['rounds']} rounds"
+        peak = f"{Ratio.read(r, 'peak_ratio')}, {Ratio.read(r, 'peak_ratio_decode')}"
+        yield f"{speeds}   {Ratio.read(r)}, {Ratio.read(r, 'ratio_decode')}; {peak}; {r['rounds']} rounds"
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from bench.rounds import Marks
 from engine import ChatMessage, Engine, EngineConfig, GenerationRequest, SamplingParams
 
 __all__ = [
+    "PLAIN",
     "Answer",
     "Ours",
     "Prompt",
@@ -34,6 +35,9 @@ _COMMON = (
     " first before must any such our house way long day water night hand light sea wind stone road river"
 )
 _WORDS = _COMMON.split()
+
+# A model without a template would stop at the next "User:", in the middle of a measurement.
+PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 
 @dataclass(frozen=True, slots=True)

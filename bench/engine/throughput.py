@@ -21,7 +21,7 @@ from typing import Literal
 from bench import cli
 from bench.cli import Result, Setup
 from bench.engine.peers import Decoding, bare_loop, batched_bench
-from bench.engine.sides import Ours, ask_all, config, question
+from bench.engine.sides import PLAIN, Ours, ask_all, config, question
 from bench.machine import vram_mib
 from bench.ratios import Limits, Ratio
 from bench.rounds import interleave, overlap_rate
@@ -57,10 +57,6 @@ async def measure(setup: Setup, settings: Settings) -> Result:
     return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": with_further(rows)}
 
 
-# A model without a template would stop at the next "User:", in the middle of a measurement.
-_PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}"
-
-
 async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
     ours = config(
         setup,
@@ -68,7 +64,7 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
         cached_sessions=0,
         context_tokens=sessions * settings.session_context,
         step_target_ms=60_000,
-        chat_template=_PLAIN,
+        chat_template=PLAIN,
     )
     async with Engine(ours) as engine:
         prompt = engine.count_prompt(question(0, 0))
@@ -94,10 +90,17 @@ async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
 def _runs(setup: Setup, ours: EngineConfig, shape: Decoding, about: Result) -> dict[str, Run]:
     """The three sides with one layout."""
     unified = not ours.split_cache
+
+    async def peak() -> float:
+        return (await batched_bench(setup, shape, unified=unified)).decode
+
+    async def bare() -> float:
+        return (await bare_loop(setup, shape, unified=unified)).tps
+
     return {
-        "batched_bench": lambda _: batched_bench(setup, shape, unified=unified),
+        "batched_bench": lambda _: peak(),
         "ours": partial(_ours, ours, shape.gen_tokens, about),
-        "bare": lambda _: bare_loop(setup, shape, unified=unified),
+        "bare": lambda _: bare(),
     }
 
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 from collections import deque
 from threading import Lock
-
-# libgomp reads this once, when it is loaded. By default its threads spin for milliseconds at each of the
-# hundreds of barriers of a forward pass. When anything else wants a core (another program, our own screen),
-# they spin while the thread they wait for is not running, and a token takes many times as long. This value
-# costs nothing on an idle machine; a smaller one costs up to a tenth of the speed at one session, no
-# spinning ("passive") two thirds.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import llama_cpp.llama_cpp as lib
 from llama_cpp._ggml import libggml

@@ -17,7 +17,7 @@ import pytest
 
 from bench import cli, report, rounds, run
 from bench.cli import BenchError
-from bench.engine import latency, overhead, prefixes, server, speculation, throughput, turns, warm
+from bench.engine import latency, overhead, prefixes, server, speculation, step, throughput, turns, warm
 from bench.engine.sides import gather, text_of
 from bench.ratios import Limits, Ratio
 from engine import EngineStats, FinishReason
@@ -39,8 +39,20 @@ SPEEDS = {
 }
 
 
+STEPS = {
+    "bare": [step.Step(9.0, 8.5, 0.5, 0.0)] * 3,
+    "ours": [
+        step.Step(10.0, 9.0, 0.75, 0.25),
+        step.Step(9.5, 8.5, 0.75, 0.25),
+        step.Step(11.0, 10.0, 0.75, 0.25),
+    ],
+    "asleep": [step.Step(9.5, 8.5, 0.75, 0.25)] * 3,
+}
+
+
 def forward(begin: float, inside: float, decodes: int) -> overhead.Forward:
-    return overhead.Forward(begin, begin_cpu=begin, end_cpu=begin + inside, inside=inside, decodes=decodes)
+    end = begin + inside
+    return overhead.Forward(begin, begin_cpu=begin, end_cpu=end, decode=inside, sample=0.0, decodes=decodes)
 
 
 def some_results() -> dict[str, Any]:
@@ -61,7 +73,9 @@ def some_results() -> dict[str, Any]:
     decoded = [throughput.row(sessions, SPEEDS) for sessions in (1, 4)]
     return {
         "throughput": model | {"rows": throughput.with_further(decoded)},
-        "server": {"rows": [server.row(1, {"ours": [speed], "llama_server": [speed]})]},
+        "server": {
+            "rows": [server.row(1, {side: [speed] for side in ("ours", "llama_server", "batched_bench")})]
+        },
         "speculation": {
             "rows": [{"prompts": name, "sessions": 1} | drafted for name in ("mix", "rewriting")]
         },
@@ -70,6 +84,7 @@ def some_results() -> dict[str, Any]:
         "warm": {"cached_tokens": 1000, "new_tokens": 40} | warm.summary({"ours": [1.1], "alone": [1.0]}),
         "prefixes": {"sessions": 8, "prompt_tokens": 1000} | shared,
         "turns": {"chats": 100, "held": 8} | turns.summary({"tight": [again], "roomy": [roomy]}),
+        "step": {"rows": [step.row(1, STEPS)]},
         "overhead": {"sessions": 32, "step_ms": 100.0} | Ratio.of([0.03]).entry("python_share"),
         "sampling": {"rows": [dict.fromkeys(SAMPLING_KEYS, 1) | Ratio.of([1.0]).entry()]},
     }
@@ -201,6 +216,31 @@ def test_pythons_share_is_what_is_between_the_forwards() -> None:
     assert overhead.cpu_per_step([prefill, *decode], 2) == 0.25
     with pytest.raises(BenchError, match="generate more tokens"):
         overhead.python_share([prefill, decode[0]], 2)
+
+
+def test_a_step_is_cut_into_its_parts() -> None:
+    passes = [overhead.Forward(float(i), 0.0, 0.0, decode=0.5, sample=0.25, decodes=2) for i in range(3)]
+    assert step.mean_step(passes, 2) == step.Step(1000.0, 500.0, 250.0, 250.0)
+    row = step.row(1, STEPS)
+    assert (row["bare_forward_ms"], row["ours_forward_ms"], row["ours_forward_spread"]) == (
+        8.5,
+        0.5,
+        [0.0, 1.5],
+    )
+    assert (row["ours_rest_ms"], row["asleep_step_ms"], row["awake_ms"]) == (0.25, 0.5, 0.5)
+
+
+def test_a_line_that_explains_has_no_target() -> None:
+    forward_pass, *_, awake = report.lines({"step": some_results()["step"]})
+    assert forward_pass.cells == (
+        "A step beyond the bare loop's, 1 chat: the forward pass",
+        "9.00 ms",
+        "8.50 ms (bare loop)",
+        "0.500 (0.000 to 1.500) ms",
+        "3",
+        "",
+    )
+    assert awake.verdict == ""
 
 
 def test_a_roomy_context_that_moves_chats_out_is_an_error() -> None:

@@ -16,7 +16,7 @@ import pytest
 from bench import cli
 from bench.cli import BenchError
 from bench.engine.llama_server import LlamaServer
-from bench.engine.peers import Decoding, bare_loop, bare_pass, batched_bench, clean_environment
+from bench.engine.peers import Decoding, Peak, bare_loop, bare_pass, batched_bench, clean_environment
 from bench.engine.sides import Answer
 from bench.ratios import Limits
 from engine import ChatMessage
@@ -24,7 +24,7 @@ from engine import ChatMessage
 ROOT = Path(__file__).parents[3]
 TINY = Decoding(sessions=1, prompt_tokens=1, gen_tokens=1, context=512)
 TUNING = (
-    "GOMP_SPINCOUNT",  # our own engine sets it
+    "GOMP_SPINCOUNT",
     "GOMP_CPU_AFFINITY",
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
@@ -37,7 +37,7 @@ KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "LLAM
 TELLS_ITS_ENVIRONMENT = """
 import json, os, pathlib
 pathlib.Path(__file__).with_name("environment").write_text(json.dumps(dict(os.environ)))
-print('{"speed_tg": 7}')
+print('{"speed_tg": 7, "t": 2}')
 """
 
 
@@ -60,7 +60,7 @@ def tuned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def ask_batched_bench(peers: Path) -> None:
     tool(peers, "llama-batched-bench", TELLS_ITS_ENVIRONMENT)
-    assert await batched_bench(setup_of(peers), TINY, unified=True) == 7
+    assert await batched_bench(setup_of(peers), TINY, unified=True) == Peak(decode=7, seconds=2)
 
 
 async def ask_llama_server(peers: Path) -> None:
@@ -92,7 +92,10 @@ async def test_the_bare_loop_decodes_and_times_a_pass(
     setup = setup_of(tmp_path, random_model("tiny"))
     shape = Decoding(sessions=3, prompt_tokens=5, gen_tokens=4, context=1536)
     for unified in (True, False):
-        assert await bare_loop(setup, shape, unified=unified) > 0
+        found = await bare_loop(setup, shape, unified=unified)
+        assert found.tps > 0
+        assert 0 < found.sample_ms < found.step_ms
+        assert found.forward_ms + found.sample_ms <= found.step_ms + 0.01
     assert await bare_pass(setup, cached=20, fresh=9, context=512) > 0
 
 
@@ -201,7 +204,7 @@ def stop_me(peers: str) -> None:
     """Wait for a peer that never ends, as a benchmark does."""
 
     async def measure(setup: cli.Setup) -> cli.Result:
-        return {"speed": await batched_bench(setup, TINY, unified=True)}
+        return {"speed": (await batched_bench(setup, TINY, unified=True)).decode}
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     arguments: Sequence[str] = ["--peers", peers, "--model", __file__]
