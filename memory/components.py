@@ -8,7 +8,7 @@ from pathlib import Path
 from memory.context import ContextBuilder
 from memory.ingest import Ingest
 from memory.ports import Embedder, VectorIndex
-from memory.search import Search
+from memory.search import Analysis, Search
 from memory.storage import (
     Database,
     Facts,
@@ -44,6 +44,7 @@ class Components:
     scopes: Scopes
     ingest: Ingest
     vectors: PassageVectors
+    analysis: Analysis
     search: Search
     contexts: ContextBuilder
     vectors_folder: Path | None
@@ -75,7 +76,8 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
         folder=folder,
         open_index=open_vectors,
     )
-    search = Search(database, passages, vectors, scopes)
+    analysis = Analysis(database, passages)
+    search = Search(database, passages, vectors, scopes, analysis)
     return Components(
         database=database,
         sessions=sessions,
@@ -93,8 +95,10 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
             facts=facts,
             summaries=summaries,
             settings=settings,
+            repair=analysis.start_anew,
         ),
         vectors=vectors,
+        analysis=analysis,
         search=search,
         contexts=ContextBuilder(
             database,

@@ -37,6 +37,7 @@ __all__ = [
     "IndexUnavailable",
     "InvalidFact",
     "InvalidTitle",
+    "KeywordIndexDamaged",
     "MemoryNotFound",
     "MessageNotFound",
     "SessionNotFound",
@@ -54,6 +55,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The database cannot be opened, read or written."""
+
+
+class KeywordIndexDamaged(StoreError):
+    """The keyword index is damaged, but it can be made anew from the passages."""
 
 
 class DiskFull(StoreError):

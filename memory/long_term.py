@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memory.components import Components
-from memory.errors import FactNotFound, MemoryNotFound
+from memory.errors import FactNotFound, KeywordIndexDamaged, MemoryNotFound
 from memory.reports import MemoryStats
 from memory.types import Fact, FactKind, Forgotten, Message, Origin
 
@@ -117,13 +117,25 @@ class LongTermMemory:
             False if another process has the vector index open and must remove the vectors.
         """
         gone = self._components.vectors.remove(passages)
-        self._call(self._purge)
+        self._purge()
         return gone
 
     def finish_purge(self) -> None:
         """Clean the keyword index if a process died while it was forgetting."""
-        if self._call(lambda: self._components.settings.purge_due):
-            self._call(self._purge)
+        self._purge()
+
+    def _purge(self) -> None:
+        """Purge the keyword index step by step: between two steps others may write."""
+        request = self._call(lambda: self._components.settings.purge_due)
+        if request is not None:
+            try:
+                more = self._call(self._components.passages.purge_some, first=True)
+                while more:
+                    more = self._call(self._components.passages.purge_some, first=False)
+            except KeywordIndexDamaged:  # a new one holds nothing that was deleted
+                self._call(self._components.analysis.start_anew)
+            self._call(self._components.settings.end_purge, request)
+        self._call(self._components.database.checkpoint)
 
     # On and off
 
@@ -191,13 +203,6 @@ class LongTermMemory:
 
     def _switch(self, on: bool) -> None:
         self._components.settings.remembering = on
-
-    def _purge(self) -> None:
-        if self._components.settings.purge_due:
-            with self._components.database.atomic():
-                self._components.passages.purge()
-                self._components.settings.purge_due = False
-        self._components.database.checkpoint()
 
     def _counts(self) -> dict[str, int]:
         row = self._components.database.query_one(_COUNTS)

@@ -82,6 +82,7 @@ class Memory:
         except BaseException:
             self.close()
             raise
+        components.analysis.start()
 
     def __enter__(self) -> Memory:
         return self
@@ -104,6 +105,7 @@ class Memory:
     def close(self) -> None:
         """Wait for running work and close all files. Safe to call twice."""
         self._components.vectors.close()
+        self._components.analysis.close()
         self._database.close()
 
     # Sessions

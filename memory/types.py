@@ -157,18 +157,28 @@ class Fact:
 
     Args:
         kind: "fact" or "preference".
-        message_id: the message that stated it; None when the user wrote it into the profile.
+        sources: ids of the messages that state it, oldest first; none when the user wrote it into the
+            profile.
         pinned: goes into every prompt.
         edited: the user has reworded it.
+        stated_at: when it was stated last.
+        until: when a newer statement took its place; None while it holds.
     """
 
     id: int
     text: str
     kind: FactKind
-    message_id: str | None
+    sources: tuple[str, ...]
     pinned: bool
     edited: bool
     created_at: str
+    stated_at: str
+    until: str | None = None
+
+    @property
+    def message_id(self) -> str | None:
+        """The message that stated it last, if any."""
+        return self.sources[-1] if self.sources else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

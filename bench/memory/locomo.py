@@ -90,7 +90,7 @@ def _role(turn: dict[str, Any], chat: dict[str, Any]) -> Role:
 
 def _text(turn: dict[str, Any]) -> str:
     caption = f" [shares {turn['blip_caption']}]" if turn.get("blip_caption") else ""
-    return f"{turn['speaker']}: {turn['text']}{caption}"
+    return f"{turn['text']}{caption}"  # who said it is in the role, as in the application
 
 
 def _time(text: str) -> str:

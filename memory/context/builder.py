@@ -138,13 +138,20 @@ class ContextBuilder:
         if not (chosen.searches or chosen.summarises):
             return given
         recalls = self._recalls(given, session_id) if chosen.searches else ()
-        profile = self._call(lambda: self._facts.list(self._scopes.visible_to(session_id)))
-        return replace(given, recalls=recalls, profile=profile)
+        facts = self._call(lambda: self._facts.list(self._scopes.visible_to(session_id)))
+        return replace(given, recalls=recalls, profile=tuple(fact for fact in facts if fact.until is None))
 
     def _recalls(self, given: ContextInput, session_id: str) -> tuple[Recall, ...]:
-        """What the past contributes to a question; messages since the last eviction are sent anyway."""
+        """What the past contributes to a question.
+
+        Messages since the last eviction are sent anyway. What hangs on the question or on another version of
+        it was rejected: an answer that is written again must not follow the one before.
+        """
         places = (place for place, message in enumerate(given.messages) if message.id in given.window_starts)
         known = [message.id for message in given.messages[max(places, default=0) :]]
+        asked = next((message.id for message in reversed(given.messages) if message.role == "user"), None)
+        if asked is not None:
+            known += self._call(self._transcript.versions_of, asked)
         found = self._search.recall(given.query or "", session_id, known=known)
         return tuple(to_recall(item, given.counter) for item in found[:_MAX_RECALLS])
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from memory.ports import TokenCounter
 from memory.reports import Dropped, Recall
-from memory.text import quoted
+from memory.text import joined, quoted, quoted_passage
 from memory.types import Fact, Summary
 
 __all__ = [
@@ -68,10 +68,10 @@ class _Item:
 
 
 def profile_layer(facts: Sequence[Fact], limit: int, counter: TokenCounter) -> Layer:
-    """The facts that fit into `limit` tokens: pinned ones first, then the oldest."""
-    ordered = sorted(facts, key=lambda fact: (not fact.pinned, fact.id))
+    """The facts that fit into `limit` tokens: pinned ones first, then those that were stated last."""
+    ordered = sorted(facts, key=lambda fact: (fact.pinned, fact.stated_at, fact.id), reverse=True)
     items = [
-        _Item(place, fact.id, quoted(fact.text), () if fact.message_id is None else (fact.message_id,))
+        _Item(place, fact.id, f"{quoted(fact.text)} ({quoted(fact.stated_at[:10])})", fact.sources)
         for place, fact in enumerate(ordered)
     ]
     return _fill(PROFILE_HEADING, items, limit, counter)
@@ -120,6 +120,9 @@ def _text(heading: str, items: Sequence[_Item]) -> str:
     return "\n".join((heading, *lines)) if lines else ""
 
 
+_BREAK = "\n"  # with which quoted code begins
+_NEAR = 0.8  # of the words of two quotations are the same: one of them is enough
+
 MEMORIES_HEADING = "From earlier conversations (for reference):"
 
 
@@ -154,6 +157,15 @@ class _Quotation:
     def day(self) -> str:
         return quoted(self.recall.at[:10])
 
+    def says_as_much_as(self, others: Sequence[_Quotation]) -> bool:
+        """Whether nearly all its words are those of one of the others, and the other way round."""
+        words = set(self.text.casefold().split())
+        return any(_is_near(words, set(other.text.casefold().split())) for other in others)
+
+
+def _is_near(some: Set[str], others: Set[str]) -> bool:
+    return len(some & others) >= _NEAR * len(some | others)
+
 
 class MemoryPicker:
     """Chooses which recalls to quote.
@@ -169,7 +181,7 @@ class MemoryPicker:
         self._order = order
         self._quotations: dict[tuple[str, int, str], _Quotation] = {}
         for rank, recall in enumerate(recalls):
-            text = quoted(recall.text)
+            text = quoted_passage(recall.text)
             if text:
                 tokens = counter.count_text(f"{recall.role}: {text}\n")
                 quotation = _Quotation(rank, recall, text, tokens)
@@ -181,7 +193,7 @@ class MemoryPicker:
         chosen: list[_Quotation] = []
         days = {""}
         for quotation in self._quotations.values():
-            if quotation.recall.message_id in window:
+            if quotation.recall.message_id in window or quotation.says_as_much_as(chosen):
                 continue
             tokens = quotation.tokens
             if quotation.day not in days:
@@ -212,7 +224,7 @@ class MemoryPicker:
                 day = quotations[0].day
                 lines.append(f"[{day}]")
             text = _joined(sorted(quotations, key=lambda quotation: quotation.recall.passage_id))
-            lines.append(f"{quotations[0].recall.role}: {text}")
+            lines.append(f"{quotations[0].recall.role}:{'' if text.startswith(_BREAK) else ' '}{text}")
             used.append(self._merged(quotations, text))
         return "\n".join(lines), tuple(used)
 
@@ -229,23 +241,31 @@ class MemoryPicker:
     def _dropped(self, chosen: Sequence[_Quotation], window: Set[str]) -> tuple[Dropped, ...]:
         ranks = {quotation.rank for quotation in chosen}
         return tuple(
-            Dropped(item.message_id, item.role, item.tokens, self._reason(rank, item, window), item.score)
+            Dropped(
+                item.message_id, item.role, item.tokens, self._reason(rank, item, window, chosen), item.score
+            )
             for rank, item in enumerate(self._recalls)
             if rank not in ranks
         )
 
-    def _reason(self, rank: int, recall: Recall, window: Set[str]) -> str:
+    def _reason(self, rank: int, recall: Recall, window: Set[str], chosen: Sequence[_Quotation]) -> str:
         if recall.message_id in window:
             return "already in the window"
-        quotation = self._quotations.get((recall.message_id, recall.passage_id, quoted(recall.text)))
+        quotation = self._quotations.get((recall.message_id, recall.passage_id, quoted_passage(recall.text)))
         if quotation is None:
             return "nothing to quote"
-        return "no room" if quotation.rank == rank else "found twice"
+        if quotation.rank != rank:
+            return "found twice"
+        return "says the same as another" if quotation.says_as_much_as(chosen) else "no room"
 
 
 def _joined(quotations: Sequence[_Quotation]) -> str:
     text = quotations[0].text
     for before, quotation in pairwise(quotations):
-        text += " " if quotation.recall.passage_id == before.recall.passage_id + 1 else " … "
-        text += quotation.text
+        if quotation.text.startswith(_BREAK):
+            text += quotation.text
+        elif quotation.recall.passage_id == before.recall.passage_id + 1:
+            text = joined(text, quotation.text)
+        else:
+            text = f"{text} … {quotation.text}"
     return text

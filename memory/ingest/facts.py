@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from memory.ingest.facts_en import Match, match_statement, one_of
+from memory.ingest.facts_en import Match, match_statement, one_of, slot_of
 from memory.text import clean_title, clip, sentence_spans, title_key
 from memory.types import FactKind, Message
 
@@ -23,10 +23,15 @@ _PASTED_CHARACTERS = 2000  # nobody types that much about themselves at once
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Something the user stated about themselves, in their own words."""
+    """Something the user stated about themselves, in their own words.
+
+    Args:
+        slot: see `memory.ingest.facts_en.slot_of`.
+    """
 
     text: str
     kind: FactKind
+    slot: str | None = None
 
 
 def extract_statements(message: Message) -> tuple[Statement, ...]:
@@ -51,7 +56,9 @@ def statements_in(text: str) -> tuple[Statement, ...]:
         match = _statement(masked[start:end])
         if match is not None:
             words = clean_title(text[start + match.start : start + match.end]).rstrip(" ,;:-\u2013—")
-            found.setdefault(title_key(words), Statement(clip(words, STATEMENT_CHARACTERS), match.kind))
+            found.setdefault(
+                title_key(words), Statement(clip(words, STATEMENT_CHARACTERS), match.kind, slot_of(words))
+            )
     return tuple(found.values())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from memory.types import FactKind
 
-__all__ = ["Match", "match_statement", "one_of"]
+__all__ = ["Match", "match_statement", "one_of", "slot_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,16 @@ _CONDITION = one_of(
 )
 _PASSAGE = one_of("part bit thing_about line section option one version idea suggestion")
 _KEEP = one_of("remember (?:keep|bear)_in_mind don't_forget do_not_forget make_a_note")
+_KEEP_ELSEWHERE = (
+    r"(?:(?:bitte\s+)?merke?\s+dir\s*(?:bitte)?(?:\s*[,:]\s*|\s+)(?:dass\s+|folgendes\s*:\s*)?"
+    r"|(?:vergiss\s+nicht\s*,\s*dass\s+)"
+    r"|(?:souviens-toi|retiens|rappelle-toi|n'oublie\s+pas)\s+(?:bien\s+)?(?:que\s+|qu'|:\s*)"
+    r"|(?:recuerda|acuérdate\s+de|no\s+olvides)\s*(?:que\s+|:\s*)"
+    r"|(?:ricorda(?:ti)?|non\s+dimenticare)\s*(?:che\s+|:\s*)"
+    r"|(?:lembre-se|lembra-te|não\s+esqueça)\s*(?:de\s+)?(?:que\s+|:\s*)"
+    r"|(?:onthoud?|vergeet\s+niet)\s*(?:dat\s+|:\s*)"
+    r"|(?:请|請)?记住[，,：:]?\s*|запомни[,:]?\s+(?:что\s+)?)"
+)
 _MONTH = r"(?:jan|feb|mar|apr|may|june|july|aug|sep|oct|nov|dec)"
 _INSTRUCTION = one_of(
     "answer reply respond use write give keep speak call show include explain ask address say format cite "
@@ -228,11 +238,45 @@ _RULES = (
     _rule(
         None,
         rf"(?:please\s+)?(?:always\s+)?{_KEEP}"
-        r"(?:\s+that\s+|\s*:\s*|\s+(?=(?:i|i'm|im|my|we)\b))(?=\w)",
+        r"(?:\s+that\s+|(?:\s+(?:this|that|the\s+following))?\s*:\s*|\s+(?=(?:i|i'm|im|my|we)\b))(?=\w)",
         one_of("time day night guy girl movie song feeling scene episode the_user \\w+ing"),
     ),
+    # The same request in other languages: what follows is kept as it is.
+    _rule(None, rf"{_KEEP_ELSEWHERE}(?=\w)"),
+    # Tools and machines, by name
+    _rule("fact", rf"{_I}(?:use|run|own|drive|ride)\s+(?=(?:(?:an?|the|my)\s+)?(?-i:[A-Z])\w)"),
 )
 _WISH = re.compile(rf"(?i)\b{one_of('prefer like love hate enjoy always never favou?rite')}")
+
+
+# What can be true once only: a newer statement replaces the older one.
+_SLOTS = (
+    (
+        "home",
+        rf"(?:{_I}(?:live|reside)\s+(?:in|near|outside)|{_AM}(?:based|living)\s+in"
+        rf"|(?:{_I}|i'?ve\s+(?:{_ADVERB}\s+)*)moved\s+to)\s",
+    ),
+    ("workplace", rf"{_I}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?(?:at|for)\s"),
+    ("job", rf"{_I}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?as\s"),
+    ("age", rf"{_AM}\d{{1,2}}(?:\s+years?\s+old\b|\s*(?=[.,!]|$))"),
+    ("name", r"my\s+(?:full\s+)?name(?:'s|\s+is)\s"),
+    ("nickname", r"(?:please\s+)?(?:you\s+(?:can|may)\s+)?(?:just\s+)?call\s+me\s"),
+    ("birthday", r"my\s+birthday\s+is\s"),
+)
+_SLOT_PATTERNS = tuple((slot, re.compile(rf"(?i){pattern}")) for slot, pattern in _SLOTS)
+_FAVOURITE = re.compile(r"(?i)my\s+((?:[\w-]+\s+)?favou?rite\s+(?:[\w'-]+\s+){1,4}?)is\s")
+_OF_MINE = re.compile(
+    r"(?i)my\s+((?:[\w'-]+\s+){1,3}?(?:code|number|address|password|size|plan|goal))\s+is\s"
+)
+
+
+def slot_of(statement: str) -> str | None:
+    """What a statement tells, if only one such statement can hold at a time; None for all others."""
+    for slot, pattern in _SLOT_PATTERNS:
+        if pattern.match(statement):
+            return slot
+    named = _FAVOURITE.match(statement) or _OF_MINE.search(statement)
+    return None if named is None else " ".join(named[1].casefold().replace("favourite", "favorite").split())
 
 
 def match_statement(sentence: str, start: int, end: int) -> Match | None:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from memory.errors import KeywordIndexDamaged
 from memory.storage import Database, Facts, Passages, Sessions, Settings, Summaries, Transcript
 from memory.types import Forgotten, Head, Message, ReplyStatus, Role, SessionRecord
 
 __all__ = ["Ingest"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _whatever_the_index(
+    method: Callable[Concatenate[Ingest, P], T],
+) -> Callable[Concatenate[Ingest, P], T]:
+    """Do a transaction again if the keyword index is damaged: a message must be stored, or erased."""
+
+    @wraps(method)
+    def guarded(self: Ingest, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(self, *args, **kwargs)
+        except KeywordIndexDamaged:
+            self._repair()
+            return method(self, *args, **kwargs)
+
+    return guarded
 
 
 class Ingest:
@@ -28,7 +49,12 @@ class Ingest:
         facts: Facts,
         summaries: Summaries,
         settings: Settings,
+        repair: Callable[[], None],
     ) -> None:
+        """
+        Args:
+            repair: replaces a damaged keyword index; on the database's thread.
+        """
         self._database = database
         self._sessions = sessions
         self._transcript = transcript
@@ -36,7 +62,9 @@ class Ingest:
         self._facts = facts
         self._summaries = summaries
         self._settings = settings
+        self._repair = repair
 
+    @_whatever_the_index
     def add_message(
         self,
         session_id: str,
@@ -52,6 +80,7 @@ class Ingest:
             self.index(message)
             return message
 
+    @_whatever_the_index
     def finish_reply(
         self,
         message_id: str,
@@ -74,8 +103,9 @@ class Ingest:
                 from memory.ingest.facts import extract_statements  # compiles many patterns
 
                 for statement in extract_statements(message):
-                    self._facts.add(statement.text, statement.kind, message.id)
+                    self._facts.add(statement.text, statement.kind, message.id, statement.slot)
 
+    @_whatever_the_index
     def forget(self, message_ids: Sequence[str]) -> tuple[Forgotten, list[int]]:
         """Erase messages and the replies to them; only their places in the tree stay.
 
@@ -107,6 +137,7 @@ class Ingest:
         )
         return gone, passages
 
+    @_whatever_the_index
     def delete_session(self, session_id: str) -> list[int]:
         """Delete a session; returns the passages whose traces the caller must clear.
 
@@ -115,10 +146,13 @@ class Ingest:
         """
         with self._database.atomic():
             passages = self._passages.of_session(session_id)
+            self._passages.remove_messages([item.id for item in self._transcript.all_of(session_id)])
             self._sessions.delete(session_id)
+            self._facts.settle()
             self._request_purge(passages)
             return passages
 
+    @_whatever_the_index
     def exclude_session(self, session_id: str) -> list[int]:
         """Take a session off the record; returns the passages whose traces the caller must clear.
 
@@ -135,6 +169,7 @@ class Ingest:
             self._request_purge(passages)
         return passages
 
+    @_whatever_the_index
     def include_session(self, session_id: str) -> SessionRecord:
         """Put a session back on the record and index everything said in it. Raises `SessionNotFound`."""
         with self._database.atomic():
@@ -146,7 +181,7 @@ class Ingest:
 
     def _request_purge(self, passages: Sequence[int]) -> None:
         if passages:
-            self._settings.purge_due = True
+            self._settings.request_purge()
 
     def _with_replies(self, message_ids: Sequence[str]) -> list[Message]:
         """The messages, and the replies to those of the user; messages already forgotten left out."""

@@ -1,17 +1,23 @@
-"""Keyword search on SQLite's FTS5. Every method runs on the database's thread."""
+"""Keyword search on SQLite's FTS5, and the thread that brings older passages into its index."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from threading import Event, Thread
 
-from memory.storage import Database, Value
-from memory.text import content_words, stem
+from memory.errors import KeywordIndexDamaged, StoreError
+from memory.storage import Database, Passages, Value
+from memory.text import Term, query_terms
 
-__all__ = ["Keyword", "Keywords"]
+__all__ = ["Analysis", "Keyword", "Keywords"]
 
+_log = logging.getLogger(__name__)
+
+_BATCH = 100  # passages: some 20 ms, in which nobody else reads or writes
 _COMMON = 0.25  # a word in a larger share of the passages is not selective; a partner's name is one
 _FEW = 40  # passages; with fewer, frequencies mean nothing
 # How many passages get a BM25 score, at 1.3 µs each, however many the store holds. At 100,000 passages this
@@ -19,11 +25,18 @@ _FEW = 40  # passages; with fewer, frequencies mean nothing
 _POSTINGS = 2_000
 
 _HAVING = "SELECT term, doc FROM passage_terms WHERE term IN (SELECT value FROM json_each(?))"
+_BEGINNING = "SELECT sum(doc) AS passages FROM passage_terms WHERE term >= ? AND term < ?"
 _SELECT = "SELECT passage_words.rowid AS id, -rank AS score FROM passage_words"
 _SESSION = """
     JOIN passages ON passages.id = passage_words.rowid JOIN messages ON messages.id = passages.message_id
     WHERE messages.session_id IN (SELECT value FROM json_each(?)) AND
 """
+
+
+# A pasted document is no question: of its words the first and the last are looked up, and the rarest count.
+_LOOKED_UP = 256
+_AT_THE_START = 64
+_FOUND, _MISSING = 48, 16  # words that passages have, and words that none has
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +45,19 @@ class Keyword:
 
     Args:
         weight: its inverse document frequency, as in BM25.
-        passages: how many contain it.
+        passages: how many contain it, at most.
     """
 
-    word: str
-    stem: str
+    term: Term
     weight: float
     passages: int
 
 
 class Keywords:
-    """Finds passages by their words, ranked by BM25 (Robertson and Zaragoza, 2009)."""
+    """Finds passages by their words, ranked by BM25 (Robertson and Zaragoza, 2009).
+
+    Every method runs on the database's thread.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,16 +66,31 @@ class Keywords:
         """The selective words of a question; words in too many passages are left out."""
         row = self._database.query_one("SELECT count(*) AS passages FROM passages")
         passages = row["passages"] if row is not None else 0
-        words = content_words(question)
-        rows = self._database.query(_HAVING, (json.dumps([stem(word) for word in words]),))
-        counts = {row["term"]: row["doc"] for row in rows}
         rare: list[Keyword] = []
-        for word in words:
-            having = counts.get(stem(word), 0)
+        for term, having in self._counts(query_terms(question)):
             if passages < _FEW or having <= _COMMON * passages:
                 weight = math.log(1 + (passages - having + 0.5) / (having + 0.5))
-                rare.append(Keyword(word, stem(word), weight, having))
-        return rare
+                rare.append(Keyword(term, weight, having))
+        return _rarest(rare)
+
+    def _counts(self, terms: Sequence[Term]) -> list[tuple[Term, int]]:
+        """In how many passages each occurs."""
+        if len(terms) > _LOOKED_UP:
+            terms = [*terms[:_AT_THE_START], *terms[_AT_THE_START - _LOOKED_UP :]]
+        forms = [form for term in terms for form in term.forms]
+        rows = self._database.query(_HAVING, (json.dumps(forms),))
+        counts = {row["term"]: row["doc"] for row in rows}
+        return [
+            (
+                term,
+                self._beginning(term.forms[0]) if term.begins else sum(counts.get(f, 0) for f in term.forms),
+            )
+            for term in terms
+        ]
+
+    def _beginning(self, character: str) -> int:
+        row = self._database.query_one(_BEGINNING, (character, character + "\U0010ffff"))
+        return (row["passages"] or 0) if row is not None else 0
 
     def search(
         self, keywords: Sequence[Keyword], count: int, visible: Collection[str] | None = None
@@ -97,6 +127,45 @@ class Keywords:
         return int(newest * (1 - _POSTINGS / postings))
 
 
+class Analysis:
+    """Brings passages that are not in the keyword index into it, in the background, the newest first.
+
+    They are not when an earlier version of the analyser wrote the index, or when it was damaged.
+    """
+
+    def __init__(self, database: Database, passages: Passages) -> None:
+        self._database = database
+        self._passages = passages
+        self._stopping = Event()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Begin, unless it is running."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = Thread(target=self._run, name="analysis", daemon=True)
+            self._thread.start()
+
+    def start_anew(self) -> None:
+        """Discard a damaged index and begin; the database's thread. Raises `StoreError`."""
+        self._passages.discard_analysis()
+        self.start()
+
+    def close(self) -> None:
+        """Stop after the batch at hand; the next start goes on."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set() and self._database.call(self._passages.analyse_some, _BATCH):
+                pass
+        except KeywordIndexDamaged:
+            _log.warning("the keyword index is damaged")  # the next search finds out and replaces it
+        except StoreError as error:
+            _log.warning("the keyword index is incomplete: %s", error)
+
+
 def _split(keywords: Sequence[Keyword]) -> tuple[list[Keyword], list[Keyword]]:
     """The keywords that find passages, at least the rarest, and those that would find too many."""
     by_rarity = sorted(keywords, key=lambda keyword: keyword.passages)
@@ -118,4 +187,17 @@ def _expression(finding: Sequence[Keyword], adding: Sequence[Keyword]) -> str:
 
 
 def _any_of(keywords: Sequence[Keyword]) -> str:
-    return " OR ".join(f'"{keyword.word}"' for keyword in keywords)
+    terms = [keyword.term for keyword in keywords]
+    return " OR ".join(f'"{form}"{"*" if term.begins else ""}' for term in terms for form in term.forms)
+
+
+def _rarest(keywords: Sequence[Keyword]) -> list[Keyword]:
+    """At most as many as are worth a search, in the question's order."""
+    if len(keywords) <= _MISSING:
+        return list(keywords)
+    last = len(keywords) - 1  # what is asked stands before a pasted text or after it
+    places = sorted(range(len(keywords)), key=lambda at: (-keywords[at].weight, min(at, last - at)))
+    by_weight = [keywords[at] for at in places]
+    chosen = {keyword.term for keyword in [each for each in by_weight if each.passages][:_FOUND]}
+    chosen |= {keyword.term for keyword in [each for each in by_weight if not each.passages][:_MISSING]}
+    return [keyword for keyword in keywords if keyword.term in chosen]

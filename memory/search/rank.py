@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain
 from math import log1p
 
 from memory.search.keywords import Keyword
-from memory.text import StemFinder, asks_when, days_of, says_when
+from memory.text import TermFinder, asks_when, days_of, says_when
 from memory.types import Passage
 
 __all__ = ["WEIGHTS", "Hits", "Ranked", "contributions", "rank", "shortlist", "signals_of"]
@@ -45,9 +45,7 @@ WEIGHTS: Mapping[str, float] = {
 }
 _LONG = 80  # words; longer turns are not more informative, and models are wordy
 
-_SPEAKER = re.compile(r"([^\W\d_][\w .'-]{0,30}): ")
 _MODEL = "assistant"
-_LONGEST_NAME = 34  # that the pattern takes, with its colon
 _PRONOUNS = {
     "user": re.compile(r"\b(?:i|me|my|mine|we|our)\b", re.I),
     "assistant": re.compile(r"\b(?:you|your|yours)\b", re.I),
@@ -114,19 +112,19 @@ class _Signals:
         self._today = today
         self._all = list(passages.values())
         self._asking = {item.id for item in self._all if item.text.rstrip().endswith("?")}
-        self._speakers = [_speaker(item) for item in self._all]
+        self._roles = [item.role for item in self._all]
 
     def of_words(self) -> Iterator[tuple[str, list[float]]]:
         """Who said it, when, and whether it can be an answer."""
         # Counts spaces, not words: splitting the texts would take a quarter of the time of a ranking.
         yield "length", [log1p(min(item.text.count(" ") + 1, _LONG)) for item in self._all]
         yield "question", [item.id in self._asking for item in self._all]
-        yield "model", [speaker == _MODEL for speaker in self._speakers]
-        if named := _named_in(self._question, self._speakers):
-            yield "speaker", [speaker == named for speaker in self._speakers]
+        yield "model", [role == _MODEL for role in self._roles]
+        if named := _named_in(self._question):
+            yield "speaker", [role == named for role in self._roles]
         if days := days_of(self._question, self._today):
-            spans = [(first.isoformat(), last.isoformat()) for first, last in days]
-            yield "date", [any(first <= item.at[:10] <= last for first, last in spans) for item in self._all]
+            spans = [_in_utc(first, last) for first, last in days]
+            yield "date", [any(first <= item.at < end for first, end in spans) for item in self._all]
         if asks_when(self._question):
             yield "time", [says_when(item.text) for item in self._all]
 
@@ -143,8 +141,8 @@ class _Signals:
         yield (
             "answer",
             [
-                item.previous in self._asking and speaker != _MODEL
-                for item, speaker in zip(self._all, self._speakers, strict=True)
+                item.previous in self._asking and role != _MODEL
+                for item, role in zip(self._all, self._roles, strict=True)
             ],
         )
         yield "first", [item.previous is None for item in self._all]
@@ -157,7 +155,7 @@ class _QueryCoverage:
         self._weights = [keyword.weight for keyword in keywords]
         self._all = sum(self._weights) or 1.0
         self._next = {item.previous: item.id for item in passages}
-        finder = StemFinder([keyword.stem for keyword in keywords])
+        finder = TermFinder([keyword.term for keyword in keywords])
         # Sets of words as bits: most passages share a few distinct sets.
         self._words = {item.id: finder.places_in(item.text) for item in passages}
         self._shares: dict[int, float] = {}
@@ -181,20 +179,19 @@ class _QueryCoverage:
         return self._shares[words]
 
 
-def _named_in(question: str, speakers: Iterable[str]) -> str | None:
-    """The one speaker a question is about: by name, else "I" is the user and "you" the model."""
-    names = set(speakers) - {"user", _MODEL}
-    named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", question)]
-    if not named:
-        named = [role for role, pronoun in _PRONOUNS.items() if pronoun.search(question)]
+def _named_in(question: str) -> str | None:
+    """Whose words a question is about: "I" is the user and "you" the model; None if it names both or none."""
+    named = [role for role, pronoun in _PRONOUNS.items() if pronoun.search(question)]
     return named[0] if len(named) == 1 else None
 
 
-def _speaker(passage: Passage) -> str:
-    """Who said it; messages of imported group chats start with a name and a colon."""
-    named = _SPEAKER.match(passage.text) if ": " in passage.text[:_LONGEST_NAME] else None
-    is_name = named is not None and all(word[0].isupper() for word in named[1].split())
-    return named[1] if named is not None and is_name else passage.role
+def _in_utc(first: date, last: date) -> tuple[str, str]:
+    """Days of this machine's time zone, as the times at which they begin and are over."""
+    try:
+        begin, end = (datetime.combine(day, time.min).astimezone(UTC) for day in (first, last + timedelta(1)))
+    except OverflowError:  # the first or the last year that there is
+        return first.isoformat(), last.isoformat()
+    return begin.isoformat(), end.isoformat()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 
+from memory.errors import KeywordIndexDamaged
 from memory.ports import TokenCounter
 from memory.reports import Recall
 from memory.search.gate import wants_memory
-from memory.search.keywords import Keyword, Keywords
+from memory.search.keywords import Analysis, Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
 from memory.storage import Database, Passages, Scopes
 from memory.types import Passage
@@ -42,11 +43,13 @@ class Search:
         passages: Passages,
         vectors: PassageVectors,
         scopes: Scopes,
-        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        analysis: Analysis,
+        today: Callable[[], date] = date.today,
     ) -> None:
         self._database = database
         self._passages = passages
         self._keywords = Keywords(database)
+        self._analysis = analysis
         self._vectors = vectors
         self._scopes = scopes
         self._today = today
@@ -101,8 +104,13 @@ class Search:
     def _by_words(
         self, question: str, visible: Collection[str] | None, excluded: Collection[int]
     ) -> _WordHits:
-        keywords = self._keywords.of(question)
-        found = self._keywords.search(keywords, _BY_WORDS + min(len(excluded), _BY_WORDS), visible)
+        count = _BY_WORDS + min(len(excluded), _BY_WORDS)
+        try:
+            keywords = self._keywords.of(question)
+            found = self._keywords.search(keywords, count, visible)
+        except KeywordIndexDamaged:  # it can be made anew from the passages
+            self._analysis.start_anew()
+            keywords, found = [], []
         scores = {number: score for number, score in found if number not in excluded}
         # Most of them will be read: do it now, while the other search is still running.
         return _WordHits(keywords, scores, self._passages.links(scores.keys()), self._passages.get(scores))

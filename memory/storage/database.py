@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
-from memory.errors import DiskFull, StoreError, StoreUnavailable
+from memory.errors import DiskFull, KeywordIndexDamaged, StoreError, StoreUnavailable
+from memory.text import analysed
 
 __all__ = ["APPLICATION_ID", "IN_MEMORY", "Database", "Row", "Value", "now"]
 
@@ -87,6 +88,11 @@ class Database:
         except sqlite3.Error as exc:
             self._fail(exc)
 
+    @property
+    def total_changes(self) -> int:
+        """Rows changed since the connection was opened."""
+        return 0 if self._connection is None else self._connection.total_changes
+
     def query_one(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
         """The first row of a SELECT."""
         rows = self.query(sql, parameters)
@@ -134,6 +140,7 @@ class Database:
         except sqlite3.Error as exc:
             self._fail(exc)
         self._connection.row_factory = sqlite3.Row
+        self._connection.create_function("analysed", 1, analysed, deterministic=True)  # for triggers
         self._refuse_strangers()
         if self.path is None:
             self.query("PRAGMA temp_store=MEMORY")  # large sorts would go to a temporary file
@@ -234,6 +241,8 @@ def _translate(exc: sqlite3.Error, path: Path | None, name: str) -> StoreError:
     full = code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _disk_is_full(path))
     if path is not None and full:
         return DiskFull(path)
+    if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB:
+        return KeywordIndexDamaged(f"The keyword index in {name} is damaged.")
     sentence = _SENTENCES.get(code)
     if sentence is not None:
         return StoreUnavailable(sentence.format(path=name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Collection
+from itertools import zip_longest
 
 from memory.errors import FactNotFound, InvalidFact, MessageNotFound
 from memory.storage.database import Database, Row, now
@@ -13,21 +14,40 @@ from memory.types import Fact, FactKind
 
 __all__ = ["Facts", "fact_key"]
 
-_SELECT = "SELECT id, text, kind, message_id, pinned, edited, created_at FROM facts"
+# A fact without a source was written by the user.
+_SELECT = """
+    SELECT id, text, kind, slot, pinned, edited, created_at, until,
+        (SELECT json_group_array(message_id) FROM
+            (SELECT message_id FROM fact_sources JOIN messages ON messages.id = message_id
+                WHERE fact_id = facts.id ORDER BY messages.number)) AS sources,
+        coalesce((SELECT max(messages.created_at) FROM fact_sources JOIN messages ON messages.id = message_id
+            WHERE fact_id = facts.id), created_at) AS stated_at
+    FROM facts
+"""
+_VISIBLE = """
+    WHERE written OR EXISTS (
+        SELECT 1 FROM fact_sources JOIN messages ON messages.id = message_id
+        WHERE fact_id = facts.id AND session_id IN (SELECT value FROM json_each(?)))
+"""
 _STRAIGHT = str.maketrans("\u2019\u2018“”", "''\"\"")
 
 
 class Facts:
-    """Stores facts: one line each, with the message that stated it."""
+    """Stores facts: one line each, with the messages that state it.
+
+    Of the facts in one slot, such as where the user lives, the one that was stated last holds; it closes
+    the others.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, text: str, kind: FactKind, message_id: str | None = None) -> Fact:
-        """Record a fact; if an equal one exists, return that with its own source.
+    def add(self, text: str, kind: FactKind, message_id: str | None = None, slot: str | None = None) -> Fact:
+        """Record a fact; an equal one gets another source instead.
 
         Args:
             message_id: the message that stated it; None when the user writes it into the profile.
+            slot: what it tells, where only one such fact can be true at a time.
 
         Raises:
             InvalidFact: the text has no visible character.
@@ -37,30 +57,47 @@ class Facts:
         with self._database.atomic():
             if message_id is not None:
                 self._check_source(message_id)
-            known = self._same(line)
-            if known is not None:
-                return known
-            rows = self._database.query(
-                "INSERT INTO facts (text, kind, message_id, created_at) VALUES (?, ?, ?, ?) RETURNING id",
-                (line, kind, message_id, now()),
-            )
-            return self.get(rows[0]["id"])
+            fact_id = self._same(line)
+            if fact_id is None:
+                rows = self._database.query(
+                    "INSERT INTO facts (text, kind, written, slot, created_at) VALUES (?, ?, ?, ?, ?)"
+                    " RETURNING id",
+                    (line, kind, message_id is None, slot, now()),
+                )
+                fact_id = int(rows[0]["id"])
+            if message_id is not None:
+                self._database.execute(
+                    "INSERT OR IGNORE INTO fact_sources VALUES (?, ?)", (fact_id, message_id)
+                )
+            else:
+                self._database.execute("UPDATE facts SET written = 1 WHERE id = ?", (fact_id,))
+            self.settle()
+            return self.get(fact_id)
 
     def list(self, visible: Collection[str] | None = None) -> tuple[Fact, ...]:
-        """Pinned facts first, then the newest.
+        """Pinned facts first, then those that were stated last; closed ones come after all others.
 
         Args:
             visible: only facts stated in these sessions, and those the user wrote; None: all.
         """
         where, value = "", tuple[str, ...]()
         if visible is not None:
-            where = (
-                "WHERE message_id IS NULL OR message_id IN (SELECT id FROM messages WHERE session_id IN"
-                " (SELECT value FROM json_each(?)))"
-            )
-            value = (json.dumps(sorted(visible)),)
-        rows = self._database.query(f"{_SELECT} {where} ORDER BY pinned DESC, id DESC", value)
+            where, value = _VISIBLE, (json.dumps(sorted(visible)),)
+        rows = self._database.query(
+            f"{_SELECT} {where} ORDER BY until IS NOT NULL, pinned DESC, stated_at DESC, id DESC", value
+        )
         return tuple(_fact(row) for row in rows)
+
+    def settle(self) -> None:
+        """Close every fact in a slot but the one that was stated last; pinned facts stay open."""
+        rows = self._database.query(
+            f"SELECT * FROM ({_SELECT} WHERE slot IS NOT NULL) ORDER BY slot, stated_at, id"
+        )
+        for row, after in zip_longest(rows, rows[1:]):
+            closes = after is not None and after["slot"] == row["slot"] and not row["pinned"]
+            until = after["stated_at"] if closes and after is not None else None
+            if until != row["until"]:
+                self._database.execute("UPDATE facts SET until = ? WHERE id = ?", (until, row["id"]))
 
     def get(self, fact_id: int) -> Fact:
         """Raises `FactNotFound`."""
@@ -87,17 +124,26 @@ class Facts:
 
     def remove(self, fact_id: int) -> None:
         """Raises `FactNotFound`. The next checkpoint erases the text from the file."""
-        if not self._database.execute("DELETE FROM facts WHERE id = ?", (fact_id,)):
-            raise FactNotFound(fact_id)
+        with self._database.atomic():
+            if not self._database.execute("DELETE FROM facts WHERE id = ?", (fact_id,)):
+                raise FactNotFound(fact_id)
+            self.settle()
 
     def made_from(self, message_id: str) -> tuple[Fact, ...]:
-        """The facts that this message stated, edited ones included, oldest first."""
-        rows = self._database.query(f"{_SELECT} WHERE message_id = ? ORDER BY id", (message_id,))
+        """The facts that this message states, edited ones included, oldest first."""
+        rows = self._database.query(
+            f"{_SELECT} WHERE id IN (SELECT fact_id FROM fact_sources WHERE message_id = ?) ORDER BY id",
+            (message_id,),
+        )
         return tuple(_fact(row) for row in rows)
 
     def remove_made_from(self, message_id: str) -> int:
-        """Delete the facts that this message stated; returns how many."""
-        return self._database.execute("DELETE FROM facts WHERE message_id = ?", (message_id,))
+        """Delete what only this message states; returns how many facts that were."""
+        with self._database.atomic():
+            before = self.count()
+            self._database.execute("DELETE FROM fact_sources WHERE message_id = ?", (message_id,))
+            self.settle()
+            return before - self.count()
 
     def count(self) -> int:
         """The number of facts."""
@@ -109,14 +155,15 @@ class Facts:
         if row is None:
             raise MessageNotFound(message_id)
 
-    def _same(self, line: str) -> Fact | None:
+    def _same(self, line: str) -> int | None:
         wanted = fact_key(line)
-        rows = self._database.query(f"{_SELECT} ORDER BY id")
-        return next((_fact(row) for row in rows if fact_key(row["text"]) == wanted), None)
+        rows = self._database.query("SELECT id, text FROM facts ORDER BY id")
+        return next((int(row["id"]) for row in rows if fact_key(row["text"]) == wanted), None)
 
     def _set_pinned(self, fact_id: int, pinned: bool) -> Fact:
         with self._database.atomic():
             self._database.execute("UPDATE facts SET pinned = ? WHERE id = ?", (int(pinned), fact_id))
+            self.settle()
             return self.get(fact_id)
 
 
@@ -138,8 +185,10 @@ def _fact(row: Row) -> Fact:
         id=row["id"],
         text=row["text"],
         kind=row["kind"],
-        message_id=row["message_id"],
+        sources=tuple(json.loads(row["sources"])),
         pinned=bool(row["pinned"]),
         edited=bool(row["edited"]),
         created_at=row["created_at"],
+        stated_at=row["stated_at"],
+        until=row["until"],
     )

@@ -29,6 +29,18 @@ _BRANCH = """
     )
     SELECT messages.* FROM branch JOIN messages ON messages.id = message_id ORDER BY height DESC
 """
+# The versions of a message and all that hangs on them, itself included.
+_VERSIONS = """
+    WITH RECURSIVE versions (message_id) AS (
+        SELECT sibling.id FROM messages AS mine JOIN messages AS sibling
+            ON sibling.session_id = mine.session_id AND sibling.parent_id IS mine.parent_id
+            AND sibling.role = mine.role
+        WHERE mine.id = ?
+        UNION
+        SELECT messages.id FROM messages JOIN versions ON messages.parent_id = versions.message_id
+    )
+    SELECT message_id FROM versions
+"""
 # The newest message at or below a message ends the branch that was viewed last.
 _NEWEST_BELOW = """
     WITH RECURSIVE below (message_id) AS (
@@ -125,6 +137,10 @@ class Transcript:
             " status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END WHERE id = ?",
             (message_id,),
         )
+
+    def versions_of(self, message_id: str) -> list[str]:
+        """The ids of all versions of a message and of all that was said after any of them."""
+        return [row["message_id"] for row in self._database.query(_VERSIONS, (message_id,))]
 
     def replies(self, message_id: str) -> list[Message]:
         """The replies to a message, oldest first."""

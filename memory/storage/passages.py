@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 
 from memory.storage.database import Database
+from memory.storage.schema import KEYWORD_INDEX
 from memory.text import split_text
 from memory.types import Passage
 
@@ -16,6 +17,8 @@ _SELECT = """
     SELECT passages.id, message_id, session_id, role, text, created_at, previous
     FROM passages JOIN messages ON messages.id = passages.message_id
 """
+_MERGED_PAGES = 64  # of the keyword index at a time: a few milliseconds
+_MERGE_GOES_ON = 2  # changes of rows; with fewer, FTS5 says, a merge had nothing left to do
 _LISTED = "(SELECT value FROM json_each(?))"  # any number of ids in one statement, parsed once
 _LINKS = f"""
     WITH wanted (id) AS {_LISTED}
@@ -49,13 +52,14 @@ class Passages:
             (message_id,),
         )
         with self._database.atomic():
-            self._database.execute("DELETE FROM passages WHERE message_id = ?", (message_id,))
+            self.remove_messages([message_id])
             if row is None:
                 return
             previous = row["previous"]
             for part, text in enumerate(split_text(row["content"])):
                 self._database.execute(
-                    "INSERT INTO passages (message_id, part, text, previous) VALUES (?, ?, ?, ?)",
+                    "INSERT INTO passages (message_id, part, text, previous, analysed)"
+                    " VALUES (?, ?, ?, ?, 1)",
                     (message_id, part, text, previous),
                 )
                 newest = self._database.query_one("SELECT last_insert_rowid() AS id")
@@ -119,7 +123,7 @@ class Passages:
         return (row["everything"], row["embedded"]) if row is not None else (0, 0)
 
     def remove_messages(self, message_ids: Sequence[str]) -> None:
-        """Delete the passages of messages; their words stay in the keyword index until `purge`."""
+        """Delete the passages of messages; their words stay in the keyword index until it is purged."""
         with self._database.atomic():
             for message_id in message_ids:
                 self._database.execute("DELETE FROM passages WHERE message_id = ?", (message_id,))
@@ -132,10 +136,41 @@ class Passages:
         )
         return [row["id"] for row in rows]
 
-    def purge(self) -> None:
-        """Rewrite the keyword index without the words of deleted passages."""
-        # FTS5 only marks postings as deleted; they stay in its segments until those are rewritten.
-        self._database.execute("INSERT INTO passage_words (passage_words) VALUES ('rebuild')")
+    def purge_some(self, *, first: bool) -> bool:
+        """Rewrite a part of the keyword index without the words of deleted passages.
+
+        Args:
+            first: whether a new purge begins; it goes on with each further call.
+
+        Returns:
+            Whether there is more to do.
+        """
+        # FTS5 only marks postings as deleted; they stay in its segments until those are merged into one.
+        before = self._database.total_changes
+        self._database.execute(
+            "INSERT INTO passage_words (passage_words, rank) VALUES ('merge', ?)",
+            (-_MERGED_PAGES if first else _MERGED_PAGES,),
+        )
+        return self._database.total_changes - before >= _MERGE_GOES_ON
+
+    def analyse_some(self, limit: int) -> bool:
+        """Put the newest passages that are not yet in the keyword index into it; False if there are none."""
+        return bool(
+            self._database.execute(
+                "UPDATE passages SET analysed = 1 WHERE id IN"
+                " (SELECT id FROM passages WHERE analysed = 0 ORDER BY id DESC LIMIT ?)",
+                (limit,),
+            )
+        )
+
+    def discard_analysis(self) -> None:
+        """Replace a damaged keyword index by an empty one, for `analyse_some` to fill."""
+        with self._database.atomic():
+            self._database.execute("DROP TABLE IF EXISTS passage_terms")
+            self._database.execute("DROP TABLE IF EXISTS passage_words")
+            for statement in KEYWORD_INDEX:
+                self._database.execute(statement)
+            self._database.execute("UPDATE passages SET analysed = 0")
 
     def without_vector(self, limit: int, *, skipped: Collection[int] = ()) -> list[Passage]:
         """Passages that have no vector yet, the newest first, except those to skip."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from memory.errors import StoreUnavailable
 from memory.storage.database import APPLICATION_ID, Database, now
 
-__all__ = ["MIGRATIONS", "Migration", "applied_migrations", "migrate"]
+__all__ = ["KEYWORD_INDEX", "MIGRATIONS", "Migration", "applied_migrations", "migrate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,13 @@ class Migration:
     name: str
     statements: tuple[str, ...]
 
+
+# The terms of passages as `memory.text.analysed` gives them: this tokenizer only splits them at blanks. The
+# index keeps no text: to take a passage out of it, its terms are made again.
+KEYWORD_INDEX = (
+    "CREATE VIRTUAL TABLE passage_words USING fts5(terms, content='', tokenize='ascii')",
+    "CREATE VIRTUAL TABLE passage_terms USING fts5vocab('passage_words', 'row')",
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -164,6 +171,76 @@ MIGRATIONS: tuple[Migration, ...] = (
             " CHECK (scope IN ('session', 'project', 'everywhere'))",
             "CREATE INDEX sessions_by_scope ON sessions (scope) WHERE scope <> 'everywhere'",
             "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        ),
+    ),
+    Migration(
+        "005-one-analyser",
+        (
+            "DROP TRIGGER passage_added",
+            "DROP TRIGGER passage_removed",
+            "DROP TABLE passage_terms",
+            "DROP TABLE passage_words",
+            # 1 once its terms are in the keyword index; older passages get there in the background.
+            "ALTER TABLE passages ADD COLUMN analysed INTEGER NOT NULL DEFAULT 0",
+            "CREATE INDEX passages_not_analysed ON passages (id) WHERE analysed = 0",
+            *KEYWORD_INDEX,
+            """
+            CREATE TRIGGER passage_added AFTER INSERT ON passages WHEN new.analysed = 1 BEGIN
+                INSERT INTO passage_words (rowid, terms) VALUES (new.id, analysed(new.text));
+            END
+            """,
+            """
+            CREATE TRIGGER passage_analysed AFTER UPDATE OF analysed ON passages
+            WHEN old.analysed = 0 AND new.analysed = 1 BEGIN
+                INSERT INTO passage_words (rowid, terms) VALUES (new.id, analysed(new.text));
+            END
+            """,
+            """
+            CREATE TRIGGER passage_removed AFTER DELETE ON passages WHEN old.analysed = 1 BEGIN
+                INSERT INTO passage_words (passage_words, rowid, terms)
+                VALUES ('delete', old.id, analysed(old.text));
+            END
+            """,
+        ),
+    ),
+    Migration(
+        "006-facts-of-many-sources",
+        (
+            "CREATE TABLE fact_pairs AS SELECT id, message_id FROM facts WHERE message_id IS NOT NULL",
+            """
+            CREATE TABLE facts_now (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                text TEXT NOT NULL,
+                kind TEXT NOT NULL CHECK (kind IN ('fact', 'preference')),
+                written INTEGER NOT NULL DEFAULT 0,
+                slot TEXT,
+                until TEXT,
+                pinned INTEGER NOT NULL DEFAULT 0,
+                edited INTEGER NOT NULL DEFAULT 0,
+                created_at TEXT NOT NULL
+            ) STRICT
+            """,
+            "INSERT INTO facts_now SELECT id, text, kind, message_id IS NULL, NULL, NULL, pinned, edited, created_at"
+            " FROM facts",
+            "DROP TABLE facts",  # before any table refers to it: its rows are deleted one by one
+            "ALTER TABLE facts_now RENAME TO facts",
+            "CREATE INDEX facts_by_slot ON facts (slot) WHERE slot IS NOT NULL",
+            """
+            CREATE TABLE fact_sources (
+                fact_id INTEGER NOT NULL REFERENCES facts (id) ON DELETE CASCADE,
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                PRIMARY KEY (fact_id, message_id)
+            ) STRICT, WITHOUT ROWID
+            """,
+            "INSERT INTO fact_sources SELECT id, message_id FROM fact_pairs",
+            "DROP TABLE fact_pairs",
+            "CREATE INDEX fact_sources_by_message ON fact_sources (message_id)",
+            """
+            CREATE TRIGGER fact_source_removed AFTER DELETE ON fact_sources
+            WHEN NOT EXISTS (SELECT 1 FROM fact_sources WHERE fact_id = old.fact_id) BEGIN
+                DELETE FROM facts WHERE id = old.fact_id AND NOT written;
+            END
+            """,
         ),
     ),
 )

@@ -5,6 +5,8 @@ Every method runs on the database's thread.
 
 from __future__ import annotations
 
+import uuid
+
 from memory.storage.database import Database
 
 __all__ = ["Scopes", "Settings", "WindowStarts"]
@@ -22,24 +24,29 @@ class Settings:
     @property
     def remembering(self) -> bool:
         """Whether new messages enter long-term memory and prompts draw on it."""
-        return not self._is_set(_REMEMBERING, "off")
+        return self._get(_REMEMBERING) != "off"
 
     @remembering.setter
     def remembering(self, on: bool) -> None:
         self._set(_REMEMBERING, None if on else "off")
 
     @property
-    def purge_due(self) -> bool:
-        """Whether deleted words may still be in the keyword index."""
-        return self._is_set(_PURGE, "due")
+    def purge_due(self) -> str | None:
+        """The latest request to purge: deleted words may still be in the keyword index; None: they are not."""
+        return self._get(_PURGE)
 
-    @purge_due.setter
-    def purge_due(self, due: bool) -> None:
-        self._set(_PURGE, "due" if due else None)
+    def request_purge(self) -> None:
+        """Record that words were deleted."""
+        self._set(_PURGE, uuid.uuid4().hex)
 
-    def _is_set(self, name: str, value: str) -> bool:
+    def end_purge(self, request: str) -> None:
+        """Record that a purge is done; a later request stays."""
+        if self.purge_due == request:
+            self._set(_PURGE, None)
+
+    def _get(self, name: str) -> str | None:
         row = self._database.query_one("SELECT value FROM settings WHERE name = ?", (name,))
-        return row is not None and row["value"] == value
+        return None if row is None else str(row["value"])
 
     def _set(self, name: str, value: str | None) -> None:
         if value is None:

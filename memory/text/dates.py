@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from datetime import date, timedelta
+from datetime import MAXYEAR, MINYEAR, date, timedelta
 
 __all__ = ["Days", "asks_when", "days_of", "says_when"]
 
@@ -15,6 +15,12 @@ _WEEKDAYS = {name.lower(): number for number, name in enumerate(calendar.day_nam
 _MONTH = "|".join(_MONTHS)
 _DAY_MONTH = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(?:\s+of)?\s+({_MONTH})\b(?:,?\s+(\d{{4}}))?", re.I)
 _MONTH_DAY = re.compile(rf"\b({_MONTH})(?:\s+(\d{{1,2}})(?:st|nd|rd|th)?\b)?(?:,?\s+(\d{{4}}))?", re.I)
+# Words besides names of months: alone, they are one only where the sentence says so.
+_AMBIGUOUS = {"may", "march"}
+_BEFORE_MONTH = re.compile(
+    r"\b(?:in|of|since|until|till|by|during|before|after|from|last|this|next|early|mid|late|throughout)\s+$",
+    re.I,
+)
 _ISO = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _LAST = re.compile(rf"\b(?:last|on)\s+({'|'.join(_WEEKDAYS)})\b", re.I)
 _AGO = re.compile(r"\b(\d+|a|an|two|three|four|five|six)\s+(day|week|month|year)s?\s+ago\b", re.I)
@@ -46,9 +52,16 @@ def days_of(question: str, today: date) -> list[Days]:
     found = [_day(int(y), int(m), int(d)) for y, m, d in _ISO.findall(question)]
     found += [_named(month, day, year, today) for day, month, year in _DAY_MONTH.findall(question)]
     if not found:
-        found += [_named(month, day, year, today) for month, day, year in _MONTH_DAY.findall(question)]
+        marks = [mark for mark in _MONTH_DAY.finditer(question) if _is_month(mark)]
+        found += [_named(mark[1], mark[2] or "", mark[3] or "", today) for mark in marks]
     found += _relative(question.lower(), today)
     return [days for days in found if days is not None]
+
+
+def _is_month(mark: re.Match[str]) -> bool:
+    if mark[1].lower() not in _AMBIGUOUS or mark[2] or mark[3]:
+        return True
+    return _BEFORE_MONTH.search(mark.string, 0, mark.start()) is not None
 
 
 def _named(month: str, day: str, year: str, today: date) -> Days | None:
@@ -56,6 +69,8 @@ def _named(month: str, day: str, year: str, today: date) -> Days | None:
     chosen = int(year) if year else today.year - (number > today.month)
     if day:
         return _day(chosen, number, int(day))
+    if not MINYEAR <= chosen <= MAXYEAR:
+        return None
     return date(chosen, number, 1), date(chosen, number, calendar.monthrange(chosen, number)[1])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["quoted"]
+__all__ = ["quoted", "quoted_passage"]
 
 # Control tokens of chat templates as people know them: <|im_start|>, </s>, <start_of_turn>, [INST], [gMASK].
 # The engine recognises them anywhere in a prompt, so a space must break them up.
@@ -18,3 +18,22 @@ def quoted(text: str) -> str:
     heading, another message or another turn.
     """
     return _MARKS.sub(lambda mark: mark.group() + " ", " ".join(text.split()))
+
+
+def quoted_passage(text: str) -> str:
+    """As `quoted`, but code and tables keep their lines, each on a line of its own that is indented.
+
+    No line of ours is indented, so those cannot pass for one either. Then the text begins with a line break.
+    """
+    lines = [line for line in map(_one_line, text.expandtabs(4).splitlines()) if line]
+    if not any(line.startswith(_LAID_OUT) for line in lines):
+        return quoted(text)
+    return "".join("\n    " + _MARKS.sub(lambda mark: mark.group() + " ", line) for line in lines)
+
+
+_LAID_OUT = ("  ", "```", "~~~", "|")  # how a line of code or of a table begins
+
+
+def _one_line(line: str) -> str:
+    """The line without characters that some would take for a line break."""
+    return "".join(char if char.isprintable() else " " for char in line).rstrip()

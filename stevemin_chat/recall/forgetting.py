@@ -84,11 +84,11 @@ def choose(
         if session is not None:
             chat = memory.session(session).id
             found = [message for message in found if message.session_id == chat]
-            noted = [fact for fact in noted if _chat_of(memory, fact) == chat]
+            noted = [fact for fact in noted if _chats_of(memory, fact) == {chat}]
         facts += noted
         messages += found
     if source:
-        messages += [memory.message(fact.message_id) for fact in facts if fact.message_id is not None]
+        messages += [memory.message(source) for fact in facts for source in fact.sources]
     kept = {message.id: message for message in messages if not message.forgotten}
     return Chosen(tuple({fact.id: fact for fact in facts}.values()), tuple(kept.values()))
 
@@ -104,8 +104,8 @@ def _check(ids: Sequence[str], containing: str | None, session: str | None) -> N
         raise UsageProblem("--containing needs a text.")
 
 
-def _chat_of(memory: Memory, fact: Fact) -> str | None:
-    return memory.message(fact.message_id).session_id if fact.message_id is not None else None
+def _chats_of(memory: Memory, fact: Fact) -> set[str]:
+    return {memory.message(source).session_id for source in fact.sources}
 
 
 def counted(**numbers: int) -> str:

@@ -82,8 +82,9 @@ def index_hint(status: IndexStatus) -> str:
 
 
 def fact_marks(fact: Fact) -> list[str]:
-    """What the person did with a fact: `pinned`, `edited`."""
-    return [mark for mark in ("pinned", "edited") if getattr(fact, mark)]
+    """What the person did with a fact and how long it held: `pinned`, `edited`, `until 2026-04-11`."""
+    marks = [mark for mark in ("pinned", "edited") if getattr(fact, mark)]
+    return marks if fact.until is None else [*marks, f"until {day(fact.until)}"]
 
 
 def added_words(fact: Fact) -> str:
@@ -125,6 +126,8 @@ def origin_lines(origin: Origin) -> Iterator[str]:
         yield added_words(fact)
         return
     yield _where(origin, origin.message)
+    if fact is not None and len(fact.sources) > 1:
+        yield f"{count(len(fact.sources) - 1, 'earlier message')} said so, too."
     yield ""
     words = fact.text if fact is not None else ""
     text = "(forgotten)" if origin.message.forgotten else _excerpt(origin.message.content, words)

@@ -135,7 +135,7 @@ def an_account() -> Account:
         notice="1 older message left out (prompt limit 1,536 tokens).",
         dropped_recalls=(Dropped("e", "user", 31, "no room", 2.5),),
     )
-    facts = (Fact(1, TEA, "preference", "f", True, False, "2026-04-11T18:40:00+00:00"),)
+    facts = (Fact(1, TEA, "preference", ("f",), True, False, *(2 * ["2026-04-11T18:40:00+00:00"])),)
     return Account(report, {"pets": "Pets at home"}, facts, ())
 
 

@@ -116,7 +116,8 @@ class Chat:
         return summary
 
     def learn(self, text: str, *, pinned: bool = True) -> Fact:
-        fact = Fact(len(self.profile) + 1, text, "fact", None, pinned, False, self._now())
+        now = self._now()
+        fact = Fact(len(self.profile) + 1, text, "fact", (), pinned, False, now, now)
         self.profile.append(fact)
         return fact
 

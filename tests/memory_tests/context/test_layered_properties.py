@@ -187,7 +187,8 @@ def test_whatever_a_memory_contains_it_stays_on_its_line(said: list[tuple[str, i
     memories = MemoryPicker(found, WordCounter(), {}).pick(set(), 10_000)
     heading, *lines = memories.text.splitlines() or [MEMORIES_HEADING]
     assert heading == MEMORIES_HEADING
-    speeches = [line for line in lines if line.startswith("user: ")]
+    speeches = [line for line in lines if re.match("user:(?: |$)", line)]
+    of_code = [line for line in lines if line.startswith("    ")]
     days = [line for line in lines if re.fullmatch(r"\[[^\[\]]+\]", line)]
     assert len(speeches) == len(memories.used)
-    assert len(speeches) + len(days) == len(lines)
+    assert len(speeches) + len(of_code) + len(days) == len(lines)

@@ -56,3 +56,33 @@ def test_evicted_messages_are_found_again(memory: Memory) -> None:
     context = build(memory, session)
     assert "The regatta in Dublin was won by Wanda." in recalled(context)
     assert "recalled" in {item.reason for item in context.report.dropped}
+
+
+def test_an_answer_that_is_written_again_does_not_recall_the_rejected_one(memory: Memory) -> None:
+    session = memory.create_session("live").id
+    asked = memory.add_message(session, "user", "Who won the regatta in Dublin with a canoe?")
+    memory.add_message(session, "assistant", "The regatta in Dublin was won by Wanda with a canoe.")
+    memory.add_message(session, "user", "Which canoe won the regatta in Dublin?")
+    again = memory.build_context(session, strategy="hierarchical", budget=Budget(400), head=asked.id)
+    assert not {recall.session_id for recall in again.report.recalls} & {session}
+
+
+def test_an_edited_question_recalls_neither_its_other_version_nor_the_answer(memory: Memory) -> None:
+    session = memory.create_session("live").id
+    memory.add_message(session, "user", "Which red canoe is it?")
+    memory.add_message(session, "assistant", "The canoe is the red one.")
+    memory.add_message(session, "user", "Which canoe is red?", parent_id=None)
+    recalls = build(memory, session).report.recalls
+    assert recalls[0].text == "Our canoe is red."
+    assert session not in {recall.session_id for recall in recalls}
+
+
+def test_what_is_said_twice_is_quoted_once(memory: Memory) -> None:
+    for ending in (".", "!", " "):
+        session = memory.create_session("again").id
+        memory.add_message(session, "user", f"Our tent is green and blue and has two doors{ending}")
+    session = memory.create_session("live").id
+    memory.add_message(session, "user", "Which colours has our tent, green or blue?")
+    context = build(memory, session)
+    assert len([text for text in recalled(context) if "tent" in text]) == 1
+    assert "says the same as another" in {item.reason for item in context.report.dropped_recalls}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from memory_tests.storage.store_kit import Store
 
 import memory.search.keywords
-from memory.search.keywords import Keywords
+from memory import Memory
+from memory.errors import KeywordIndexDamaged
+from memory.search.keywords import Analysis, Keywords
 from memory.storage.passages import Passages
 
 
@@ -62,3 +66,73 @@ def test_only_visible_sessions_are_searched(store: Store) -> None:
     assert set(search(store, "canary", visible=[mine])) == {20, 40, 60}
     assert set(search(store, "canary", count=1, visible=[other])) == {61}
     assert search(store, "canary", visible=[]) == {}
+
+
+def test_a_pasted_document_is_looked_up_in_part(store: Store) -> None:
+    enter(store, [*garden(), "a zeppelin"])
+    document = " ".join(f"filler{number}" for number in range(1, 3000)) + " zeppelin"
+    keywords = store.call(Keywords(store.database).of, document)
+    assert len(keywords) <= 64
+    assert "zeppelin" in {keyword.term.forms[0] for keyword in keywords}
+    assert 61 in search(store, document)
+
+
+def test_passages_of_an_earlier_analyser_are_analysed_the_newest_first(store: Store) -> None:
+    enter(store, garden(5))
+    passages = Passages(store.database)
+    store.call(passages.discard_analysis)
+    assert search(store, "filler5 filler1") == {}
+    assert store.call(passages.analyse_some, 2)
+    assert set(search(store, "filler5 filler1")) == {5}
+    analysis = Analysis(store.database, passages)
+    analysis.start()
+    analysis._thread.join()  # type: ignore[union-attr]
+    assert set(search(store, "filler5 filler1")) == {1, 5}
+    assert not store.call(passages.analyse_some, 2)
+    analysis.close()
+
+
+def test_a_deleted_passage_leaves_the_index_whether_it_was_in_it_or_not(store: Store) -> None:
+    enter(store, ["a canary", "a canary and a cat"])
+    store.call(store.database.execute, "DELETE FROM passages WHERE id = 1")
+    store.call(Passages(store.database).discard_analysis)
+    store.call(store.database.execute, "DELETE FROM passages WHERE id = 2")
+    assert search(store, "canary") == {}
+    store.call(store.database.execute, "INSERT INTO passage_words (passage_words) VALUES ('integrity-check')")
+
+
+RUBBISH = ("zeroblob(40)", "randomblob(length(block))")
+
+
+def damage(memory: Memory, rubbish: str) -> None:
+    """Overwrite the segments of the keyword index."""
+    memory._call(memory._database.execute, f"UPDATE passage_words_data SET block = {rubbish} WHERE id > 10")
+
+
+def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "chats.db"
+    with Memory(path) as memory:
+        session = memory.create_session("birds").id
+        memory.add_message(session, "user", "The canary sings.")
+        damage(memory, RUBBISH[1])
+    with Memory(path) as memory:
+        with pytest.raises(KeywordIndexDamaged):
+            memory._call(
+                Keywords(memory._database).search, memory._call(Keywords(memory._database).of, "canary"), 9
+            )
+        assert memory.search("canary") == []
+        memory._components.analysis._thread.join()  # type: ignore[union-attr]
+        assert [recall.text for recall in memory.search("canary")] == ["The canary sings."]
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH)
+def test_a_damaged_index_loses_no_message_and_keeps_none(tmp_path: Path, rubbish: str) -> None:
+    with Memory(tmp_path / "chats.db") as memory:
+        session = memory.create_session("birds").id
+        first = memory.add_message(session, "user", "The canary sings.")
+        damage(memory, rubbish)
+        second = memory.add_message(session, "user", "The parrot talks.")
+        memory.long_term.forget([first.id])
+        assert [message.content for message in memory.messages(session)] == ["", second.content]
+        memory.delete_session(session)
+        assert memory.sessions() == []

@@ -12,6 +12,7 @@ from waiting import block_until
 from memory import Memory
 from memory.search.keywords import Keyword
 from memory.search.rank import rank
+from memory.text import Term
 from memory.types import Passage
 
 TODAY = date(2026, 11, 23)  # a Monday
@@ -124,7 +125,7 @@ def test_small_talk_and_tasks_get_no_memories(memory: Memory) -> None:
 def test_the_speaker_named_in_the_question_counts() -> None:
     mine = Passage(1, "m1", "s", "user", "The boat is green", "2026-01-01T00:00:00Z")
     yours = Passage(2, "m2", "s", "assistant", "The boat is green", "2026-01-01T00:00:00Z", 1)
-    keywords = [Keyword("boat", "boat", 1.0, 2)]
+    keywords = [Keyword(Term(("boat",)), 1.0, 2)]
     signals = {
         question: {
             item.passage.role: item.signals.get("speaker", 0.0)

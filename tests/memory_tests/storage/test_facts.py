@@ -18,7 +18,9 @@ def texts(store: Store) -> list[str]:
 def test_a_fact_has_its_source(store: Store) -> None:
     source = store.say(store.session(), "I live in Porto.")
     fact = store.call(store.facts.add, "I live\tin Porto.\n", "fact", source.id)
-    assert fact == Fact(fact.id, "I live in Porto.", "fact", source.id, False, False, fact.created_at)
+    assert fact == Fact(
+        fact.id, "I live in Porto.", "fact", (source.id,), False, False, fact.created_at, source.created_at
+    )
     assert store.call(store.facts.get, fact.id) == fact
     assert store.call(store.facts.list) == (fact,)
     assert store.call(store.facts.made_from, source.id) == (fact,)
@@ -37,7 +39,10 @@ def test_facts_survive_the_process(tmp_path: Path) -> None:
 def test_equal_facts_are_recorded_once(store: Store, again: str) -> None:
     session = store.session()
     first = store.call(store.facts.add, "I love tea.", "preference", store.say(session, "one").id)
-    assert store.call(store.facts.add, again, "fact", store.say(session, "two").id) == first
+    second = store.say(session, "two")
+    known = store.call(store.facts.add, again, "fact", second.id)
+    assert (known.id, known.text, known.kind) == (first.id, "I love tea.", "preference")
+    assert (known.sources, known.stated_at) == ((*first.sources, second.id), second.created_at)
     assert store.call(store.facts.count) == 1
 
 
@@ -139,3 +144,66 @@ def test_removed_words_are_in_no_file(tmp_path: Path) -> None:
         stored = b"".join(file.read_bytes() for file in (tmp_path / "data").iterdir())
     assert b"stays-here" in stored
     assert b"secret-words" not in stored
+
+
+def test_a_fact_lives_as_long_as_one_of_its_sources(store: Store) -> None:
+    session = store.session()
+    one, two = store.say(session, "I love tea."), store.say(session, "As I said: I love tea.")
+    for source in (one, two):
+        store.call(store.facts.add, "I love tea.", "preference", source.id)
+    assert store.call(store.facts.remove_made_from, one.id) == 0
+    assert [fact.sources for fact in store.call(store.facts.list)] == [(two.id,)]
+    assert store.call(store.facts.remove_made_from, two.id) == 1
+    assert texts(store) == []
+
+
+def test_what_the_user_wrote_needs_no_source(store: Store) -> None:
+    source = store.say(store.session(), "I love tea.")
+    store.call(store.facts.add, "I love tea.", "preference", source.id)
+    store.call(store.facts.add, "I love tea.", "preference")
+    assert store.call(store.facts.remove_made_from, source.id) == 0
+    assert texts(store) == ["I love tea."]
+
+
+def test_a_fact_is_visible_where_one_of_its_sources_is(store: Store) -> None:
+    scoped, other = store.session(), store.session()
+    for session in (scoped, other):
+        store.call(store.facts.add, "I love tea.", "preference", store.say(session, "I love tea.").id)
+    store.call(store.facts.add, "I hate tea.", "preference", store.say(scoped, "I hate tea.").id)
+    assert [fact.text for fact in store.call(store.facts.list, [other])] == ["I love tea."]
+
+
+def test_a_newer_statement_closes_the_older_one(store: Store) -> None:
+    session = store.session()
+    said = [store.say(session, f"I live in {city}.") for city in ("Porto", "Rome", "Oslo")]
+    for message in said:
+        store.call(store.facts.add, message.content, "fact", message.id, "home")
+    tea = store.call(store.facts.add, "I love tea.", "preference", store.say(session, "I love tea.").id)
+    assert texts(store) == ["I love tea.", "I live in Oslo.", "I live in Rome.", "I live in Porto."]
+    until = {fact.text: fact.until for fact in store.call(store.facts.list)}
+    assert until == {
+        tea.text: None,
+        "I live in Oslo.": None,
+        "I live in Rome.": said[2].created_at,
+        "I live in Porto.": said[1].created_at,
+    }
+    store.call(store.facts.remove_made_from, said[2].id)
+    assert {fact.text: fact.until for fact in store.call(store.facts.list)}["I live in Rome."] is None
+    again = store.say(session, "I live in Porto.")
+    store.call(store.facts.add, again.content, "fact", again.id, "home")
+    assert {fact.text: fact.until for fact in store.call(store.facts.list)} == {
+        tea.text: None,
+        "I live in Porto.": None,
+        "I live in Rome.": again.created_at,
+    }
+
+
+def test_a_pinned_fact_stays_open(store: Store) -> None:
+    session = store.session()
+    first = store.say(session, "I live in Porto.")
+    fact = store.call(store.facts.add, first.content, "fact", first.id, "home")
+    store.call(store.facts.pin, fact.id)
+    second = store.say(session, "I live in Rome.")
+    store.call(store.facts.add, second.content, "fact", second.id, "home")
+    assert [fact.until for fact in store.call(store.facts.list)] == [None, None]
+    assert store.call(store.facts.unpin, fact.id).until == second.created_at
