@@ -12,6 +12,7 @@
     ├── SummaryCancelled     the caller cancelled a summary
     ├── EmbedderUnavailable  texts cannot be embedded now
     │   └── TextRefused      one text crashes the embedding model
+    ├── KeywordIndexDamaged  the keyword index has to be made anew
     ├── IndexUnavailable     the vector index cannot be read or written
     └── ContextError         a prompt cannot be assembled
         ├── CounterMissing   no model is loaded, so tokens cannot be counted

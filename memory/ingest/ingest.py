@@ -22,12 +22,12 @@ def _whatever_the_index(
     """Do a transaction again if the keyword index is damaged: a message must be stored, or erased."""
 
     @wraps(method)
-    def guarded(self: Ingest, *args: P.args, **kwargs: P.kwargs) -> T:
+    def guarded(ingest: Ingest, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return method(self, *args, **kwargs)
+            return method(ingest, *args, **kwargs)
         except KeywordIndexDamaged:
-            self._repair()
-            return method(self, *args, **kwargs)
+            ingest._repair()
+            return method(ingest, *args, **kwargs)
 
     return guarded
 

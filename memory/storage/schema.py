@@ -220,8 +220,8 @@ MIGRATIONS: tuple[Migration, ...] = (
                 created_at TEXT NOT NULL
             ) STRICT
             """,
-            "INSERT INTO facts_now SELECT id, text, kind, message_id IS NULL, NULL, NULL, pinned, edited, created_at"
-            " FROM facts",
+            "INSERT INTO facts_now"
+            " SELECT id, text, kind, message_id IS NULL, NULL, NULL, pinned, edited, created_at FROM facts",
             "DROP TABLE facts",  # before any table refers to it: its rows are deleted one by one
             "ALTER TABLE facts_now RENAME TO facts",
             "CREATE INDEX facts_by_slot ON facts (slot) WHERE slot IS NOT NULL",

@@ -32,7 +32,7 @@ class Settings:
 
     @property
     def purge_due(self) -> str | None:
-        """The latest request to purge: deleted words may still be in the keyword index; None: they are not."""
+        """The latest request to purge the keyword index of deleted words; None: there are none in it."""
         return self._get(_PURGE)
 
     def request_purge(self) -> None:

@@ -36,7 +36,7 @@ _QUESTION = frozenset(
     which while who whom why will with would you your yours tell know remember said say
     """.split()  # noqa: SIM905
 )
-# Marks that are left out as often as they are written: Arabic vowels and the stretching of words, Hebrew points.
+# Marks that are left out as often as they are written: Arabic vowels, the stretching of words, Hebrew points.
 _OPTIONAL = re.compile(r"[\u0610-\u061a\u064b-\u065f\u0640\u0670\u0591-\u05c7]")
 _ALEF = str.maketrans("\u0623\u0625\u0622\u0671\u0649\u0451", "\u0627\u0627\u0627\u0627\u064a\u0435")
 
@@ -106,7 +106,7 @@ def _words(text: str) -> list[tuple[str, Sequence[str]]]:
     """The words in lower case, and the parts of those in camel case."""
     if not text.isascii():
         text = _OPTIONAL.sub("", unicodedata.normalize("NFKC", text).translate(_ALEF))
-    words = []
+    words: list[tuple[str, Sequence[str]]] = []
     for word in text.translate(_SEPARATORS).split():
         parts = [] if word.islower() or word.isupper() or len(word) > _LONGEST else _CAMEL.split(word)
         words.append((word.casefold(), [part.casefold() for part in parts] if len(parts) > 1 else ()))

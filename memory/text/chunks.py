@@ -28,11 +28,11 @@ _BREAKS = (
 )
 _RUNNING = 3  # from this level on, what is cut is running text
 
-# One token each, but long words have several: about what a WordPiece or SentencePiece tokenizer makes of them.
+# One token each, but long words have several: about what WordPiece and SentencePiece make of them.
 _PIECE = re.compile(
     r"(?P<latin>[A-Za-z\u00c0-\u024f]+)|(?P<digits>\d+)"
     r"|(?P<run>[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
-    r"\U00020000-\U0003134f]+)|(?P<letters>[^\W\d_]+)|[^\s]"
+    r"\U00020000-\U0003134f]+)|(?P<letters>[^\W\d_]+)|\S"
 )
 _CHARACTERS_PER_TOKEN = {"latin": 6, "digits": 3, "run": 1, "letters": 3}
 

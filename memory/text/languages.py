@@ -11,34 +11,64 @@ __all__ = ["FUNCTION_WORDS", "language_of", "script_of", "stem"]
 # The most frequent words of each language that the Latin script writes, by Snowball's name for it. They tell
 # languages apart, and they carry no question's meaning.
 _WORDS = {
-    "english": "the of and to in is was that it for you with on are this have be not what where who how do did"
-    " does my your i we he she they his her as at by from or an will can would about there which when",
-    "german": "der die das und ist nicht ich du er sie es wir ein eine einen einem einer mit von zu den dem des"
-    " im in auf für wie was wer wo wann warum welche welcher welches hat haben hatte war sind mein meine dein"
-    " deine auch als an bei nach aus um dass oder wird wurde kann über sich so noch nur mir mich dir dich",
-    "french": "le la les de des du un une et est pas je tu il elle nous vous que qui où quand comment quel"
-    " quelle quels quelles dans sur pour avec mon ma mes ton ta ce cette au aux en ne se sont été a ai par plus"
-    " ou mais son sa ses leur combien pourquoi",
-    "spanish": "el la los las de del un una y es no yo tú que qué quién dónde cuándo cómo cuál en con por para"
-    " mi mis tu su sus se al lo está son fue ha como más pero o me te hay muy cuántos cuánto",
-    "italian": "il lo la gli le di del della dei un una e è non io tu che chi dove quando come quale in con per"
-    " mio mia suo sua si al da sono ha ho nel nella più ma o mi ti quanto quanti",
-    "portuguese": "o os as de do da dos das um uma e é não eu que quem onde quando como qual em com por para meu"
-    " minha seu sua se ao no na são foi mais mas ou me te você está quantos",
-    "dutch": "de het een en is niet ik je jij hij zij wij van in op met voor te dat die wat wie waar wanneer hoe"
-    " welke mijn jouw zijn heeft hebben had was ook als aan bij naar uit om of er wordt kan door dan",
-    "swedish": "och är inte jag du han hon vi ni det den en ett som på för med av till att vad vem var när hur"
-    " vilken min mitt din har hade om från eller ska kan så de sig",
-    "danish": "og er ikke jeg du han hun vi det den en et som på for med af til at hvad hvem hvor hvornår hvordan"
-    " hvilken min mit din har havde om fra eller skal kan så de sig",
-    "norwegian": "og er ikke jeg du han hun vi det den en et som på for med av til å hva hvem hvor når hvordan"
-    " hvilken min mitt din har hadde om fra eller skal kan så de seg",
-    "finnish": "ja on ei minä sinä hän me te he se että mikä kuka missä milloin miten minun sinun oli ovat olen"
-    " kuin mutta tai myös jos",
-    "turkish": "ve bir bu ne kim nerede nasıl için ile mi mı değil ben sen o biz benim senin var yok olarak daha"
-    " çok gibi hangi kaç",
-    "hungarian": "a az és nem egy hogy mi ki hol mikor hogyan van volt én te ő is ez meg melyik milyen de vagy",
-    "romanian": "și este nu un o de la în cu pe pentru care ce cine unde când cum mea meu sunt a fost mai dar sau",
+    "english": (
+        "the of and to in is was that it for you with on are this have be not what where who how do did "
+        "does my your i we he she they his her as at by from or an will can would about there which when"
+    ),
+    "german": (
+        "der die das und ist nicht ich du er sie es wir ein eine einen einem einer mit von zu den dem des "
+        "im in auf für wie was wer wo wann warum welche welcher welches hat haben hatte war sind mein "
+        "meine dein deine auch als an bei nach aus um dass oder wird wurde kann über sich so noch nur mir "
+        "mich dir dich"
+    ),
+    "french": (
+        "le la les de des du un une et est pas je tu il elle nous vous que qui où quand comment quel "
+        "quelle quels quelles dans sur pour avec mon ma mes ton ta ce cette au aux en ne se sont été a ai "
+        "par plus ou mais son sa ses leur combien pourquoi"
+    ),
+    "spanish": (
+        "el la los las de del un una y es no yo tú que qué quién dónde cuándo cómo cuál en con por para "
+        "mi mis tu su sus se al lo está son fue ha como más pero o me te hay muy cuántos cuánto"
+    ),
+    "italian": (
+        "il lo la gli le di del della dei un una e è non io tu che chi dove quando come quale in con per "
+        "mio mia suo sua si al da sono ha ho nel nella più ma o mi ti quanto quanti"
+    ),
+    "portuguese": (
+        "o os as de do da dos das um uma e é não eu que quem onde quando como qual em com por para meu "
+        "minha seu sua se ao no na são foi mais mas ou me te você está quantos"
+    ),
+    "dutch": (
+        "de het een en is niet ik je jij hij zij wij van in op met voor te dat die wat wie waar wanneer "
+        "hoe welke mijn jouw zijn heeft hebben had was ook als aan bij naar uit om of er wordt kan door "
+        "dan"
+    ),
+    "swedish": (
+        "och är inte jag du han hon vi ni det den en ett som på för med av till att vad vem var när hur "
+        "vilken min mitt din har hade om från eller ska kan så de sig"
+    ),
+    "danish": (
+        "og er ikke jeg du han hun vi det den en et som på for med af til at hvad hvem hvor hvornår "
+        "hvordan hvilken min mit din har havde om fra eller skal kan så de sig"
+    ),
+    "norwegian": (
+        "og er ikke jeg du han hun vi det den en et som på for med av til å hva hvem hvor når hvordan "
+        "hvilken min mitt din har hadde om fra eller skal kan så de seg"
+    ),
+    "finnish": (
+        "ja on ei minä sinä hän me te he se että mikä kuka missä milloin miten minun sinun oli ovat olen "
+        "kuin mutta tai myös jos"
+    ),
+    "turkish": (
+        "ve bir bu ne kim nerede nasıl için ile mi mı değil ben sen o biz benim senin var yok olarak daha "
+        "çok gibi hangi kaç"
+    ),
+    "hungarian": (
+        "a az és nem egy hogy mi ki hol mikor hogyan van volt én te ő is ez meg melyik milyen de vagy"
+    ),
+    "romanian": (
+        "și este nu un o de la în cu pe pentru care ce cine unde când cum mea meu sunt a fost mai dar sau"
+    ),
 }
 FUNCTION_WORDS = {language: frozenset(words.split()) for language, words in _WORDS.items()}
 _LANGUAGES_OF: dict[str, list[str]] = {}

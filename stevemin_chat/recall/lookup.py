@@ -214,7 +214,7 @@ class HitEntry:
 
 
 def fact_entries(memory: Memory) -> list[FactEntry]:
-    """The whole profile: pinned facts first, then what was stated last; what no longer holds is at the end."""
+    """The whole profile: pinned facts first, then what was stated last; what no longer holds at the end."""
     sessions = {record.id: record for record in memory.sessions()}
     entries = []
     for fact in memory.long_term.facts():

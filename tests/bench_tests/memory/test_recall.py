@@ -29,7 +29,7 @@ def conversation() -> dict[str, Any]:
             ],
         },
         "qa": [
-            {"question": "What did Ada buy?", "evidence": ["D1:1"], "category": 4},
+            {"question": "What was bought?", "evidence": ["D1:1"], "category": 4},
             {"question": "Which canoe is red?", "evidence": ["D1:1", "D9:9"], "category": 1},
             {"question": "Nobody answers this.", "evidence": ["D"], "category": 5},
         ],
@@ -42,9 +42,7 @@ def test_a_conversation_is_read_with_dates_and_captions(tmp_path: Path) -> None:
     [read] = locomo.load(file)
     [turns] = read.sessions
     assert turns[0].at == "2023-05-08T13:56:00Z"
-    said = locomo.Spoken(
-        "D1:2", "assistant", "Bob: Where will you paddle? [shares a lake at dawn]", turns[0].at
-    )
+    said = locomo.Spoken("D1:2", "assistant", "Where will you paddle? [shares a lake at dawn]", turns[0].at)
     assert turns[1] == said
     assert [question.evidence for question in read.questions] == [{"D1:1"}, {"D1:1"}]
 
