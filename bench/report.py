@@ -137,8 +137,10 @@ def _server(result: Result) -> Iterator[Line]:
             Ratio.read(r),
             Target(_WHOLE_ANSWERS.get(r["sessions"], 1.0), True),
         )
-        ceiling = f"{_tps(r['batched_bench_tps'])} (llama-batched-bench)"
-        yield Line("… llama.cpp alone, no sampling", ceiling, peer, Ratio.read(r, "peak_ratio"))
+        alone = f"{_tps(r['batched_bench_decode_tps'])} (llama-batched-bench)"
+        peer = f"{_tps(r['llama_server_decode_tps'])} ({_SERVER})"
+        what = "… while all decode: llama.cpp alone, without sampling"
+        yield Line(what, alone, peer, Ratio.read(r, "peak_ratio_decode"))
 
 
 def _speculation(result: Result) -> Iterator[Line]:

@@ -211,7 +211,7 @@ class LongTermMemory:
     def _export(self) -> dict[str, Any]:
         return {
             "format": _EXPORT_FORMAT,
-            "facts": [asdict(fact) for fact in self._components.facts.list()],
+            "facts": [fact.to_json() for fact in self._components.facts.list()],
             "summaries": [asdict(summary) for summary in self._components.summaries.all()],
             "messages": [dict(row) for row in self._components.database.query(_REMEMBERED)],
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -179,6 +179,10 @@ class Fact:
     def message_id(self) -> str | None:
         """The message that stated it last, if any."""
         return self.sources[-1] if self.sources else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fact as plain JSON values."""
+        return asdict(self) | {"sources": list(self.sources), "message_id": self.message_id}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

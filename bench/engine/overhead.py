@@ -25,6 +25,8 @@ from bench.ratios import Ratio
 from engine import Engine
 from engine.step import Backend, StepPlan, StepResult
 
+__all__ = ["Forward", "cpu_per_step", "measure", "python_share", "steady", "watch"]
+
 _FORWARD_S = 0.002  # per forward pass of the fake; a GPU takes about as long
 
 

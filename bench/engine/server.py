@@ -4,7 +4,8 @@ Both sides get the same prompts, sampling, threads, batch, context and KV layout
 default), and all chats ask at the same time. The result is all tokens over the time from the first request to
 the last token, prompts included; the decode rate alone stands beside it. Our client of the server is one thin
 socket per chat. llama-batched-bench, which neither samples nor serves, tells in the same rounds what
-llama.cpp alone gives: an engine that prefills each prompt on its own cannot have more.
+llama.cpp alone gives: while all chats decode, no engine can have more. It prefills each prompt whole, where
+ours and llama-server keep what the chats share.
 
     python bench/engine/server.py --json
 """

@@ -97,7 +97,7 @@ def timed(work: Callable[[str], object], questions: Sequence[str]) -> dict[str, 
         work(question)
         taken.append(1e3 * (perf_counter() - start))
     cuts = quantiles(taken[_WARM_UP:], n=100, method="inclusive")
-    return {f"p{share}": round(cuts[share - 1], 1) for share in (50, 95, 99)}
+    return {f"p{share}": round(cuts[share - 1], 2) for share in (50, 95, 99)}
 
 
 def stall_of(turns: int) -> dict[str, Any]:

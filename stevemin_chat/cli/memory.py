@@ -192,7 +192,7 @@ def add(
         known = {fact.id for fact in memory.long_term.facts()}
         fact = memory.long_term.add_fact(text, Kind.PREFERENCE.value if preference else Kind.FACT.value)
     if as_json:
-        print_json(asdict(fact))
+        print_json(fact.to_json())
     else:
         note(f"{'Known already' if fact.id in known else 'Added'} as {fact.id}: {fact.text}")
 
@@ -205,7 +205,7 @@ def edit(fact_id: FactId, text: Text, as_json: Json = False) -> None:
     with open_memory() as memory:
         fact = memory.long_term.edit_fact(fact_id, text)
     if as_json:
-        print_json(asdict(fact))
+        print_json(fact.to_json())
     else:
         note(f"{fact.id} is now: {fact.text}")
 
@@ -233,7 +233,7 @@ def _pin(fact_ids: list[int], pinned: bool, as_json: bool) -> None:
                 raise FactNotFound(fact_id)
         facts = [memory.long_term.pin_fact(fact_id, pinned) for fact_id in dict.fromkeys(fact_ids)]
     if as_json:
-        print_json([asdict(fact) for fact in facts])
+        print_json([fact.to_json() for fact in facts])
         return
     for fact in facts:
         note(f"{fact.id} is {'pinned' if pinned else 'no longer pinned'}: {fact.text}")

@@ -6,7 +6,7 @@ Every function that takes a `Memory` blocks: an event loop calls it in a thread.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from memory import MemoryNotFound
@@ -176,7 +176,7 @@ class FactEntry:
     def to_json(self) -> dict[str, Any]:
         """The fact, with the time and the chat of its message."""
         session = self.session
-        return asdict(self.fact) | {
+        return self.fact.to_json() | {
             "said_at": self.message.created_at if self.message is not None else None,
             "session": session.id if session is not None else None,
             "session_title": session.title if session is not None else None,
