@@ -152,7 +152,10 @@ class _QueryCoverage:
     """The share of a question's words, by weight, that occurs in a group of passages."""
 
     def __init__(self, keywords: Sequence[Keyword], passages: Sequence[Passage]) -> None:
-        self._weights = [keyword.weight for keyword in keywords]
+        # Most pairs of characters that no passage has stand across two words: they say nothing.
+        self._weights = [
+            keyword.weight if keyword.term.whole or keyword.passages else 0.0 for keyword in keywords
+        ]
         self._all = sum(self._weights) or 1.0
         self._next = {item.previous: item.id for item in passages}
         finder = TermFinder([keyword.term for keyword in keywords])

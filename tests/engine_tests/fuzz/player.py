@@ -103,7 +103,7 @@ class Player(ABC):
     def shrink(self, folder: Path | None) -> None:
         """Make a new engine, or one that was reloaded, as small as the setup says; while it rests."""
         parking = self.core.parking
-        parking._ram_bytes = self.setup.ram
+        parking.limit(self.setup.ram)
         if parking not in self._shrunk:  # a reload may keep it, with what is parked
             self._shrunk = [parking]
             capacity, post = self.setup.blocks * BLOCK_BYTES, self.core.post
