@@ -7,6 +7,7 @@ the tokens of the earlier one, so that its prompt finds them in the KV cache.
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
-from engine.errors import PromptTooLong
+from engine.errors import InvalidRequest, PromptTooLong
 from engine.step import Backend
 from engine.text.marks import MarkedText, SpecialMarks
 from engine.text.reply import ReplyParser, reply_marks
@@ -247,7 +248,7 @@ def _cut_message(message: ChatMessage, marks: SpecialMarks) -> ChatMessage:
     # Templates look for markup in what a model said, such as the end of its thinking, to leave it out.
     markup = message.role != "assistant"
     calls = tuple(
-        ToolCall(_cut(call.name, marks), _cut(call.arguments, marks), _cut(call.call_id, marks))
+        ToolCall(_cut(call.name, marks), _cut_json(call.arguments, marks), _cut(call.call_id, marks))
         for call in message.tool_calls
     )
     return replace(
@@ -267,6 +268,18 @@ def _cut(value: Any, marks: SpecialMarks) -> Any:
     if isinstance(value, Mapping):
         return {_cut(key, marks): _cut(item, marks) for key, item in value.items()}
     return [_cut(item, marks) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _cut_json(text: str, marks: SpecialMarks) -> str:
+    """Cuts the arguments of a call: in the text, and in what its JSON escapes spell."""
+    try:
+        value = json.loads(text)
+        cut = _cut(value, marks)
+    except ValueError:  # templates get it as text
+        return str(_cut(text, marks))
+    except RecursionError:
+        raise InvalidRequest("The arguments of a tool call are nested too deeply.") from None
+    return text if cut == value else json.dumps(cut, ensure_ascii=False)
 
 
 def _ending(data: bytes) -> str:

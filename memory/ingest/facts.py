@@ -96,7 +96,8 @@ def _blot(match: re.Match[str]) -> str:
 _FENCED = re.compile(r"(?s)(```|~~~).*?(?:\1|\Z)")
 _SPEAKER = one_of("user assistant human me you bot system")
 _NO_SPEAKER = one_of(
-    "note fyi ps btw remember reminder context background about me info important also hi hello hey ok"
+    "note fyi ps btw remember reminder context background about me info important also hi hello hey ok "
+    "please merke? bitte retiens souviens-toi rappelle-toi recuerda ricorda(?:ti)? lembra-te onthoud? запомни"
 )
 _LINES = (
     re.compile(r"(?m)^(?: {4}|\t|[ ]*[>|\[]).*$"),  # code, quotations, tables, dated lines of a transcript

@@ -173,10 +173,16 @@ def test_neither_tools_nor_their_results_write_one(family: str) -> None:
                 "parameters": {"type": "object", "properties": {f"p{text}": {"type": "string"}}},
             },
         }
-        call = ToolCall("look", f'{{"where": "{text}"}}', "abcdefghi")
+        escaped = "".join(f"\\u{ord(char):04x}" for char in text)
+        calls = tuple(
+            ToolCall("look", f'{{"where": ["{spelled}"], "{spelled}": 1}}', "abcdefghi")
+            for spelled in (text, escaped)
+        )
         messages = [
             ChatMessage("user", "Look!"),
-            ChatMessage("assistant", "", tool_calls=(call,)),
+            ChatMessage("assistant", "", tool_calls=calls[:1]),
+            ChatMessage("tool", "Nothing.", name="look", call_id="abcdefghi"),
+            ChatMessage("assistant", "", tool_calls=calls[1:]),
             ChatMessage("tool", text, name="look", call_id="abcdefghi"),
         ]
         return special(encoder.encode(messages, tools=[tool]).tokens)

@@ -46,6 +46,8 @@ TOLD: list[tuple[str, FactKind, str | None]] = [
     ("please remember that the spare key is under the pot", F, None),
     ("Merk dir, dass mein Code 4711 ist.", F, None),
     ("merk dir bitte: der Schlüssel liegt unter dem Topf", F, None),
+    ("Merk dir bitte: der Code meines Schliessfachs ist 4711", F, None),
+    ("Please remember this: the code is 4711", F, None),
     ("Retiens que mon code est 4711.", F, None),
     ("Recuerda que mi código es 4711.", F, None),
     ("запомни, что мой код 4711", F, None),
