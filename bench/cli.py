@@ -22,7 +22,9 @@ __all__ = [
     "BenchError",
     "Result",
     "Setup",
+    "Sizes",
     "add_limits",
+    "add_sizes",
     "count",
     "counts",
     "find_model",
@@ -75,6 +77,26 @@ class Setup:
     def describe(self) -> Result:
         """The head of a script's JSON document."""
         return {"model": self.model.name, "threads": self.threads}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What to decode: numbers of sessions, each measured by itself, and sizes in tokens.
+
+    Args:
+        session_context: KV cells per session, for all sides.
+    """
+
+    sessions: tuple[int, ...]
+    gen_tokens: int
+    session_context: int
+
+
+def add_sizes(parser: argparse.ArgumentParser, *, sessions: tuple[int, ...], gen_tokens: int) -> None:
+    """Add the options of `Sizes`, with these defaults."""
+    parser.add_argument("--sessions", type=counts, default=sessions)
+    parser.add_argument("--gen-tokens", type=int, default=gen_tokens)
+    parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

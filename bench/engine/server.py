@@ -18,22 +18,13 @@ from functools import partial
 from statistics import median
 
 from bench import cli
-from bench.cli import Result, Setup
+from bench.cli import Result, Setup, Sizes
 from bench.engine.llama_server import LlamaServer
 from bench.engine.peers import Decoding, batched_bench
 from bench.engine.sides import Ours, Side, ask_all, config, overall_rate, question
 from bench.ratios import Ratio
 from bench.rounds import interleave, overlap_rate
 from engine import Engine
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What to measure; sizes in tokens."""
-
-    sessions: tuple[int, ...]
-    gen_tokens: int
-    session_context: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +38,22 @@ class Speed:
         return f"{self.overall:.1f} tokens/s"
 
 
-async def measure(setup: Setup, settings: Settings) -> Result:
+async def measure(setup: Setup, sizes: Sizes) -> Result:
     """Measure every number of sessions."""
     setup.tool("llama-batched-bench")
-    rows = [await _row(setup, settings, sessions) for sessions in settings.sessions]
-    return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": rows}
+    rows = [await _row(setup, sizes, sessions) for sessions in sizes.sessions]
+    return setup.describe() | {"gen_tokens": sizes.gen_tokens, "rows": rows}
 
 
-async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
-    context = sessions * settings.session_context
+async def _row(setup: Setup, sizes: Sizes, sessions: int) -> Result:
+    context = sessions * sizes.session_context
     ours = config(setup, max_sessions=sessions, context_tokens=context, kv_layout="split")
     async with Engine(ours) as engine, LlamaServer(setup, slots=sessions, context=context) as server:
         for side in (Ours(engine), server):
             await ask_all(side, [question(0, -1)], 8)  # warm up
         prompt = engine.count_prompt(question(0, 0))
-        shape = Decoding(sessions, prompt, settings.gen_tokens, ours.context_tokens)
-        once = partial(_once, sessions, settings.gen_tokens)
+        shape = Decoding(sessions, prompt, sizes.gen_tokens, ours.context_tokens)
+        once = partial(_once, sessions, sizes.gen_tokens)
         runs = {
             "ours": partial(once, Ours(engine)),
             "llama_server": partial(once, server),
@@ -117,12 +108,10 @@ def show(result: Result) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--sessions", type=cli.counts, default=(1, 4, 8, 16))
-    parser.add_argument("--gen-tokens", type=int, default=128)
-    parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
+    cli.add_sizes(parser, sessions=(1, 4, 8, 16), gen_tokens=128)
     args = parser.parse_args()
-    settings = Settings(args.sessions, args.gen_tokens, args.session_context)
-    cli.run(args, partial(measure, settings=settings), show)
+    sizes = Sizes(args.sessions, args.gen_tokens, args.session_context)
+    cli.run(args, partial(measure, sizes=sizes), show)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,19 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Protocol
 
-from bench.cli import Setup
+from bench.cli import Setup, Sizes
+from bench.engine.peers import Decoding
 from bench.rounds import Marks
 from engine import ChatMessage, Engine, EngineConfig, GenerationRequest, SamplingParams
 
 __all__ = [
-    "PLAIN",
     "Answer",
     "Ours",
     "Prompt",
     "Side",
     "ask_all",
     "config",
+    "decoding",
     "gather",
     "overall_rate",
     "question",
@@ -37,7 +38,7 @@ _COMMON = (
 _WORDS = _COMMON.split()
 
 # A model without a template would stop at the next "User:", in the middle of a measurement.
-PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}"
+_PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,21 @@ def config(setup: Setup, **settings: Any) -> EngineConfig:
     """Our engine's settings for a comparison; no speculation unless asked for, since no peer does it."""
     common: dict[str, Any] = {"threads": setup.threads, "gpu_layers": setup.gpu_layers, "speculation": "off"}
     return EngineConfig(model_path=setup.model, **(common | settings))
+
+
+async def decoding(setup: Setup, sizes: Sizes, sessions: int) -> tuple[EngineConfig, Decoding]:
+    """Our engine set up to decode as fast as it can, and the same work for a peer."""
+    ours = config(
+        setup,
+        max_sessions=sessions,
+        cached_sessions=0,
+        context_tokens=sessions * sizes.session_context,
+        step_target_ms=60_000,
+        chat_template=_PLAIN,
+    )
+    async with Engine(ours) as engine:
+        prompt = engine.count_prompt(question(0, 0))
+    return ours, Decoding(sessions, prompt, sizes.gen_tokens, ours.context_tokens)
 
 
 async def ask_all(side: Side, chats: Sequence[Sequence[ChatMessage]], max_tokens: int) -> list[Answer]:

@@ -16,24 +16,15 @@ from statistics import mean
 from unittest import mock
 
 from bench import cli
-from bench.cli import Result, Setup
+from bench.cli import Result, Setup, Sizes
 from bench.engine.overhead import Forward, steady, watch
 from bench.engine.peers import Decoding, bare_loop
-from bench.engine.sides import PLAIN, Ours, ask_all, config, question
+from bench.engine.sides import Ours, ask_all, decoding, question
 from bench.ratios import Ratio
 from bench.rounds import interleave
 from engine import Engine, EngineConfig
 
 _SLEEP_S = 600.0  # between two rounds of the mailroom, while readers sleep
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What to measure; sizes in tokens."""
-
-    sessions: tuple[int, ...]
-    gen_tokens: int
-    session_context: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +40,18 @@ class Step:
         return f"{self.step_ms:.2f} ms"
 
 
-async def measure(setup: Setup, settings: Settings) -> Result:
+async def measure(setup: Setup, sizes: Sizes) -> Result:
     """Measure every number of sessions."""
-    rows = [await _row(setup, settings, sessions) for sessions in settings.sessions]
-    return setup.describe() | {"gen_tokens": settings.gen_tokens, "rows": rows}
+    rows = [await _row(setup, sizes, sessions) for sessions in sizes.sessions]
+    return setup.describe() | {"gen_tokens": sizes.gen_tokens, "rows": rows}
 
 
-async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
-    ours = config(
-        setup,
-        max_sessions=sessions,
-        cached_sessions=0,
-        context_tokens=sessions * settings.session_context,
-        step_target_ms=60_000,
-        chat_template=PLAIN,
-    )
-    async with Engine(ours) as engine:
-        prompt = engine.count_prompt(question(0, 0))
-    shape = Decoding(sessions, prompt, settings.gen_tokens, ours.context_tokens)
+async def _row(setup: Setup, sizes: Sizes, sessions: int) -> Result:
+    ours, shape = await decoding(setup, sizes, sessions)
     runs = {
         "bare": partial(_bare, setup, shape, not ours.split_cache),
-        "ours": partial(_ours, ours, settings.gen_tokens),
-        "asleep": partial(_asleep, ours, settings.gen_tokens),
+        "ours": partial(_ours, ours, sizes.gen_tokens),
+        "asleep": partial(_asleep, ours, sizes.gen_tokens),
     }
     steps = await interleave(
         setup.limits, runs, lambda so_far: [beyond(so_far)], label=f"{sessions} sessions:"
@@ -147,13 +128,10 @@ def show(result: Result) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--sessions", type=cli.counts, default=(1, 4, 16))
-    parser.add_argument("--gen-tokens", type=int, default=96)
-    parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
+    cli.add_sizes(parser, sessions=(1, 4, 16), gen_tokens=96)
     args = parser.parse_args()
-    cli.run(
-        args, partial(measure, settings=Settings(args.sessions, args.gen_tokens, args.session_context)), show
-    )
+    sizes = Sizes(args.sessions, args.gen_tokens, args.session_context)
+    cli.run(args, partial(measure, sizes=sizes), show)
 
 
 if __name__ == "__main__":

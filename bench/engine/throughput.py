@@ -19,9 +19,9 @@ from statistics import median
 from typing import Literal
 
 from bench import cli
-from bench.cli import Result, Setup
+from bench.cli import Result, Setup, Sizes
 from bench.engine.peers import Decoding, bare_loop, batched_bench
-from bench.engine.sides import PLAIN, Ours, ask_all, config, question
+from bench.engine.sides import Ours, ask_all, decoding, question
 from bench.machine import vram_mib
 from bench.ratios import Limits, Ratio
 from bench.rounds import interleave, overlap_rate
@@ -36,17 +36,13 @@ _TRIALS = 2  # rounds that find the better layout
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What to measure; sizes in tokens.
+class Settings(Sizes):
+    """What to measure.
 
     Args:
-        session_context: KV cells per session, for all sides.
         layouts: of the KV cache, for all sides; with one session only the first is run.
     """
 
-    sessions: tuple[int, ...]
-    gen_tokens: int
-    session_context: int
     layouts: tuple[Layout, ...]
 
 
@@ -58,18 +54,8 @@ async def measure(setup: Setup, settings: Settings) -> Result:
 
 
 async def _row(setup: Setup, settings: Settings, sessions: int) -> Result:
-    ours = config(
-        setup,
-        max_sessions=sessions,
-        cached_sessions=0,
-        context_tokens=sessions * settings.session_context,
-        step_target_ms=60_000,
-        chat_template=PLAIN,
-    )
-    async with Engine(ours) as engine:
-        prompt = engine.count_prompt(question(0, 0))
+    ours, shape = await decoding(setup, settings, sessions)
     about: Result = {}
-    shape = Decoding(sessions, prompt, settings.gen_tokens, ours.context_tokens)
     layouts = settings.layouts[:1] if sessions == 1 else settings.layouts
     runs = {
         f"{side}_{layout}": run
@@ -91,16 +77,16 @@ def _runs(setup: Setup, ours: EngineConfig, shape: Decoding, about: Result) -> d
     """The three sides with one layout."""
     unified = not ours.split_cache
 
-    async def peak() -> float:
+    async def peak(_: int) -> float:
         return (await batched_bench(setup, shape, unified=unified)).decode
 
-    async def bare() -> float:
+    async def bare(_: int) -> float:
         return (await bare_loop(setup, shape, unified=unified)).tps
 
     return {
-        "batched_bench": lambda _: peak(),
+        "batched_bench": peak,
         "ours": partial(_ours, ours, shape.gen_tokens, about),
-        "bare": lambda _: bare(),
+        "bare": bare,
     }
 
 
@@ -175,9 +161,7 @@ def show(result: Result) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--sessions", type=cli.counts, default=(1, 4, 8, 16, 32))
-    parser.add_argument("--gen-tokens", type=int, default=96)
-    parser.add_argument("--session-context", type=int, default=2048, help="KV cells per session")
+    cli.add_sizes(parser, sessions=(1, 4, 8, 16, 32), gen_tokens=96)
     parser.add_argument(
         "--layouts", nargs="+", choices=_LAYOUTS, default=_LAYOUTS, help="KV layouts of all sides"
     )

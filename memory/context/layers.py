@@ -152,6 +152,7 @@ class _Quotation:
     recall: Recall
     text: str
     tokens: int
+    words: frozenset[str]
 
     @property
     def day(self) -> str:
@@ -159,12 +160,7 @@ class _Quotation:
 
     def says_as_much_as(self, others: Sequence[_Quotation]) -> bool:
         """Whether nearly all its words are those of one of the others, and the other way round."""
-        words = set(self.text.casefold().split())
-        return any(_is_near(words, set(other.text.casefold().split())) for other in others)
-
-
-def _is_near(some: Set[str], others: Set[str]) -> bool:
-    return len(some & others) >= _NEAR * len(some | others)
+        return any(len(self.words & other.words) >= _NEAR * len(self.words | other.words) for other in others)
 
 
 class MemoryPicker:
@@ -184,7 +180,8 @@ class MemoryPicker:
             text = quoted_passage(recall.text)
             if text:
                 tokens = counter.count_text(f"{recall.role}: {text}\n")
-                quotation = _Quotation(rank, recall, text, tokens)
+                words = frozenset(text.casefold().split())
+                quotation = _Quotation(rank, recall, text, tokens, words)
                 self._quotations.setdefault((recall.message_id, recall.passage_id, text), quotation)
 
     def pick(self, window: Set[str], limit: int) -> Memories:

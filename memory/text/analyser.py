@@ -105,7 +105,7 @@ def _query_terms(word: str, language: str) -> Iterator[Term]:
 def _words(text: str) -> list[tuple[str, Sequence[str]]]:
     """The words in lower case, and the parts of those in camel case."""
     if not text.isascii():
-        text = _OPTIONAL.sub("", unicodedata.normalize("NFKC", text).translate(_ALEF))
+        text = _normalised(text)
     words: list[tuple[str, Sequence[str]]] = []
     for word in text.translate(_SEPARATORS).split():
         parts = [] if word.islower() or word.isupper() or len(word) > _LONGEST else _CAMEL.split(word)
@@ -152,6 +152,10 @@ def _term(word: str, language: str) -> str:
     return _bare(stemmed)
 
 
+def _normalised(text: str) -> str:
+    return _OPTIONAL.sub("", unicodedata.normalize("NFKC", text).translate(_ALEF))
+
+
 def _bare(text: str) -> str:
     """The text without accents."""
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
@@ -183,8 +187,7 @@ def _plain(text: str) -> str:
         text = f"{text} {_CAMEL.sub(' ', text)}"
     if text.isascii():
         return text.lower()
-    folded = _OPTIONAL.sub("", unicodedata.normalize("NFKC", text).translate(_ALEF)).casefold()
-    return "".join(_base(char) for char in folded)
+    return "".join(_base(char) for char in _normalised(text).casefold())
 
 
 @lru_cache(maxsize=10_000)
