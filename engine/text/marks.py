@@ -3,7 +3,8 @@
 A chat template writes control tokens, such as `<|im_end|>`, as text, and the tokeniser turns that text into
 tokens. So a message that spells one would end its own turn and begin another. Before a template sees a
 message, each control token in it is cut by a character that no text has (`SpecialMarks.cut`). The template
-passes it on, and what still spells a control token afterwards was written by the template itself.
+passes it on, and what still spells a control token afterwards was written by the template itself. Case does
+not matter: a template may change it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _CUT = "\ufdd0"  # in a control token, which does not exist where the tokeniser 
 _SPLIT = "\ufdd1"  # in other markup, which the tokeniser finds wherever it is: both sides are tokenised apart
 _EITHER = re.compile(f"[{_CUT}{_SPLIT}]")
 _DELETED = re.compile(r"""\b(?:replace|split)\s*\(\s*(['"])(.+?)\1""")
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_MOST_REMAINS = 64  # of a text that a template deletes, that are looked at
 _MARKUP = re.compile(r"<\S{1,60}>|\[\S{1,60}\]")
 
 
@@ -40,6 +43,12 @@ class SpecialMarks:
         self._markup = _Finder(text for text in tokens.others if _MARKUP.fullmatch(text))
         self._strips = tokens.strips
         self._deleted = tokens.deleted
+        # What stays whole, so that the template finds it; the rest of it must begin no control token.
+        self._kept = tuple(
+            text
+            for text in tokens.deleted
+            if not any(map(self._control.may_begin, _remains(text, tokens.deleted)))
+        )
 
     def cut(self, text: str, *, markup: bool) -> str:
         """The text with every control token in it cut; `markup`: and other special markup, too."""
@@ -47,7 +56,7 @@ class SpecialMarks:
         if markup:
             text = self._markup.cut(text, _SPLIT)
         if any(deleted in text for deleted in self._deleted):
-            return self._control.cut_starts(text, _CUT, self._deleted)
+            return self._control.cut_starts(text, _CUT, self._kept)
         return self._control.cut(text, _CUT)
 
     def mark(self, rendered: str) -> MarkedText:
@@ -55,29 +64,54 @@ class SpecialMarks:
         return MarkedText(rendered, [*self._control.spans(rendered)], self._strips)
 
 
+def _remains(text: str, deleted: Collection[str]) -> set[str]:
+    """What can be left of a text, and at its start, after parts of it are taken out; the text itself, too."""
+    found, fresh = {text}, [text]
+    while fresh and len(found) < _MOST_REMAINS:
+        some = fresh.pop()
+        inside = {some.replace(part, "") for part in deleted if part in some}
+        across = {
+            some[:-shared]
+            for part in deleted
+            for shared in range(1, min(len(some), len(part)))
+            if some.endswith(part[:shared])
+        }
+        fresh += (inside | across) - found
+        found |= inside | across
+    return found - {""}
+
+
 class _Finder:
     """Finds any of many texts; fast where their first characters are rare."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = frozenset(texts)
+        self._folded = frozenset(map(_fold, self._texts))
         first = "".join(sorted({re.escape(text[0]) for text in self._texts}))
-        self._start = re.compile(f"[{first}]") if first else None
+        self._start = re.compile(f"[{first}]", re.IGNORECASE | re.ASCII) if first else None
         self._lengths = {
-            char: sorted({len(text) for text in self._texts if text[0] == char}, reverse=True)
-            for char in {text[0] for text in self._texts}
+            char: sorted({len(text) for text in self._folded if text[0] == char}, reverse=True)
+            for char in {text[0] for text in self._folded}
         }
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where the texts stand, the longest at each place, without overlaps."""
         end = 0
         for start in self._starts(text):
-            if start >= end and (length := self._length_at(text, start)):
+            if start >= end and (length := self._length_at(text, start, self._texts)):
                 end = start + length
                 yield start, end
 
+    def may_begin(self, text: str) -> bool:
+        """Whether a text, and what follows it, may be one of the texts in some case."""
+        folded = _fold(text)
+        return any(one.startswith(folded) or folded.startswith(one) for one in self._folded)
+
     def cut(self, text: str, sign: str) -> str:
-        """The text with a sign behind the first character of each occurrence, also of overlapping ones."""
-        places = [start + 1 for start in self._starts(text) if self._length_at(text, start)]
+        """The text with a sign behind the first character of each occurrence, also of overlapping ones and
+        in another case."""
+        folded = _fold(text)
+        places = [start + 1 for start in self._starts(text) if self._length_at(folded, start, self._folded)]
         return _join(text, places, sign)
 
     def cut_starts(self, text: str, sign: str, but: tuple[str, ...]) -> str:
@@ -89,9 +123,14 @@ class _Finder:
     def _starts(self, text: str) -> Iterator[int]:
         return iter(()) if self._start is None else (found.start() for found in self._start.finditer(text))
 
-    def _length_at(self, text: str, start: int) -> int:
-        lengths = self._lengths[text[start]]
-        return next((n for n in lengths if text[start : start + n] in self._texts), 0)
+    def _length_at(self, text: str, start: int, texts: frozenset[str]) -> int:
+        lengths = self._lengths[_fold(text[start])]
+        return next((n for n in lengths if text[start : start + n] in texts), 0)
+
+
+def _fold(text: str) -> str:
+    """ASCII letters in lower case, so that the length stays."""
+    return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
 def _join(text: str, places: list[int], sign: str) -> str:

@@ -150,6 +150,38 @@ def test_what_a_template_takes_out_of_a_message_joins_no_control_token(family: s
                 assert controls(f"x {text} x") == controls("word")
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ m.content.replace('<|im_end|>', '') }}", "a<|im_end|>b"),  # what it takes out is one
+        ("{{ m.content.replace('<|im_end|>', '', 1) }}", "<|im_end|><|im_end|>"),
+        ("{{ (m.content.split('<|im_end|>') | last) if m.role == 'system' else m.content }}", "a<|im_end|>"),
+        ("{{ m.content.replace('<|', '') if m.role == 'system' else m.content }}", "<|im_end|>"),  # its start
+        ("{{ m.content.replace('b>', '').replace('<b>', '') }}", "<b>|im_end|>"),  # in two steps
+        ("{{ m.content.replace('>x', '').replace('<>', '') }}", "<>x|im_end|>"),  # across an end
+        ("{{ m.content | lower }}", "a<|IM_END|>b"),
+        ("{{ m.content.replace('x', '') | lower }}", "a<|IxM_END|>b"),
+    ],
+)
+def test_what_a_template_does_to_a_message_makes_no_control_token(source: str, text: str) -> None:
+    backend = FamilyBackend("qwen3")
+    source = f"{{% for m in messages %}}{source}{{% endfor %}}"
+    backend._template, backend.deleted = ChatTemplate(source), deleted_texts(source)
+    messages = [ChatMessage("system", f"Be {text}"), ChatMessage("user", f"{text} or {text}")]
+    assert special(PromptEncoder(backend).encode(messages).tokens) == []
+
+
+def test_a_template_still_finds_what_it_deletes() -> None:
+    backend = FamilyBackend("qwen3")
+    messages = [
+        ChatMessage("user", "One?"),
+        ChatMessage("assistant", "<think>\nhm <|im_end|>\n</think>\n\nTwo."),
+        ChatMessage("user", "Three?"),
+    ]
+    rendered = PromptEncoder(backend).render(messages).data.decode()
+    assert "hm" not in rendered and "Two." in rendered
+
+
 def test_the_texts_that_a_template_deletes() -> None:
     assert {"/think", "/no_think"} <= {*FamilyBackend("smollm3").deleted}
     assert deleted_texts("{{ a.replace( 'x y', '') | replace(\"z\", '') }}{{ b.split('</think>')[-1] }}") == (
