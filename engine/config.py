@@ -110,7 +110,7 @@ class EngineConfig:
     tool_format: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "model_path", Path(self.model_path))
+        self._check_paths()
         self._between("max_sessions", 1, _MAX_SEQUENCES)
         self._between("cached_sessions", 0, _MAX_SEQUENCES)
         self._between("context_tokens", 0, 2**31 - 1)
@@ -133,6 +133,7 @@ class EngineConfig:
         self._one_of("speculation", "auto", "on", "off")
         self._one_of("device_sampling", "auto", "on", "off")
         self._check_placement()
+        self._check_text_settings()
         if self.kv_type != "f16" and self.flash_attention == "off":
             raise ConfigError(
                 f"kv_type {self.kv_type} needs flash attention, but flash_attention is off:"
@@ -199,9 +200,18 @@ class EngineConfig:
         """Threads that sample, with 0 resolved."""
         return self.sampling_threads or min(_MAX_SAMPLING_THREADS, self.thread_count)
 
+    def _check_paths(self) -> None:
+        for name in ("model_path", "parked_folder"):
+            value = getattr(self, name)
+            if value is None and name == "parked_folder":
+                continue
+            if not isinstance(value, str | os.PathLike):
+                raise ConfigError(f"{name} must be a path, not {value!r}.")
+            object.__setattr__(self, name, Path(value))
+
     def _check_placement(self) -> None:
-        object.__setattr__(self, "tensor_split", tuple(self.tensor_split))
-        object.__setattr__(self, "tensor_overrides", tuple(self.tensor_overrides))
+        self._many("tensor_split", (int, float), "numbers")
+        self._many("tensor_overrides", (str,), "texts")
         if any(not 0 <= share < math.inf for share in self.tensor_split):
             raise ConfigError(f"tensor_split must be numbers from 0 on, not {self.tensor_split}.")
         for override in self.tensor_overrides:
@@ -213,10 +223,29 @@ class EngineConfig:
             except re.error as error:
                 raise ConfigError(f"tensor_overrides: {pattern!r} is no pattern: {error}.") from error
 
+    def _check_text_settings(self) -> None:
+        for name in ("chat_template", "tool_format"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ConfigError(f"{name} must be a text, not {getattr(self, name)!r}.")
+        if self.reasoning_marks is not None:
+            self._many("reasoning_marks", (str,), "texts")
+            if len([*filter(None, self.reasoning_marks)]) != 2:
+                raise ConfigError(
+                    "reasoning_marks must be two texts, the one that opens what the model thinks and the one"
+                    f" that closes it, not {self.reasoning_marks!r}."
+                )
+
+    def _many(self, name: str, kinds: tuple[type, ...], plural: str) -> None:
+        """Make a tuple of a setting that has several values."""
+        values = getattr(self, name)
+        if not isinstance(values, list | tuple) or any(type(value) not in kinds for value in values):
+            raise ConfigError(f"{name} must be a list of {plural}, not {values!r}.")
+        object.__setattr__(self, name, tuple(values))
+
     def _between(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)
-        if not isinstance(value, int) or not low <= value <= high:
-            raise ConfigError(f"{name} must be between {low} and {high}, not {value}.")
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigError(f"{name} must be between {low} and {high}, not {value!r}.")
 
     def _one_of(self, name: str, *allowed: str) -> None:
         value = getattr(self, name)

@@ -81,6 +81,7 @@ class Engine:
     def __init__(self, config: EngineConfig, *, load: Loader = _load_llama) -> None:
         self.config = config
         self.load_s = 0.0
+        self._closed = False
         self._loaded_as = config
         self._stop_load = Event()  # of the load under way
         self._gate = _Gate()
@@ -123,16 +124,25 @@ class Engine:
         Cancelling the task stops the load.
 
         Raises:
-            ModelError, LoadCancelled, ConfigError
+            ModelError, LoadCancelled
+            ConfigError: a setting does not suit the model, or the engine is started already.
+            EngineClosed: the engine was closed, before or meanwhile.
         """
+        if self._closed:
+            raise EngineClosed("This engine was closed: make another one.")
+        if self._worker is not None:
+            raise ConfigError("This engine is started already.")
         self._stop_load, started = Event(), perf_counter()
         load = self._loader(on_progress, self._stop_load)
         self._worker = worker = EngineWorker(self.config, load)
         try:
             opened = await asyncio.wrap_future(worker.start())
-        except asyncio.CancelledError:
-            self._stop_load.set()
-            await asyncio.to_thread(worker.stop)
+        except BaseException as error:
+            if worker is self._worker:
+                self._worker = None  # it may be started again
+            if isinstance(error, asyncio.CancelledError):
+                self._stop_load.set()
+                await asyncio.to_thread(worker.stop)
             raise
         if worker is not self._worker:
             raise EngineClosed("The engine was closed while the model was loaded.")
@@ -397,23 +407,37 @@ class Engine:
         """The text of the prompt that these messages become, up to where the answer begins.
 
         Raises:
+            InvalidRequest: as `GenerationRequest` does.
             TemplateError: the chat template refuses the messages.
         """
         with self._gate.passing():
-            return self._running()[0].encoder.render(messages, tools, template_args).data.decode()
+            encoder = self._running()[0].encoder
+            asked = GenerationRequest(messages=messages, tools=tools, template_args=template_args)
+            return encoder.render(asked.messages, asked.tools, asked.template_args).data.decode()
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text."""
         return len(self.tokenize(text))
 
-    def count_prompt(self, messages: Sequence[ChatMessage]) -> int:
+    def count_prompt(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        template_args: Mapping[str, Any] = MappingProxyType({}),
+    ) -> int:
         """Tokens of the prompt that these messages become, up to where the answer begins.
 
         Raises:
+            InvalidRequest: as `GenerationRequest` does.
             TemplateError: the chat template refuses the messages.
         """
         with self._gate.passing():
-            return len(self._running()[0].encoder.encode(messages).tokens)
+            encoder = self._running()[0].encoder
+            asked = GenerationRequest(messages=messages, tools=tools, template_args=template_args)
+            return len(
+                encoder.encode(asked.messages, tools=asked.tools, arguments=asked.template_args).tokens
+            )
 
     def forget(self, session_id: str) -> None:
         """Drop a session's KV cache, and what its requests so far will leave."""
@@ -443,6 +467,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop: open streams end with `EngineClosed`, the model is freed. A second call does nothing."""
+        self._closed = True
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.request_stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -78,11 +78,18 @@ class ToolCall:
         name: of the tool.
         arguments: a JSON object as text, as the model wrote it; it may be invalid.
         call_id: ties a result to its call; empty if the caller gives none.
+
+    Raises:
+        InvalidRequest: one of them is no text.
     """
 
     name: str
     arguments: str
     call_id: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "arguments", "call_id"):
+            _check_text(f"The {name} of a tool call", getattr(self, name))
 
     def as_json(self) -> dict[str, Any]:
         """As chat templates expect it: with the arguments as an object, if they are one."""
@@ -104,7 +111,7 @@ class ChatMessage:
         name, call_id: of the tool that a message of role "tool" is the result of, and of the call.
 
     Raises:
-        InvalidRequest: there is no such role.
+        InvalidRequest: there is no such role, or a part is of the wrong type.
     """
 
     role: Role
@@ -117,6 +124,9 @@ class ChatMessage:
     def __post_init__(self) -> None:
         if self.role not in get_args(Role):  # a template would write it as it is
             raise InvalidRequest(f"A message must be from {', '.join(get_args(Role))}, not {self.role!r}.")
+        for name in ("content", "reasoning", "name", "call_id"):
+            _check_text(f"The {name} of a message", getattr(self, name))
+        object.__setattr__(self, "tool_calls", _many("tool_calls", self.tool_calls, ToolCall))
 
     def as_json(self) -> dict[str, Any]:
         """The variable of a chat template, by the names that transformers uses."""
@@ -202,16 +212,20 @@ class SamplingParams:
         return self.json_schema is not None or self.grammar is not None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stop", tuple(self.stop))
-        object.__setattr__(self, "dry_breakers", tuple(self.dry_breakers))
+        object.__setattr__(self, "stop", _many("stop", self.stop, str))
+        object.__setattr__(self, "dry_breakers", _many("dry_breakers", self.dry_breakers, str))
+        _check_mapping("logit_bias", self.logit_bias)
         object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
         self._check_ranges()
         for token, bias in self.logit_bias.items():
             _check("a token of logit_bias", token, 0, 2**31 - 1)
             if type(bias) not in (int, float) or not (bias == -math.inf or abs(bias) <= _LARGEST_BIAS):
-                raise InvalidRequest(f"logit_bias cannot add {bias} to token {token}.")
+                raise InvalidRequest(f"logit_bias cannot add {bias!r} to token {token}.")
         _check_texts("stop", self.stop, 1_000)
         _check_texts("dry_breakers", self.dry_breakers, 32)
+        for name in ("json_schema", "grammar"):
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name))
         if self.json_schema is not None and self.grammar is not None:
             raise InvalidRequest("Give either json_schema or grammar, not both.")
 
@@ -280,12 +294,19 @@ class GenerationRequest:
     priority: Priority = Priority.NORMAL
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "messages", tuple(self.messages))
-        object.__setattr__(self, "tools", tuple(self.tools))
+        object.__setattr__(self, "messages", _many("messages", self.messages, ChatMessage))
+        object.__setattr__(self, "tools", _many("tools", self.tools, object))
         for tool in self.tools:
             _check_tool(tool)
+        _check_mapping("template_args", self.template_args)
+        if self.text is not None:
+            _check_text("text", self.text)
         if self.tokens is not None:
-            object.__setattr__(self, "tokens", tuple(self.tokens))
+            object.__setattr__(self, "tokens", _many("tokens", self.tokens, int))
+        if self.session_id is not None:
+            _check_text("session_id", self.session_id)
+        if not isinstance(self.sampling, SamplingParams):
+            raise InvalidRequest(f"sampling must be SamplingParams, not {_kind(self.sampling)}.")
         given = [bool(self.messages), self.text is not None, self.tokens is not None]
         if not any(given):
             raise InvalidRequest("A request needs at least one message, or a text or tokens.")
@@ -520,8 +541,43 @@ def _check(name: str, value: float, low: float, high: float) -> None:
         raise InvalidRequest(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
 
 
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a text, not {_kind(value)}.")
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(f"{name} must be a mapping, not {_kind(value)}.")
+
+
+def _many(name: str, values: object, kind: type) -> tuple[Any, ...]:
+    """The values as a tuple; each must be of this kind."""
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise InvalidRequest(f"{name} must be a list of {_PLURALS[kind]}, not {_kind(values)}.")
+    many = tuple(values)
+    for value in many:
+        if not isinstance(value, kind):
+            raise InvalidRequest(f"{name} must be a list of {_PLURALS[kind]}, but one is {_kind(value)}.")
+    return many
+
+
+_PLURALS: dict[type, str] = {
+    str: "texts",
+    int: "numbers",
+    ChatMessage: "ChatMessage",
+    ToolCall: "ToolCall",
+    object: "objects",
+}
+
+
+def _kind(value: object) -> str:
+    """What a value is, in an error."""
+    return "None" if value is None else f"{type(value).__name__}"
+
+
 def _check_texts(name: str, texts: Sequence[str], most: int) -> None:
-    if len(texts) > most or any(type(text) is not str for text in texts):
+    if len(texts) > most:
         raise InvalidRequest(f"{name} must be at most {most} texts.")
     if not all(texts):
         raise InvalidRequest(f"A text in {name} must not be empty.")

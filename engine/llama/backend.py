@@ -42,7 +42,7 @@ from engine.llama.memory import LlamaMemory
 from engine.llama.sampler import RowSampler
 from engine.llama.vocab import LlamaVocab
 from engine.step import Constraint, ModelInfo, SpecialTokens, StepPlan, StepResult, StepStatus, Work
-from engine.text import ChosenTemplate, choose_template, deleted_texts, reply_format, warm_up
+from engine.text import ChosenTemplate, TemplateProcess, choose_template, deleted_texts, reply_format
 from engine.types import ChatMessage, SamplingParams, TokenLogprob
 
 __all__ = ["LlamaBackend"]
@@ -72,12 +72,14 @@ class LlamaBackend:
             ModelNotFound, ModelCorrupt, ModelTooLarge, ConfigError, LoadCancelled
         """
         init_backend()
-        warm_up()  # of the process for chat templates, while the weights are read
         self._config = config
         self._wants_logprobs: set[int] = set()
         self._logits_at: int | None = None
         self._logits: npt.NDArray[np.float32]
-        with ExitStack() as opened:  # freed in reverse: samplers, context, vocabulary, model
+        with ExitStack() as opened:  # freed in reverse: samplers, context, vocabulary, model, process
+            self._templates = TemplateProcess()
+            opened.callback(self._templates.close)
+            self._templates.warm_up()  # while the weights are read
             self._model = load_model(config, on_progress)
             opened.callback(lib.llama_model_free, self._model)
             self._offloaded = offloaded_layers()
@@ -289,6 +291,7 @@ class LlamaBackend:
     def _choose_template(self) -> ChosenTemplate:
         source = lib.llama_model_chat_template(self._model, None)
         return choose_template(
+            self._templates,
             configured=self._config.chat_template,
             from_gguf=source.decode(errors="replace") if source else None,
             knows_chatml=len(self.tokenize("<|im_start|>", parse_special=True)) == 1,

@@ -11,7 +11,7 @@ from engine.text.marks import SpecialMarks, deleted_texts
 from engine.text.output import RequestOutput, percentiles
 from engine.text.prompt import EncodedPrompt, PromptEncoder
 from engine.text.reply import ReplyParser, reply_format
-from engine.text.template import ChosenTemplate, choose_template, warm_up
+from engine.text.template import ChosenTemplate, TemplateProcess, choose_template
 
 __all__ = [
     "ChosenTemplate",
@@ -22,9 +22,9 @@ __all__ = [
     "ReplyParser",
     "RequestOutput",
     "SpecialMarks",
+    "TemplateProcess",
     "choose_template",
     "deleted_texts",
     "percentiles",
     "reply_format",
-    "warm_up",
 ]

@@ -5,7 +5,6 @@ The templates themselves run in another process (`template_worker`), which is ki
 
 from __future__ import annotations
 
-import atexit
 import json
 import signal
 import sys
@@ -19,13 +18,14 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
-from engine.errors import InvalidRequest, TemplateError
+from engine.errors import EngineClosed, InvalidRequest, TemplateError
 from engine.types import ChatMessage
 
-__all__ = ["ChatTemplate", "ChosenTemplate", "TemplateProcess", "choose_template", "warm_up"]
+__all__ = ["ChatTemplate", "ChosenTemplate", "TemplateProcess", "choose_template"]
 
 _WORKER = Path(__file__).with_name("template_worker.py")
 _WAIT_S = 10.0  # on a machine so busy that the limit of processor time is not reached
+_POLL_S = 0.01
 _END_S = 5.0
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -36,10 +36,11 @@ class _Exhausted(TemplateError):
 
 class TemplateProcess:
     """The process that renders templates; started when it is first needed, and again after it was killed.
-    Thread-safe: one request at a time."""
+    Thread-safe: one request at a time. It ends with this program, however that ends."""
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._closed = False
         self._process: Popen[bytes] | None = None
         self._connection: Any = None
 
@@ -57,9 +58,15 @@ class TemplateProcess:
         return self._ask({"source": source, "variables": dict(variables)})
 
     def close(self) -> None:
-        """End the process; waits for a request under way."""
-        with self._lock:
+        """End the process, and a request under way with `EngineClosed`."""
+        self._closed = True
+        while not self._lock.acquire(timeout=_POLL_S):  # a request holds it
+            if (process := self._process) is not None:
+                process.kill()
+        try:
             self._end()
+        finally:
+            self._lock.release()
 
     def _ask(self, request: dict[str, Any]) -> str:
         try:
@@ -88,13 +95,21 @@ class TemplateProcess:
                 break
             except (EOFError, OSError):
                 # Somebody may have killed an idle process; that is no reason to refuse a request.
-                if self._end() == -signal.SIGPROF or fresh:
+                how = self._end()
+                self._check_open()
+                if how == -signal.SIGPROF or fresh:
                     return None
         self._end()
+        self._check_open()
         return None
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineClosed("The engine was closed before this prompt was read.")
+
     def _start(self) -> bool:
-        """Make sure that the process runs; True if it is new."""
+        """Make sure that the process runs; True if it is new. Raises EngineClosed."""
+        self._check_open()
         if self._process is not None and self._process.poll() is None:
             return False
         self._end()
@@ -133,15 +148,6 @@ class TemplateProcess:
         return process.returncode
 
 
-_process = TemplateProcess()
-atexit.register(_process.close)
-
-
-def warm_up() -> None:
-    """Start the process that renders, so that the first prompt does not wait for it."""
-    _process.warm_up()
-
-
 _CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
@@ -175,32 +181,39 @@ class ChosenTemplate:
 
 
 def choose_template(
-    *, configured: str | None, from_gguf: str | None, knows_chatml: bool, bos: str, eos: str
+    process: TemplateProcess,
+    *,
+    configured: str | None,
+    from_gguf: str | None,
+    knows_chatml: bool,
+    bos: str,
+    eos: str,
 ) -> ChosenTemplate:
     """The configured template, else the GGUF's own, else a named fallback.
 
     Args:
+        process: renders it.
         knows_chatml: whether `<|im_start|>` is a token of the model.
 
     Raises:
         TemplateError: the configured template is not valid Jinja.
     """
     if configured is not None:
-        return ChosenTemplate(template=ChatTemplate(configured, bos=bos, eos=eos), name="configured")
+        return ChosenTemplate(template=ChatTemplate(configured, process, bos=bos, eos=eos), name="configured")
     problem = "The model carries no chat template"
     if from_gguf:
         try:
-            return ChosenTemplate(template=ChatTemplate(from_gguf, bos=bos, eos=eos), name="gguf")
+            return ChosenTemplate(template=ChatTemplate(from_gguf, process, bos=bos, eos=eos), name="gguf")
         except TemplateError as error:
             problem = str(error).rstrip(".")
     if knows_chatml:
         return ChosenTemplate(
-            template=ChatTemplate(_CHATML),
+            template=ChatTemplate(_CHATML, process),
             name="ChatML fallback",
             warning=f"{problem}; the ChatML fallback is used.",
         )
     return ChosenTemplate(
-        template=ChatTemplate(_PLAIN),
+        template=ChatTemplate(_PLAIN, process),
         name="plain fallback",
         stop=("\nUser:", "\nInstructions:"),
         warning=f"{problem}; the plain fallback (User: / Assistant:) is used. A base model continues"
@@ -213,16 +226,18 @@ class ChatTemplate:
 
     Args:
         source: Jinja text.
+        process: renders it.
         bos, eos: text of the model's begin and end tokens, which templates may print.
 
     Raises:
         TemplateError: the source is not valid Jinja.
     """
 
-    def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
+    def __init__(self, source: str, process: TemplateProcess, *, bos: str = "", eos: str = "") -> None:
         self.source = source
+        self._process = process
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        _process.check(source)
+        process.check(source)
 
     def render(
         self,
@@ -255,7 +270,7 @@ class ChatTemplate:
     def _render(self, messages: Sequence[ChatMessage], given: dict[str, Any]) -> str:
         plain = [message.as_json() for message in messages]
         variables = {"add_generation_prompt": True, "documents": None} | given | {"messages": plain}
-        return _process.render(self.source, variables | self._tokens)
+        return self._process.render(self.source, variables | self._tokens)
 
 
 def _fold_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:

@@ -7,6 +7,7 @@ ledger of KV cells and refuses what llama.cpp would abort on, so that a wrong pl
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,9 +31,12 @@ from engine.step import (
     Work,
 )
 from engine.stream import TokenStream
+from engine.text import TemplateProcess
 from engine.types import ChatMessage, Priority, SamplingParams
 
 EOG = 0
+PROCESS = TemplateProcess()  # for templates without a model
+atexit.register(PROCESS.close)
 
 
 class FakeBackend:

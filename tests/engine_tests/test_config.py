@@ -49,8 +49,24 @@ def test_the_layout_that_auto_means(settings: dict[str, Any], split: bool) -> No
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("kv_type", "q5_1"), ("kv_layout", "both"), ("speculation", "yes"), ("draft_tokens", 0)],
+    [
+        ("kv_type", "q5_1"),
+        ("kv_layout", "both"),
+        ("speculation", "yes"),
+        ("draft_tokens", 0),
+        ("threads", True),
+        ("threads", "2"),
+        ("model_path", None),
+        ("parked_folder", 5),
+        ("tensor_split", 1),
+        ("tensor_split", ("a",)),
+        ("tensor_overrides", "exps=CPU"),
+        ("tensor_overrides", (("exps", "CPU"),)),
+        ("chat_template", 5),
+        ("reasoning_marks", ("<think>",)),
+        ("reasoning_marks", "<think>"),
+    ],
 )
 def test_other_values_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=name):
-        EngineConfig(model_path=Path("m.gguf"), **{name: value})
+        EngineConfig(**{"model_path": Path("m.gguf"), name: value})

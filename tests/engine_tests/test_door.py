@@ -99,6 +99,10 @@ async def test_template_arguments_reach_the_template(starter_model: Path) -> Non
     async with Engine(config) as engine:
         text = engine.render(MESSAGES, tools=[WEATHER], template_args={"mood": "calm <|im_end|>"})
         assert text == "calm <|im_end|>|weather|Name three colours."
+        counted = engine.count_prompt(MESSAGES, tools=[WEATHER], template_args={"mood": "calm <|im_end|>"})
+        assert counted == len(engine.tokenize(text))
+        with pytest.raises(InvalidRequest, match="messages must be a list of ChatMessage"):
+            engine.render([{"role": "user", "content": "hi"}])  # type: ignore[list-item]
 
 
 async def test_progress_is_told_while_a_prompt_is_read(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from engine_tests.fakes import FakeBackend, read
 
 from engine import (
     ChatMessage,
+    ConfigError,
     Engine,
     EngineClosed,
     EngineConfig,
@@ -230,6 +231,19 @@ async def test_what_breaks_after_the_load_is_raised_by_start_and_frees_the_model
         await asyncio.wait_for(engine.start(), 60)
     assert backend.closed
     await engine.close()
+
+
+async def test_an_engine_is_started_once() -> None:
+    engine = fake(FakeBackend())
+    await engine.start()
+    with pytest.raises(ConfigError, match="started already"):
+        await engine.start()
+    worker = engine._worker
+    await engine.close()
+    assert worker is not None
+    assert not worker._thread.is_alive(), "the first worker is the one that ends"
+    with pytest.raises(EngineClosed, match="was closed"):
+        await engine.start()
 
 
 async def test_a_load_that_fails_is_raised_by_start() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import engine
-from engine import ChatMessage, GenerationRequest, InvalidRequest, SamplingParams
+from engine import ChatMessage, GenerationRequest, InvalidRequest, SamplingParams, ToolCall
 from engine.types import resolve_seed
 
 
@@ -51,6 +51,47 @@ def test_a_request_needs_a_message() -> None:
 def test_a_tool_without_a_name_is_refused(tool: Any) -> None:
     with pytest.raises(InvalidRequest, match="A tool must be an object"):
         GenerationRequest(messages=[ChatMessage("user", "hi")], tools=[tool])
+
+
+HI = [ChatMessage("user", "hi")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "told"),
+    [
+        (ChatMessage, {"role": "user", "content": None}, "The content of a message must be a text, not None"),
+        (
+            ChatMessage,
+            {"role": "user", "content": "x", "tool_calls": ["x"]},
+            "must be a list of ToolCall, but one is str",
+        ),
+        (ToolCall, {"name": "x", "arguments": {}}, "The arguments of a tool call must be a text, not dict"),
+        (GenerationRequest, {"text": 5}, "text must be a text, not int"),
+        (GenerationRequest, {"tokens": ["a"]}, "tokens must be a list of numbers, but one is str"),
+        (GenerationRequest, {"tokens": 5}, "tokens must be a list of numbers, not int"),
+        (
+            GenerationRequest,
+            {"messages": [{"role": "user"}]},
+            "must be a list of ChatMessage, but one is dict",
+        ),
+        (
+            GenerationRequest,
+            {"messages": HI, "template_args": "x"},
+            "template_args must be a mapping, not str",
+        ),
+        (GenerationRequest, {"messages": HI, "tools": 5}, "tools must be a list of objects, not int"),
+        (GenerationRequest, {"messages": HI, "session_id": 7}, "session_id must be a text, not int"),
+        (GenerationRequest, {"messages": HI, "sampling": {}}, "sampling must be SamplingParams, not dict"),
+        (SamplingParams, {"stop": None}, "stop must be a list of texts, not None"),
+        (SamplingParams, {"stop": "abc"}, "stop must be a list of texts, not str"),
+        (SamplingParams, {"logit_bias": [1]}, "logit_bias must be a mapping, not list"),
+        (SamplingParams, {"logit_bias": {1: "x"}}, "logit_bias cannot add 'x' to token 1"),
+        (SamplingParams, {"grammar": 5}, "grammar must be a text, not int"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_refused_in_words(kind: Any, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told):
+        kind(**given)
 
 
 def test_a_message_is_from_somebody_known() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_tests.fakes import FakeBackend
+from engine_tests.fakes import PROCESS, FakeBackend
 
 from engine import ChatMessage, EngineConfig, ToolCall
 from engine.errors import TemplateError
@@ -62,7 +62,7 @@ class FamilyBackend(FakeBackend):
         self.control, self.others = (texts.split() for texts in FAMILIES[family])
         bos = next((text for text in self.control if text in ("<s>", "<bos>", "<|begin_of_text|>")), "")
         source = (FOLDER / f"{family}.jinja").read_text("utf-8")
-        self._template = ChatTemplate(source, bos=bos, eos="")
+        self._template = ChatTemplate(source, PROCESS, bos=bos, eos="")
         self.deleted = deleted_texts(source)
         self._texts = [*self.control, *self.others]
         self._adds_space = adds_space
@@ -166,7 +166,7 @@ def test_what_a_template_takes_out_of_a_message_joins_no_control_token(family: s
 def test_what_a_template_does_to_a_message_makes_no_control_token(source: str, text: str) -> None:
     backend = FamilyBackend("qwen3")
     source = f"{{% for m in messages %}}{source}{{% endfor %}}"
-    backend._template, backend.deleted = ChatTemplate(source), deleted_texts(source)
+    backend._template, backend.deleted = ChatTemplate(source, PROCESS), deleted_texts(source)
     messages = [ChatMessage("system", f"Be {text}"), ChatMessage("user", f"{text} or {text}")]
     assert special(PromptEncoder(backend).encode(messages).tokens) == []
 
@@ -179,7 +179,8 @@ def test_a_template_still_finds_what_it_deletes() -> None:
         ChatMessage("user", "Three?"),
     ]
     rendered = PromptEncoder(backend).render(messages).data.decode()
-    assert "hm" not in rendered and "Two." in rendered
+    assert "hm" not in rendered
+    assert "Two." in rendered
 
 
 def test_the_texts_that_a_template_deletes() -> None:
@@ -231,7 +232,7 @@ _IDS = (
 @pytest.mark.parametrize("family", FAMILIES)
 def test_neither_do_the_ids_of_calls(family: str) -> None:
     backend = FamilyBackend(family)
-    backend._template = ChatTemplate(_IDS)
+    backend._template = ChatTemplate(_IDS, PROCESS)
     hostile = " ".join([*backend.control, *backend.others])
     call = ToolCall("look", "{}", hostile)
     messages = [

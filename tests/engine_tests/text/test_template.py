@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from engine_tests.fakes import PROCESS
 from waiting import block_until
 
-from engine import ChatMessage, TemplateError, ToolCall
+from engine import ChatMessage, EngineClosed, TemplateError, ToolCall
 from engine.text import template
 from engine.text.template import ChatTemplate, TemplateProcess, choose_template
 
@@ -23,7 +25,7 @@ TEMPLATES = sorted((Path(__file__).parent / "templates").glob("*.jinja"))
 
 def choose(source: str | None, **changes: object) -> ChatTemplate:
     settings: dict[str, object] = {"configured": None, "knows_chatml": False, "bos": "<s>", "eos": "</s>"}
-    return choose_template(from_gguf=source, **(settings | changes)).template  # type: ignore[arg-type]
+    return choose_template(PROCESS, from_gguf=source, **(settings | changes)).template  # type: ignore[arg-type]
 
 
 USER = [ChatMessage("user", "hi")]
@@ -109,7 +111,7 @@ def test_published_templates_render_as_in_transformers(path: Path, tools: list[d
         add_generation_prompt=True,
         **given,
     )
-    rendered = ChatTemplate(source, bos="<s>", eos="</s>").render(
+    rendered = ChatTemplate(source, PROCESS, bos="<s>", eos="</s>").render(
         messages, tools=tools, arguments={"enable_thinking": False}
     )
     assert rendered == expected
@@ -129,7 +131,7 @@ def test_published_templates_render_as_in_transformers(path: Path, tools: list[d
 def test_a_template_that_takes_too_much_is_given_up_and_the_next_one_works(source: str) -> None:
     with pytest.raises(TemplateError, match="chat template"):
         # Some of them already take it while they are compiled: Jinja folds constants.
-        ChatTemplate(source).render([ChatMessage("system", "be kind"), *USER])
+        ChatTemplate(source, PROCESS).render([ChatMessage("system", "be kind"), *USER])
     assert choose("{{ messages[0].content }}").render(USER) == "hi"
 
 
@@ -160,12 +162,43 @@ def test_a_process_that_does_not_answer_is_given_up(
     assert process.render("{{ x }}", {"x": "two"}) == "two"
 
 
+def test_closing_ends_a_request_under_way(process: TemplateProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped process stands for a template that does not end."""
+    monkeypatch.setattr(template, "_WAIT_S", 600)
+    process.warm_up()
+    assert process._process is not None
+    os.kill(process._process.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(process.render, "{{ x }}", {"x": "one"})
+        block_until(process._lock.locked)
+        process.close()
+        with pytest.raises(EngineClosed):
+            asked.result()
+    with pytest.raises(EngineClosed):
+        process.render("{{ x }}", {"x": "two"})
+
+
+def test_one_template_that_does_not_end_does_not_hold_up_those_of_another_engine(
+    process: TemplateProcess,
+) -> None:
+    process.warm_up()
+    assert process._process is not None
+    os.kill(process._process.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(process.render, "{{ x }}", {"x": "one"})
+        block_until(process._lock.locked)
+        assert choose("{{ messages[0].content }}").render(USER) == "hi"
+        assert not asked.done()
+        process.close()
+
+
 def test_the_process_ends_with_the_program_however_that_ends() -> None:
     code = (
         "import time\n"
-        "from engine.text import template\n"
-        "template.warm_up()\n"
-        "print(template._process._process.pid, flush=True)\n"
+        "from engine.text import TemplateProcess\n"
+        "process = TemplateProcess()\n"
+        "process.warm_up()\n"
+        "print(process._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as program:
@@ -176,7 +209,7 @@ def test_the_process_ends_with_the_program_however_that_ends() -> None:
 
 
 def test_no_template_is_a_named_fallback_and_told() -> None:
-    chosen = choose_template(configured=None, from_gguf=None, knows_chatml=False, bos="", eos="")
+    chosen = choose_template(PROCESS, configured=None, from_gguf=None, knows_chatml=False, bos="", eos="")
     assert chosen.name == "plain fallback"
     assert chosen.template.render(USER) == "User: hi\n\nAssistant:"
     assert chosen.stop
@@ -185,7 +218,9 @@ def test_no_template_is_a_named_fallback_and_told() -> None:
 
 
 def test_a_broken_template_is_a_named_fallback_and_told() -> None:
-    chosen = choose_template(configured=None, from_gguf="{% if %}", knows_chatml=True, bos="", eos="")
+    chosen = choose_template(
+        PROCESS, configured=None, from_gguf="{% if %}", knows_chatml=True, bos="", eos=""
+    )
     assert chosen.name == "ChatML fallback"
     assert "<|im_start|>user\nhi<|im_end|>" in chosen.template.render(USER)
     assert chosen.warning
