@@ -212,6 +212,13 @@ def _step(result: Result) -> Iterator[Line]:
         yield Line("… of all that, for readers that are awake", "", "", Ratio.read(r, "awake_ms"), unit=" ms")
 
 
+def _passes(result: Result) -> Iterator[Line]:
+    for r in result["rows"]:
+        what = f"A forward pass of {r['tokens']} tokens behind {r['cached_tokens']:,}, nothing around it"
+        one = f"{r['one_ms']:.1f} ms (of one token)"
+        yield Line(what, f"{r['pass_ms']:.1f} ms", one, Ratio.read(r))
+
+
 def _sampling(result: Result) -> Iterator[Line]:
     for r in result["rows"]:
         what = f"Sampling, {r['rows']} rows of {r['vocabulary']:,} logits"
@@ -231,6 +238,7 @@ _MAKERS = {
     "turns": _turns,
     "overhead": _overhead,
     "step": _step,
+    "passes": _passes,
     "sampling": _sampling,
 }
 

@@ -41,9 +41,10 @@ JOBS = {
     "turns": ("turns.py",),
     "overhead": ("overhead.py",),
     "step": ("step.py",),
+    "passes": ("passes.py",),
     "sampling": ("sampling.py", "--vocabularies", "151936", "--rows", "64"),
 }
-_ALONE = {"warm", "turns", "overhead", "step", "sampling"}  # need nothing from `make peers`
+_ALONE = {"warm", "turns", "overhead", "step", "passes", "sampling"}  # need nothing from `make peers`
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 
 

@@ -600,5 +600,10 @@ def _limits(config: EngineConfig, info: ModelInfo, *, loaded: EngineConfig) -> S
         batch_tokens=loaded.batch_tokens,
         draft_tokens=loaded.draft_rows,
         sequence_cells=info.context_tokens,
-        tile=_TILE if info.offloaded_layers == 0 and loaded.flash_attention != "off" else 0,
+        tile=_TILE if _has_tiles(info, loaded) else 0,
     )
+
+
+def _has_tiles(info: ModelInfo, loaded: EngineConfig) -> bool:
+    """Whether flash attention runs on a CPU, with numbers that llama.cpp can compute in tiles."""
+    return info.offloaded_layers == 0 and loaded.flash_attention != "off" and loaded.kv_type == "f16"

@@ -1,6 +1,6 @@
 """A bare Python loop over `llama_decode` with one sampler for each row: what is left without an engine.
 
-With --cached it measures one forward pass instead: of the prompt's tokens, behind others in the KV cache. The
+With --cached it measures single forward passes instead: of so many --rows, behind others in the KV cache. The
 script imports the binding itself and nothing of ours, so that none of our settings reaches its process.
 
     python bench/engine/bare.py --model FILE.gguf --sessions 4
@@ -125,13 +125,14 @@ def _sampler(seed: int) -> Any:
     return chain
 
 
-def measure(args: argparse.Namespace) -> dict[str, float]:
-    """Tokens per second and the time of a step, or the time of a forward pass."""
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Tokens per second and the time of a step, or the times of forward passes."""
     loop = Loop(args)
     if args.cached:
         loop.prefill(args.cached)
-        passes = [loop.time_pass(args.prompt_tokens, args.cached) for _ in range(_PASSES + 1)]
-        return {"pass_ms": round(median(passes[1:]) * 1e3, 3)}  # the first touches fresh buffers
+        passes = [[loop.time_pass(rows, args.cached) for rows in args.rows] for _ in range(_PASSES + 1)]
+        each = zip(*passes[1:], strict=True)  # the first ones touch fresh buffers
+        return {"pass_ms": [round(median(times) * 1e3, 3) for times in each]}
     tokens = [loop.prefill(args.prompt_tokens, sequence=sequence) for sequence in range(args.sessions)]
     spent = loop.decode(tokens, args.prompt_tokens, args.gen_tokens)
     step, forward, sample = (round(seconds / args.gen_tokens * 1e3, 3) for seconds in spent)
@@ -146,7 +147,8 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1)
     parser.add_argument("--prompt-tokens", type=int, default=32)
     parser.add_argument("--gen-tokens", type=int, default=96)
-    parser.add_argument("--cached", type=int, default=0, help="measure one pass behind this many tokens")
+    parser.add_argument("--cached", type=int, default=0, help="measure passes behind this many tokens")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1], help="tokens of each such pass")
     parser.add_argument("--context", type=int, default=2048, help="KV cells of all sessions together")
     parser.add_argument("--split", action="store_true", help="one KV cache per session")
     parser.add_argument("--batch", type=int, default=512)

@@ -19,7 +19,7 @@ __all__ = [
     "Decoding",
     "Peak",
     "bare_loop",
-    "bare_pass",
+    "bare_passes",
     "batched_bench",
     "clean_environment",
     "last_words",
@@ -99,14 +99,16 @@ async def bare_loop(setup: Setup, shape: Decoding, *, unified: bool) -> BareStep
     return BareStep(**{name: float(value) for name, value in found.items()})
 
 
-async def bare_pass(setup: Setup, *, cached: int, fresh: int, context: int) -> float:
-    """Seconds of one forward pass of `fresh` tokens behind `cached` ones, with nothing else running.
+async def bare_passes(setup: Setup, *, cached: int, rows: Sequence[int], context: int) -> list[float]:
+    """Milliseconds of a forward pass for each number of rows, behind `cached` tokens, with nothing else
+    running.
 
     Raises:
         BenchError: it failed.
     """
-    sizes = {"--cached": cached, "--prompt-tokens": fresh, "--context": context}
-    return float((await _json_of(_bare(setup), sizes))["pass_ms"]) / 1e3
+    command = [*_bare(setup), "--rows", *map(str, rows)]
+    found = await _json_of(command, {"--cached": cached, "--context": context})
+    return [float(milliseconds) for milliseconds in found["pass_ms"]]
 
 
 def _bare(setup: Setup) -> list[str | Path]:

@@ -16,7 +16,7 @@ from statistics import median
 
 from bench import cli
 from bench.cli import Result, Setup
-from bench.engine.peers import bare_pass
+from bench.engine.peers import bare_passes
 from bench.engine.sides import Answer, Ours, config, text_of
 from bench.ratios import Ratio
 from bench.rounds import interleave
@@ -45,8 +45,12 @@ async def measure(setup: Setup, settings: Settings) -> Result:
         await chat.ask("past")
         usual = await chat.ask("usual")
         cached, fresh = usual.cached_tokens, usual.prompt_tokens - usual.cached_tokens
-        alone = partial(bare_pass, setup, cached=cached, fresh=fresh, context=settings.context)
-        runs = {"ours": chat.first_token, "alone": lambda _: alone()}
+
+        async def alone(number: int) -> float:
+            found = await bare_passes(setup, cached=cached, rows=[fresh], context=settings.context)
+            return found[0] / 1e3
+
+        runs = {"ours": chat.first_token, "alone": alone}
         label = f"{fresh} tokens behind {cached}:"
         times = await interleave(setup.limits, runs, lambda so_far: [compared(so_far)], label=label)
     return setup.describe() | {"cached_tokens": cached, "new_tokens": fresh} | summary(times)

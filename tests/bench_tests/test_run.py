@@ -17,7 +17,18 @@ import pytest
 
 from bench import cli, report, rounds, run
 from bench.cli import BenchError
-from bench.engine import latency, overhead, prefixes, server, speculation, step, throughput, turns, warm
+from bench.engine import (
+    latency,
+    overhead,
+    passes,
+    prefixes,
+    server,
+    speculation,
+    step,
+    throughput,
+    turns,
+    warm,
+)
 from bench.engine.sides import gather, text_of
 from bench.ratios import Limits, Ratio
 from engine import EngineStats, FinishReason
@@ -85,6 +96,7 @@ def some_results() -> dict[str, Any]:
         "prefixes": {"sessions": 8, "prompt_tokens": 1000} | shared,
         "turns": {"chats": 100, "held": 8} | turns.summary({"tight": [again], "roomy": [roomy]}),
         "step": {"rows": [step.row(1, STEPS)]},
+        "passes": {"rows": [passes.row(400, 7, [[9.0, 30.0], [10.0, 35.0]], 1)]},
         "overhead": {"sessions": 32, "step_ms": 100.0} | Ratio.of([0.03]).entry("python_share"),
         "sampling": {"rows": [dict.fromkeys(SAMPLING_KEYS, 1) | Ratio.of([1.0]).entry()]},
     }

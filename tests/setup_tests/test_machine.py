@@ -88,15 +88,16 @@ class TestCpu:
         info.write_text("Features\t: fp asimd sve\n")
         assert machine.cpu_signature(info).endswith("asimd fp sve")
 
-    def test_crashing_amx_kernels_are_not_compiled(
+    def test_crashing_and_slow_kernels_are_not_compiled(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         info = tmp_path / "cpuinfo"
-        info.write_text("flags : avx512f amx_int8 amx_tile\n")
-        assert machine.cpu_signature(info).endswith(" avx512f")
+        info.write_text("flags : avx512_fp16 avx512f amx_int8 amx_tile avx512_bf16\n")
+        assert machine.cpu_signature(info).endswith(" avx512_bf16 avx512f")
         monkeypatch.setenv("CXXFLAGS", "-O2")
         monkeypatch.delenv("CFLAGS", raising=False)
-        assert machine.compiler_flags() == {"CFLAGS": "-U__AMX_INT8__", "CXXFLAGS": "-O2 -U__AMX_INT8__"}
+        undefined = "-U__AMX_INT8__ -U__AVX512FP16__"
+        assert machine.compiler_flags() == {"CFLAGS": undefined, "CXXFLAGS": f"-O2 {undefined}"}
 
     def test_no_cpuinfo(self, tmp_path: Path) -> None:
         assert machine.cpu_signature(tmp_path / "none")

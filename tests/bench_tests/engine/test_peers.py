@@ -16,7 +16,7 @@ import pytest
 from bench import cli
 from bench.cli import BenchError
 from bench.engine.llama_server import LlamaServer
-from bench.engine.peers import Decoding, Peak, bare_loop, bare_pass, batched_bench, clean_environment
+from bench.engine.peers import Decoding, Peak, bare_loop, bare_passes, batched_bench, clean_environment
 from bench.engine.sides import Answer
 from bench.ratios import Limits
 from engine import ChatMessage
@@ -92,11 +92,13 @@ async def test_the_bare_loop_decodes_and_times_a_pass(
     setup = setup_of(tmp_path, random_model("tiny"))
     shape = Decoding(sessions=3, prompt_tokens=5, gen_tokens=4, context=1536)
     for unified in (True, False):
-        found = await bare_loop(setup, shape, unified=unified)
-        assert found.tps > 0
-        assert 0 < found.sample_ms < found.step_ms
-        assert found.forward_ms + found.sample_ms <= found.step_ms + 0.01
-    assert await bare_pass(setup, cached=20, fresh=9, context=512) > 0
+        step = await bare_loop(setup, shape, unified=unified)
+        assert step.tps > 0
+        assert 0 < step.sample_ms < step.step_ms
+        assert step.forward_ms + step.sample_ms <= step.step_ms + 0.01
+    passes = await bare_passes(setup, cached=20, rows=[9, 1], context=512)
+    assert len(passes) == 2
+    assert min(passes) > 0
 
 
 async def test_a_bare_loop_that_fails_is_quoted(tmp_path: Path) -> None:
