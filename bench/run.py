@@ -59,7 +59,7 @@ def arguments(name: str, options: argparse.Namespace) -> list[str]:
     command += ["--peers", str(options.peers)]
     if options.model and name != "throughput_gemma":
         command += ["--model", options.model]
-    if options.sessions and name in ("throughput", "server"):
+    if options.sessions and name in ("throughput", "throughput_gemma", "server"):
         command += ["--sessions", ",".join(map(str, options.sessions))]
     return command
 

@@ -553,7 +553,8 @@ class EngineCore:
 
 
 def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> Scheduler:
-    costs = StepCosts(target_s=_target_s(config, info), token_bytes=info.kv_bytes_per_token)
+    limits = _limits(config, info, loaded=config)
+    costs = StepCosts(target_s=_target_s(config, info), token_bytes=info.kv_bytes_per_token, tile=limits.tile)
     # Without flash attention V is transposed in the cache, and llama.cpp reads a state number by number.
     parks = config.flash_attention != "off"
 
@@ -569,7 +570,7 @@ def _make_scheduler(config: EngineConfig, info: ModelInfo, parking: Parking) -> 
         worth_parking=worth_parking,
     )
     return Scheduler(
-        _limits(config, info, loaded=config),
+        limits,
         cache,
         costs=costs,
         parking=parking,

@@ -25,15 +25,24 @@ class StepCosts:
     `prefill_budget` settle at the target. One hiccup moves an estimate by about a third; it follows a
     lasting change within some ten steps.
 
+    Where attention works in tiles, a step of fewer tokens computes them row by row, and what a token costs
+    there is learned apart. How much more that is depends on the CPU, on what llama.cpp was compiled for, and
+    on the model's heads.
+
     Args:
         target_s: how long a step with decodes should take.
         first_budget: prompt tokens in such a step before anything is measured.
         token_bytes: size of a KV cell.
+        tile: tokens of a step from which attention works in tiles; 0: at any number.
     """
 
-    def __init__(self, *, target_s: float, first_budget: int = 64, token_bytes: int = 1) -> None:
+    def __init__(
+        self, *, target_s: float, first_budget: int = 64, token_bytes: int = 1, tile: int = 0
+    ) -> None:
         self._target_s = target_s
         self._token_bytes = token_bytes
+        self._tile = tile
+        self._row: _Estimate | None = None
         self._decodes: dict[int, _Estimate] = {}
         self._counts: list[int] = []  # the keys of _decodes, ascending
         self._token = _Estimate(target_s / 2 / max(first_budget, 1))
@@ -46,13 +55,18 @@ class StepCosts:
 
     @property
     def token_s(self) -> float:
-        """The cost of one more prompt token in a step."""
-        return self._token.value
+        """The cost of one more prompt token in a step of a tile or more; until one was measured, `row_s`."""
+        return self._token.value if self._token.seen or self._row is None else self._row.value
+
+    @property
+    def row_s(self) -> float:
+        """The same in a step of less than a tile; until one was measured, `token_s`."""
+        return self._token.value if self._row is None else self._row.value
 
     @property
     def draft_s(self) -> float:
         """The cost of one more drafted token in a step; it needs logits, unlike most prompt tokens."""
-        return self._token.value if self._draft is None else self._draft.value
+        return self.row_s if self._draft is None else self._draft.value
 
     def decode_s(self, decodes: int) -> float:
         """The cost of a step in which `decodes` sequences decode and nothing else happens.
@@ -89,19 +103,27 @@ class StepCosts:
         """
         if not decodes:
             return most
-        fitting = (self._target_s * stretch - self.decode_s(decodes)) / self.token_s
+        left = self._target_s * stretch - self.decode_s(decodes)
+        fitting = left / self.token_s
+        if fitting + decodes < self._tile:
+            fitting = min(left / self.row_s, self._tile)
         nearest = max(least, round(fitting / CHUNK) * CHUNK) if fitting < most else most
         return nearest if nearest <= most else most // CHUNK * CHUNK or most
+
+    def tile_pays(self, tokens: int) -> bool:
+        """Whether a whole tile takes less time than `tokens` row by row."""
+        return self._tile * self.token_s < tokens * self.row_s
 
     def record_step(self, *, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
         """Learn from a successful step: sequences that decoded, prompt tokens, drafted tokens."""
         if seconds <= 0 or decodes + prefill <= 0:
             return
+        token = self._token_of(decodes + prefill + drafts) if prefill >= CHUNK else None
         if prefill + drafts == 0 and self._entry(decodes).seen < _WARM_UP:
             self._entry(decodes).start(seconds)
-        elif prefill >= CHUNK and self._token.seen < _WARM_UP:  # smaller chunks measure mostly the fixed cost
+        elif token is not None and token.seen < _WARM_UP:  # smaller chunks measure mostly the fixed cost
             rest = max(seconds - self._fixed_s(decodes), seconds / 4)
-            self._token.start(rest / (prefill + drafts))
+            token.start(rest / (prefill + drafts))
         else:
             self._correct(decodes, prefill, drafts, seconds)
 
@@ -125,6 +147,14 @@ class StepCosts:
         """Whether saving `tokens` tokens and restoring them beats computing them again."""
         return tokens >= _WORTH_PARKING and self.cheaper_to_swap(tokens * self._token_bytes, tokens)
 
+    def _token_of(self, tokens: int) -> _Estimate:
+        """The cost of a prompt token in a step of so many tokens."""
+        if tokens >= self._tile:
+            return self._token
+        if self._row is None:
+            self._row = _Estimate(self.token_s)
+        return self._row
+
     def _fixed_s(self, decodes: int) -> float:
         """What a step costs without its other tokens, if known: any step must read all weights."""
         if not self._decodes:
@@ -140,10 +170,12 @@ class StepCosts:
 
     def _correct(self, decodes: int, prefill: int, drafts: int, seconds: float) -> None:
         if drafts and self._draft is None:
-            self._draft = _Estimate(self.token_s)
+            self._draft = _Estimate(self.row_s)
         fixed = self._fixed_s(decodes)
+        token = self._token_of(decodes + prefill + drafts)
+        token_s = self.token_s if token is self._token else token.value
         terms = [(self._decodes.get(decodes), fixed)]
-        terms += [(self._token, prefill * self.token_s), (self._draft, drafts * self.draft_s)]
+        terms += [(token, prefill * token_s), (self._draft, drafts * self.draft_s)]
         expected = sum(part for _, part in terms)
         known = [(term, part / expected) for term, part in terms if term is not None and part]
         variance = _NOISE + sum(term.doubt * share**2 for term, share in known)

@@ -35,6 +35,7 @@ from engine.text import TemplateProcess
 from engine.types import ChatMessage, Priority, SamplingParams
 
 EOG = 0
+TILE = 64
 PROCESS = TemplateProcess()  # for templates without a model
 atexit.register(PROCESS.close)
 
@@ -48,6 +49,7 @@ class FakeBackend:
         statuses: outcomes of the next forward passes; OK when empty.
         partial: on PARTIAL, how many of a plan's work items were computed before the forward pass broke off.
         plans: every plan that was executed.
+        row_s: what a prompt's token costs in a step of less than a tile; 0.001 in others.
         invalid: request ids whose work llama.cpp would refuse.
         streams, pending: in a split cache, what lies in each slot's part of the memory, and the copies of
             parts that the next forward pass makes before it computes.
@@ -62,7 +64,9 @@ class FakeBackend:
         split: bool = False,
         token_bytes: int = 1,
         offloaded: bool = False,
+        row_s: float = 0.001,
     ) -> None:
+        self.row_s = row_s
         self.info = replace(
             fake_info(cells),
             kv_bytes_per_token=token_bytes,
@@ -168,8 +172,10 @@ class FakeBackend:
         return StepResult(sampled=sampled, saved=saved, decode_s=self.seconds(plan))
 
     def seconds(self, plan: StepPlan) -> float:
-        """Seconds that a forward pass is reported to take."""
-        return 0.010 + 0.001 * plan.tokens
+        """Seconds that a forward pass is reported to take; a prompt's tokens cost `row_s` below a tile."""
+        decodes, prefill, drafts = plan.shares
+        token_s = self.row_s if decodes + prefill + drafts < TILE else 0.001
+        return 0.010 + 0.001 * (decodes + drafts) + token_s * prefill
 
     def tokens(self, slot: int) -> list[int]:
         """What a slot holds."""
@@ -271,6 +277,7 @@ class Bench:
         partial_removal = settings.pop("partial_removal", True)
         token_bytes = settings.pop("token_bytes", 1)
         offloaded = settings.pop("offloaded", False)
+        row_s = settings.pop("row_s", 0.001)
         defaults: dict[str, Any] = {
             "max_sessions": 4,
             "cached_sessions": 4,
@@ -286,6 +293,7 @@ class Bench:
             split=self.config.split_cache,
             token_bytes=token_bytes,
             offloaded=offloaded,
+            row_s=row_s,
         )
         self.core = EngineCore(self.config, self.backend)
 

@@ -190,3 +190,32 @@ def test_nothing_is_learned_from_a_step_that_did_nothing() -> None:
     costs.record_swap(0, 1.0)
     assert costs.decode_s(1) == TARGET / 2
     assert costs.prefill_budget(1, 512) == 64
+
+
+def tiled(*, row_s: float) -> StepCosts:
+    """Costs that know both kinds of steps: 2 ms a token in tiles of 64, `row_s` below."""
+    costs = StepCosts(target_s=TARGET, tile=64)
+    for prefill, token_s in ((128, 0.002), (32, row_s)) * 5:
+        costs.record_step(decodes=0, prefill=prefill, drafts=0, seconds=prefill * token_s)
+    for _ in range(3):
+        costs.record_step(decodes=1, prefill=0, drafts=0, seconds=0.010)
+    return costs
+
+
+def test_rows_and_tiles_are_learned_apart() -> None:
+    costs = tiled(row_s=0.008)
+    assert costs.token_s == pytest.approx(0.002)
+    assert costs.row_s == pytest.approx(0.008)
+    assert costs.prefill_budget(1, 512) == 8  # 45 tokens at the price of a tile, which are no tile
+    assert costs.prefill_budget(1, 512, 2.0) == 96
+
+
+def test_a_tile_pays_where_it_takes_less_time_than_the_rows() -> None:
+    costs = tiled(row_s=0.004)
+    assert [tokens for tokens in (24, 32, 33, 60) if costs.tile_pays(tokens)] == [33, 60]
+
+
+def test_until_a_tile_was_measured_its_tokens_cost_as_much_as_rows() -> None:
+    costs = StepCosts(target_s=TARGET, tile=64)
+    costs.record_step(decodes=0, prefill=32, drafts=0, seconds=0.32)
+    assert costs.token_s == costs.row_s == pytest.approx(0.010)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from engine_tests.fakes import Bench, read
@@ -61,31 +62,28 @@ async def test_writers_that_nobody_watches_wait_longer_for_a_reader_on_screen() 
     assert read["reader"] > 1.5 * read[None]
 
 
-async def test_chunks_are_whole_tiles_and_what_is_left_over_comes_first() -> None:
-    bench = Bench(batch_tokens=512, max_sessions=8, step_target_ms=20)
+def _chunks_beside_writers(bench: Bench, text: str, *, session_id: str | None = None) -> list[int]:
+    """Tokens of each chunk of a prompt that arrives while five chats write."""
     for number in range(5):
         bench.submit("hi", max_tokens=60, session_id=f"writer {number}")
     for _ in range(3):
         bench.core.step()
     start = len(bench.backend.plans)
-    bench.submit("x" * 299)
+    bench.submit(text, session_id=session_id)
     bench.run()
-    chunks = [plan.prefill_tokens for plan in bench.backend.plans[start:] if plan.prefill_tokens]
-    assert chunks == [300 % 64, 64, 64, 64, 64]
+    return [plan.prefill_tokens for plan in bench.backend.plans[start:] if plan.prefill_tokens]
+
+
+async def test_chunks_are_whole_tiles_and_what_is_left_over_comes_first() -> None:
+    bench = Bench(batch_tokens=512, max_sessions=8, step_target_ms=20)
+    assert _chunks_beside_writers(bench, "x" * 299) == [300 % 64, 64, 64, 64, 64]
 
 
 async def test_a_short_rest_is_read_with_the_last_tile() -> None:
     bench = Bench(batch_tokens=512, max_sessions=8, step_target_ms=20)
     bench.submit("x" * 99, session_id="reader", max_tokens=1)
     bench.run()
-    for number in range(5):
-        bench.submit("hi", max_tokens=60, session_id=f"writer {number}")
-    for _ in range(3):
-        bench.core.step()
-    start = len(bench.backend.plans)
-    bench.submit("x" * 99 + "y" * 201, session_id="reader")
-    bench.run()
-    chunks = [plan.prefill_tokens for plan in bench.backend.plans[start:] if plan.prefill_tokens]
+    chunks = _chunks_beside_writers(bench, "x" * 99 + "y" * 201, session_id="reader")
     assert chunks == [64, 64, 202 - 128]
 
 
@@ -332,7 +330,9 @@ async def test_a_focused_chat_that_is_paused_stretches_nothing() -> None:
 @pytest.mark.parametrize(("new", "computed"), [(20, 20), (34, 64), (60, 64), (70, 70)])
 async def test_the_rest_of_a_long_prompt_is_a_whole_tile(new: int, computed: int) -> None:
     """A turn of `new` tokens behind 600 cached ones: by rows, half a tile takes longer than all of it."""
-    bench = Bench(cells=2048, batch_tokens=512)
+    bench = Bench(cells=2048, batch_tokens=512, row_s=0.002)
+    bench.submit("z" * 40, max_tokens=2)  # what a row costs is known
+    bench.run()
     first = bench.submit("x" * 600, session_id="s", max_tokens=2)
     bench.run()
     text = await read(first)
@@ -347,8 +347,11 @@ async def test_the_rest_of_a_long_prompt_is_a_whole_tile(new: int, computed: int
     )
 
 
-async def test_a_gpu_computes_only_what_is_new() -> None:
-    bench = Bench(cells=2048, batch_tokens=512, offloaded=True)
+@pytest.mark.parametrize("bench_of", [{"offloaded": True, "row_s": 0.002}, {"row_s": 0.001}])
+async def test_a_gpu_and_a_cpu_with_cheap_rows_compute_only_what_is_new(bench_of: dict[str, Any]) -> None:
+    bench = Bench(cells=2048, batch_tokens=512, **bench_of)
+    bench.submit("z" * 40, max_tokens=2)
+    bench.run()
     first = bench.submit("x" * 600, session_id="s", max_tokens=2)
     bench.run()
     text = await read(first)
