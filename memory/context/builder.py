@@ -111,7 +111,7 @@ class ContextBuilder:
         """See `Memory.consolidate`."""
         chosen = find_strategy(strategy)
         counter = self._required_counter()
-        if not chosen.summarises:
+        if not chosen.summarises or self._call(self._sessions.get, session_id).off_record:
             return None
         return self._consolidator.run_next(
             session_id,

@@ -166,6 +166,7 @@ class Ingest:
             self._passages.remove_messages([item.id for item in messages])
             for item in messages:
                 self._facts.remove_made_from(item.id)
+            self._summaries.remove_of_session(session_id)
             self._request_purge(passages)
         return passages
 

@@ -243,6 +243,10 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(
+        "007-no-summaries-off-the-record",
+        ("DELETE FROM summaries WHERE session_id IN (SELECT id FROM sessions WHERE off_record)",),
+    ),
 )
 
 

@@ -75,7 +75,7 @@ class Summaries:
             sources: ids of the messages it stands for, oldest first.
 
         Raises:
-            MessageNotFound: a source was deleted or forgotten meanwhile.
+            MessageNotFound: a source was deleted or forgotten meanwhile, or its session is off the record.
             ValueError: the text is empty, or the sources are not a contiguous part of one branch.
         """
         kept = storable(text.strip())
@@ -154,6 +154,10 @@ class Summaries:
         ]
         return tuple(gap for gap in left if gap.sources)
 
+    def remove_of_session(self, session_id: str) -> None:
+        """Delete a session's summaries; the next checkpoint erases their texts from the file."""
+        self._database.execute("DELETE FROM summaries WHERE session_id = ?", (session_id,))
+
     def _check(self, session_id: str, sources: Sequence[str]) -> None:
         if not sources:
             raise ValueError("A summary needs sources.")
@@ -169,8 +173,9 @@ class Summaries:
 
     def _speaking(self, session_id: str, message_ids: Sequence[str]) -> set[str]:
         rows = self._database.query(
-            "SELECT id FROM messages WHERE session_id = ? AND NOT forgotten"
-            " AND id IN (SELECT value FROM json_each(?))",
+            "SELECT messages.id FROM messages JOIN sessions ON sessions.id = session_id"
+            " WHERE session_id = ? AND NOT forgotten AND NOT off_record"
+            " AND messages.id IN (SELECT value FROM json_each(?))",
             (session_id, json.dumps(list(message_ids))),
         )
         return {row["id"] for row in rows}

@@ -18,6 +18,7 @@ from memory import (
     Message,
     MessageNotFound,
     SessionNotFound,
+    Summary,
 )
 
 
@@ -194,6 +195,46 @@ def test_off_the_record_deletes_memories_and_records_none(memory: Memory) -> Non
     assert len(profile(memory)) == 2
     with pytest.raises(SessionNotFound):
         memory.set_session("nonsense", off_record=True)
+
+
+def _summarised(memory: Memory) -> str:
+    """A chat whose first messages have left its prompts and were summarised; its id."""
+    session = memory.create_session()
+    for number in range(8):
+        memory.add_message(session.id, "user", f"Zanzibar question {number} is about the tide and the moon.")
+        memory.add_message(session.id, "assistant", f"Answer {number} is that the moon moves the sea.")
+        memory.build_context(session.id, budget=Budget(120), strategy="hierarchical")
+    while _consolidate(memory, session.id) is not None:
+        pass
+    return session.id
+
+
+def _consolidate(memory: Memory, session: str) -> Summary | None:
+    return memory.consolidate(session, strategy="hierarchical", budget=Budget(120), cancelled=lambda: False)
+
+
+def test_off_the_record_deletes_summaries_and_makes_none(memory: Memory, database_path: Path) -> None:
+    session, other = _summarised(memory), _summarised(memory)
+    memory.set_session(session, off_record=True)
+    exported = memory.long_term.export()["summaries"]
+    assert {summary["session_id"] for summary in exported} == {other}
+    assert _consolidate(memory, session) is None
+    with pytest.raises(MessageNotFound):  # a summary that was being written
+        memory._call(memory._components.summaries.add, session, 0, "x", [memory.messages(session)[0].id])
+    memory.set_session(session, off_record=False)
+    assert _consolidate(memory, session) is not None
+
+
+def test_a_chat_that_was_off_the_record_loses_its_summaries_when_the_file_is_upgraded(
+    memory: Memory, database_path: Path
+) -> None:
+    session = _summarised(memory)
+    memory._call(memory._database.execute, "UPDATE sessions SET off_record = 1")
+    memory._call(memory._database.execute, "DELETE FROM migrations WHERE name LIKE '007%'")
+    memory.close()
+    with Memory(database_path, counter=WordCounter()) as again:
+        assert again.long_term.export()["summaries"] == []
+        assert len(again.messages(session)) == 16
 
 
 def test_off_the_record_leaves_no_posting_in_the_file(memory: Memory, database_path: Path) -> None:
