@@ -11,7 +11,7 @@ from typing import Any
 from memory.components import Components
 from memory.errors import FactNotFound, KeywordIndexDamaged, MemoryNotFound
 from memory.reports import MemoryStats
-from memory.types import Fact, FactKind, Forgotten, Message, Origin
+from memory.types import Fact, FactKind, Forgotten, Message, Origin, SessionRecord
 
 __all__ = ["LongTermMemory"]
 
@@ -84,6 +84,10 @@ class LongTermMemory:
         wanted = text.casefold()
         return self._call(self._components.transcript.containing, wanted, limit) if wanted else []
 
+    def mentions(self, text: str) -> tuple[SessionRecord, ...]:
+        """The sessions with this text, ignoring case, in the title or in the system prompt."""
+        return self._call(self._components.sessions.mentioning, text) if text else ()
+
     # Forgetting
 
     def forget(self, message_ids: Sequence[str]) -> Forgotten:
@@ -97,6 +101,16 @@ class LongTermMemory:
         """
         gone, passages = self._call(self._components.ingest.forget, message_ids)
         return replace(gone, pending=not self.clear_traces(passages)) if gone.messages else gone
+
+    def forget_mentions(self, session_ids: Sequence[str], text: str) -> None:
+        """Drop titles and system prompts that contain this text, ignoring case; a session is then named by
+        its first question.
+
+        Raises:
+            SessionNotFound: before anything was changed.
+        """
+        self._call(self._forget_mentions, session_ids, text)
+        self._call(self._components.database.checkpoint)
 
     def set_off_record(self, session_id: str, off_record: bool) -> None:
         """Keep a session out of long-term memory and delete its memories, or remember all of it again.
@@ -169,6 +183,11 @@ class LongTermMemory:
         return self._call(self._export)
 
     # The rest runs on the database's thread.
+
+    def _forget_mentions(self, session_ids: Sequence[str], text: str) -> None:
+        with self._components.database.atomic():
+            for session_id in session_ids:
+                self._components.sessions.clear_mentions(session_id, text)
 
     def _find(self, item_id: str) -> Fact | Message:
         if _FACT.fullmatch(item_id):

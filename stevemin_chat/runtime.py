@@ -112,7 +112,7 @@ class Runtime:
         chats = Chats(
             self,
             listener,
-            drafts=Drafts(self.paths.data / "drafts.json"),
+            drafts=Drafts(self.paths.drafts),
             explain=lambda error: describe(error).text,
         )
         consolidating = Consolidating(self, chats)

@@ -105,15 +105,32 @@ class Sessions:
 
     def clear_title_from(self, session_id: str, text: str) -> None:
         """Drop a title that was made from this text; the first remaining question gives a new one."""
-        record = self.get(session_id)
-        if record.title != title_from(text):
-            return
+        if self.get(session_id).title == title_from(text):
+            self._retitle(session_id)
+
+    def mentioning(self, text: str) -> tuple[SessionRecord, ...]:
+        """The sessions with this text, whatever its case, in the title or in the system prompt."""
+        wanted = text.casefold()
+        return tuple(record for record in self.all() if _mentions(record, wanted))
+
+    def clear_mentions(self, session_id: str, text: str) -> None:
+        """Drop a title and a system prompt that contain this text, whatever its case."""
+        record, wanted = self.get(session_id), text.casefold()
+        if wanted in record.title.casefold():
+            self._retitle(session_id, without=wanted)
+        if wanted in (record.system_prompt or "").casefold():
+            self._update(session_id, {"system_prompt": None})
+
+    def _retitle(self, session_id: str, *, without: str = "") -> None:
+        """Name a session by its first remaining question, or not at all if that contains a text."""
         row = self._database.query_one(
             "SELECT content FROM messages WHERE session_id = ? AND role = 'user' AND NOT forgotten"
             " ORDER BY number LIMIT 1",
             (session_id,),
         )
         title = title_from(row["content"]) if row is not None else ""
+        if without and without in title.casefold():
+            title = ""
         name = title or NEW_TITLE
         self._update(session_id, {"title": name, "title_key": title_key(name), "titled": int(bool(title))})
 
@@ -159,6 +176,10 @@ def _checked(title: str) -> str:
     if not name:
         raise InvalidTitle("A title needs at least one visible character.")
     return name
+
+
+def _mentions(record: SessionRecord, wanted: str) -> bool:
+    return wanted in record.title.casefold() or wanted in (record.system_prompt or "").casefold()
 
 
 def _record(row: Row) -> SessionRecord:

@@ -78,6 +78,10 @@ class Paths:
         return self.data / "stevemin.db"
 
     @property
+    def drafts(self) -> Path:
+        return self.data / "drafts.json"
+
+    @property
     def models_dir(self) -> Path:
         return self.data / "models"
 

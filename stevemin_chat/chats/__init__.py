@@ -16,7 +16,7 @@ from stevemin_chat.doors import lazy
 if TYPE_CHECKING:
     from stevemin_chat.chats.answering import Answers
     from stevemin_chat.chats.chats import Chats
-    from stevemin_chat.chats.drafts import Drafts
+    from stevemin_chat.chats.drafts import Drafts, KeptDraft
     from stevemin_chat.chats.export import branch_as_markdown
     from stevemin_chat.chats.ports import ChatBackend, SessionSettings, TextSource, TextStream
     from stevemin_chat.chats.reply_writer import undisturbed
@@ -33,6 +33,7 @@ __all__ = [
     "ChatsListener",
     "Drafts",
     "Entry",
+    "KeptDraft",
     "SessionSettings",
     "TextSource",
     "TextStream",
@@ -47,7 +48,7 @@ if not TYPE_CHECKING:
         {
             "answering": "Answers",
             "chats": "Chats",
-            "drafts": "Drafts",
+            "drafts": "Drafts KeptDraft",
             "export": "branch_as_markdown",
             "ports": "ChatBackend SessionSettings TextSource TextStream",
             "reply_writer": "undisturbed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -71,6 +71,23 @@ class KeptDraft:
 
     def __bool__(self) -> bool:
         return bool(self.draft.strip() or self.queue or self.settings)
+
+    def mentions(self, text: str) -> bool:
+        """Whether any of it contains a text, whatever its case."""
+        return self != self.without(text)
+
+    def without(self, text: str) -> KeptDraft:
+        """What is left when everything is dropped that contains a text, whatever its case."""
+        wanted = text.casefold()
+        return replace(
+            self,
+            title="" if wanted in self.title.casefold() else self.title,
+            draft="" if wanted in self.draft.casefold() else self.draft,
+            queue=tuple(message for message in self.queue if wanted not in message.casefold()),
+            settings={
+                name: value for name, value in self.settings.items() if wanted not in str(value).casefold()
+            },
+        )
 
 
 class Drafts:

@@ -250,7 +250,11 @@ def forget(
     ] = None,
     containing: Annotated[
         str | None,
-        typer.Option("--containing", metavar="TEXT", help="Every message and fact with this text."),
+        typer.Option(
+            "--containing",
+            metavar="TEXT",
+            help="Everything with this text: messages, facts, titles, system prompts, drafts.",
+        ),
     ] = None,
     session: Annotated[
         str | None,
@@ -262,20 +266,29 @@ def forget(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Forget facts and messages, with replies and all derived from them."""
+    """Forget facts and messages, with replies and all derived from them.
+
+    A text is also looked for in titles, system prompts and drafts.
+    """
+    from stevemin_chat.base import Paths
+    from stevemin_chat.chats import Drafts
     from stevemin_chat.recall import choose, forgotten_words, installed_embedder_or_none, open_memory
 
     with open_memory(installed_embedder_or_none()) as memory:
-        chosen = choose(memory, ids or [], containing=containing, session=session, source=source)
+        drafts = Drafts(Paths.resolve().drafts)
+        chosen = choose(
+            memory, ids or [], containing=containing, session=session, source=source, drafts=drafts
+        )
         if chosen:
             confirm(chosen.question, yes=yes, details=chosen.lines())
         with progress_line("Forgetting") as line:
             line.show("rewriting the index")  # takes seconds
-            gone = chosen.forget(memory)
+            gone = chosen.forget(memory, drafts)
     if as_json:
-        print_json({name: value for name, value in asdict(gone).items() if name != "sessions"})
+        shown = {name: value for name, value in asdict(gone).items() if name != "sessions"}
+        print_json(shown | {"chats": [chat.id for chat in chosen.chats], "drafts": len(chosen.drafts)})
     else:
-        note(forgotten_words(gone))
+        note(forgotten_words(gone, names=len(chosen.chats), drafts=len(chosen.drafts)))
 
 
 @app.command()

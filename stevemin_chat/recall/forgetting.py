@@ -1,4 +1,8 @@
-"""What `stevemin memory` forgets, and what its commands report."""
+"""What `stevemin memory` forgets, and what its commands report.
+
+Besides messages and facts, a text may stand in a title, in a chat's system prompt, or among the drafts that
+wait on the disk.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from stevemin_chat.text import and_more, count, day, listing, size, speaker
 
 if TYPE_CHECKING:
     from memory import Forgotten, Memory, MemoryStats, Message, SessionRecord
+    from stevemin_chat.chats import Drafts, KeptDraft
 
 __all__ = [
     "Chosen",
@@ -29,20 +34,39 @@ _MOST = 2**31  # every message that contains the text
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Facts and messages to forget, each once."""
+    """What to forget, each item once.
+
+    Args:
+        text: what they contain, if that is how they were chosen.
+        chats: those with the text in their title or system prompt.
+        drafts: those of the last run with the text.
+    """
 
     facts: tuple[Fact, ...]
     messages: tuple[Message, ...]
+    text: str = ""
+    chats: tuple[SessionRecord, ...] = ()
+    drafts: tuple[KeptDraft, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.facts or self.messages)
+        return bool(self.facts or self.messages or self.chats or self.drafts)
 
     @property
     def question(self) -> str:
         """Asks before anything is deleted."""
-        what = counted(message=len(self.messages), fact=len(self.facts))
+        titles = sum(self.text.casefold() in chat.title.casefold() for chat in self.chats)
+        prompts = sum(self.text.casefold() in (chat.system_prompt or "").casefold() for chat in self.chats)
+        what = counted(
+            message=len(self.messages),
+            fact=len(self.facts),
+            title=titles,
+            system_prompt=prompts,
+            draft=len(self.drafts),
+        )
         if self.messages:
             return f"Forget {what} for good, with the replies and everything derived from them?"
+        if not self.facts:
+            return f"Forget {what} for good?"
         return f"Forget {what} for good? The messages stay in their chats (--source forgets them, too)."
 
     def lines(self) -> Iterator[str]:
@@ -52,45 +76,73 @@ class Chosen:
             f"  {said.id[:SHORT_ID]}, {speaker(said.role)}, {day(said.created_at)}: {said.content}"
             for said in self.messages
         ]
+        lines += [f"  chat {chat.id[:SHORT_ID]}: {chat.title}" for chat in self.chats]
+        lines += [f"  draft: {' '.join((draft.draft, *draft.queue)).strip()}" for draft in self.drafts]
         yield from lines[:_SHOWN]
         if rest := and_more(len(lines), _SHOWN):
             yield f"  {rest}"
 
-    def forget(self, memory: Memory) -> Forgotten:
-        """Delete them; returns everything that is gone."""
+    def forget(self, memory: Memory, drafts: Drafts | None = None) -> Forgotten:
+        """Delete them; returns everything that is gone.
+
+        Raises:
+            OSError: the file of drafts cannot be written; nothing was changed.
+        """
+        if drafts is not None and self.drafts:
+            kept = drafts.read()
+            drafts.write([draft.without(self.text) if draft in self.drafts else draft for draft in kept])
         # Facts first: forgetting the messages would delete those derived from them.
         for fact in self.facts:
             memory.long_term.forget_fact(fact.id)
         gone = memory.long_term.forget([message.id for message in self.messages])
+        if self.chats:
+            memory.long_term.forget_mentions([chat.id for chat in self.chats], self.text)
         return replace(gone, facts=gone.facts + len(self.facts))
 
 
 def choose(
-    memory: Memory, ids: Sequence[str], *, containing: str | None, session: str | None, source: bool
+    memory: Memory,
+    ids: Sequence[str],
+    *,
+    containing: str | None,
+    session: str | None,
+    source: bool,
+    drafts: Drafts | None = None,
 ) -> Chosen:
-    """The facts and messages that the command's arguments name.
+    """What the command's arguments name.
+
+    Args:
+        drafts: of the last run; looked through for a text.
 
     Raises:
         UsageProblem: the arguments name nothing, or contradict each other.
         memory.MemoryNotFound, memory.SessionNotFound: there is no such fact, message or chat.
+        DraftsUnreadable, DraftsNotRead: the file of drafts is damaged or cannot be read.
     """
     _check(ids, containing, session)
+    chats: tuple[SessionRecord, ...] = ()
+    waiting: list[KeptDraft] = []
     items = [memory.long_term.find(item_id) for item_id in ids]
     facts = [item for item in items if isinstance(item, Fact)]
     messages = [item for item in items if not isinstance(item, Fact)]
     if containing is not None:
         found = memory.long_term.containing(containing, limit=_MOST)
         noted = [fact for fact in memory.long_term.facts() if containing.casefold() in fact.text.casefold()]
+        chats = memory.long_term.mentions(containing)
+        waiting = [draft for draft in (drafts.read() if drafts else ()) if draft.mentions(containing)]
         if session is not None:
             chat = memory.session(session).id
             found = [message for message in found if message.session_id == chat]
             noted = [fact for fact in noted if _chats_of(memory, fact) == {chat}]
+            chats = tuple(record for record in chats if record.id == chat)
+            waiting = [draft for draft in waiting if draft.session_id == chat]
         facts += noted
         messages += found
     if source:
         messages += [memory.message(source) for fact in facts for source in fact.sources]
     kept = {message.id: message for message in messages if not message.forgotten}
-    return Chosen(tuple({fact.id: fact for fact in facts}.values()), tuple(kept.values()))
+    named = tuple({fact.id: fact for fact in facts}.values())
+    return Chosen(named, tuple(kept.values()), containing or "", chats, tuple(waiting))
 
 
 def _check(ids: Sequence[str], containing: str | None, session: str | None) -> None:
@@ -110,7 +162,7 @@ def _chats_of(memory: Memory, fact: Fact) -> set[str]:
 
 def counted(**numbers: int) -> str:
     """`counted(message=1, fact=2)` → "1 message and 2 facts"; zeros are left out."""
-    return listing([count(number, noun) for noun, number in numbers.items() if number])
+    return listing([count(number, noun.replace("_", " ")) for noun, number in numbers.items() if number])
 
 
 def switched_in_words(session: SessionRecord | None, remembering: bool) -> str:

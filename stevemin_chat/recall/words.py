@@ -187,15 +187,23 @@ def off_record_question(facts: int) -> str:
     )
 
 
-def forgotten_words(forgotten: Forgotten) -> str:
-    """What forgetting has deleted, in one line."""
+def forgotten_words(forgotten: Forgotten, *, names: int = 0, drafts: int = 0) -> str:
+    """What forgetting has deleted, in one line.
+
+    Args:
+        names: chats whose title or system prompt was dropped.
+        drafts: drafts that were.
+    """
     deleted = {
         "message": len(forgotten.messages),
         "fact": forgotten.facts,
         "summary": forgotten.summaries,
         "passage": forgotten.passages,
+        "draft": drafts,
     }
     parts = [count(number, noun) for noun, number in deleted.items() if number]
+    if names:
+        parts.append(f"titles and system prompts of {count(names, 'chat')}")
     if not parts:
         return "There is nothing to forget."
     later = " The open chat deletes their vectors within a minute, or else the next one does."

@@ -17,6 +17,7 @@ from chat_tests.cli.cli_kit import Cli, command, environment
 from memory import Budget, EmbedderUnavailable, Forgotten, Memory
 from memory.long_term import LongTermMemory
 from stevemin_chat.base.paths import Paths
+from stevemin_chat.chats import Drafts, KeptDraft
 
 FACT = "I live in Porto."
 PREFERENCE = "I prefer short answers."
@@ -229,7 +230,14 @@ def test_forget_shows_what_it_takes_and_asks_first(cli: Cli, stored: Stored) -> 
 def test_a_forgotten_message_takes_reply_and_facts_with_it(cli: Cli, paths: Paths, stored: Stored) -> None:
     gone = cli("memory", "forget", stored.told[:8], "--yes", "--json").json
     assert sorted(gone.pop("messages")) == sorted([stored.told, stored.reply])
-    assert gone == {"facts": 2, "summaries": 0, "passages": 2, "pending": False}
+    assert gone == {
+        "facts": 2,
+        "summaries": 0,
+        "passages": 2,
+        "pending": False,
+        "chats": [],
+        "drafts": 0,
+    }
     assert cli("memory", "list", "--json").json == []
     assert cli("memory", "search", "night train", "--json").json == []
     again = cli("memory", "forget", stored.told)
@@ -276,6 +284,45 @@ def test_forget_by_text_is_gone_from_every_byte(cli: Cli, paths: Paths, stored: 
     assert b"pomegranate" in left
     assert FACT in profile(cli)
     assert cli("memory", "forget", "--containing", secret, "--yes", "--json").json["messages"] == []
+
+
+def test_forget_by_text_reaches_titles_system_prompts_and_drafts(
+    cli: Cli, paths: Paths, stored: Stored
+) -> None:
+    with Memory(paths.database) as memory:
+        named = memory.create_session("All about Zwetschgen")
+        memory.add_message(named.id, "user", "What grows in autumn?")
+        memory.set_session(stored.garden, system_prompt="You grow zwetschgen.")
+    drafts = Drafts(paths.drafts)
+    kept = KeptDraft(session_id=stored.garden, draft="water the beans", queue=("more beans",))
+    hostile = KeptDraft(
+        title="zwetschgen",
+        draft="ZWETSCHGEN cake",
+        queue=("beans", "zwetschgen"),
+        settings={"scope": "session"},
+    )
+    drafts.write([kept, hostile])
+    asked = cli("memory", "forget", "--containing", "zwetschgen", stdin="n\n", terminal=True)
+    assert "Forget 1 title, 1 system prompt and 1 draft for good?" in asked.err
+    assert "draft: ZWETSCHGEN cake beans" in asked.err
+    gone = cli("memory", "forget", "--containing", "zwetschgen", "--yes", "--json").json
+    assert (sorted(gone["chats"]), gone["drafts"]) == (sorted([named.id, stored.garden]), 1)
+    assert b"zwetschgen" not in bytes_on_disk(paths.data.parent).lower()
+    assert drafts.read() == [kept, KeptDraft(queue=("beans",), settings={"scope": "session"})]
+    with Memory(paths.database) as memory:
+        assert memory.session(named.id).title == "What grows in autumn?"
+        assert memory.session(stored.garden).system_prompt is None
+    again = cli("memory", "forget", "--containing", "zwetschgen", "--yes")
+    assert "nothing to forget" in again.err
+
+
+def test_forget_in_one_chat_leaves_the_drafts_of_others(cli: Cli, paths: Paths, stored: Stored) -> None:
+    drafts = Drafts(paths.drafts)
+    mine, other = KeptDraft(session_id=stored.garden, draft="plums"), KeptDraft(draft="plums")
+    drafts.write([mine, other])
+    gone = cli("memory", "forget", "--containing", "plum", "--session", "Garden", "--yes")
+    assert "Forgotten: 1 draft." in gone.err
+    assert drafts.read() == [KeptDraft(session_id=stored.garden), other]
 
 
 def test_forget_by_text_in_one_chat_only(cli: Cli, paths: Paths, stored: Stored) -> None:
