@@ -21,6 +21,7 @@ from memory.types import (
     Head,
     Keep,
     Message,
+    PromptSources,
     ReplyStatus,
     Role,
     Scope,
@@ -213,12 +214,22 @@ class Memory:
         return message
 
     def begin_reply(
-        self, session_id: str, *, parent_id: str | Head | None = HEAD, model: str | None = None
+        self,
+        session_id: str,
+        *,
+        parent_id: str | Head | None = HEAD,
+        model: str | None = None,
+        sources: PromptSources | None = None,
     ) -> Message:
-        """Add an empty reply with status "streaming"; it becomes the head. Raises as `add_message`."""
+        """Add an empty reply with status "streaming"; it becomes the head. Raises as `add_message`.
+
+        Args:
+            sources: what its prompt drew on (`ContextReport.sources`); the facts that the question stated
+                are added.
+        """
         recorded = self.long_term.remembering
         return self._call(
-            self._components.transcript.begin_reply, session_id, parent_id, model, recorded=recorded
+            self._components.ingest.begin_reply, session_id, parent_id, model, sources, recorded
         )
 
     def update_reply(self, message_id: str, content: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from memory.types import Role, Turn
+from memory.types import PromptSources, Role, Turn
 
 __all__ = [
     "AssembledContext",
@@ -121,6 +121,14 @@ class ContextReport:
     def quotes(self, message_ids: Set[str]) -> bool:
         """Whether one of the recalls quotes one of these messages."""
         return any(recall.message_id in message_ids for recall in self.recalls)
+
+    @property
+    def sources(self) -> PromptSources:
+        """What the prompt drew on besides the chat's newest messages."""
+        memories = tuple(dict.fromkeys(recall.message_id for recall in self.recalls))
+        return PromptSources(
+            strategy=self.strategy, memories=memories, facts=self.facts, summaries=self.summaries
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""

@@ -18,6 +18,7 @@ __all__ = [
     "Message",
     "Origin",
     "Passage",
+    "PromptSources",
     "ReplyStatus",
     "Role",
     "Scope",
@@ -90,6 +91,7 @@ class Message:
         content: the text as the user or the model wrote it, control characters included.
         status: "streaming" while a live process writes it, "interrupted" if that process died.
         finish_reason, timings, error: how a reply ended.
+        sources: of a reply; None if unknown.
         forgotten: its text was erased for good; only its place in the tree is left.
     """
 
@@ -105,6 +107,27 @@ class Message:
     timings: Mapping[str, Any] | None = None
     error: str | None = None
     forgotten: bool = False
+    sources: PromptSources | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSources:
+    """What the prompt of a reply drew on besides its chat's newest messages, and what its question taught.
+
+    Ids stay when what they name is forgotten.
+
+    Args:
+        strategy: the context strategy.
+        memories: ids of the older messages that were quoted, from any chat.
+        facts: ids of the facts in the profile; summaries: of those that were shown.
+        learned: ids of the facts that the question stated.
+    """
+
+    strategy: str
+    memories: tuple[str, ...] = ()
+    facts: tuple[int, ...] = ()
+    summaries: tuple[int, ...] = ()
+    learned: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from memory.errors import KeywordIndexDamaged
 from memory.storage import Database, Facts, Passages, Sessions, Settings, Summaries, Transcript
-from memory.types import Forgotten, Head, Message, ReplyStatus, Role, SessionRecord
+from memory.types import Forgotten, Head, Message, PromptSources, ReplyStatus, Role, SessionRecord
 
 __all__ = ["Ingest"]
 
@@ -79,6 +80,25 @@ class Ingest:
             message = self._transcript.add(session_id, role, content, parent_id, at, recorded=recorded)
             self.index(message)
             return message
+
+    def begin_reply(
+        self,
+        session_id: str,
+        parent_id: str | Head | None,
+        model: str | None,
+        sources: PromptSources | None,
+        recorded: bool,
+    ) -> Message:
+        """Add an empty reply, with what its prompt drew on and what its question taught. Raises as
+        `Transcript.begin_reply`."""
+        with self._database.atomic():
+            if sources is not None:
+                asked = self._sessions.get(session_id).head_id if isinstance(parent_id, Head) else parent_id
+                learned = () if asked is None else self._facts.made_from(asked)
+                sources = replace(sources, learned=tuple(fact.id for fact in learned))
+            return self._transcript.begin_reply(
+                session_id, parent_id, model, sources=sources, recorded=recorded
+            )
 
     @_whatever_the_index
     def finish_reply(

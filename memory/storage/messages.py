@@ -10,6 +10,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from memory.errors import MessageNotFound
 from memory.storage.database import Database, Row, now
 from memory.storage.sessions import Sessions
 from memory.text import storable
-from memory.types import HEAD, Head, Message, ReplyStatus, Role
+from memory.types import HEAD, Head, Message, PromptSources, ReplyStatus, Role
 
 __all__ = ["Transcript", "is_alive"]
 
@@ -83,13 +84,23 @@ class Transcript:
             return self.get(message_id)
 
     def begin_reply(
-        self, session_id: str, parent_id: str | Head | None, model: str | None, *, recorded: bool = True
+        self,
+        session_id: str,
+        parent_id: str | Head | None,
+        model: str | None,
+        *,
+        sources: PromptSources | None = None,
+        recorded: bool = True,
     ) -> Message:
         """Add an empty reply that this process will write; it becomes the head."""
         with self._database.atomic():
             message_id = self._insert(
                 session_id, "assistant", "", parent_id, "streaming", model, os.getpid(), recorded=recorded
             )
+            if sources is not None:
+                self._database.execute(
+                    "UPDATE messages SET sources = ? WHERE id = ?", (json.dumps(asdict(sources)), message_id)
+                )
             self._sessions.touch(session_id, head_id=message_id)
             return self.get(message_id)
 
@@ -133,8 +144,9 @@ class Transcript:
     def forget(self, message_id: str) -> None:
         """Erase the text; the place in the tree stays. Later writes of a streaming reply are discarded."""
         self._database.execute(
-            "UPDATE messages SET content = '', error = NULL, forgotten = 1, writer_pid = NULL,"
-            " status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END WHERE id = ?",
+            "UPDATE messages SET content = '', error = NULL, sources = NULL, forgotten = 1,"
+            " writer_pid = NULL, status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END"
+            " WHERE id = ?",
             (message_id,),
         )
 
@@ -267,7 +279,16 @@ def _message(row: Row) -> Message:
         timings=json.loads(row["timings"]) if row["timings"] is not None else None,
         error=row["error"],
         forgotten=bool(row["forgotten"]),
+        sources=_sources(row["sources"]),
     )
+
+
+def _sources(text: str | None) -> PromptSources | None:
+    if text is None:
+        return None
+    found = json.loads(text)
+    lists: dict[str, Any] = {name: tuple(value) for name, value in found.items() if name != "strategy"}
+    return PromptSources(strategy=found["strategy"], **lists)
 
 
 _CLOCK_SLACK_S = 2.0

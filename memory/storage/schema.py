@@ -247,6 +247,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "007-no-summaries-off-the-record",
         ("DELETE FROM summaries WHERE session_id IN (SELECT id FROM sessions WHERE off_record)",),
     ),
+    Migration("008-sources-of-replies", ("ALTER TABLE messages ADD COLUMN sources TEXT",)),
 )
 
 

@@ -31,6 +31,8 @@ class Entry:
     Args:
         timings: the fields of `engine.Timings` by name; None when unknown.
         dropped: earlier messages left out of the prompt.
+        memories, learned: older messages that the prompt of a reply quoted, and facts that its question
+            stated.
         message_id: None until the message is stored.
         forgotten: the person had its text deleted; the place stays.
         changed: set when a streaming reply grows or ends; for one reader.
@@ -43,6 +45,8 @@ class Entry:
     timings: Mapping[str, Any] | None = None
     error: str | None = None
     dropped: int = 0
+    memories: int = 0
+    learned: int = 0
     strategy: str = ""
     message_id: str | None = None
     forgotten: bool = False
@@ -62,6 +66,8 @@ class Entry:
             error=sanitize(message.error) if message.error else None,
             message_id=message.id,
             forgotten=message.forgotten,
+            memories=len(message.sources.memories) if message.sources else 0,
+            learned=len(message.sources.learned) if message.sources else 0,
         )
 
     def emptied(self) -> Entry:
@@ -85,6 +91,9 @@ class Entry:
             self.finish_reason = session.finish_reason
             self.timings = asdict(session.last_timings) if session.last_timings else None
             self._note_context(session.last_context)
+            if session.last_sources is not None:
+                self.memories = len(session.last_sources.memories)
+                self.learned = len(session.last_sources.learned)
         self.changed.set()
 
     def note_id(self, session: ChatSession | None) -> None:

@@ -18,7 +18,15 @@ from engine.types import (
     Timings,
     TokenChunk,
 )
-from memory import AssembledContext, ContextReport, Memory, ReplyStatus, StoreError, Turn
+from memory import (
+    AssembledContext,
+    ContextReport,
+    Memory,
+    PromptSources,
+    ReplyStatus,
+    StoreError,
+    Turn,
+)
 from stevemin_chat.base import ChatAppError
 from stevemin_chat.chats.ports import SessionSettings, TextSource, TextStream
 from stevemin_chat.chats.reply_writer import ReplyWriter, undisturbed
@@ -60,6 +68,7 @@ class ChatSession:
     Attributes:
         busy: a reply is under way.
         last_context, last_prompt: what the model was given for the latest reply.
+        last_sources: what its prompt drew on, as it is stored with the reply.
         last_timings, finish_reason: how that reply ended; None before it does.
         user_message_id, reply_id: the messages of the latest exchange.
     """
@@ -79,6 +88,7 @@ class ChatSession:
         self.busy = False
         self.last_context: ContextReport | None = None
         self.last_prompt: tuple[Turn, ...] = ()
+        self.last_sources: PromptSources | None = None
         self.last_timings: Timings | None = None
         self.finish_reason: FinishReason | None = None
         self.user_message_id: str | None = None
@@ -152,7 +162,7 @@ class ChatSession:
             raise SessionBusy("This chat is still answering. Wait for the answer, or stop it.")
         self.busy = True
         self.last_timings = self.finish_reason = self._writer = None
-        self.user_message_id = self.reply_id = None
+        self.user_message_id = self.reply_id = self.last_sources = None
         self._cancelled = False
         try:
             yield
@@ -169,7 +179,7 @@ class ChatSession:
             self.finish_reason = FinishReason.CANCELLED
             return
         try:
-            await undisturbed(asyncio.to_thread(self._begin_reply, settings.model))
+            await undisturbed(asyncio.to_thread(self._begin_reply, settings.model, context.report))
             writer = self._open_writer()
             request = _request(self.session_id, context, settings)
             stream = self._submit(request)
@@ -229,9 +239,11 @@ class ChatSession:
     def _add_message(self, text: str) -> None:
         self.user_message_id = self._memory.add_message(self.session_id, "user", text).id
 
-    def _begin_reply(self, model: str) -> None:
-        reply = self._memory.begin_reply(self.session_id, parent_id=self.user_message_id, model=model)
-        self.reply_id = reply.id
+    def _begin_reply(self, model: str, report: ContextReport) -> None:
+        reply = self._memory.begin_reply(
+            self.session_id, parent_id=self.user_message_id, model=model, sources=report.sources
+        )
+        self.reply_id, self.last_sources = reply.id, reply.sources
 
     def _build_context(self, settings: SessionSettings) -> AssembledContext:
         return self._memory.build_context(

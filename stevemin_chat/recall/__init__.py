@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         origin_as_json,
         origin_lines,
         score_words,
+        source_lines,
     )
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "origin_lines",
     "read_account",
     "score_words",
+    "source_lines",
     "stats_rows",
     "switched_in_words",
     "wait_for_meaning",
@@ -130,7 +132,7 @@ if not TYPE_CHECKING:
             "words": (
                 "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks "
                 "forget_question forgotten_words headline index_words layer_units off_record_question "
-                "origin_as_json origin_lines score_words"
+                "origin_as_json origin_lines score_words source_lines"
             ),
         },
     )

@@ -44,6 +44,7 @@ __all__ = [
     "origin_as_json",
     "origin_lines",
     "score_words",
+    "source_lines",
 ]
 
 
@@ -109,6 +110,22 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
         yield "nothing"
 
 
+def source_lines(message: Message) -> Iterator[str]:
+    """What the prompt of a reply drew on, and what its question taught, one line each."""
+    if (sources := message.sources) is None:
+        return
+    if sources.memories:
+        quoted = ", ".join(item[:SHORT_ID] for item in sources.memories)
+        yield f"{count(len(sources.memories), 'memory')} quoted, from {quoted}"
+    for noun, numbers in (("fact", sources.facts), ("summary", sources.summaries)):
+        if numbers:
+            yield f"{count(len(numbers), noun)} shown: {', '.join(map(str, numbers))}"
+    if sources.learned:
+        yield f"{count(len(sources.learned), 'fact')} remembered: {', '.join(map(str, sources.learned))}"
+    if not (sources.memories or sources.facts or sources.summaries or sources.learned):
+        yield "nothing but its chat"
+
+
 def origin_as_json(origin: Origin) -> dict[str, Any]:
     """Everything as plain values; `type` says whether `id` names a fact or a message."""
     kind = "fact" if isinstance(origin.item, Fact) else "message"
@@ -135,6 +152,10 @@ def origin_lines(origin: Origin) -> Iterator[str]:
     yield ""
     yield "Derived from this:"
     yield from (f"    {line}" for line in derived_lines(origin, ids=True))
+    if origin.message.sources is not None:
+        yield ""
+        yield "Its prompt drew on:"
+        yield from (f"    {line}" for line in source_lines(origin.message))
 
 
 def _where(origin: Origin, message: Message) -> str:

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from memory import Fact
-from stevemin_chat.recall import Place, added_words, derived_lines, fact_marks
+from stevemin_chat.recall import Place, added_words, derived_lines, fact_marks, source_lines
 from stevemin_chat.text import clip, minute, one_line, sanitize, speaker
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
     yield Static("Derived from this", classes="heading", markup=False)
     for line in derived_lines(origin):
         yield Static(line, classes="item", markup=False)
+    if origin.message.sources is not None:
+        yield Static("Its prompt drew on", classes="heading", markup=False)
+        for line in source_lines(origin.message):
+            yield Static(line, classes="item", markup=False)
 
 
 def _text(message: Message, *, whole: bool) -> str:

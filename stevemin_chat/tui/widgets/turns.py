@@ -173,9 +173,13 @@ _CUT_OFF = {"length": "cut off at max_tokens", "context": "cut off: the context 
 
 
 def _reply_note(entry: Entry) -> str:
-    """The quiet lines below a reply: how it ended, what it cost, what its prompt left out."""
+    """The quiet lines below a reply: how it ended, what it cost, what its prompt drew on and left out."""
     parts = [part for part in (_ending(entry), _cost(entry.timings)) if part]
     lines = [" · ".join(parts)] if parts else []
+    known = [f"{count(entry.memories, 'memory')} used"] if entry.memories else []
+    known += [f"{count(entry.learned, 'fact')} remembered"] if entry.learned else []
+    if known:
+        lines.append(" · ".join(known))
     if entry.dropped:
         lines.append(f"{count(entry.dropped, 'earlier message')} left out of the prompt ({entry.strategy})")
     return "\n".join(lines)

@@ -17,9 +17,10 @@ from chat_tests.chats.session_kit import open_chat, read, requests, stored
 from waiting import until
 
 from engine.types import ChatMessage, FinishReason, SamplingParams
-from memory import Memory
-from stevemin_chat.chats import ChatSession, SessionSettings
+from memory import Memory, PromptSources
+from stevemin_chat.chats import ChatSession, Entry, SessionSettings
 from stevemin_chat.chats.session import EmptyMessage, NothingToAnswer, SessionBusy
+from stevemin_chat.recall import source_lines
 
 
 async def test_a_message_and_its_reply(memory: Memory) -> None:
@@ -49,6 +50,26 @@ async def test_the_next_message_sees_the_one_before(memory: Memory) -> None:
     await read(chat.send("second"))
     assert [message.content for message in requests(chat)[1].messages] == ["first", "one", "second"]
     assert chat.text == "two"
+
+
+async def test_a_reply_records_what_its_prompt_drew_on_and_what_its_question_taught(memory: Memory) -> None:
+    other = memory.create_session("Keys")
+    said = memory.add_message(other.id, "user", "The spare key is under the blue flowerpot.")
+    chat = open_chat(memory, FakeStream(["There."]), FakeStream(["Nice."]), strategy="hierarchical")
+    await read(chat.send("Is my spare key under the blue flowerpot?"))
+    await read(chat.send("I live in Porto."))
+    _, first, question, second = stored(memory, chat)
+    [fact] = memory.long_term.facts()
+    assert first.sources == PromptSources(strategy="hierarchical", memories=(said.id,))
+    assert [*source_lines(first)] == [f"1 memory quoted, from {said.id[:8]}"]
+    assert second.sources is not None
+    assert second.sources.learned == (fact.id,)
+    assert f"1 fact remembered: {fact.id}" in [*source_lines(second)]
+    assert chat.last_sources == second.sources
+    entries = [Entry.stored(message) for message in (first, question, second)]
+    assert [(entry.memories, entry.learned) for entry in entries] == [(1, 0), (0, 0), (0, 1)]
+    memory.long_term.forget([question.id])
+    assert memory.message(second.id).sources is None
 
 
 @pytest.mark.parametrize(
