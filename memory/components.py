@@ -63,7 +63,13 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
         from memory.vectors import open_index  # loads numpy
 
         assert folder is not None
-        return open_index(folder, embedder=embedder.name, dimension=embedder.dimension, url=chroma_url)
+        return open_index(
+            folder,
+            store=database.call(lambda: settings.store),
+            embedder=embedder.name,
+            dimension=embedder.dimension,
+            url=chroma_url,
+        )
 
     sessions = Sessions(database)
     transcript = Transcript(database, sessions)

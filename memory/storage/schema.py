@@ -248,6 +248,9 @@ MIGRATIONS: tuple[Migration, ...] = (
         ("DELETE FROM summaries WHERE session_id IN (SELECT id FROM sessions WHERE off_record)",),
     ),
     Migration("008-sources-of-replies", ("ALTER TABLE messages ADD COLUMN sources TEXT",)),
+    Migration(
+        "009-identity-of-the-store", ("INSERT INTO settings VALUES ('store', lower(hex(randomblob(16))))",)
+    ),
 )
 
 

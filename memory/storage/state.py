@@ -13,6 +13,7 @@ __all__ = ["Scopes", "Settings", "WindowStarts"]
 
 _REMEMBERING = "remembering"
 _PURGE = "purge"
+_STORE = "store"
 
 
 class Settings:
@@ -29,6 +30,11 @@ class Settings:
     @remembering.setter
     def remembering(self, on: bool) -> None:
         self._set(_REMEMBERING, None if on else "off")
+
+    @property
+    def store(self) -> str:
+        """What tells this store from every other; a copy of the file has the same."""
+        return self._get(_STORE) or ""
 
     @property
     def purge_due(self) -> str | None:

@@ -29,12 +29,16 @@ _MAX_DEATHS = 5  # then it stays off until stevemin restarts
 _CLOSE_WAIT_S = 10.0
 
 
-def open_index(folder: Path, *, embedder: str, dimension: int, url: str | None = None) -> ChromaIndex:
+def open_index(
+    folder: Path, *, store: str, embedder: str, dimension: int, url: str | None = None
+) -> ChromaIndex:
     """Open or create the index of one embedder; takes a second or two.
 
     Args:
         folder: of the embedded index, made with mode 0700; one process owns it. With a `url`, it only
             stores the id of this installation's collection.
+        store: identity of the store whose passages it has. Passage ids are row numbers, the same in every
+            store; so vectors of another one are deleted.
         embedder: names the embedding model. Vectors of another name are deleted, never mixed in.
         dimension: length of a vector.
         url: of a Chroma server (http://host:port) to use instead. Chroma reads its credentials from
@@ -48,7 +52,7 @@ def open_index(folder: Path, *, embedder: str, dimension: int, url: str | None =
         raise IndexUnavailable(
             f"{url!r} is not the address of a Chroma server; write it like http://127.0.0.1:8000."
         )
-    return ChromaIndex(IndexSpec(Path(os.path.abspath(folder)), embedder, dimension, url))
+    return ChromaIndex(IndexSpec(Path(os.path.abspath(folder)), embedder, dimension, url, store=store))
 
 
 class ChromaIndex(VectorIndex):

@@ -2,7 +2,8 @@
 
     index.lock        beside the folder; held while a process has it open
     index/
-        current.json  names the generation of each shard: {"collection": …, "shards": {"0": "gen-0003"}}
+        current.json  names the store, and the generation of each shard:
+                      {"collection": …, "store": …, "shards": {"0": "gen-0003"}}
         clean         exists only between a proper close and the next opening
         gen-0003/     one Chroma database
 
@@ -34,17 +35,23 @@ _LOCK_WAIT_S = 1.0  # a worker whose chat was killed needs a moment to notice
 class IndexFolder:
     """Locks the folder and reads which generations are valid. A missing folder is made with mode 0700.
 
+    Args:
+        store: identity of the store whose vectors these are. A folder that names none (older versions wrote
+            none) is taken for this store's.
+
     Attributes:
         generations: the folder of each shard.
-        known: whether `current.json` existed, was readable, and names this collection.
+        known: whether `current.json` existed, was readable, and names this collection and this store.
 
     Raises (every method):
         IndexUnavailable: another process has it, or the system refuses to read or write.
     """
 
-    def __init__(self, path: Path, collection: str) -> None:
+    def __init__(self, path: Path, collection: str, store: str = "") -> None:
         self.path = path
         self.collection = collection
+        self._store = store
+        self._names_no_store = False
         self._pointer = path / "current.json"
         self._mark = path / "clean"
         self._lock: int | None = None
@@ -55,6 +62,8 @@ class IndexFolder:
         recorded = self._read()
         self.known = recorded is not None
         self.generations: dict[int, Path] = recorded or {}
+        if self.known and self._names_no_store:
+            self.commit(self.generations)
 
     def take_clean_mark(self) -> bool:
         """Whether the last owner closed it properly; from now on it counts as unclean."""
@@ -83,7 +92,7 @@ class IndexFolder:
         written = self.path / "current.json.new"
         with _on_disk(self.path):
             with written.open("w", encoding="utf-8") as file:
-                json.dump({"collection": self.collection, "shards": shards}, file)
+                json.dump({"collection": self.collection, "store": self._store, "shards": shards}, file)
                 file.flush()
                 os.fsync(file.fileno())
             written.replace(self._pointer)
@@ -128,6 +137,9 @@ class IndexFolder:
         try:
             recorded = json.loads(text)
             if recorded["collection"] != self.collection:
+                return None
+            self._names_no_store = bool(self._store) and not recorded.get("store")
+            if self._store and not self._names_no_store and recorded["store"] != self._store:
                 return None
             shards = {int(shard): self.path / name for shard, name in recorded["shards"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -210,6 +210,7 @@ class IndexSpec:
         embedder: vectors of another name or dimension belong to another collection.
         url: of a Chroma server; None: embedded.
         fresh: start empty, even if there are files.
+        store: whose passages it has; vectors of another store are deleted.
     """
 
     folder: Path
@@ -217,6 +218,7 @@ class IndexSpec:
     dimension: int
     url: str | None = None
     fresh: bool = False
+    store: str = ""
 
     @property
     def where(self) -> str:

@@ -69,7 +69,7 @@ def _open(spec: IndexSpec, replies: BinaryIO) -> tuple[ShardedIndex | PassageCol
     if spec.url is not None:
         return _open_server(spec, spec.url, replies)
     # The lock before the library: a second chat retries, and should cost little.
-    folder = IndexFolder(spec.folder, spec.collection("passages", LAYOUT))
+    folder = IndexFolder(spec.folder, spec.collection("passages", LAYOUT), spec.store)
     _load_library(replies)
     index = ShardedIndex(folder, fresh=spec.fresh, on_progress=lambda: _reply(replies, WORKING, None))
     return index, index.rebuilt
@@ -135,11 +135,11 @@ _OWNER_FILE = "server-owner"
 
 
 def open_served(spec: IndexSpec, url: str) -> PassageCollection:
-    """This installation's collection on the server.
+    """This installation's collection on the server, for this store.
 
-    Passage ids are row numbers, the same in everyone's database, so the collection's name contains an id
-    that is made once and stored in the folder. An embedded index in that folder is deleted: nothing would
-    remove forgotten vectors from it any more.
+    Passage ids are row numbers, the same in everyone's database, so the collection's name contains the
+    identity of the store, and an id that is made once and stored in the folder. An embedded index in that
+    folder is deleted: nothing would remove forgotten vectors from it any more.
 
     Raises:
         IndexUnavailable: the folder cannot be written.
@@ -150,7 +150,7 @@ def open_served(spec: IndexSpec, url: str) -> PassageCollection:
     from memory.vectors.collections import open_server
 
     prefix = f"stevemin-{_owner(spec.folder)}"
-    return open_server(url, f"{prefix}-", spec.collection(prefix))
+    return open_server(url, f"{prefix}-", spec.collection(prefix, spec.store))
 
 
 def _owner(folder: Path) -> str:

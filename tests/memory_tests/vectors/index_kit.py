@@ -28,8 +28,10 @@ EMBEDDER = "tiny-model/mean"
 _MARKED = 16  # numbers of ±1/4: exactly of length 1, so that no normalisation changes a bit
 
 
-def open_small(folder: Path, *, embedder: str = EMBEDDER, url: str | None = None) -> ChromaIndex:
-    return open_index(folder, embedder=embedder, dimension=DIMENSION, url=url)
+def open_small(
+    folder: Path, *, embedder: str = EMBEDDER, url: str | None = None, store: str = "mine"
+) -> ChromaIndex:
+    return open_index(folder, store=store, embedder=embedder, dimension=DIMENSION, url=url)
 
 
 def random_vectors(count: int, seed: int = 0) -> Vectors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -108,6 +109,31 @@ def test_a_removed_vector_is_in_no_file_any_more(folder: Path) -> None:
         assert not reopened.rebuilt
         assert reopened.ids() == set(range(1, 1_101)) - {CANARY}
     assert files_with(folder, PATTERN) == []
+
+
+def test_the_vectors_of_another_store_are_deleted(folder: Path) -> None:
+    with closing(open_small(folder, store="mine")) as index:
+        fill(index, 20, canary=CANARY)
+    with closing(open_small(folder, store="mine")) as index:
+        assert len(index.ids()) == 20
+        assert not index.rebuilt
+    with closing(open_small(folder, store="another")) as index:
+        assert index.rebuilt
+        assert index.ids() == set()
+    assert files_with(folder, PATTERN) == []
+
+
+def test_a_folder_that_names_no_store_is_adopted(folder: Path) -> None:
+    with closing(open_small(folder)) as index:
+        fill(index, 20, canary=CANARY)
+    pointer = folder / "current.json"
+    recorded = json.loads(pointer.read_text())
+    assert recorded.pop("store") == "mine"
+    pointer.write_text(json.dumps(recorded))
+    with closing(open_small(folder, store="mine")) as index:
+        assert len(index.ids()) == 20
+    with closing(open_small(folder, store="another")) as index:
+        assert index.ids() == set()
 
 
 def test_a_vector_that_is_only_in_the_log_is_removed_too(index: ChromaIndex, shared_folder: Path) -> None:
