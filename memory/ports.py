@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from memory.types import Turn
@@ -71,8 +71,14 @@ class VectorIndex(Protocol):
         IndexUnavailable: it cannot answer; keywords must do.
     """
 
-    def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
-        """Passage ids and their cosine similarity, the most similar first."""
+    def search(
+        self, vector: Vectors, count: int, within: Collection[int] | None = None
+    ) -> list[tuple[int, float]]:
+        """Passage ids and their cosine similarity, the most similar first.
+
+        Args:
+            within: only these passages, a few thousand at most; None: all.
+        """
         ...
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:

@@ -21,7 +21,8 @@ __all__ = ["Search", "to_recall"]
 _BY_WORDS = 90  # hits of each kind, not counting their neighbours
 _BY_MEANING = 80
 _READ = 280  # the most passages that are read and scored
-_OVERFETCH = 4  # the vector index knows no sessions: fetch more hits, then keep the visible ones
+_FEW = 5_000  # passages that a session may see: then the vector index searches only these
+_OVERFETCH = 4  # of more, it knows no sessions: fetch more hits, then keep the visible ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,13 @@ class Search:
         self._vectors.start()
         visible: frozenset[str] | None = None
         excluded: frozenset[int] = frozenset()
+        within: frozenset[int] | None = None
         if session_id is not None or known:
-            visible, excluded = self._database.call(self._limits, session_id, known)
+            visible, excluded, within = self._database.call(self._limits, session_id, known)
         # Keywords run on the database's thread while the index process searches by meaning.
         searching = self._database.submit(self._by_words, question, visible, excluded)
         count = _BY_MEANING * (1 if visible is None else _OVERFETCH) + min(len(excluded), _BY_MEANING)
-        found = self._vectors.search(question, count)
+        found = self._vectors.search(question, _BY_MEANING if within is not None else count, within)
         words = searching.result()
         near = {number: value for number, value in found or () if number not in excluded}
         meanings, signals, passages = self._database.call(self._read, words, near, visible)
@@ -97,9 +99,11 @@ class Search:
 
     def _limits(
         self, session_id: str | None, known: Collection[str]
-    ) -> tuple[frozenset[str] | None, frozenset[int]]:
-        """The sessions to search, None for all, and the passages to exclude."""
-        return self._scopes.visible_to(session_id), self._passages.of_messages(known)
+    ) -> tuple[frozenset[str] | None, frozenset[int], frozenset[int] | None]:
+        """The sessions to search, None for all; the passages to exclude; those to search, if they are few."""
+        visible, excluded = self._scopes.visible_to(session_id), self._passages.of_messages(known)
+        within = None if visible is None else self._passages.of_sessions(visible, _FEW)
+        return visible, excluded, within - excluded if within is not None else None
 
     def _by_words(
         self, question: str, visible: Collection[str] | None, excluded: Collection[int]

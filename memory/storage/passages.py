@@ -101,6 +101,15 @@ class Passages:
         values = (json.dumps(sorted(ids)), json.dumps(sorted(sessions)))
         return {row["id"] for row in self._database.query(_VISIBLE, values)}
 
+    def of_sessions(self, sessions: Collection[str], most: int) -> frozenset[int] | None:
+        """The ids of the passages of these sessions; None if there are more than `most`."""
+        rows = self._database.query(
+            "SELECT passages.id FROM messages JOIN passages ON passages.message_id = messages.id"
+            f" WHERE messages.session_id IN {_LISTED} LIMIT ?",
+            (json.dumps(sorted(sessions)), most + 1),
+        )
+        return frozenset(row["id"] for row in rows) if len(rows) <= most else None
+
     def of_messages(self, message_ids: Collection[str]) -> frozenset[int]:
         """The ids of the passages of these messages."""
         rows = self._database.query(

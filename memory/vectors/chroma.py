@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -82,9 +82,11 @@ class ChromaIndex(VectorIndex):
         with self._turn:
             self._start()
 
-    def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
+    def search(
+        self, vector: Vectors, count: int, within: Collection[int] | None = None
+    ) -> list[tuple[int, float]]:
         """Never waits long: raises while passages are being removed or the process restarts."""
-        if count < 1:
+        if count < 1 or (within is not None and not within):
             return []
         self._check(vector.reshape(1, -1), 1)
         if not self._turn.acquire(timeout=_SEARCH_WAIT_S):
@@ -94,7 +96,7 @@ class ChromaIndex(VectorIndex):
                 if not self._closed and time.monotonic() >= self._retry_at:
                     self._restart_in_background()
                 raise self._failure
-            return cast(list[tuple[int, float]], self._ask("search", vector, count))
+            return cast(list[tuple[int, float]], self._ask("search", vector, count, within))
         finally:
             self._turn.release()
 

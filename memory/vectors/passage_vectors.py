@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -78,13 +78,19 @@ class PassageVectors:
         """Tell the thread that there are new passages."""
         self._work_pending.set()
 
-    def search(self, text: str, count: int) -> list[tuple[int, float]] | None:
-        """Passage ids and cosine similarities, the most similar first; None if it cannot answer now."""
+    def search(
+        self, text: str, count: int, within: Collection[int] | None = None
+    ) -> list[tuple[int, float]] | None:
+        """Passage ids and cosine similarities, the most similar first; None if it cannot answer now.
+
+        Args:
+            within: only these passages, a few thousand at most; None: all.
+        """
         embedder, index = self._embedder, self._index.current
         if embedder is None or index is None or not embedder.ready:
             return None
         try:
-            return self._time_limit.run(lambda: index.search(embedder.embed([text])[0], count))
+            return self._time_limit.run(lambda: index.search(embedder.embed([text])[0], count, within))
         except TimeoutError:
             _log.warning("Search by meaning takes too long; searching by keywords only.")
         except (EmbedderUnavailable, IndexUnavailable) as error:

@@ -65,14 +65,23 @@ class ShardedIndex:
             for shard in sorted(self._shards):
                 self._renew(shard)
 
-    def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
-        """The nearest passages of all shards."""
-        shards = list(self._shards.values())
+    def search(
+        self, vector: Vectors, count: int, within: Collection[int] | None = None
+    ) -> list[tuple[int, float]]:
+        """The nearest passages of all shards, or of those in `within`."""
+        wanted: dict[int, Collection[int] | None] = dict.fromkeys(self._shards)
+        if within is not None:
+            ids = sorted(within)
+            wanted = {shard: [ids[row] for row in rows] for shard, rows in _by_shard(ids).items()}
+
+        def search_one(number: int) -> list[tuple[int, float]]:
+            return self._shards[number].search(vector, count, wanted[number])
+
+        shards = [number for number in wanted if number in self._shards]
         with self._watched():
             if len(shards) == 1:
-                return shards[0].search(vector, count)
-            hits = self._pool.map(lambda shard: shard.search(vector, count), shards)
-            found = [hit for of_shard in hits for hit in of_shard]
+                return search_one(shards[0])
+            found = [hit for of_shard in self._pool.map(search_one, shards) for hit in of_shard]
         return heapq.nlargest(count, found, key=lambda hit: hit[1])
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:

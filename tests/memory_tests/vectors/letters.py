@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,13 @@ class LetterIndex:
     def __init__(self, all_of_them: LetterIndexes) -> None:
         self._home = all_of_them
 
-    def search(self, vector: Vectors, count: int) -> list[tuple[int, float]]:
-        alike = sorted(((float(v @ vector), n) for n, v in self._home.vectors.items()), reverse=True)
+    def search(
+        self, vector: Vectors, count: int, within: Collection[int] | None = None
+    ) -> list[tuple[int, float]]:
+        among = self._home.vectors.items()
+        alike = sorted(
+            ((float(v @ vector), n) for n, v in among if within is None or n in within), reverse=True
+        )
         return [(number, score) for score, number in alike[:count]]
 
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:

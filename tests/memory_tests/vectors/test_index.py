@@ -80,6 +80,15 @@ def test_the_nearest_come_first_with_their_cosine(index: ChromaIndex) -> None:
     assert index.search(axis(0), 0) == []
 
 
+def test_only_some_passages_are_searched(index: ChromaIndex) -> None:
+    vectors = fill(index, 300, canary=CANARY)
+    for within in ({7, 8, 9}, {7, 20_000}):  # the second is of a shard that does not exist
+        found = index.search(vectors[0], 10, within)
+        assert [number for number, _ in found][:1] != [1]
+        assert {number for number, _ in found} == within - {20_000}
+    assert index.search(vectors[0], 10, ()) == []
+
+
 def test_a_known_id_gets_the_new_vector(index: ChromaIndex) -> None:
     index.add([1, 2], np.stack([axis(0), axis(1)]))
     index.add([1, 3, 3], np.stack([axis(2), axis(4), axis(3)]))

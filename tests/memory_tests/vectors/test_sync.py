@@ -158,6 +158,23 @@ def test_only_visible_sessions_are_found_by_meaning(
         assert nearest.signals["meaning"] == 1.0
 
 
+@pytest.mark.parametrize("few", [5_000, 0])
+def test_a_small_project_in_a_large_store_is_found_by_meaning(
+    path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("memory.search.search._BY_MEANING", 2)
+    monkeypatch.setattr("memory.search.search._FEW", few)
+    with Memory(path, embedder=Letters()) as memory:
+        tell(memory, *["zzzz"] * 50)
+        mine = tell(memory, "zzzq", "qqq")
+        index(memory)
+        memory.set_session(mine, scope="session")
+        found = {recall.text for recall in memory.search("zzz", session_id=mine)}
+        assert found == ({"zzzq", "qqq"} if few else set()), (
+            "without its passages' ids the index finds others"
+        )
+
+
 # Removing
 
 
