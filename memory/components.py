@@ -11,6 +11,7 @@ from memory.ports import Embedder, VectorIndex
 from memory.search import Analysis, Search
 from memory.storage import (
     Database,
+    Eraser,
     Facts,
     Passages,
     Scopes,
@@ -35,6 +36,7 @@ class Components:
     """
 
     database: Database
+    eraser: Eraser
     sessions: Sessions
     transcript: Transcript
     passages: Passages
@@ -86,6 +88,7 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
     search = Search(database, passages, vectors, scopes, analysis)
     return Components(
         database=database,
+        eraser=Eraser(database, settings),
         sessions=sessions,
         transcript=transcript,
         passages=passages,

@@ -51,7 +51,7 @@ class LongTermMemory:
     def edit_fact(self, fact_id: int, text: str) -> Fact:
         """Reword a fact; its source stays. Raises `FactNotFound`, `InvalidFact`."""
         fact = self._call(self._components.facts.edit, fact_id, text)
-        self._call(self._components.database.checkpoint)
+        self._components.eraser.run()
         return fact
 
     def pin_fact(self, fact_id: int, pinned: bool = True) -> Fact:
@@ -62,7 +62,7 @@ class LongTermMemory:
         """Delete a fact from the file; the message that stated it stays. Raises `FactNotFound`."""
         fact = self._call(self._components.facts.get, fact_id)
         self._call(self._components.facts.remove, fact_id)
-        self._call(self._components.database.checkpoint)
+        self._components.eraser.run()
         return fact
 
     # Sources
@@ -93,8 +93,10 @@ class LongTermMemory:
     def forget(self, message_ids: Sequence[str]) -> Forgotten:
         """Erase messages, the replies to them and everything derived from them, in every file.
 
-        When it returns, no search finds them and no file holds their words. If another process has the
-        vector index open, that process removes the vectors (`Forgotten.pending`).
+        When it returns, no search finds them and no file holds their words, with two exceptions that end by
+        themselves. If another process has the vector index open, that process removes the vectors
+        (`Forgotten.pending`). If another program reads the file, its write-ahead log is emptied when that
+        program is done (`erased` waits for it).
 
         Raises:
             MessageNotFound: before anything was changed.
@@ -110,7 +112,7 @@ class LongTermMemory:
             SessionNotFound: before anything was changed.
         """
         self._call(self._forget_mentions, session_ids, text)
-        self._call(self._components.database.checkpoint)
+        self._components.eraser.run()
 
     def set_off_record(self, session_id: str, off_record: bool) -> None:
         """Keep a session out of long-term memory and delete its memories, or remember all of it again.
@@ -124,6 +126,11 @@ class LongTermMemory:
             self._call(self._components.ingest.include_session, session_id)
             self._components.vectors.wake()
 
+    def erased(self, seconds: float) -> bool:
+        """Wait until what was deleted is in no file any more; False if another program, which reads the
+        file, prevents it for longer."""
+        return self._components.eraser.wait(seconds)
+
     def clear_traces(self, passages: Sequence[int]) -> bool:
         """Clear what deleted passages left behind: vectors, postings, the write-ahead log.
 
@@ -135,8 +142,13 @@ class LongTermMemory:
         return gone
 
     def finish_purge(self) -> None:
-        """Clean the keyword index if a process died while it was forgetting."""
-        self._purge()
+        """Erase what is left of deleted text if a process died, or could not, while it was forgetting."""
+        if self._call(lambda: self._components.settings.purge_due) is not None:
+            self._purge()
+        elif self._call(lambda: self._components.settings.erasure_due):
+            self._components.eraser.run()
+        else:
+            self._call(self._components.database.checkpoint)
 
     def _purge(self) -> None:
         """Purge the keyword index step by step: between two steps others may write."""
@@ -149,7 +161,7 @@ class LongTermMemory:
             except KeywordIndexDamaged:  # a new one holds nothing that was deleted
                 self._call(self._components.analysis.start_anew)
             self._call(self._components.settings.end_purge, request)
-        self._call(self._components.database.checkpoint)
+        self._components.eraser.run()
 
     # On and off
 

@@ -107,6 +107,7 @@ class Memory:
         """Wait for running work and close all files. Safe to call twice."""
         self._components.vectors.close()
         self._components.analysis.close()
+        self._components.eraser.close()
         self._database.close()
 
     # Sessions

@@ -5,6 +5,7 @@ on the database's thread: callers go through `Database.call`. Values leave the r
 """
 
 from memory.storage.database import Database, Row, Value
+from memory.storage.erasing import Eraser
 from memory.storage.facts import Facts
 from memory.storage.messages import Transcript
 from memory.storage.passages import Passages
@@ -15,6 +16,7 @@ from memory.storage.summaries import Summaries, cover, says_something
 
 __all__ = [
     "Database",
+    "Eraser",
     "Facts",
     "Passages",
     "Row",

@@ -30,6 +30,7 @@ Value = str | int | float | None
 APPLICATION_ID = 0x53544D4E  # "STMN": tells our files from other programs' databases
 IN_MEMORY = ":memory:"  # the path of a database without a file
 _ALMOST_FULL_BYTES = 1 << 20
+_CHECKPOINT_WAIT_MS = 250
 _CACHE_KIB = 65_536  # upper limit; a search reads pages from all over the file
 
 
@@ -113,9 +114,18 @@ class Database:
         finally:
             self._depth = depth
 
-    def checkpoint(self) -> None:
-        """Copy the write-ahead log into the file and empty it: it still holds text that was deleted."""
-        self.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    def checkpoint(self) -> bool:
+        """Copy the write-ahead log into the file and empty it: it still holds text that was deleted.
+
+        Returns:
+            False if another connection is reading it; then nothing may have changed.
+        """
+        self.query(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")  # others wait for this thread
+        try:
+            row = self.query_one("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self.query(f"PRAGMA busy_timeout={round(self._busy_timeout_s * 1000)}")
+        return row is None or not row[0]
 
     def close(self) -> None:
         """Wait for running work, then close. Calling it twice is fine."""

@@ -14,6 +14,7 @@ __all__ = ["Scopes", "Settings", "WindowStarts"]
 _REMEMBERING = "remembering"
 _PURGE = "purge"
 _STORE = "store"
+_ERASURE = "erasure"
 
 
 class Settings:
@@ -30,6 +31,15 @@ class Settings:
     @remembering.setter
     def remembering(self, on: bool) -> None:
         self._set(_REMEMBERING, None if on else "off")
+
+    @property
+    def erasure_due(self) -> bool:
+        """Whether the write-ahead log may still hold text that was deleted."""
+        return self._get(_ERASURE) is not None
+
+    @erasure_due.setter
+    def erasure_due(self, due: bool) -> None:
+        self._set(_ERASURE, "due" if due else None)
 
     @property
     def store(self) -> str:

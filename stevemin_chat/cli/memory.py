@@ -29,6 +29,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Long-term memory: look at it, correct it, forget, switch it off.")
 
 _SHARES = {"CHAT": 1, "TEXT": 3}
+_ERASE_WAIT_S = 5.0
 
 
 class Kind(StrEnum):
@@ -284,11 +285,14 @@ def forget(
         with progress_line("Forgetting") as line:
             line.show("rewriting the index")  # takes seconds
             gone = chosen.forget(memory, drafts)
+            line.show("emptying the log")  # waits for a program that reads the database
+            erased = memory.long_term.erased(_ERASE_WAIT_S)
     if as_json:
         shown = {name: value for name, value in asdict(gone).items() if name != "sessions"}
-        print_json(shown | {"chats": [chat.id for chat in chosen.chats], "drafts": len(chosen.drafts)})
+        shown |= {"chats": [chat.id for chat in chosen.chats], "drafts": len(chosen.drafts)}
+        print_json(shown | {"erased": erased})
     else:
-        note(forgotten_words(gone, names=len(chosen.chats), drafts=len(chosen.drafts)))
+        note(forgotten_words(gone, names=len(chosen.chats), drafts=len(chosen.drafts), erased=erased))
 
 
 @app.command()

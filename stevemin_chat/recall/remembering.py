@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Remembering", "StillAnswering"]
 
+_ERASE_WAIT_S = 1.0
+
 
 class StillAnswering(ChatAppError):
     """Something is to be forgotten in a chat whose answer is being written."""
@@ -92,6 +94,10 @@ class Remembering:
     async def set_scope(self, chat: Chat, scope: Scope) -> None:
         """Set which chats share memories with this one. Raises memory.StoreError."""
         await self._chats.configure(chat, scope=scope)
+
+    async def erased(self) -> bool:
+        """Whether what was forgotten is in no file any more; waits a second for that."""
+        return await asyncio.to_thread(self.memory.long_term.erased, _ERASE_WAIT_S)
 
     async def forget(self, message_ids: Sequence[str]) -> Forgotten:
         """Forget messages and the replies to them, in the store and on the screen.

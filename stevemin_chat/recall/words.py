@@ -208,10 +208,11 @@ def off_record_question(facts: int) -> str:
     )
 
 
-def forgotten_words(forgotten: Forgotten, *, names: int = 0, drafts: int = 0) -> str:
+def forgotten_words(forgotten: Forgotten, *, names: int = 0, drafts: int = 0, erased: bool = True) -> str:
     """What forgetting has deleted, in one line.
 
     Args:
+        erased: whether its bytes are gone; else another program reads the database.
         names: chats whose title or system prompt was dropped.
         drafts: drafts that were.
     """
@@ -228,7 +229,12 @@ def forgotten_words(forgotten: Forgotten, *, names: int = 0, drafts: int = 0) ->
     if not parts:
         return "There is nothing to forget."
     later = " The open chat deletes their vectors within a minute, or else the next one does."
-    return f"Forgotten: {listing(parts)}.{later if forgotten.pending else ''}"
+    still = (
+        " Another program is reading the database: until it is done, their bytes stay in the database's log;"
+        " they are erased then, or when stevemin starts again."
+    )
+    words = f"Forgotten: {listing(parts)}."
+    return words + (later if forgotten.pending else "") + ("" if erased else still)
 
 
 def _answered(explanation: Explanation, message: Message) -> bool:

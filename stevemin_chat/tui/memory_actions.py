@@ -137,7 +137,8 @@ class MemoryActions:
                 await asyncio.to_thread(self.remembering.memory.long_term.forget_fact, item.id)
                 self._dialogue.say("Forgotten: 1 fact.")
             else:
-                self._dialogue.say(forgotten_words(await self.remembering.forget([item.id])))
+                gone = await self.remembering.forget([item.id])
+                self._dialogue.say(forgotten_words(gone, erased=await self.remembering.erased()))
         except Exception as error:
             self._dialogue.tell(error)
             return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +173,33 @@ def test_the_process_that_owns_the_index_removes_the_vectors(
         owner.add_message(owner.create_session().id, "user", "Something else.")
         block_until(lambda: not files_with_canary(tmp_path, shared.traces))
     assert files_with_canary(tmp_path, shared.traces) == []
+
+
+def test_bytes_that_a_reader_keeps_in_the_log_are_told_and_erased_when_it_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "stevemin.db"
+    with Memory(path, counter=WordCounter()) as memory:
+        _, secret = plant(memory)
+        with closing(sqlite3.connect(path)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM messages").fetchall()
+            memory.long_term.forget([secret])
+            assert not memory.long_term.erased(0)
+            assert files_with_canary(tmp_path, set()), "or this would prove nothing"
+            assert CANARY not in asked_again(memory)
+            reader.rollback()
+        assert memory.long_term.erased(60)
+        assert files_with_canary(tmp_path, set()) == []
+
+
+def test_bytes_that_a_reader_keeps_are_erased_when_the_store_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "stevemin.db"
+    with closing(sqlite3.connect(path)) as reader:
+        with Memory(path, counter=WordCounter()) as memory:
+            _, secret = plant(memory)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM messages").fetchall()
+            memory.long_term.forget([secret])
+        assert files_with_canary(tmp_path, set()), "or this would prove nothing"
+        reader.rollback()
+        with Memory(path, counter=WordCounter()):
+            assert files_with_canary(tmp_path, set()) == []

@@ -230,7 +230,12 @@ def test_a_chat_that_was_off_the_record_loses_its_summaries_when_the_file_is_upg
 ) -> None:
     session = _summarised(memory)
     memory._call(memory._database.execute, "UPDATE sessions SET off_record = 1")
-    memory._call(memory._database.execute, "DELETE FROM migrations WHERE name LIKE '007%'")
+    for undone in (
+        "ALTER TABLE messages DROP COLUMN sources",
+        "DELETE FROM settings WHERE name = 'store'",
+        "DELETE FROM migrations WHERE name >= '007'",
+    ):
+        memory._call(memory._database.execute, undone)
     memory.close()
     with Memory(database_path, counter=WordCounter()) as again:
         assert again.long_term.export()["summaries"] == []

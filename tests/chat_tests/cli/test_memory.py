@@ -237,6 +237,7 @@ def test_a_forgotten_message_takes_reply_and_facts_with_it(cli: Cli, paths: Path
         "pending": False,
         "chats": [],
         "drafts": 0,
+        "erased": True,
     }
     assert cli("memory", "list", "--json").json == []
     assert cli("memory", "search", "night train", "--json").json == []
