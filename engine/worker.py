@@ -129,6 +129,7 @@ class EngineWorker:
             if self._reload is not None:
                 reload, self._reload = self._reload, None
                 self._replace_backend(core, reload)
+                continue  # there is no backend if the engine was closed meanwhile
             if not core.step() and not self._called:
                 core.wait()  # the step may have drained the wake-up
 

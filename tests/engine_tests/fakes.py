@@ -138,6 +138,7 @@ class FakeBackend:
         self.threads = threads
 
     def execute(self, plan: StepPlan, meanwhile: Callable[[], None] | None = None) -> StepResult:
+        assert not self.closed, "llama.cpp would compute on freed memory"
         self.plans.append(plan)
         saved: dict[str, State] = {}
         restored = self._move(plan.moves, saved)

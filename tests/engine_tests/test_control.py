@@ -388,8 +388,9 @@ async def test_close_stops_a_load_and_a_reload() -> None:
     await asyncio.wait_for(engine.close(), 60)
     with pytest.raises((EngineClosed, LoadCancelled)):
         await change
-    with pytest.raises(EngineClosed):
+    with pytest.raises(EngineClosed) as told:
         await read(stream)
+    assert type(told.value) is EngineClosed, "and nothing was computed on a closed model"
     assert len(loader.made) == 1
 
 
