@@ -243,13 +243,15 @@ class SpecialTokens:
         control: they steer the model; found only where the tokeniser is told to look for them.
         others: found everywhere.
         strips: control tokens that swallow white space: on their left, on their right.
-        deleted: what the chat template takes out of messages, after which the rest may spell another one.
+        literals, replaced: the strings in the chat template's code, which it may look for in messages and
+            take out of them, and texts in place of which it may write others.
     """
 
     control: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     strips: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
-    deleted: tuple[str, ...] = ()
+    literals: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 class Constraint(Protocol):

@@ -42,7 +42,7 @@ from engine.llama.memory import LlamaMemory
 from engine.llama.sampler import RowSampler
 from engine.llama.vocab import LlamaVocab
 from engine.step import Constraint, ModelInfo, SpecialTokens, StepPlan, StepResult, StepStatus, Work
-from engine.text import ChosenTemplate, TemplateProcess, choose_template, deleted_texts, reply_format
+from engine.text import ChosenTemplate, TemplateProcess, choose_template, literals_of, reply_format
 from engine.types import ChatMessage, SamplingParams, TokenLogprob
 
 __all__ = ["LlamaBackend"]
@@ -163,7 +163,8 @@ class LlamaBackend:
 
     def special_tokens(self) -> SpecialTokens:
         """How the special tokens are spelled."""
-        return replace(self._vocab.special_tokens(), deleted=deleted_texts(self._template.source))
+        literals, replaced = literals_of(self._template.source)
+        return replace(self._vocab.special_tokens(), literals=literals, replaced=replaced)
 
     def render(
         self,

@@ -7,7 +7,7 @@ which `reply` tells thinking and tool calls apart, in the formats that `calls` k
 from __future__ import annotations
 
 from engine.text.inputs import InputEncoder, InputFormat
-from engine.text.marks import SpecialMarks, deleted_texts
+from engine.text.marks import SpecialMarks, literals_of
 from engine.text.output import RequestOutput, percentiles
 from engine.text.prompt import EncodedPrompt, PromptEncoder
 from engine.text.reply import ReplyParser, reply_format
@@ -24,7 +24,7 @@ __all__ = [
     "SpecialMarks",
     "TemplateProcess",
     "choose_template",
-    "deleted_texts",
+    "literals_of",
     "percentiles",
     "reply_format",
 ]

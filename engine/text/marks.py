@@ -2,13 +2,14 @@
 
 A chat template writes control tokens, such as `<|im_end|>`, as text, and the tokeniser turns that text into
 tokens. So a message that spells one would end its own turn and begin another. Before a template sees a
-message, each control token in it is cut by a character that no text has (`SpecialMarks.cut`). The template
-passes it on, and what still spells a control token afterwards was written by the template itself. Case does
-not matter: a template may change it.
+message, no control token can begin in it: a character that no text has is put behind each character with
+which one might (`SpecialMarks.cut`). The template passes it on, whatever it takes out of the message, joins
+to it or does to its case, and what still spells a control token afterwards was written by the template.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,21 +18,39 @@ from types import MappingProxyType
 
 from engine.step import SpecialTokens
 
-__all__ = ["MarkedText", "SpecialMarks", "deleted_texts"]
+__all__ = ["MarkedText", "SpecialMarks", "literals_of"]
 
 # Noncharacters of Unicode: never part of a text that people exchange.
 _CUT = "\ufdd0"  # in a control token, which does not exist where the tokeniser is told not to look for any
 _SPLIT = "\ufdd1"  # in other markup, which the tokeniser finds wherever it is: both sides are tokenised apart
 _EITHER = re.compile(f"[{_CUT}{_SPLIT}]")
-_DELETED = re.compile(r"""\b(?:replace|split)\s*\(\s*(['"])(.+?)\1""")
-_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-_MOST_REMAINS = 64  # of a text that a template deletes, that are looked at
+_ESCAPED = re.compile(r"\\ufdd[01]", re.IGNORECASE)  # where a template printed one as JSON in ASCII
+_CODE = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\")"""
+_STRING = re.compile(_QUOTED, re.DOTALL)
+_REPLACED = re.compile(rf"\breplace\s*\(\s*({_QUOTED})\s*,\s*({_QUOTED})", re.DOTALL)
 _MARKUP = re.compile(r"<\S{1,60}>|\[\S{1,60}\]")
+_IDENTIFIER = re.compile(r"\w*")
+_MOST_REMAINS = 64  # of a text that a template deletes, that are looked at
 
 
-def deleted_texts(template: str) -> tuple[str, ...]:
-    """What a chat template may take out of a message, as `replace` and `split` name it in its source."""
-    return tuple(sorted({text for _, text in _DELETED.findall(template) if text.strip()}))
+def literals_of(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The strings in a chat template's code, which it may look for in a message and take out of it; and the
+    texts for which it may write others, such as `<` for `&lt;`."""
+    found: set[str] = set()
+    replaced = {"&"} if re.search("striptags|unescape", template) else set[str]()
+    for code in _CODE.findall(template):
+        found.update(map(_value, _STRING.findall(code)))
+        replaced.update(_value(old) for old, new in _REPLACED.findall(code) if _value(new))
+    return tuple(sorted(found - replaced - {""})), tuple(sorted(replaced - {""}))
+
+
+def _value(literal: str) -> str:
+    """Of a string in Jinja's code, whose escapes are Python's, but for some."""
+    try:
+        return str(ast.literal_eval(literal))
+    except (SyntaxError, ValueError):
+        return literal[1:-1]
 
 
 class SpecialMarks:
@@ -42,26 +61,34 @@ class SpecialMarks:
         self._control = _Finder(text for text in tokens.control if text)
         self._markup = _Finder(text for text in tokens.others if _MARKUP.fullmatch(text))
         self._strips = tokens.strips
-        self._deleted = tokens.deleted
         # What stays whole, so that the template finds it; the rest of it must begin no control token.
+        starting = [text for text in tokens.literals if self._control.starts_with_start(text)]
         self._kept = tuple(
             text
-            for text in tokens.deleted
-            if not any(map(self._control.may_begin, _remains(text, tokens.deleted)))
+            for text in starting
+            if not any(map(self._control.may_begin, _remains(text, tokens.literals)))
         )
+        self._replaced = _Finder(tokens.replaced)
 
     def cut(self, text: str, *, markup: bool) -> str:
-        """The text with every control token in it cut; `markup`: and other special markup, too."""
+        """The text in which no control token can begin; `markup`: and in which other markup is split."""
         text = _EITHER.sub("", text)
+        if not text:
+            return text
         if markup:
             text = self._markup.cut(text, _SPLIT)
-        if any(deleted in text for deleted in self._deleted):
-            return self._control.cut_starts(text, _CUT, self._kept)
-        return self._control.cut(text, _CUT)
+        text = self._control.cut_starts(text, _CUT, self._kept)
+        return self._apart(self._replaced.cut(text, _CUT))
 
     def mark(self, rendered: str) -> MarkedText:
         """What a template made of texts that were cut."""
+        rendered = _ESCAPED.sub(lambda sign: chr(int(sign[0][2:], 16)), rendered)
         return MarkedText(rendered, [*self._control.spans(rendered)], self._strips)
+
+    def _apart(self, text: str) -> str:
+        """The text with a sign in front if what precedes it could complete a control token with it."""
+        begin = len(text) - len(text.lstrip())
+        return f"{text[:begin]}{_CUT}{text[begin:]}" if self._control.may_end(text[begin:]) else text
 
 
 def _remains(text: str, deleted: Collection[str]) -> set[str]:
@@ -86,51 +113,58 @@ class _Finder:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = frozenset(texts)
-        self._folded = frozenset(map(_fold, self._texts))
+        self._folded = frozenset(map(str.casefold, self._texts))
         first = "".join(sorted({re.escape(text[0]) for text in self._texts}))
-        self._start = re.compile(f"[{first}]", re.IGNORECASE | re.ASCII) if first else None
+        self._start = re.compile(f"[{first}]", re.IGNORECASE) if first else None
         self._lengths = {
-            char: sorted({len(text) for text in self._folded if text[0] == char}, reverse=True)
-            for char in {text[0] for text in self._folded}
+            char: sorted({len(text) for text in self._texts if text[0] == char}, reverse=True)
+            for char in {text[0] for text in self._texts}
         }
+        self._endings = {text[at:] for text in self._folded for at in range(1, len(text))}
+        self._longest = max(map(len, self._endings), default=0)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where the texts stand, the longest at each place, without overlaps."""
         end = 0
         for start in self._starts(text):
-            if start >= end and (length := self._length_at(text, start, self._texts)):
+            if start >= end and (length := self._length_at(text, start)):
                 end = start + length
                 yield start, end
 
+    def starts_with_start(self, text: str) -> bool:
+        """Whether a text begins with a character with which one of the texts begins."""
+        return self._start is not None and self._start.match(text) is not None
+
     def may_begin(self, text: str) -> bool:
         """Whether a text, and what follows it, may be one of the texts in some case."""
-        folded = _fold(text)
+        folded = text.casefold()
         return any(one.startswith(folded) or folded.startswith(one) for one in self._folded)
 
+    def may_end(self, text: str) -> bool:
+        """Whether what precedes a text, and the text, may be one of the texts in some case: it begins with
+        an ending of one, or lies inside one and is no mere word, as the keys of JSON are."""
+        folded = text[: self._longest].casefold()
+        if any(folded[:length] in self._endings for length in range(1, len(folded) + 1)):
+            return True
+        inside = len(text) <= self._longest and not _IDENTIFIER.fullmatch(text)
+        return inside and any(folded in one for one in self._folded)
+
     def cut(self, text: str, sign: str) -> str:
-        """The text with a sign behind the first character of each occurrence, also of overlapping ones and
-        in another case."""
-        folded = _fold(text)
-        places = [start + 1 for start in self._starts(text) if self._length_at(folded, start, self._folded)]
+        """The text with a sign behind the first character of each occurrence, also of overlapping ones."""
+        places = [start + 1 for start in self._starts(text) if self._length_at(text, start)]
         return _join(text, places, sign)
 
     def cut_starts(self, text: str, sign: str, but: tuple[str, ...]) -> str:
-        """The text with a sign behind each character with which one of the texts begins, so that none can
-        stand in what remains when parts are taken out; but not in these."""
+        """The text with a sign behind each character with which one of the texts begins; but not in these."""
         places = [start + 1 for start in self._starts(text) if not text.startswith(but, start)]
         return _join(text, places, sign)
 
     def _starts(self, text: str) -> Iterator[int]:
         return iter(()) if self._start is None else (found.start() for found in self._start.finditer(text))
 
-    def _length_at(self, text: str, start: int, texts: frozenset[str]) -> int:
-        lengths = self._lengths[_fold(text[start])]
-        return next((n for n in lengths if text[start : start + n] in texts), 0)
-
-
-def _fold(text: str) -> str:
-    """ASCII letters in lower case, so that the length stays."""
-    return text.lower() if text.isascii() else text.translate(_LOWER)
+    def _length_at(self, text: str, start: int) -> int:
+        lengths = self._lengths.get(text[start], ())
+        return next((n for n in lengths if text[start : start + n] in self._texts), 0)
 
 
 def _join(text: str, places: list[int], sign: str) -> str:

@@ -66,7 +66,8 @@ class PromptEncoder:
     def use(self, backend: Backend) -> None:
         """Render and tokenise with another backend, which has the same vocabulary; nobody encodes now."""
         self._backend = backend
-        self.__dict__.pop("_reply_tokens", None)  # its settings may name other marks
+        for cached in ("_reply_tokens", "_marks"):  # its settings may name other marks and another template
+            self.__dict__.pop(cached, None)
 
     @cached_property
     def _marks(self) -> SpecialMarks:
@@ -98,13 +99,14 @@ class PromptEncoder:
 
         Raises:
             TemplateError: the chat template refuses the messages.
+            InvalidRequest: tools, arguments or a call are nested too deeply.
         """
         marks = self._marks
-        rendered = self._backend.render(
-            [_cut_message(message, marks) for message in messages],
-            tools=_cut(list(tools), marks),
-            arguments=_cut(dict(arguments), marks),
-        )
+        try:
+            given = {"tools": _cut(list(tools), marks), "arguments": _cut(dict(arguments), marks)}
+        except RecursionError:
+            raise InvalidRequest("Tools or template arguments are nested too deeply.") from None
+        rendered = self._backend.render([_cut_message(message, marks) for message in messages], **given)
         return marks.mark(rendered)
 
     def encode(
