@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from engine.errors import ConfigError, ModelCorrupt, ModelNotFound
+from engine.errors import ConfigError, ModelCorrupt, ModelNotFound, shown
 
 __all__ = ["EngineConfig", "check_gguf"]
 
@@ -26,6 +25,7 @@ _LIVE = {  # what a running engine can change
     "sampling_threads",
     "parked_ram_mib",
 }
+_LARGEST_SHARE = 1e30
 _SPLIT_TOKENS = 2048  # least useful context for one session in a split cache
 
 
@@ -205,18 +205,20 @@ class EngineConfig:
             value = getattr(self, name)
             if value is None and name == "parked_folder":
                 continue
-            if not isinstance(value, str | os.PathLike):
-                raise ConfigError(f"{name} must be a path, not {value!r}.")
-            object.__setattr__(self, name, Path(value))
+            try:
+                path = Path(value)
+            except TypeError:
+                raise ConfigError(f"{name} must be a path, not {shown(value)}.") from None
+            object.__setattr__(self, name, path)
 
     def _check_placement(self) -> None:
         self._many("tensor_split", (int, float), "numbers")
         self._many("tensor_overrides", (str,), "texts")
-        if any(not 0 <= share < math.inf for share in self.tensor_split):
-            raise ConfigError(f"tensor_split must be numbers from 0 on, not {self.tensor_split}.")
+        if any(not 0 <= share <= _LARGEST_SHARE for share in self.tensor_split):
+            raise ConfigError(f"tensor_split must be numbers from 0 on, not {shown(self.tensor_split)}.")
         for override in self.tensor_overrides:
             pattern, equals, buffer = override.rpartition("=")
-            if not (equals and pattern and buffer.strip()):
+            if not (equals and pattern and buffer.strip()) or "\0" in override:
                 raise ConfigError(f"tensor_overrides are written PATTERN=BUFFER, not {override!r}.")
             try:
                 re.compile(pattern)
@@ -239,18 +241,18 @@ class EngineConfig:
         """Make a tuple of a setting that has several values."""
         values = getattr(self, name)
         if not isinstance(values, list | tuple) or any(type(value) not in kinds for value in values):
-            raise ConfigError(f"{name} must be a list of {plural}, not {values!r}.")
+            raise ConfigError(f"{name} must be a list of {plural}, not {shown(values)}.")
         object.__setattr__(self, name, tuple(values))
 
     def _between(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)
         if type(value) is not int or not low <= value <= high:
-            raise ConfigError(f"{name} must be between {low} and {high}, not {value!r}.")
+            raise ConfigError(f"{name} must be between {low} and {high}, not {shown(value)}.")
 
     def _one_of(self, name: str, *allowed: str) -> None:
         value = getattr(self, name)
         if value not in allowed:
-            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}.")
 
 
 def check_gguf(path: Path) -> None:

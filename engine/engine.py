@@ -23,6 +23,7 @@ from engine.errors import (
     EngineError,
     GenerationFailed,
     InvalidRequest,
+    shown,
 )
 from engine.step import Backend, ModelInfo
 from engine.stream import TokenStream
@@ -126,6 +127,7 @@ class Engine:
         Raises:
             ModelError, LoadCancelled
             ConfigError: a setting does not suit the model, or the engine is started already.
+            TemplateError: the configured chat template is not valid.
             EngineClosed: the engine was closed, before or meanwhile.
         """
         if self._closed:
@@ -177,13 +179,17 @@ class Engine:
 
         Raises:
             ConfigError: the settings name another model, which needs another engine.
-            ModelError: the model cannot be loaded with these settings; the old ones are in use again.
+            ModelError, TemplateError: the model cannot be loaded with these settings; the old ones are in
+                use again.
             EngineCrashed: … and neither with those.
             InvalidRequest: the model embeds or reranks.
             EngineClosed
 
         Cancelling the task stops the load, and the old settings are in use again.
         """
+        given: object = config
+        if not isinstance(given, EngineConfig):
+            raise ConfigError(f"The settings must be EngineConfig, not {shown(given)}.")
         async with self._changing:
             core, _ = self._running()
             if config.model_path != self.config.model_path:
@@ -251,6 +257,7 @@ class Engine:
             InvalidRequest: the request asks for several answers, which `candidates` gives.
         """
         self._loaded()
+        _check_kind(request, GenerationRequest, "A request")
         if request.n > 1:
             raise InvalidRequest(f"One stream has one answer, not {request.n}: call candidates.")
         stream = TokenStream(asyncio.get_running_loop(), self.cancel, self._resume)
@@ -265,6 +272,7 @@ class Engine:
         They differ in their seeds: the request's own (or a drawn one) and the following numbers. The first
         belongs to the request's session, the others to none.
         """
+        _check_kind(request, GenerationRequest, "A request")
         first = resolve_seed(request.sampling)
         return [
             self.submit(
@@ -313,6 +321,7 @@ class Engine:
             InvalidRequest: `logit_bias` has a token that the model has not.
             EngineClosed
         """
+        _check_kind(sampling, SamplingParams, "sampling")
         _check_tokens(sampling.logit_bias, self._running()[1].info.vocab_size)
         with suppress(RuntimeError):  # closed meanwhile
             self._prepare.submit(self._change_sampling, stream, sampling)
@@ -371,7 +380,8 @@ class Engine:
         core.post(call)
         return await asyncio.wrap_future(call.result)
 
-    # The following are thread-safe, and too slow for an event loop. All raise EngineClosed.
+    # The following are thread-safe, and too slow for an event loop. They raise EngineClosed, but for the last
+    # four, which never block.
 
     def tokenize(self, text: str, *, control: bool = False) -> list[int]:
         """Token ids of a text, without a begin token.
@@ -379,6 +389,7 @@ class Engine:
         Args:
             control: make control tokens of what spells them.
         """
+        _check_kind(text, str, "text")
         with self._gate.passing():
             return self._loaded().tokenize(text, parse_special=control)
 
@@ -391,6 +402,7 @@ class Engine:
         Raises:
             InvalidRequest: a token is not in the vocabulary.
         """
+        _check_kind(tokens, Sequence, "tokens")
         with self._gate.passing():
             backend = self._loaded()
             _check_tokens(tokens, backend.info.vocab_size)
@@ -440,7 +452,12 @@ class Engine:
             )
 
     def forget(self, session_id: str) -> None:
-        """Drop a session's KV cache, and what its requests so far will leave."""
+        """Drop a session's KV cache, and what its requests so far will leave.
+
+        Raises:
+            InvalidRequest: this is no session id.
+        """
+        _check_session(session_id)
         if (core := self._core) is None:
             return
         preparing = bool(self._preparing)
@@ -451,7 +468,13 @@ class Engine:
                     threads.submit(core.post, Forget(session_id))
 
     def focus(self, session_id: str | None) -> None:
-        """Serve the session a person is watching before all others from now on; None: no session."""
+        """Serve the session a person is watching before all others from now on; None: no session.
+
+        Raises:
+            InvalidRequest: this is no session id.
+        """
+        if session_id is not None:
+            _check_session(session_id)
         self._post(Focus(session_id))
 
     def stats(self) -> EngineStats:
@@ -578,10 +601,23 @@ def _encoded(encoder: PromptEncoder, request: GenerationRequest, vocabulary: int
     )
 
 
+def _check_session(session_id: object) -> None:
+    if not isinstance(session_id, str):  # the engine thread would end at one that has no hash
+        raise InvalidRequest(f"A session's id must be a text, not {shown(session_id)}.")
+
+
+def _check_kind(value: object, kind: type, name: str) -> None:
+    """Whatever the types say: others than type checkers call, too."""
+    if not isinstance(value, kind):
+        raise InvalidRequest(f"{name} must be {kind.__name__}, not {shown(value)}.")
+
+
 def _check_tokens(tokens: Iterable[int], vocabulary: int) -> None:
     for token in tokens:
         if type(token) is not int or not 0 <= token < vocabulary:  # whatever the types say
-            raise InvalidRequest(f"There is no token {token!r}: this model has {vocabulary:,}, from 0 on.")
+            raise InvalidRequest(
+                f"There is no token {shown(token)}: this model has {vocabulary:,}, from 0 on."
+            )
 
 
 class _Gate:

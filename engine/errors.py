@@ -39,7 +39,10 @@ __all__ = [
     "RequestError",
     "TemplateError",
     "TextTooLong",
+    "shown",
 ]
+
+_LONGEST = 60  # characters of a wrong value in a message
 
 
 class EngineError(Exception):
@@ -127,3 +130,12 @@ class EngineClosed(EngineError):
 
 class EngineCrashed(EngineClosed):
     """The engine thread died; `__cause__` says why."""
+
+
+def shown(value: object) -> str:
+    """A wrong value in a message: its beginning, if it is long, and also if Python refuses to write it."""
+    try:
+        text = repr(value)
+    except Exception as error:  # such as a number of more than 4,300 digits
+        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -14,7 +14,7 @@ from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from engine.errors import InvalidRequest
+from engine.errors import InvalidRequest, shown
 
 __all__ = [
     "SEEDS",
@@ -123,7 +123,9 @@ class ChatMessage:
 
     def __post_init__(self) -> None:
         if self.role not in get_args(Role):  # a template would write it as it is
-            raise InvalidRequest(f"A message must be from {', '.join(get_args(Role))}, not {self.role!r}.")
+            raise InvalidRequest(
+                f"A message must be from {', '.join(get_args(Role))}, not {shown(self.role)}."
+            )
         for name in ("content", "reasoning", "name", "call_id"):
             _check_text(f"The {name} of a message", getattr(self, name))
         object.__setattr__(self, "tool_calls", _many("tool_calls", self.tool_calls, ToolCall))
@@ -220,7 +222,7 @@ class SamplingParams:
         for token, bias in self.logit_bias.items():
             _check("a token of logit_bias", token, 0, 2**31 - 1)
             if type(bias) not in (int, float) or not (bias == -math.inf or abs(bias) <= _LARGEST_BIAS):
-                raise InvalidRequest(f"logit_bias cannot add {bias!r} to token {token}.")
+                raise InvalidRequest(f"logit_bias cannot add {shown(bias)} to token {token}.")
         _check_texts("stop", self.stop, 1_000)
         _check_texts("dry_breakers", self.dry_breakers, 32)
         for name in ("json_schema", "grammar"):
@@ -248,6 +250,7 @@ class SamplingParams:
         _check("dry_base", self.dry_base, 1.0, 100.0)
         _check("dry_allowed_length", self.dry_allowed_length, 1, 1_000_000)
         _check("dry_last_n", self.dry_last_n, 0, 1_000_000)
+        _check_flag("ignore_eos", self.ignore_eos)
         if self.logprobs is not None:
             _check("logprobs", self.logprobs, 0, 20)
         if self.seed is not None:
@@ -315,6 +318,8 @@ class GenerationRequest:
         if not self.messages and (self.tools or self.template_args):
             raise InvalidRequest("tools and template_args go into the chat template: they need messages.")
         _check("n", self.n, 1, 128)
+        for name in ("progress", "parse_reply"):
+            _check_flag(name, getattr(self, name))
         object.__setattr__(self, "priority", checked_priority(self.priority))
 
 
@@ -525,9 +530,9 @@ def checked_priority(value: object) -> Priority:
     """A priority, whatever the types say. Raises InvalidRequest."""
     try:
         return Priority(value)  # type: ignore[arg-type]
-    except ValueError:
+    except (ValueError, TypeError):
         raise InvalidRequest(
-            f"priority must be one of {', '.join(Priority.__members__)}, not {value!r}."
+            f"priority must be one of {', '.join(Priority.__members__)}, not {shown(value)}."
         ) from None
 
 
@@ -536,14 +541,20 @@ def _check(name: str, value: float, low: float, high: float) -> None:
     kind = int if isinstance(low, int) and isinstance(high, int) else (int, float)
     if not isinstance(value, kind) or isinstance(value, bool):
         wanted = "a whole number" if kind is int else "a number"
-        raise InvalidRequest(f"{name} must be {wanted}, not {value!r}.")
-    if math.isnan(value) or not low <= value <= high:
-        raise InvalidRequest(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
+        raise InvalidRequest(f"{name} must be {wanted}, not {shown(value)}.")
+    if not low <= value <= high:  # nor NaN
+        number = f"{value:g}" if abs(value) < 1e300 else shown(value)
+        raise InvalidRequest(f"{name} must be between {low:g} and {high:g}, not {number}.")
 
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidRequest(f"{name} must be a text, not {_kind(value)}.")
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{name} must be True or False, not {shown(value)}.")
 
 
 def _check_mapping(name: str, value: object) -> None:

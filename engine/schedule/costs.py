@@ -90,7 +90,15 @@ class StepCosts:
         high = self._counts[place]
         return below + (self._decodes[high].value - below) * (decodes - low) / (high - low)
 
-    def prefill_budget(self, decodes: int, most: int, stretch: float = 1.0, least: int = CHUNK) -> int:
+    def prefill_budget(
+        self,
+        decodes: int,
+        most: int,
+        stretch: float = 1.0,
+        least: int = CHUNK,
+        *,
+        ready: int | None = None,
+    ) -> int:
         """Prompt tokens that a step may compute and stay near the target.
 
         A multiple of 8 and at least `least`, unless `most` is less; all of `most` without decodes.
@@ -100,12 +108,13 @@ class StepCosts:
             most: tokens the step has room for.
             stretch: how many times the target the step may take.
             least: whatever the target says.
+            ready: prompt tokens that there are to compute; with fewer than a tile they cost as rows do.
         """
         if not decodes:
             return most
         left = self._target_s * stretch - self.decode_s(decodes)
         fitting = left / self.token_s
-        if fitting + decodes < self._tile:
+        if min(fitting, most if ready is None else ready) + decodes < self._tile:
             fitting = min(left / self.row_s, self._tile)
         nearest = max(least, round(fitting / CHUNK) * CHUNK) if fitting < most else most
         return nearest if nearest <= most else most // CHUNK * CHUNK or most

@@ -89,8 +89,8 @@ class Scheduler:
         free_places = self.limits.max_running - sum(not s.paused for s in self.running)
         if (waiting := self.waiting.ready) >= self.limits.max_queue + free_places:
             raise QueueFull(
-                f"{waiting} requests are already waiting, which is the limit (max_queue)."
-                " Try again when one has finished."
+                f"{waiting} requests are already waiting; max_queue allows {self.limits.max_queue}, and one"
+                " for each free place. Try again when one has finished."
             )
         sequence.priority = self._own_priority(sequence)
         self._counters.arrive(sequence, [*self.running, *self.waiting])
@@ -325,6 +325,8 @@ class Scheduler:
             return []
         if not tile * 3 // 8 <= sequence.remaining < tile or not self.costs.tile_pays(sequence.remaining):
             return []
+        if self._watches_an_answer() and not self._fits_beside_decodes(tile):
+            return []
         assert sequence.slot is not None
         _start_at(sequence, start)
         return self.cache.cut(sequence.slot, start)
@@ -402,6 +404,12 @@ class Scheduler:
                 sequence.slot = gap
         return moves
 
+    def _fits_beside_decodes(self, tokens: int) -> bool:
+        """Whether one step may compute so many prompt tokens beside the sequences that decode."""
+        decodes = sum(_decodes(sequence) for sequence in self.running)
+        most = self.limits.batch_tokens
+        return self.costs.prefill_budget(decodes, most, self._stretch(decodes), ready=tokens) >= tokens
+
     def _decode(self) -> list[Work]:
         """One token for every sequence whose prompt is computed, with drafts of the next ones."""
         ready = [s for s in self.running if _decodes(s)][: self.limits.batch_tokens]
@@ -438,7 +446,11 @@ class Scheduler:
         stretch = self._stretch(len(decodes))
         tile = self.limits.tile if decodes and not self._watches_an_answer() else 0
         room = min(self.limits.batch_tokens, self.cache.free) - taken
-        budget = min(room, self.costs.prefill_budget(len(decodes), max(0, room), stretch, max(tile, CHUNK)))
+        ready = sum(sequence.remaining for sequence in readers)
+        fitting = self.costs.prefill_budget(
+            len(decodes), max(0, room), stretch, max(tile, CHUNK), ready=ready
+        )
+        budget = min(room, fitting)
         work: list[Work] = []
         for sequence in service_order(readers, self._counters):
             count = self._chunk(sequence, budget, room, tile)

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, cast
 
 from engine.errors import InvalidRequest, TextTooLong
 from engine.step import SpecialTokens
@@ -80,6 +80,7 @@ class InputEncoder:
             TextTooLong: the query leaves no room, or has with a document more tokens than the model reads.
         """
         _check_texts(documents)
+        _check_texts([query])
         if not self._plain(query):
             raise InvalidRequest("The query is empty.")
         join, count = self._join(query), len(documents)
@@ -139,6 +140,8 @@ class InputEncoder:
         return SpecialMarks(self._tokenizer.special_tokens())
 
 
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+def _check_texts(texts: object) -> None:
+    # A generator would be read here and empty afterwards.
+    several = isinstance(texts, Sequence) and not isinstance(texts, str | bytes)
+    if not several or not all(isinstance(text, str) for text in cast(Sequence[object], texts)):
         raise InvalidRequest("Texts are given as a list of strings.")

@@ -78,9 +78,13 @@ class TemplateProcess:
         if answer is None:
             raise _Exhausted("The model's chat template takes too much time or memory for this chat.")
         if "invalid" in answer:
-            raise TemplateError(f"The model's chat template is not valid Jinja: {answer['invalid']}.")
+            raise TemplateError(
+                f"The model's chat template is not valid Jinja: {_reason(answer['invalid'])}."
+            )
         if "error" in answer:
-            raise TemplateError(f"The model's chat template cannot render this chat: {answer['error']}.")
+            raise TemplateError(
+                f"The model's chat template cannot render this chat: {_reason(answer['error'])}."
+            )
         return answer["text"]
 
     def _exchange(self, data: bytes) -> dict[str, str] | None:
@@ -146,6 +150,10 @@ class TemplateProcess:
         with suppress(TimeoutExpired):
             process.wait(_END_S)
         return process.returncode
+
+
+def _reason(text: str) -> str:
+    return text.rstrip(".")
 
 
 _CHATML = (

@@ -233,6 +233,34 @@ async def test_what_breaks_after_the_load_is_raised_by_start_and_frees_the_model
     await engine.close()
 
 
+async def test_what_is_no_session_or_no_request_is_refused_before_it_reaches_the_thread() -> None:
+    engine = fake(FakeBackend())
+    await engine.start()
+    stream = engine.submit(request("hi"))
+    wrong: list[Any] = [[], None, 5, float("nan")]
+    for value in wrong:
+        with pytest.raises(InvalidRequest, match="A session's id must be a text"):
+            engine.forget(value)
+        with pytest.raises(InvalidRequest):
+            engine.submit(value)
+        with pytest.raises(InvalidRequest):
+            engine.candidates(value)
+        with pytest.raises(InvalidRequest):
+            engine.tokenize(value)
+        with pytest.raises(InvalidRequest):
+            engine.change_sampling(stream, value)
+        with pytest.raises(ConfigError):
+            await engine.change(value)
+    for value in (v for v in wrong if v is not None):
+        with pytest.raises(InvalidRequest, match="A session's id must be a text"):
+            engine.focus(value)
+    for tokens in (5, None, iter([1])):
+        with pytest.raises(InvalidRequest):
+            engine.detokenize(tokens)  # type: ignore[arg-type]
+    assert await read(stream) == "abcde"
+    await engine.close()
+
+
 async def test_an_engine_is_started_once() -> None:
     engine = fake(FakeBackend())
     await engine.start()

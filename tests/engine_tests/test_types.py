@@ -87,6 +87,16 @@ HI = [ChatMessage("user", "hi")]
         (SamplingParams, {"logit_bias": [1]}, "logit_bias must be a mapping, not list"),
         (SamplingParams, {"logit_bias": {1: "x"}}, "logit_bias cannot add 'x' to token 1"),
         (SamplingParams, {"grammar": 5}, "grammar must be a text, not int"),
+        (SamplingParams, {"ignore_eos": "false"}, "ignore_eos must be True or False, not 'false'"),
+        (SamplingParams, {"max_tokens": 10**400}, "max_tokens must be between 1 and"),
+        (SamplingParams, {"temperature": 10**400}, "temperature must be between 0 and 5"),
+        (SamplingParams, {"top_k": 10**5000}, "top_k must be between .* a int that cannot be shown"),
+        (SamplingParams, {"temperature": float("nan")}, "temperature must be between 0 and 5, not nan"),
+        (SamplingParams, {"logit_bias": {1: 10**5000}}, "logit_bias cannot add a int that cannot be shown"),
+        (GenerationRequest, {"messages": HI, "parse_reply": "no"}, "parse_reply must be True or False"),
+        (GenerationRequest, {"messages": HI, "priority": 10**5000}, "priority must be one of"),
+        (GenerationRequest, {"messages": HI, "priority": []}, "priority must be one of"),
+        (ChatMessage, {"role": "x" * 500, "content": "x"}, r"not 'x+…\."),
     ],
 )
 def test_what_is_of_the_wrong_type_is_refused_in_words(kind: Any, given: dict[str, Any], told: str) -> None:

@@ -210,6 +210,13 @@ def test_rows_and_tiles_are_learned_apart() -> None:
     assert costs.prefill_budget(1, 512, 2.0) == 96
 
 
+def test_fewer_tokens_than_a_tile_cost_as_rows_do_however_many_would_fit() -> None:
+    costs = tiled(row_s=0.008)
+    assert costs.prefill_budget(1, 512, 2.0) == 96
+    assert costs.prefill_budget(1, 512, 2.0, ready=40) == 24
+    assert costs.prefill_budget(1, 512, 2.0, ready=200) == 96
+
+
 def test_a_tile_pays_where_it_takes_less_time_than_the_rows() -> None:
     costs = tiled(row_s=0.004)
     assert [tokens for tokens in (24, 32, 33, 60) if costs.tile_pays(tokens)] == [33, 60]

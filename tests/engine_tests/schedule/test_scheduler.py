@@ -358,3 +358,22 @@ async def test_a_gpu_and_a_cpu_with_cheap_rows_compute_only_what_is_new(bench_of
     second = bench.submit("x" * 600 + chr(0) + text + "y" * 50, session_id="s", max_tokens=2)
     bench.run()
     assert second.timings.prompt_tokens - second.timings.cached_tokens < 60
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_a_tile_is_filled_only_where_a_step_may_take_it(watched: bool) -> None:
+    bench = Bench(cells=2048, batch_tokens=512, step_target_ms=40, row_s=0.002)
+    bench.submit("z" * 40, max_tokens=2)  # what a row costs is known
+    bench.run()
+    first = bench.submit("x" * 600, session_id="s", max_tokens=2)
+    bench.run()
+    text = await read(first)
+    priority = Priority.FOREGROUND if watched else Priority.NORMAL
+    bench.submit("hi", max_tokens=90, priority=priority)
+    for _ in range(3):
+        bench.core.step()
+    before = len(bench.backend.plans)
+    bench.submit("x" * 600 + chr(0) + text + "y" * 49, session_id="s", max_tokens=2)
+    bench.run()
+    read_again = sum(plan.prefill_tokens for plan in bench.backend.plans[before:])
+    assert read_again in ((50, 51) if watched else (64, 65))
