@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from memory.errors import (
+    BackupDamaged,
     BudgetTooSmall,
     ContextError,
     CounterMissing,
@@ -25,6 +26,7 @@ from memory.errors import (
     MessageNotFound,
     SessionNotFound,
     StoreError,
+    StoreInUse,
     StoreUnavailable,
     SummaryCancelled,
     TextRefused,
@@ -64,14 +66,17 @@ if TYPE_CHECKING:
     from memory.context import STRATEGIES
     from memory.long_term import LongTermMemory
     from memory.memory import Memory
+    from memory.storage import Contents, back_up, inspect_backup, restore
 
 __all__ = [
     "HEAD",
     "KEEP",
     "STRATEGIES",
     "AssembledContext",
+    "BackupDamaged",
     "Budget",
     "BudgetTooSmall",
+    "Contents",
     "ContextError",
     "ContextReport",
     "CounterMissing",
@@ -106,6 +111,7 @@ __all__ = [
     "SessionRecord",
     "Status",
     "StoreError",
+    "StoreInUse",
     "StoreUnavailable",
     "Summarizer",
     "Summary",
@@ -114,9 +120,13 @@ __all__ = [
     "TokenCounter",
     "Turn",
     "UnknownStrategy",
+    "back_up",
+    "inspect_backup",
+    "restore",
 ]
 
 _LAZY = {"LongTermMemory": "memory.long_term", "Memory": "memory.memory", "STRATEGIES": "memory.context"}
+_LAZY |= dict.fromkeys(("Contents", "back_up", "inspect_backup", "restore"), "memory.storage")
 
 
 def __getattr__(name: str) -> Any:

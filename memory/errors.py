@@ -2,6 +2,8 @@
 
     StoreError
     ├── StoreUnavailable     the database cannot be opened, read or written
+    │   ├── BackupDamaged    a copy of the database is damaged
+    │   └── StoreInUse       another process has the database open
     ├── DiskFull             there is no room left for the database
     ├── SessionNotFound      no session has this id or title
     ├── MessageNotFound      no message has this id
@@ -29,6 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = [
+    "BackupDamaged",
     "BudgetTooSmall",
     "ContextError",
     "CounterMissing",
@@ -43,6 +46,7 @@ __all__ = [
     "MessageNotFound",
     "SessionNotFound",
     "StoreError",
+    "StoreInUse",
     "StoreUnavailable",
     "SummaryCancelled",
     "TextRefused",
@@ -56,6 +60,29 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The database cannot be opened, read or written."""
+
+
+class BackupDamaged(StoreUnavailable):
+    """A copy of the database is damaged, or the database that was to be copied."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} is damaged: it cannot be used as a backup.")
+
+
+class StoreInUse(StoreUnavailable):
+    """Another process has the database open.
+
+    Attributes:
+        process: its id.
+    """
+
+    def __init__(self, path: Path, process: int) -> None:
+        self.path = path
+        self.process = process
+        super().__init__(
+            f"stevemin is running (process {process}) and has {path} open. Close it and try again."
+        )
 
 
 class KeywordIndexDamaged(StoreError):

@@ -4,6 +4,7 @@ Owns every SQL statement but those of keyword search and statistics. All its cla
 on the database's thread: callers go through `Database.call`. Values leave the room frozen.
 """
 
+from memory.storage.backup import Contents, back_up, inspect_backup, restore
 from memory.storage.database import Database, Row, Value
 from memory.storage.erasing import Eraser
 from memory.storage.facts import Facts
@@ -15,6 +16,7 @@ from memory.storage.state import Scopes, Settings, WindowStarts
 from memory.storage.summaries import Summaries, cover, says_something
 
 __all__ = [
+    "Contents",
     "Database",
     "Eraser",
     "Facts",
@@ -27,7 +29,10 @@ __all__ = [
     "Transcript",
     "Value",
     "WindowStarts",
+    "back_up",
     "cover",
+    "inspect_backup",
     "migrate",
+    "restore",
     "says_something",
 ]

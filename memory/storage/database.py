@@ -20,7 +20,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 from memory.errors import DiskFull, KeywordIndexDamaged, StoreError, StoreUnavailable
 from memory.text import analysed
 
-__all__ = ["APPLICATION_ID", "IN_MEMORY", "Database", "Row", "Value", "now"]
+__all__ = ["APPLICATION_ID", "IN_MEMORY", "Database", "Row", "Value", "now", "translate"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -239,14 +239,19 @@ class Database:
             self._fail(exc)
 
     def _fail(self, exc: sqlite3.Error) -> NoReturn:
-        raise _translate(exc, self.path, self._name) from exc
+        raise translate(exc, self.path, self._name) from exc
 
 
 def _primary_code(exc: sqlite3.Error) -> int:
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF
 
 
-def _translate(exc: sqlite3.Error, path: Path | None, name: str) -> StoreError:
+def translate(exc: sqlite3.Error, path: Path | None, name: str) -> StoreError:
+    """An error of SQLite in words.
+
+    Args:
+        name: of the file, in the sentence.
+    """
     code = _primary_code(exc)
     full = code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _disk_is_full(path))
     if path is not None and full:
@@ -273,7 +278,9 @@ def _disk_is_full(path: Path | None) -> bool:
 _NOT_WRITABLE = "The database {path} cannot be written. Check the permissions of the file and of its folder."
 _SENTENCES = {
     sqlite3.SQLITE_NOTADB: "The file {path} is not a database. Move it away to start with an empty one.",
-    sqlite3.SQLITE_CORRUPT: "The database {path} is damaged. Restore it from a backup or move it away.",
+    sqlite3.SQLITE_CORRUPT: (
+        "The database {path} is damaged. Restore a backup (stevemin restore FILE), or move it away."
+    ),
     sqlite3.SQLITE_READONLY: _NOT_WRITABLE,
     sqlite3.SQLITE_PERM: _NOT_WRITABLE,
     sqlite3.SQLITE_CANTOPEN: "The database {path} cannot be opened. Check its folder and the permissions.",

@@ -225,7 +225,9 @@ def _database(paths: Paths) -> Iterator[Check]:
         title="Database",
         status="ok" if damage is None else "fail",
         found=damage or f"{file} ({size(file.stat().st_size)}), no damage found",
-        mend=f"Restore {file} from a backup, or move it away to start empty." if damage else "",
+        mend=f"Restore a backup (stevemin restore FILE), or move {file} away to start empty."
+        if damage
+        else "",
     )
 
 
