@@ -188,6 +188,7 @@ class LongTermMemory:
             database_bytes=_size(files),
             index_bytes=_size(vectors.rglob("*") if vectors is not None else ()),
             index=self._components.vectors.status,
+            timeouts=self._components.vectors.timeouts,
         )
 
     def export(self) -> dict[str, Any]:

@@ -178,6 +178,7 @@ class MemoryStats:
         off_record: chats of which nothing is remembered.
         messages: those that a search can find.
         embedded: passages with a vector.
+        timeouts: searches of this process that used words only, since the vectors did not answer in time.
         database_bytes, index_bytes: on disk.
     """
 
@@ -194,6 +195,7 @@ class MemoryStats:
     database_bytes: int
     index_bytes: int
     index: IndexStatus
+    timeouts: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The numbers as plain JSON values."""

@@ -25,13 +25,14 @@ _CUT = "\ufdd0"  # in a control token, which does not exist where the tokeniser 
 _SPLIT = "\ufdd1"  # in other markup, which the tokeniser finds wherever it is: both sides are tokenised apart
 _EITHER = re.compile(f"[{_CUT}{_SPLIT}]")
 _ESCAPED = re.compile(r"\\ufdd[01]", re.IGNORECASE)  # where a template printed one as JSON in ASCII
-_CODE = re.compile(r"\{[{%](.*?)[%}]\}", re.DOTALL)
+_OPENING, _CLOSING = re.compile(r"\{[{%]"), re.compile(r"[%}]\}")
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\")"""
 _STRING = re.compile(_QUOTED, re.DOTALL)
 _REPLACED = re.compile(rf"\breplace\s*\(\s*({_QUOTED})\s*,\s*({_QUOTED})", re.DOTALL)
 _MARKUP = re.compile(r"<\S{1,60}>|\[\S{1,60}\]")
 _IDENTIFIER = re.compile(r"\w*")
 _MOST_REMAINS = 64  # of a text that a template deletes, that are looked at
+_MOST_PAIRS = 200_000  # of such texts; published templates have some thousands
 
 
 def literals_of(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -39,10 +40,20 @@ def literals_of(template: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     texts for which it may write others, such as `<` for `&lt;`."""
     found: set[str] = set()
     replaced = {"&"} if re.search("striptags|unescape", template) else set[str]()
-    for code in _CODE.findall(template):
+    for code in _code_of(template):
         found.update(map(_value, _STRING.findall(code)))
         replaced.update(_value(old) for old, new in _REPLACED.findall(code) if _value(new))
     return tuple(sorted(found - replaced - {""})), tuple(sorted(replaced - {""}))
+
+
+def _code_of(template: str) -> Iterator[str]:
+    """What stands between `{{` or `{%` and the next end; in linear time, since templates are untrusted."""
+    at = 0
+    while (opening := _OPENING.search(template, at)) and (
+        closing := _CLOSING.search(template, opening.end())
+    ):
+        yield template[opening.end() : closing.start()]
+        at = closing.end()
 
 
 def _value(literal: str) -> str:
@@ -63,6 +74,8 @@ class SpecialMarks:
         self._strips = tokens.strips
         # What stays whole, so that the template finds it; the rest of it must begin no control token.
         starting = [text for text in tokens.literals if self._control.starts_with_start(text)]
+        if len(starting) * len(tokens.literals) > _MOST_PAIRS:
+            starting = []  # a template that wants to keep us busy finds nothing
         self._kept = tuple(
             text
             for text in starting

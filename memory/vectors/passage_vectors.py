@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, TypeVar
@@ -38,6 +38,9 @@ class PassageVectors:
         embedder: None switches search by meaning off.
         folder: of the index, which may not exist yet; None if there can be no index.
         open_index: opens the index of the embedder.
+
+    Attributes:
+        timeouts: searches that did not wait any longer for meanings.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class PassageVectors:
         self._starting = Lock()
         self._stopping = False
         self._thread: Thread | None = None
+        self.timeouts = 0
 
     @property
     def status(self) -> IndexStatus:
@@ -92,6 +96,7 @@ class PassageVectors:
         try:
             return self._time_limit.run(lambda: index.search(embedder.embed([text])[0], count, within))
         except TimeoutError:
+            self.timeouts += 1
             _log.warning("Search by meaning takes too long; searching by keywords only.")
         except (EmbedderUnavailable, IndexUnavailable) as error:
             _log.warning("Search by meaning failed: %s", error)
@@ -139,10 +144,22 @@ class PassageVectors:
     def _run(self) -> None:
         while not self._stopping:
             self._work_pending.clear()
-            with suppress(StoreError):  # the status tells why; the next round tries again
+            try:
                 self._sync.run()
+            except StoreError:  # the status tells why
+                self._pause(_POLL_S)
+                continue
             if not self._stopping:  # checked after `clear`: `close` sets it before it sets the event
                 self._work_pending.wait(_POLL_S)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, whatever there is to do: what another process has open, or what is broken, will not be better
+        with the next message."""
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            self._work_pending.wait(left)
+            if not self._stopping:
+                self._work_pending.clear()
 
     def _required_embedder(self) -> Embedder:
         assert self._embedder is not None

@@ -140,8 +140,8 @@ class IndexSync:
             self._backfilled = self._database.call(self._passages.add_missing, self._backfilled, _BACKFILL)
 
     def _fill(self, embedder: Embedder) -> None:
-        embedder.start()
         with self._index.writing() as index:
+            embedder.start()  # not before: where another process has the index, the model is of no use
             if not self._index.in_sync:
                 self._reconcile(index, embedder)
                 self._index.in_sync = True

@@ -170,6 +170,8 @@ class FactEntry:
         """Cells for `FACT_COLUMNS`."""
         pinned = "*" if self.fact.pinned else ""
         said = day(self.message.created_at) if self.message is not None else ""
+        if self.fact.until is not None:
+            said = f"{said} to {day(self.fact.until)}"
         chat = self.session.title if self.session is not None else ""
         return (str(self.fact.id), self.fact.kind, pinned, self.fact.text, said, chat)
 

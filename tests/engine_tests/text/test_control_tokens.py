@@ -257,6 +257,17 @@ def test_the_strings_in_a_template() -> None:
     assert literals_of("{{ a | striptags }}") == ((), ("&",))
 
 
+def test_a_template_made_to_keep_us_busy_is_read_in_linear_time() -> None:
+    """Quadratic work on these would take minutes."""
+    assert literals_of("{{ '" * 200_000) == ((), ())
+    assert literals_of("{{ replace(" * 100_000) == ((), ())
+    many = "".join(f"{{{{ '<{number}>' }}}}" for number in range(5_000))
+    literals, replaced = literals_of(many)
+    assert len(literals) == 5_000
+    marks = SpecialMarks(SpecialTokens(("<|im_end|>",), literals=literals, replaced=replaced))
+    assert marks.cut("<7>", markup=False) == "<\ufdd07>"
+
+
 @pytest.mark.parametrize("family", ["qwen3", "mistral-nemo", "llama-3.1", "smollm3", "glm-4.6"])
 def test_neither_tools_nor_their_results_write_one(family: str) -> None:
     backend = FamilyBackend(family)

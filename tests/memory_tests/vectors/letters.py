@@ -21,6 +21,7 @@ class Letters:
 
     Attributes:
         asked: every list of texts that it was given.
+        started: how often it was started.
         before_answering: called while a caller waits.
     """
 
@@ -29,9 +30,11 @@ class Letters:
         self.dimension = 26
         self.ready = True
         self.asked: list[list[str]] = []
+        self.started = 0
         self.before_answering: Callable[[], object] = lambda: None
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        self.started += 1
 
     def close(self) -> None: ...
 
@@ -84,14 +87,16 @@ class LetterIndexes:
     Attributes:
         vectors: what is on the disk.
         open: how many have it open.
+        refused: how many were told that another one has it.
     """
 
     def __init__(self) -> None:
         self.vectors: dict[int, Vectors] = {}
-        self.open = 0
+        self.open = self.refused = 0
 
     def __call__(self, folder: Path, **_: Any) -> LetterIndex:
         if self.open:
+            self.refused += 1
             raise IndexUnavailable("another stevemin has it")
         folder.mkdir(exist_ok=True)
         self.open += 1

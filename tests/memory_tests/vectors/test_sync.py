@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,36 @@ def test_a_small_project_in_a_large_store_is_found_by_meaning(
         assert found == ({"zzzq", "qqq"} if few else set()), (
             "without its passages' ids the index finds others"
         )
+
+
+def test_a_second_process_neither_loads_the_model_nor_tries_again_at_each_message(
+    path: Path, disk: LetterIndexes
+) -> None:
+    with Memory(path, embedder=Letters()) as owner:
+        index(owner)
+        beside_embedder = Letters()
+        with Memory(path, embedder=beside_embedder) as beside:
+            beside.start_indexing()
+            block_until(lambda: beside.index_status().state is IndexState.UNAVAILABLE)
+            for number in range(5):
+                tell(beside, f"message {number}")
+                time.sleep(0.02)
+            assert disk.refused == 1
+            assert not beside_embedder.started
+
+
+def test_a_search_that_does_not_wait_any_longer_is_counted(
+    path: Path, disk: LetterIndexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    with Memory(path, embedder=(letters := Letters())) as memory:
+        tell(memory, "boat")
+        index(memory)
+        memory._components.vectors._time_limit._seconds = 0.01
+        letters.before_answering = lambda: go_on.wait(60)
+        memory.search("boat")
+        assert memory.long_term.stats().timeouts == 1
+        go_on.set()
 
 
 # Removing
