@@ -17,6 +17,7 @@ from subprocess import DEVNULL, Popen, TimeoutExpired
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
+from weakref import finalize
 
 from engine.errors import EngineClosed, InvalidRequest, TemplateError
 from engine.types import ChatMessage
@@ -36,13 +37,14 @@ class _Exhausted(TemplateError):
 
 class TemplateProcess:
     """The process that renders templates; started when it is first needed, and again after it was killed.
-    Thread-safe: one request at a time. It ends with this program, however that ends."""
+    Thread-safe: one request at a time. It ends with this object and with this program, however they end."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._closed = False
         self._process: Popen[bytes] | None = None
         self._connection: Any = None
+        self._abandoned: finalize[..., TemplateProcess] | None = None
 
     def warm_up(self) -> None:
         """Start the process without waiting for it."""
@@ -134,11 +136,14 @@ class TemplateProcess:
             raise TemplateError(f"Chat templates cannot be rendered: {error}.") from error
         finally:
             theirs.close()
+        self._abandoned = finalize(self, _end_abandoned, self._process)
         return True
 
     def _end(self) -> int | None:
         """Kill the process, and say how it had ended."""
         process, self._process = self._process, None
+        if self._abandoned is not None:
+            self._abandoned.detach()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -150,6 +155,11 @@ class TemplateProcess:
         with suppress(TimeoutExpired):
             process.wait(_END_S)
         return process.returncode
+
+
+def _end_abandoned(process: Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _reason(text: str) -> str:

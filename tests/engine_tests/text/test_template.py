@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -190,6 +191,16 @@ def test_one_template_that_does_not_end_does_not_hold_up_those_of_another_engine
         assert choose("{{ messages[0].content }}").render(USER) == "hi"
         assert not asked.done()
         process.close()
+
+
+def test_a_process_that_nobody_closed_ends_with_its_owner() -> None:
+    process = TemplateProcess()
+    process.warm_up()
+    assert process._process is not None
+    pid = process._process.pid
+    del process
+    gc.collect()
+    assert not psutil.pid_exists(pid)
 
 
 def test_the_process_ends_with_the_program_however_that_ends() -> None:

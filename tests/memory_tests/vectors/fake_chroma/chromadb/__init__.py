@@ -31,8 +31,11 @@ class _Collection:
         names = [name for name in (self._rows if ids is None else ids) if name in self._rows]
         return {"ids": names, "embeddings": [self._rows[name] for name in names]}
 
-    def query(self, query_embeddings: Any, n_results: int, include: Sequence[str]) -> Rows:
-        far = {name: 1.0 - float(np.dot(row, query_embeddings[0])) for name, row in self._rows.items()}
+    def query(
+        self, query_embeddings: Any, n_results: int, include: Sequence[str], ids: Sequence[str] | None = None
+    ) -> Rows:
+        rows = {name: row for name, row in self._rows.items() if ids is None or name in ids}
+        far = {name: 1.0 - float(np.dot(row, query_embeddings[0])) for name, row in rows.items()}
         nearest = sorted(far, key=lambda name: far[name])[:n_results]
         return {"ids": [nearest], "distances": [[far[name] for name in nearest]]}
 
