@@ -228,13 +228,13 @@ class EngineConfig:
     def _check_text_settings(self) -> None:
         for name in ("chat_template", "tool_format"):
             if not isinstance(getattr(self, name), str | None):
-                raise ConfigError(f"{name} must be a text, not {getattr(self, name)!r}.")
+                raise ConfigError(f"{name} must be a text, not {shown(getattr(self, name))}.")
         if self.reasoning_marks is not None:
             self._many("reasoning_marks", (str,), "texts")
             if len([*filter(None, self.reasoning_marks)]) != 2:
                 raise ConfigError(
                     "reasoning_marks must be two texts, the one that opens what the model thinks and the one"
-                    f" that closes it, not {self.reasoning_marks!r}."
+                    f" that closes it, not {shown(self.reasoning_marks)}."
                 )
 
     def _many(self, name: str, kinds: tuple[type, ...], plural: str) -> None:

@@ -445,11 +445,9 @@ class Engine:
             TemplateError: the chat template refuses the messages.
         """
         with self._gate.passing():
-            encoder = self._running()[0].encoder
+            core, backend = self._running()
             asked = GenerationRequest(messages=messages, tools=tools, template_args=template_args)
-            return len(
-                encoder.encode(asked.messages, tools=asked.tools, arguments=asked.template_args).tokens
-            )
+            return len(_encoded(core.encoder, asked, backend.info.vocab_size).tokens)
 
     def forget(self, session_id: str) -> None:
         """Drop a session's KV cache, and what its requests so far will leave.

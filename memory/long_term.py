@@ -143,10 +143,9 @@ class LongTermMemory:
 
     def finish_purge(self) -> None:
         """Erase what is left of deleted text if a process died, or could not, while it was forgetting."""
-        if self._call(lambda: self._components.settings.purge_due) is not None:
+        settings = self._components.settings
+        if self._call(lambda: settings.purge_due is not None or settings.erasure_due):
             self._purge()
-        elif self._call(lambda: self._components.settings.erasure_due):
-            self._components.eraser.run()
         else:
             self._call(self._components.database.checkpoint)
 

@@ -157,7 +157,7 @@ class StepCosts:
         return tokens >= _WORTH_PARKING and self.cheaper_to_swap(tokens * self._token_bytes, tokens)
 
     def _token_of(self, tokens: int) -> _Estimate:
-        """The cost of a prompt token in a step of so many tokens."""
+        """The cost of one prompt token in a step that computes `tokens` tokens in all."""
         if tokens >= self._tile:
             return self._token
         if self._row is None:

@@ -405,7 +405,7 @@ class Scheduler:
         return moves
 
     def _fits_beside_decodes(self, tokens: int) -> bool:
-        """Whether one step may compute so many prompt tokens beside the sequences that decode."""
+        """Whether one step has time for `tokens` prompt tokens beside the sequences that decode."""
         decodes = sum(_decodes(sequence) for sequence in self.running)
         most = self.limits.batch_tokens
         return self.costs.prefill_budget(decodes, most, self._stretch(decodes), ready=tokens) >= tokens

@@ -13,6 +13,7 @@ import ast
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -21,7 +22,7 @@ from engine.step import SpecialTokens
 __all__ = ["MarkedText", "SpecialMarks", "literals_of"]
 
 # Noncharacters of Unicode: never part of a text that people exchange.
-_CUT = "\ufdd0"  # in a control token, which does not exist where the tokeniser is told not to look for any
+_CUT = "\ufdd0"  # where a control token may begin: it is none where the tokeniser is told not to look for any
 _SPLIT = "\ufdd1"  # in other markup, which the tokeniser finds wherever it is: both sides are tokenised apart
 _EITHER = re.compile(f"[{_CUT}{_SPLIT}]")
 _ESCAPED = re.compile(r"\\ufdd[01]", re.IGNORECASE)  # where a template printed one as JSON in ASCII
@@ -126,15 +127,24 @@ class _Finder:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = frozenset(texts)
-        self._folded = frozenset(map(str.casefold, self._texts))
         first = "".join(sorted({re.escape(text[0]) for text in self._texts}))
         self._start = re.compile(f"[{first}]", re.IGNORECASE) if first else None
         self._lengths = {
             char: sorted({len(text) for text in self._texts if text[0] == char}, reverse=True)
             for char in {text[0] for text in self._texts}
         }
-        self._endings = {text[at:] for text in self._folded for at in range(1, len(text))}
-        self._longest = max(map(len, self._endings), default=0)
+
+    @cached_property
+    def _folded(self) -> frozenset[str]:
+        return frozenset(map(str.casefold, self._texts))
+
+    @cached_property
+    def _endings(self) -> frozenset[str]:
+        return frozenset(text[at:] for text in self._folded for at in range(1, len(text)))
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._endings), default=0)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where the texts stand, the longest at each place, without overlaps."""

@@ -81,11 +81,11 @@ class TemplateProcess:
             raise _Exhausted("The model's chat template takes too much time or memory for this chat.")
         if "invalid" in answer:
             raise TemplateError(
-                f"The model's chat template is not valid Jinja: {_reason(answer['invalid'])}."
+                f"The model's chat template is not valid Jinja: {answer['invalid'].rstrip('.')}."
             )
         if "error" in answer:
             raise TemplateError(
-                f"The model's chat template cannot render this chat: {_reason(answer['error'])}."
+                f"The model's chat template cannot render this chat: {answer['error'].rstrip('.')}."
             )
         return answer["text"]
 
@@ -160,10 +160,6 @@ class TemplateProcess:
 def _end_abandoned(process: Popen[bytes]) -> None:
     process.kill()
     process.wait()
-
-
-def _reason(text: str) -> str:
-    return text.rstrip(".")
 
 
 _CHATML = (

@@ -5,7 +5,6 @@ They are files of their own, with connections of their own: the store's connecti
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sqlite3
@@ -14,8 +13,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from memory.errors import BackupDamaged, DiskFull, StoreInUse, StoreUnavailable
-from memory.storage.database import APPLICATION_ID, translate
+from memory.errors import BackupDamaged, StoreInUse, StoreUnavailable
+from memory.storage.database import APPLICATION_ID, primary_code, translate, writing
 from memory.storage.schema import MIGRATIONS
 
 __all__ = ["Contents", "back_up", "inspect_backup", "restore"]
@@ -56,7 +55,8 @@ def back_up(database: Path, target: Path) -> Contents:
             source.execute("VACUUM INTO ?", (str(partial),))
         contents = inspect_backup(partial, called=target)
         _settle(partial)
-        partial.replace(target)
+        with writing(target, str(target)):
+            partial.replace(target)
     return contents
 
 
@@ -71,8 +71,7 @@ def inspect_backup(file: Path, *, called: Path | None = None) -> Contents:
         BackupDamaged
     """
     name = called or file
-    if not file.is_file():
-        raise StoreUnavailable(f"There is no file {name}.")
+    _require(file)
     with _translated(name), closing(_connect(file)) as copy:
         if copy.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreUnavailable(f"{name} is no backup of stevemin's chats.")
@@ -89,6 +88,11 @@ def inspect_backup(file: Path, *, called: Path | None = None) -> Contents:
     return Contents(chats, messages, facts, file.stat().st_size)
 
 
+def _require(file: Path) -> None:
+    if not file.is_file():
+        raise StoreUnavailable(f"There is no file {file}.")
+
+
 def restore(backup: Path, database: Path) -> Path | None:
     """Put a checked copy in the place of the store, and keep the present store beside it.
 
@@ -99,16 +103,17 @@ def restore(backup: Path, database: Path) -> Path | None:
         StoreInUse: another process has the store open: it would go on writing to the old one.
         StoreUnavailable, BackupDamaged, DiskFull: nothing was changed.
     """
-    inspect_backup(backup)
+    _require(backup)
     if (user := _user_of(database)) is not None:
         raise StoreInUse(database, user)
     with _partial(database) as partial:
-        with _on_disk(database):
+        with writing(database, str(database)):
             shutil.copyfile(backup, partial)
         inspect_backup(partial, called=backup)
         _settle(partial)
         kept = _set_aside(database)
-        partial.replace(database)
+        with writing(database, str(database)):
+            partial.replace(database)
     return kept
 
 
@@ -116,7 +121,7 @@ def restore(backup: Path, database: Path) -> Path | None:
 def _partial(target: Path) -> Iterator[Path]:
     """An empty private file beside `target`, which is deleted unless it is renamed."""
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    with _on_disk(target):
+    with writing(target, str(target)):
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial.unlink(missing_ok=True)
         os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -134,7 +139,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _settle(file: Path) -> None:
     """Wait until it is on the disk."""
-    with _on_disk(file):
+    with writing(file, str(file)):
         descriptor = os.open(file, os.O_RDWR)
         try:
             os.fsync(descriptor)
@@ -151,7 +156,7 @@ def _set_aside(database: Path) -> Path | None:
     number = 1
     while (kept := database.with_name(f"{database.stem}.before-restore-{number}{database.suffix}")).exists():
         number += 1
-    with _on_disk(database):
+    with writing(database, str(database)):
         for ending in _ENDINGS[::-1]:  # the file itself last: until then nothing has changed
             part = database.with_name(database.name + ending)
             if part.exists():
@@ -176,18 +181,6 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+        if primary_code(error) == sqlite3.SQLITE_CORRUPT:
             raise BackupDamaged(path) from error
         raise translate(error, path, str(path)) from error
-
-
-@contextmanager
-def _on_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(path) from error
-        raise StoreUnavailable(
-            f"{path} cannot be written: {error.strerror or error}. Check the folder and its permissions."
-        ) from error

@@ -20,7 +20,17 @@ from typing import NoReturn, ParamSpec, TypeVar
 from memory.errors import DiskFull, KeywordIndexDamaged, StoreError, StoreUnavailable
 from memory.text import analysed
 
-__all__ = ["APPLICATION_ID", "IN_MEMORY", "Database", "Row", "Value", "now", "translate"]
+__all__ = [
+    "APPLICATION_ID",
+    "IN_MEMORY",
+    "Database",
+    "Row",
+    "Value",
+    "now",
+    "primary_code",
+    "translate",
+    "writing",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -162,22 +172,16 @@ class Database:
         self.query(f"PRAGMA cache_size=-{_CACHE_KIB}")
 
     def _create_file(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Chats are private: SQLite gives its -wal and -shm files the mode of this one.
-            if not path.exists():
-                path.touch(mode=0o600)
-        except (FileExistsError, NotADirectoryError) as exc:
-            raise StoreUnavailable(
-                f"The database {path} cannot be created: part of that path is a file, not a folder."
-            ) from exc
-        except OSError as exc:
-            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(path) from exc
-            raise StoreUnavailable(
-                f"The database {path} cannot be written: {exc.strerror or exc}. "
-                "Check the folder and its permissions."
-            ) from exc
+        with writing(path, f"The database {path}"):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                # Chats are private: SQLite gives its -wal and -shm files the mode of this one.
+                if not path.exists():
+                    path.touch(mode=0o600)
+            except (FileExistsError, NotADirectoryError) as exc:
+                raise StoreUnavailable(
+                    f"The database {path} cannot be created: part of that path is a file, not a folder."
+                ) from exc
 
     def _refuse_strangers(self) -> None:
         # Before any write: another program's database must stay untouched. Both values come from one
@@ -201,7 +205,7 @@ class Database:
                 return
             except StoreUnavailable as exc:
                 cause = exc.__cause__
-                if not isinstance(cause, sqlite3.Error) or _primary_code(cause) != sqlite3.SQLITE_BUSY:
+                if not isinstance(cause, sqlite3.Error) or primary_code(cause) != sqlite3.SQLITE_BUSY:
                     raise
                 if time.monotonic() > deadline:
                     raise
@@ -242,7 +246,8 @@ class Database:
         raise translate(exc, self.path, self._name) from exc
 
 
-def _primary_code(exc: sqlite3.Error) -> int:
+def primary_code(exc: sqlite3.Error) -> int:
+    """SQLite's number for the kind of an error; 0 if it has none."""
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF
 
 
@@ -252,7 +257,7 @@ def translate(exc: sqlite3.Error, path: Path | None, name: str) -> StoreError:
     Args:
         name: of the file, in the sentence.
     """
-    code = _primary_code(exc)
+    code = primary_code(exc)
     full = code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _disk_is_full(path))
     if path is not None and full:
         return DiskFull(path)
@@ -264,6 +269,26 @@ def translate(exc: sqlite3.Error, path: Path | None, name: str) -> StoreError:
     # Not SQLite's message, which may quote a row: where text is not UTF-8, it shows all of it.
     reason = getattr(exc, "sqlite_errorname", None) or type(exc).__name__
     return StoreError(f"The database {name} refused a statement ({reason}).")
+
+
+@contextmanager
+def writing(path: Path, name: str) -> Iterator[None]:
+    """What the system says to a file that cannot be written, in words.
+
+    Args:
+        name: of the file, in the sentence.
+
+    Raises:
+        DiskFull, StoreUnavailable
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path) from exc
+        raise StoreUnavailable(
+            f"{name} cannot be written: {exc.strerror or exc}. Check the folder and its permissions."
+        ) from exc
 
 
 def _disk_is_full(path: Path | None) -> bool:

@@ -95,12 +95,16 @@ class Transcript:
         """Add an empty reply that this process will write; it becomes the head."""
         with self._database.atomic():
             message_id = self._insert(
-                session_id, "assistant", "", parent_id, "streaming", model, os.getpid(), recorded=recorded
+                session_id,
+                "assistant",
+                "",
+                parent_id,
+                "streaming",
+                model,
+                os.getpid(),
+                sources=sources,
+                recorded=recorded,
             )
-            if sources is not None:
-                self._database.execute(
-                    "UPDATE messages SET sources = ? WHERE id = ?", (json.dumps(asdict(sources)), message_id)
-                )
             self._sessions.touch(session_id, head_id=message_id)
             return self.get(message_id)
 
@@ -238,6 +242,7 @@ class Transcript:
         writer_pid: int | None = None,
         at: str | None = None,
         *,
+        sources: PromptSources | None = None,
         recorded: bool = True,
     ) -> str:
         session = self._sessions.get(session_id)
@@ -247,8 +252,8 @@ class Transcript:
         message_id = uuid.uuid4().hex
         self._database.execute(
             "INSERT INTO messages"
-            " (id, session_id, parent_id, role, content, status, created_at, model, writer_pid, unrecorded)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, session_id, parent_id, role, content, status, created_at, model, writer_pid, sources,"
+            " unrecorded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 message_id,
                 session_id,
@@ -259,6 +264,7 @@ class Transcript:
                 at or now(),
                 model,
                 writer_pid,
+                json.dumps(asdict(sources)) if sources is not None else None,
                 int(not recorded),
             ),
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stevemin_chat.text import Sanitizer, sanitize
 
 if TYPE_CHECKING:
-    from memory import ContextReport, Message, Status
+    from memory import ContextReport, Message, PromptSources, Status
     from stevemin_chat.chats.session import ChatSession
 
 __all__ = ["Entry", "ending"]
@@ -57,7 +57,7 @@ class Entry:
     def stored(cls, message: Message) -> Entry:
         """The entry of a stored message."""
         status: Status = message.status if message.status in _SETTLED else "interrupted"
-        return cls(
+        entry = cls(
             role=message.role,
             text=sanitize(message.content),
             status=status,
@@ -66,9 +66,9 @@ class Entry:
             error=sanitize(message.error) if message.error else None,
             message_id=message.id,
             forgotten=message.forgotten,
-            memories=len(message.sources.memories) if message.sources else 0,
-            learned=len(message.sources.learned) if message.sources else 0,
         )
+        entry._note_sources(message.sources)
+        return entry
 
     def emptied(self) -> Entry:
         """The same place with its text forgotten."""
@@ -91,15 +91,17 @@ class Entry:
             self.finish_reason = session.finish_reason
             self.timings = asdict(session.last_timings) if session.last_timings else None
             self._note_context(session.last_context)
-            if session.last_sources is not None:
-                self.memories = len(session.last_sources.memories)
-                self.learned = len(session.last_sources.learned)
+            self._note_sources(session.last_sources)
         self.changed.set()
 
     def note_id(self, session: ChatSession | None) -> None:
         """Note the id that the message is stored under; `session` stored it."""
         if session is not None:
             self.message_id = session.user_message_id if self.role == "user" else session.reply_id
+
+    def _note_sources(self, sources: PromptSources | None) -> None:
+        if sources is not None:
+            self.memories, self.learned = len(sources.memories), len(sources.learned)
 
     def _note_context(self, report: ContextReport | None) -> None:
         if report is not None:

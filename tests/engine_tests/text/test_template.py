@@ -143,6 +143,13 @@ def process() -> Iterator[TemplateProcess]:
     process.close()
 
 
+def stop(process: TemplateProcess) -> None:
+    """It answers nothing any more, as with a template that does not end."""
+    process.warm_up()
+    assert process._process is not None
+    os.kill(process._process.pid, signal.SIGSTOP)
+
+
 def test_a_process_that_was_killed_is_started_again(process: TemplateProcess) -> None:
     assert process.render("{{ x }}", {"x": "one"}) == "one"
     assert process._process is not None
@@ -154,9 +161,7 @@ def test_a_process_that_does_not_answer_is_given_up(
     process: TemplateProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template, "_WAIT_S", 0.2)
-    process.warm_up()
-    assert process._process is not None
-    os.kill(process._process.pid, signal.SIGSTOP)
+    stop(process)
     with pytest.raises(TemplateError, match="too much time"):
         process.render("{{ x }}", {"x": "one"})
     monkeypatch.setattr(template, "_WAIT_S", 60)
@@ -164,11 +169,8 @@ def test_a_process_that_does_not_answer_is_given_up(
 
 
 def test_closing_ends_a_request_under_way(process: TemplateProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stopped process stands for a template that does not end."""
     monkeypatch.setattr(template, "_WAIT_S", 600)
-    process.warm_up()
-    assert process._process is not None
-    os.kill(process._process.pid, signal.SIGSTOP)
+    stop(process)
     with ThreadPoolExecutor(1) as thread:
         asked = thread.submit(process.render, "{{ x }}", {"x": "one"})
         block_until(process._lock.locked)
@@ -182,9 +184,7 @@ def test_closing_ends_a_request_under_way(process: TemplateProcess, monkeypatch:
 def test_one_template_that_does_not_end_does_not_hold_up_those_of_another_engine(
     process: TemplateProcess,
 ) -> None:
-    process.warm_up()
-    assert process._process is not None
-    os.kill(process._process.pid, signal.SIGSTOP)
+    stop(process)
     with ThreadPoolExecutor(1) as thread:
         asked = thread.submit(process.render, "{{ x }}", {"x": "one"})
         block_until(process._lock.locked)
