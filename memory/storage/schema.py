@@ -28,6 +28,25 @@ KEYWORD_INDEX = (
     "CREATE VIRTUAL TABLE passage_words USING fts5(terms, content='', tokenize='ascii')",
     "CREATE VIRTUAL TABLE passage_terms USING fts5vocab('passage_words', 'row')",
 )
+KEYWORD_TRIGGERS = (
+    """
+    CREATE TRIGGER passage_added AFTER INSERT ON passages WHEN new.analysed = 1 BEGIN
+        INSERT INTO passage_words (rowid, terms) VALUES (new.id, analysed(new.text));
+    END
+    """,
+    """
+    CREATE TRIGGER passage_analysed AFTER UPDATE OF analysed ON passages
+    WHEN old.analysed = 0 AND new.analysed = 1 BEGIN
+        INSERT INTO passage_words (rowid, terms) VALUES (new.id, analysed(new.text));
+    END
+    """,
+    """
+    CREATE TRIGGER passage_removed AFTER DELETE ON passages WHEN old.analysed = 1 BEGIN
+        INSERT INTO passage_words (passage_words, rowid, terms)
+        VALUES ('delete', old.id, analysed(old.text));
+    END
+    """,
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -184,23 +203,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE passages ADD COLUMN analysed INTEGER NOT NULL DEFAULT 0",
             "CREATE INDEX passages_not_analysed ON passages (id) WHERE analysed = 0",
             *KEYWORD_INDEX,
-            """
-            CREATE TRIGGER passage_added AFTER INSERT ON passages WHEN new.analysed = 1 BEGIN
-                INSERT INTO passage_words (rowid, terms) VALUES (new.id, analysed(new.text));
-            END
-            """,
-            """
-            CREATE TRIGGER passage_analysed AFTER UPDATE OF analysed ON passages
-            WHEN old.analysed = 0 AND new.analysed = 1 BEGIN
-                INSERT INTO passage_words (rowid, terms) VALUES (new.id, analysed(new.text));
-            END
-            """,
-            """
-            CREATE TRIGGER passage_removed AFTER DELETE ON passages WHEN old.analysed = 1 BEGIN
-                INSERT INTO passage_words (passage_words, rowid, terms)
-                VALUES ('delete', old.id, analysed(old.text));
-            END
-            """,
+            *KEYWORD_TRIGGERS,
         ),
     ),
     Migration(
@@ -250,6 +253,41 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("008-sources-of-replies", ("ALTER TABLE messages ADD COLUMN sources TEXT",)),
     Migration(
         "009-identity-of-the-store", ("INSERT INTO settings VALUES ('store', lower(hex(randomblob(16))))",)
+    ),
+    Migration(
+        "010-vectors-beside-their-passages",
+        (
+            # Not every passage is a message's.
+            """
+            CREATE TABLE passages_now (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                message_id TEXT REFERENCES messages (id) ON DELETE CASCADE,
+                part INTEGER NOT NULL,
+                text TEXT NOT NULL,
+                previous INTEGER,
+                embedder TEXT,
+                analysed INTEGER NOT NULL DEFAULT 0,
+                UNIQUE (message_id, part)
+            ) STRICT
+            """,
+            "INSERT INTO passages_now SELECT id, message_id, part, text, previous, NULL, analysed FROM passages",
+            "DROP TABLE passages",  # before any table refers to it: its rows are deleted one by one
+            "ALTER TABLE passages_now RENAME TO passages",
+            "CREATE INDEX passages_by_previous ON passages (previous)",
+            "CREATE INDEX passages_by_embedder ON passages (embedder, id)",
+            "CREATE INDEX passages_not_analysed ON passages (id) WHERE analysed = 0",
+            *KEYWORD_TRIGGERS,
+            # Rows of 16-bit floats. By embedder first: to search them all is to read one after the other.
+            """
+            CREATE TABLE vectors (
+                embedder TEXT NOT NULL,
+                passage_id INTEGER NOT NULL REFERENCES passages (id) ON DELETE CASCADE,
+                vector BLOB NOT NULL,
+                PRIMARY KEY (embedder, passage_id)
+            ) STRICT, WITHOUT ROWID
+            """,
+            "CREATE INDEX vectors_by_passage ON vectors (passage_id)",
+        ),
     ),
 )
 
