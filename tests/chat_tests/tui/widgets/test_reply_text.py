@@ -148,7 +148,15 @@ def pieces(source: str, how: str) -> Iterator[str]:
             source = source[size:]
 
 
-@pytest.mark.parametrize("how", ["pairs of characters", "lines", "at once", "random pieces"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("pairs of characters", marks=pytest.mark.campaign),  # as long as the others together
+        "lines",
+        "at once",
+        "random pieces",
+    ],
+)
 async def test_grown_text_looks_as_if_it_had_come_at_once(how: str) -> None:
     app = Host()
     async with app.run_test(size=(80, 40)) as pilot:
