@@ -8,7 +8,7 @@ from pathlib import Path
 from memory.context import ContextBuilder
 from memory.ingest import Ingest
 from memory.ports import Embedder, VectorIndex
-from memory.search import Analysis, Search
+from memory.search import Analysis, Calibration, Search
 from memory.storage import (
     Database,
     Eraser,
@@ -85,7 +85,8 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
         open_index=open_vectors,
     )
     analysis = Analysis(database, passages)
-    search = Search(database, passages, vectors, scopes, analysis)
+    calibration = Calibration(embedder, vectors.nearest)
+    search = Search(database, passages, vectors, scopes, analysis, calibration)
     return Components(
         database=database,
         eraser=Eraser(database, settings),

@@ -299,8 +299,9 @@ class Memory:
             gated: return nothing for a message that needs nothing from the past, as a prompt does.
             session_id: search only what this session may see; None: all sessions.
         """
-        find = self._components.search.recall if gated else self._components.search.find
-        return [to_recall(item, self._contexts.counter) for item in find(question, session_id)[:limit]]
+        search = self._components.search
+        found = search.recall(question, session_id).ranked if gated else search.find(question, session_id)
+        return [to_recall(item, self._contexts.counter) for item in found[:limit]]
 
     # Context
 

@@ -137,12 +137,17 @@ class ContextBuilder:
     def _with_memories(self, given: ContextInput, chosen: Strategy, session_id: str) -> ContextInput:
         if not (chosen.searches or chosen.summarises):
             return given
-        recalls = self._recalls(given, session_id) if chosen.searches else ()
+        recalls, asked_for = self._recalls(given, session_id) if chosen.searches else ((), False)
         facts = self._call(lambda: self._facts.list(self._scopes.visible_to(session_id)))
-        return replace(given, recalls=recalls, profile=tuple(fact for fact in facts if fact.until is None))
+        return replace(
+            given,
+            recalls=recalls,
+            asked_for=asked_for,
+            profile=tuple(fact for fact in facts if fact.until is None),
+        )
 
-    def _recalls(self, given: ContextInput, session_id: str) -> tuple[Recall, ...]:
-        """What the past contributes to a question.
+    def _recalls(self, given: ContextInput, session_id: str) -> tuple[tuple[Recall, ...], bool]:
+        """What the past contributes to a question, and whether the question points to the past.
 
         Messages since the last eviction are sent anyway. What hangs on the question or on another version of
         it was rejected: an answer that is written again must not follow the one before.
@@ -153,7 +158,8 @@ class ContextBuilder:
         if asked is not None:
             known += self._call(self._transcript.versions_of, asked)
         found = self._search.recall(given.query or "", session_id, known=known)
-        return tuple(to_recall(item, given.counter) for item in found[:_MAX_RECALLS])
+        recalls = tuple(to_recall(item, given.counter) for item in found.worth_quoting[:_MAX_RECALLS])
+        return recalls, found.asked_for
 
     def _summaries_of(self, messages: Sequence[Message]) -> tuple[Summary, ...]:
         return self._call(self._summaries.on_branch, [message.id for message in messages])

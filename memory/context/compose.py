@@ -18,6 +18,7 @@ _KEPT_SHARE = 0.5
 # Text alone can exceed the prompt only for templates that trim it, and then only slightly.
 _SURELY_TOO_MUCH = 1.1
 FEW_MEMORIES = 128  # tokens, about three: a share of a small prompt would hold none
+_UNASKED, _UNASKED_TOKENS = 3, 240  # memories for a question that does not point to the past
 _JOINT_TOKENS = 4  # at most, for the blank line between the memories and the question
 
 
@@ -86,8 +87,12 @@ class _Composer:
         self._limit = given.budget.tokens
         self._target = target
         self._sizes = sizes
-        self._picker = MemoryPicker(given.recalls, given.counter, sizes.branch.order)
+        self._picker = MemoryPicker(
+            given.recalls, given.counter, sizes.branch.order, most=None if given.asked_for else _UNASKED
+        )
         self._most_memories = target if shares.most_memories is None else shares.most_memories
+        if not given.asked_for:
+            self._most_memories = min(self._most_memories, _UNASKED_TOKENS)
         self._spare = shares.spare_memories
         free = max(0, target - sizes.system)
         self._reserve = min(int(free * shares.memories), self._most_memories)

@@ -169,10 +169,19 @@ class MemoryPicker:
     Args:
         recalls: best first.
         order: position of each message on the branch, by id: orders messages of the same time.
+        most: how many passages to quote; None: as many as fit.
     """
 
-    def __init__(self, recalls: Sequence[Recall], counter: TokenCounter, order: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        recalls: Sequence[Recall],
+        counter: TokenCounter,
+        order: Mapping[str, int],
+        *,
+        most: int | None = None,
+    ) -> None:
         self._recalls = recalls
+        self._most = len(recalls) if most is None else most
         self._counter = counter
         self._order = order
         self._quotations: dict[tuple[str, int, str], _Quotation] = {}
@@ -190,6 +199,8 @@ class MemoryPicker:
         chosen: list[_Quotation] = []
         days = {""}
         for quotation in self._quotations.values():
+            if len(chosen) == self._most:
+                break
             if quotation.recall.message_id in window or quotation.says_as_much_as(chosen):
                 continue
             tokens = quotation.tokens
@@ -253,7 +264,9 @@ class MemoryPicker:
             return "nothing to quote"
         if quotation.rank != rank:
             return "found twice"
-        return "says the same as another" if quotation.says_as_much_as(chosen) else "no room"
+        if quotation.says_as_much_as(chosen):
+            return "says the same as another"
+        return "weaker than the others" if len(chosen) == self._most else "no room"
 
 
 def _joined(quotations: Sequence[_Quotation]) -> str:

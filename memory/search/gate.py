@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from memory.search.keywords import FEW, Keyword
 from memory.search.rank import Ranked
+from memory.text import Cues, cues_of, language_in, query_terms
 
-__all__ = ["wants_memory"]
+__all__ = ["Evidence", "chance_share", "wants_memory"]
 
-# Best cosine between a message and a passage, all-MiniLM-L6-v2: 99 of 100 questions about the past reach it,
-# none of the tasks in bench/memory/unrelated_prompts.txt does; small talk is recognised by its words.
-_CLOSE = 0.45
-_CLOSE_WITH_CUE = 0.3
-_COVERED = 0.5  # without vectors: the share of a question's words, by weight, around one passage
-# With vectors: nearly all words of the question around one passage are enough, whatever the cosine.
-_ALL_COVERED, _SEVERAL = 0.9, 3
-_CUE = re.compile(
-    r"\b(?:remember|remind|last time|earlier|before|again|previous(?:ly)?|yesterday|ago"
-    r"|did (?:i|we|you)|have (?:i|we|you)|(?:i|we|you) (?:said|told|mentioned|talked|discussed)"
-    r"|my|mine|our)\b",
-    re.I,
-)
+# Learned by logistic regression: the questions of LoCoMo, LongMemEval and XQuAD against prompts that none of
+# their stores can help with; see docs/memory.md. A share counts from 0 to 1, a cue 0 or 1.
+_BIAS = "bias"
+_WITH_MEANING: Mapping[str, float] = {
+    "closeness": 14.7,
+    "coverage": 2.9,
+    "beyond chance": 1.9,
+    "past": 1.1,
+    "recalls": 1.8,
+    "name": 0.7,
+    "personal": 1.1,
+    _BIAS: -4.35,
+}
+_BY_WORDS: Mapping[str, float] = {
+    "coverage": 5.65,
+    "beyond chance": 4.3,
+    "past": 1.0,
+    "recalls": 1.0,
+    "name": 0.55,
+    _BIAS: -2.25,
+}
+_FARTHEST = 0.5  # more closeness than this proves nothing more
+_NOUNS_IN_CAPITALS = "german"
+_NAMED_OFTEN = 2  # passages
+_NAME = re.compile(r"(?<=[^\s.!?:\u2026\u201c\u201d\"'] )[^\W\d_][^\W_]+")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _TALK = (
     "a again ahead alright amazing and are awesome be bye care cheers continue cool day did do doing done"
@@ -32,24 +48,89 @@ _TALK = (
     " wow yeah yep yes you you're your"
 )
 _SMALL_TALK = frozenset(_TALK.split())
+_CHANCES = tuple(math.exp(step / 6 - 3) for step in range(32))  # from 0.05 to 8.7
 
 
-def wants_memory(question: str, closest: float | None, ranked: Sequence[Ranked], keywords: int) -> bool:
-    """Whether to use recalls at all.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a search found that speaks for using memories.
 
     Args:
-        closest: the best cosine similarity; None if only keywords were searched.
-        ranked: the passages found, best first.
-        keywords: how many words of the question are selective.
+        ranked: the passages, best first.
+        keywords: the selective words of the question.
+        best_words: the highest BM25 score of a passage.
+        passages: how many were searched.
+        closeness: how much nearer than unrelated texts the nearest passage is, as a difference of cosines;
+            None if nothing is known about meaning.
     """
-    if _is_small_talk(question):
+
+    ranked: Sequence[Ranked]
+    keywords: Sequence[Keyword]
+    best_words: float
+    passages: int
+    closeness: float | None
+
+
+def wants_memory(question: str, found: Evidence) -> bool:
+    """Whether to use recalls at all."""
+    if not found.ranked or _is_small_talk(question):
         return False
-    cue = _CUE.search(question) is not None
-    covered = max((item.signals.get("coverage around", 0.0) for item in ranked[:10]), default=0.0)
-    if closest is not None:
-        is_close = closest >= (_CLOSE_WITH_CUE if cue else _CLOSE)
-        return is_close or (covered >= _ALL_COVERED and keywords >= _SEVERAL)
-    return covered >= _COVERED and (cue or keywords > 1)
+    weights = _BY_WORDS if found.closeness is None else _WITH_MEANING
+    signals = _signals(question, cues_of(question), found)
+    return sum(weight * signals[name] for name, weight in weights.items()) > 0
+
+
+def chance_share(keywords: Sequence[Keyword], passages: int) -> float:
+    """The share of a question's words, by weight, that the best of so many passages would have by chance.
+
+    If words occurred independently of each other, some passage would exceed it with a probability of at most
+    one in e to the power of 0: Chernoff's bound for the sum of the weights, taken over all passages.
+    """
+    known = _countable(keywords)
+    everything = sum(keyword.weight for keyword in known)
+    if not everything or not passages:
+        return 0.0
+    bound = min(
+        (
+            math.log(passages)
+            + sum(
+                math.log1p(min(1.0, keyword.passages / passages) * math.expm1(step * keyword.weight))
+                for keyword in known
+            )
+        )
+        / step
+        for step in _CHANCES
+    )
+    return min(1.0, bound / everything)
+
+
+def _countable(keywords: Sequence[Keyword]) -> list[Keyword]:
+    # Most pairs of characters that no passage has stand across two words: they say nothing.
+    return [keyword for keyword in keywords if keyword.term.whole or keyword.passages]
+
+
+def _signals(question: str, cues: Cues, found: Evidence) -> dict[str, float]:
+    everything = sum(keyword.weight for keyword in _countable(found.keywords)) or 1.0
+    by_chance = chance_share(found.keywords, found.passages)
+    return {
+        "closeness": min(max(found.closeness or 0.0, 0.0), _FARTHEST),
+        "coverage": found.ranked[0].signals.get("coverage around", 0.0),
+        "beyond chance": found.best_words / everything - by_chance if found.passages >= FEW else 0.0,
+        "past": cues.past,
+        "recalls": cues.recalls,
+        "name": _names_something_known(question, found.keywords),
+        "personal": cues.personal,
+        _BIAS: 1.0,
+    }
+
+
+def _names_something_known(question: str, keywords: Sequence[Keyword]) -> bool:
+    """Whether it has a name, by its capital letter, of which the past speaks."""
+    if language_in(question) == _NOUNS_IN_CAPITALS:
+        return False
+    known = {form for word in keywords if word.passages >= _NAMED_OFTEN for form in word.term.forms}
+    names = (name.group() for name in _NAME.finditer(question) if name.group()[0].isupper())
+    return any(not known.isdisjoint(term.forms) for name in names for term in query_terms(name))
 
 
 def _is_small_talk(text: str) -> bool:

@@ -13,13 +13,13 @@ from memory.errors import KeywordIndexDamaged, StoreError
 from memory.storage import Database, Passages, Value
 from memory.text import Term, query_terms
 
-__all__ = ["Analysis", "Keyword", "Keywords"]
+__all__ = ["FEW", "Analysis", "Keyword", "Keywords"]
 
 _log = logging.getLogger(__name__)
 
 _BATCH = 100  # passages: some 20 ms, in which nobody else reads or writes
 _COMMON = 0.25  # a word in a larger share of the passages is not selective; a partner's name is one
-_FEW = 40  # passages; with fewer, frequencies mean nothing
+FEW = 40  # passages; with fewer, frequencies mean nothing
 # How many passages get a BM25 score, at 1.3 µs each, however many the store holds. At 100,000 passages this
 # keeps 99 of the 100 best of ten questions.
 _POSTINGS = 2_000
@@ -62,13 +62,21 @@ class Keywords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, question: str) -> list[Keyword]:
-        """The selective words of a question; words in too many passages are left out."""
+    def passages(self) -> int:
+        """How many passages there are."""
         row = self._database.query_one("SELECT count(*) AS passages FROM passages")
-        passages = row["passages"] if row is not None else 0
+        return row["passages"] if row is not None else 0
+
+    def of(self, question: str, passages: int | None = None) -> list[Keyword]:
+        """The selective words of a question; words in too many of the passages are left out.
+
+        Args:
+            passages: how many there are, if that was counted before.
+        """
+        passages = self.passages() if passages is None else passages
         rare: list[Keyword] = []
         for term, having in self._counts(query_terms(question)):
-            if passages < _FEW or having <= _COMMON * passages:
+            if passages < FEW or having <= _COMMON * passages:
                 weight = math.log(1 + (passages - having + 0.5) / (having + 0.5))
                 rare.append(Keyword(term, weight, having))
         return _rarest(rare)

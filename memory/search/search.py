@@ -9,30 +9,58 @@ from datetime import date
 from memory.errors import KeywordIndexDamaged
 from memory.ports import TokenCounter
 from memory.reports import Recall
-from memory.search.gate import wants_memory
+from memory.search.calibration import Calibration
+from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
 from memory.storage import Database, Passages, Scopes
+from memory.text import cues_of, language_in
 from memory.types import Passage
 from memory.vectors import PassageVectors
 
-__all__ = ["Search", "to_recall"]
+__all__ = ["Recalled", "Search", "to_recall"]
 
 _BY_WORDS = 90  # hits of each kind, not counting their neighbours
 _BY_MEANING = 80
 _READ = 280  # the most passages that are read and scored
 _FEW = 5_000  # passages that a session may see: then the vector index searches only these
+# A passage that is less likely than the best by more than a factor of e to this says little.
+_FLOOR = 4.5
 _OVERFETCH = 4  # of more, it knows no sessions: fetch more hits, then keep the visible ones
 
 
 @dataclass(frozen=True, slots=True)
 class _WordHits:
-    """The hits of keyword search, with their neighbours (see `Hits.previous`) and texts."""
+    """The hits of keyword search, with their neighbours (see `Hits.previous`) and texts.
+
+    Args:
+        searched: how many passages there are.
+    """
 
     keywords: Sequence[Keyword]
+    searched: int
     scores: Mapping[int, float]
     links: dict[int, int | None]
     passages: Mapping[int, Passage]
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What the past contributes to a message.
+
+    Args:
+        ranked: the passages, best first; empty for a message that needs nothing from the past.
+        asked_for: the message itself points to the past, so memories may take more of the prompt.
+    """
+
+    ranked: Sequence[Ranked] = ()
+    asked_for: bool = False
+
+    @property
+    def worth_quoting(self) -> Sequence[Ranked]:
+        """Those that are not much weaker than the best."""
+        floor = self.ranked[0].score - _FLOOR if self.ranked else 0.0
+        return [item for item in self.ranked if item.score >= floor]
 
 
 class Search:
@@ -45,12 +73,14 @@ class Search:
         vectors: PassageVectors,
         scopes: Scopes,
         analysis: Analysis,
+        calibration: Calibration,
         today: Callable[[], date] = date.today,
     ) -> None:
         self._database = database
         self._passages = passages
         self._keywords = Keywords(database)
         self._analysis = analysis
+        self._calibration = calibration
         self._vectors = vectors
         self._scopes = scopes
         self._today = today
@@ -61,23 +91,24 @@ class Search:
         Args:
             session_id: search only what this session may see; None: all sessions.
         """
-        return self._find(question, session_id)[0]
+        return list(self._find(question, session_id).ranked)
 
     def recall(
         self, question: str, session_id: str | None = None, *, known: Collection[str] = ()
-    ) -> list[Ranked]:
-        """As `find`, but also empty for a message that needs nothing from the past.
+    ) -> Recalled:
+        """As `find`, but nothing for a message that needs nothing from the past.
 
         Args:
             known: ids of messages that the prompt contains anyway, the question itself among them. They
                 are excluded: nothing is nearer to a question than itself, so it would always open the gate.
         """
-        ranked, closest, keywords = self._find(question, session_id, known)
-        return ranked if wants_memory(question, closest, ranked, keywords) else []
+        found = self._find(question, session_id, known)
+        if not wants_memory(question, found):
+            return Recalled()
+        cues = cues_of(question)
+        return Recalled(found.ranked, cues.recalls or cues.past)
 
-    def _find(
-        self, question: str, session_id: str | None, known: Collection[str] = ()
-    ) -> tuple[list[Ranked], float | None, int]:
+    def _find(self, question: str, session_id: str | None, known: Collection[str] = ()) -> Evidence:
         self._vectors.start()
         visible: frozenset[str] | None = None
         excluded: frozenset[int] = frozenset()
@@ -92,8 +123,17 @@ class Search:
         near = {number: value for number, value in found or () if number not in excluded}
         meanings, signals, passages = self._database.call(self._read, words, near, visible)
         ranked = rank(question, words.keywords, passages, signals, self._today())
-        closest = None if found is None else max(meanings.values(), default=0.0)
-        return [item for item in ranked if item.passage.id not in excluded], closest, len(words.keywords)
+        return Evidence(
+            [item for item in ranked if item.passage.id not in excluded],
+            words.keywords,
+            max(words.scores.values(), default=0.0),
+            words.searched,
+            self._closeness(question, meanings, words.searched) if found is not None else None,
+        )
+
+    def _closeness(self, question: str, meanings: Mapping[int, float], passages: int) -> float | None:
+        baseline = self._calibration.baseline(language_in(question), passages)
+        return None if baseline is None else max(meanings.values(), default=0.0) - baseline
 
     # The rest runs on the database's thread.
 
@@ -109,15 +149,18 @@ class Search:
         self, question: str, visible: Collection[str] | None, excluded: Collection[int]
     ) -> _WordHits:
         count = _BY_WORDS + min(len(excluded), _BY_WORDS)
+        searched = self._keywords.passages()
         try:
-            keywords = self._keywords.of(question)
+            keywords = self._keywords.of(question, searched)
             found = self._keywords.search(keywords, count, visible)
         except KeywordIndexDamaged:  # it can be made anew from the passages
             self._analysis.start_anew()
             keywords, found = [], []
         scores = {number: score for number, score in found if number not in excluded}
         # Most of them will be read: do it now, while the other search is still running.
-        return _WordHits(keywords, scores, self._passages.links(scores.keys()), self._passages.get(scores))
+        return _WordHits(
+            keywords, searched, scores, self._passages.links(scores.keys()), self._passages.get(scores)
+        )
 
     def _read(
         self, words: _WordHits, meanings: Mapping[int, float], visible: Collection[str] | None

@@ -270,7 +270,8 @@ MIGRATIONS: tuple[Migration, ...] = (
                 UNIQUE (message_id, part)
             ) STRICT
             """,
-            "INSERT INTO passages_now SELECT id, message_id, part, text, previous, NULL, analysed FROM passages",
+            "INSERT INTO passages_now"
+            " SELECT id, message_id, part, text, previous, NULL, analysed FROM passages",
             "DROP TABLE passages",  # before any table refers to it: its rows are deleted one by one
             "ALTER TABLE passages_now RENAME TO passages",
             "CREATE INDEX passages_by_previous ON passages (previous)",

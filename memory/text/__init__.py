@@ -5,12 +5,15 @@ Owns what the memory knows about language. Everything in it is a pure function o
 
 from memory.text.analyser import Term, TermFinder, analysed, query_terms
 from memory.text.chunks import joined, split_text
+from memory.text.cues import Cues, cues_of
 from memory.text.dates import asks_when, days_of, says_when
+from memory.text.languages import language_in
 from memory.text.quoting import quoted, quoted_passage
 from memory.text.sentences import clip, content_stems, sentence_spans, split_sentences
 from memory.text.titles import clean_title, storable, title_from, title_key
 
 __all__ = [
+    "Cues",
     "Term",
     "TermFinder",
     "analysed",
@@ -18,8 +21,10 @@ __all__ = [
     "clean_title",
     "clip",
     "content_stems",
+    "cues_of",
     "days_of",
     "joined",
+    "language_in",
     "query_terms",
     "quoted",
     "quoted_passage",

@@ -34,6 +34,7 @@ _QUESTION = frozenset(
     on once only or other our out over own re s same shall she should so some such t than that the their them
     then there these they this those through to too under until up us ve very was we were what when where
     which while who whom why will with would you your yours tell know remember said say
+    ago many much
     """.split()  # noqa: SIM905
 )
 # Marks that are left out as often as they are written: Arabic vowels, the stretching of words, Hebrew points.

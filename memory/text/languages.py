@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["FUNCTION_WORDS", "language_of", "script_of", "stem"]
+__all__ = ["FUNCTION_WORDS", "language_in", "language_of", "script_of", "stem"]
 
 # The most frequent words of each language that the Latin script writes, by Snowball's name for it. They tell
 # languages apart, and they carry no question's meaning.
@@ -110,6 +112,26 @@ def script_of(word: str) -> str | None:
     if code < 0x250 or 0x1E00 <= code <= 0x1EFF:
         return None
     return next((language for first, last, language in _SCRIPTS if first <= code <= last), "")
+
+
+_UNSPACED = (
+    ("japanese", re.compile(r"[\u3041-\u30ff]")),  # before Chinese, whose characters Japanese uses, too
+    ("korean", re.compile(r"[\uac00-\ud7a3]")),
+    ("chinese", re.compile(r"[\u4e00-\u9fff]")),
+    ("thai", re.compile(r"[\u0e00-\u0e7f]")),
+)
+_LETTERS = re.compile(r"[^\W\d_]+")
+
+
+def language_in(text: str) -> str:
+    """The language that a text seems to be in, in any script; "" for a script that is not known here."""
+    for language, letters in _UNSPACED:
+        if letters.search(text):
+            return language
+    words = _LETTERS.findall(text.casefold())
+    scripts = Counter(script_of(word) for word in words)
+    script = max(scripts, key=lambda script: scripts[script], default=None)
+    return language_of(words) if script is None else script
 
 
 @lru_cache(maxsize=100_000)

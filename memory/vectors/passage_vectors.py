@@ -102,6 +102,11 @@ class PassageVectors:
             _log.warning("Search by meaning failed: %s", error)
         return None
 
+    def nearest(self, text: str) -> float | None:
+        """The cosine similarity of the passage nearest to a text; None if it cannot answer now."""
+        found = self.search(text, 1)
+        return None if found is None else max((cosine for _, cosine in found), default=0.0)
+
     def remove(self, ids: Sequence[int]) -> bool:
         """Delete vectors from every file, even if nothing has opened the index yet.
 
