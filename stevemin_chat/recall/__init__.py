@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         off_record_question,
         origin_as_json,
         origin_lines,
+        reason_words,
         score_words,
         source_lines,
     )
@@ -108,6 +109,7 @@ __all__ = [
     "origin_as_json",
     "origin_lines",
     "read_account",
+    "reason_words",
     "score_words",
     "source_lines",
     "stats_rows",
@@ -132,7 +134,7 @@ if not TYPE_CHECKING:
             "words": (
                 "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks "
                 "forget_question forgotten_words headline index_words layer_units off_record_question "
-                "origin_as_json origin_lines score_words source_lines"
+                "origin_as_json origin_lines reason_words score_words source_lines"
             ),
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from memory import Fact, IndexState
@@ -288,17 +289,54 @@ def bar(share: float, width: int) -> str:
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
-def score_words(recall: Recall, most: int | None = None) -> str:
-    """A recall's score as the sum of its signals, the largest first.
+_REASONS = {
+    "words": "same words",
+    "words before": "follows the same words",
+    "words two before": "follows the same words",
+    "meaning": "close in meaning",
+    "meaning before": "next to something close in meaning",
+    "meaning after": "next to something close in meaning",
+    "coverage around": "most of the question's words around it",
+    "session meaning": "from a chat about this",
+    "session coverage": "from a chat about this",
+    "speaker": "said by the one asked about",
+    "date": "from the time asked about",
+    "answer": "answers a question",
+    "time": "says when",
+    "first": "opened its chat",
+}
+_MOST_REASONS = 3
 
-    Args:
-        most: signals to name; None names all.
-    """
-    parts = contributions(recall.signals)
-    words = [(name.replace("session", "chat"), part) for name, part in parts[:most]]
+
+def reason_words(recall: Recall, now: datetime) -> str:
+    """Why it was recalled, the main reasons first: `same words · close in meaning · said 3 days ago`."""
+    named = (_REASONS[name] for name, part in contributions(recall.signals) if part > 0 and name in _REASONS)
+    return " · ".join([*list(dict.fromkeys(named))[:_MOST_REASONS], *_said(recall.at, now)])
+
+
+def score_words(recall: Recall) -> str:
+    """A recall's score as the sum of its signals, the largest first."""
+    words = [(name.replace("session", "chat"), part) for name, part in contributions(recall.signals)]
     named = " ".join(f"{'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in words)
     total = f" = {named.removeprefix('+ ')}" if named else ""
-    return f"score {recall.score:.1f}{total}{' …' if len(words) < len(parts) else ''}"
+    return f"score {recall.score:.1f}{total}"
+
+
+def _said(at: str, now: datetime) -> Iterator[str]:
+    """How long ago, in words; nothing if the time is unknown."""
+    if not at:
+        return
+    moment = datetime.fromisoformat(at)
+    days = (now.date() - moment.astimezone(now.tzinfo).date()).days
+    if days < 1:
+        yield "said today"
+    elif days == 1:
+        yield "said yesterday"
+    else:
+        for length, noun in ((365, "year"), (30, "month"), (7, "week"), (1, "day")):
+            if days >= 2 * length:
+                yield f"said {days // length} {noun}s ago"
+                return
 
 
 def drop_groups(dropped: Iterable[Dropped]) -> list[DropGroup]:

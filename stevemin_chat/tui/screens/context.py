@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import work
@@ -14,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.recall import Place, bar, drop_groups, headline, layer_units, score_words
+from stevemin_chat.recall import Place, bar, drop_groups, headline, layer_units, reason_words, score_words
 from stevemin_chat.text import clip, count, day, one_line, set_cell_size, speaker
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _ITEMS = 16
 _LAYER = 10
 _BAR = 24
 _TOKENS = 9
-_SIGNALS = 3  # of a recall that is folded
 _TEXT = 220  # cells of its text
 
 
@@ -214,11 +214,13 @@ class RecallView(Static, can_focus=True):
         recall = self.recall
         source = f"{day(recall.at)} · {one_line(self._title) or 'a deleted chat'} · {speaker(recall.role)}"
         text = one_line(recall.text) if self._unfolded else clip(recall.text, _TEXT)
-        score = score_words(recall, None if self._unfolded else _SIGNALS)
+        reasons = [reason_words(recall, datetime.now(UTC))]
+        if self._unfolded:
+            reasons.append(score_words(recall))
         lines = [
             Content.styled(source, "$foreground 60%"),
             Content(text),
-            Content.styled(score, "$foreground 45%"),
+            *(Content.styled(reason, "$foreground 45%") for reason in reasons),
         ]
         return Content("\n").join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from chat_tests.recall.memory_kit import DOG, FACT, WISH, remember, summarised
@@ -30,6 +31,7 @@ from stevemin_chat.recall import (
     layer_units,
     off_record_question,
     origin_lines,
+    reason_words,
     score_words,
 )
 from stevemin_chat.recall.words import index_hint
@@ -212,17 +214,38 @@ def test_of_a_long_message_without_a_fact_the_start_is_shown(memory: Memory) -> 
 
 
 @pytest.mark.parametrize(
-    ("signals", "most", "words"),
+    ("signals", "words"),
     [
-        ({"length": 1.0, "words": 1.0}, None, "score 1.5 = words 2.3 + length 0.8"),
-        ({"length": 1.0, "words": 1.0}, 1, "score 1.5 = words 2.3 …"),
-        ({"session coverage": 1.0, "question": 1.0}, 2, "score 1.5 = chat coverage 2.5 - question 0.7"),
-        ({"question": 1.0, "length": 0.5}, None, "score 1.5 = - question 0.7 + length 0.4"),
-        ({}, None, "score 1.5"),
+        ({"length": 1.0, "words": 1.0}, "score 1.5 = words 2.6 + length 0.6"),
+        ({"session coverage": 1.0, "question": 1.0}, "score 1.5 = chat coverage 2.7 - question 0.6"),
+        ({"question": 1.0, "length": 0.5}, "score 1.5 = - question 0.6 + length 0.3"),
+        ({}, "score 1.5"),
     ],
 )
-def test_a_score_is_told_as_a_sum(signals: dict[str, float], most: int | None, words: str) -> None:
-    assert score_words(Recall("a", 1.5, 9, signals=signals), most) == words
+def test_a_score_is_told_as_a_sum(signals: dict[str, float], words: str) -> None:
+    assert score_words(Recall("a", 1.5, 9, signals=signals)) == words
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("2026-11-20T08:00:00Z", "said today"),
+        ("2026-11-19T23:00:00Z", "said yesterday"),
+        ("2026-11-13T08:00:00Z", "said 7 days ago"),
+        ("2026-11-05T08:00:00Z", "said 2 weeks ago"),
+        ("2026-08-01T08:00:00Z", "said 3 months ago"),
+        ("2020-08-01T08:00:00Z", "said 6 years ago"),
+    ],
+)
+def test_the_reasons_of_a_recall_are_told_in_words(at: str, said: str) -> None:
+    signals = {"length": 3.0, "words": 0.53, "words before": 1.0, "words two before": 1.0, "meaning": 1.0}
+    recall = Recall("a", 1.5, 9, at=at, signals={**signals, "question": 1.0, "first": 0.1})
+    reasons = reason_words(recall, datetime(2026, 11, 20, 12, tzinfo=UTC))
+    assert reasons == f"close in meaning · same words · follows the same words · {said}"
+
+
+def test_a_recall_of_no_known_time_has_its_reasons_only() -> None:
+    assert reason_words(Recall("a", 1.5, 9, signals={"words": 1.0}), datetime.now(UTC)) == "same words"
 
 
 def test_the_headline_leaves_out_what_does_not_matter() -> None:
