@@ -94,7 +94,7 @@ class PassageVectors:
             hidden: chats whose passages do not count, by number.
         """
         embedder = self._embedder
-        if embedder is None:
+        if embedder is None or self._stopping:
             return None
         embedder.start()  # a process that does not own the index needs it for questions only
         if not embedder.ready:
@@ -257,7 +257,10 @@ class TimeLimit:
         overdue = self._overdue
         if overdue is not None and not overdue.done():
             raise TimeoutError
-        answer = self._threads.submit(work)
+        try:
+            answer = self._threads.submit(work)
+        except RuntimeError:  # it was closed
+            raise TimeoutError from None
         try:
             return answer.result(self._seconds)
         except TimeoutError:
