@@ -157,8 +157,7 @@ class Index:
             try:
                 if not self._folder.own():
                     return False
-                if self._url is not None and self._worker is None and self._embedder is not None:
-                    self._due = 0.0
+                if self._url is not None and self._embedder is not None:
                     self._open()
                 return self._forget() or self._store_epoch() == self._epoch
             except (WorkerFailed, OSError) as failure:
@@ -260,7 +259,11 @@ class Index:
         if self._worker is None:
             raise WorkerFailed("it is closed")
         request = pickle.dumps((name, arguments), protocol=pickle.HIGHEST_PROTOCOL)
-        kind, value = pickle.loads(self._worker.ask(request, timeout_s or _SILENCE_S))
+        answer = self._worker.ask(request, timeout_s or _SILENCE_S)
+        try:
+            kind, value = pickle.loads(answer)
+        except Exception as exc:  # whatever pickle makes of garbage
+            raise WorkerFailed("its answer is invalid") from exc
         if kind == FAILED:
             raise WorkerFailed(str(value))
         return value

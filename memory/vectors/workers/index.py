@@ -89,8 +89,9 @@ class Index:
         """
         # Chroma looks up the chat of every passage it may return: half a second in 100,000. So first ask for
         # more than is wanted: if enough of them may be seen, these are the nearest of all that may.
+        unseen = set(hidden)
         found = self._query(vector, count * _SURPLUS if hidden else count)
-        seen = [(passage, score) for passage, score, chat in found if chat not in hidden]
+        seen = [(passage, score) for passage, score, chat in found if chat not in unseen]
         if len(seen) < count and len(seen) < len(found):
             found = self._query(vector, count, {_CHAT: {"$nin": list(hidden)}})
             seen = [(passage, score) for passage, score, _ in found]
