@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memory.context import ContextBuilder
 from memory.ingest import Ingest
-from memory.ports import Embedder, VectorIndex
+from memory.ports import Embedder
 from memory.search import Analysis, Calibration, Search
 from memory.storage import (
     Database,
@@ -17,12 +17,13 @@ from memory.storage import (
     Scopes,
     Sessions,
     Settings,
+    StoredVectors,
     Summaries,
     Transcript,
     WindowStarts,
 )
 from memory.summaries import Consolidator
-from memory.vectors import PassageVectors
+from memory.vectors import Index, PassageVectors
 
 __all__ = ["Components", "open_components"]
 
@@ -61,29 +62,19 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
     database = Database(path)
     folder = database.path.parent / "vectors" if database.path is not None else None
 
-    def open_vectors(embedder: Embedder) -> VectorIndex:
-        from memory.vectors import open_index  # loads numpy
-
-        assert folder is not None
-        return open_index(
-            folder,
-            store=database.call(lambda: settings.store),
-            embedder=embedder.name,
-            dimension=embedder.dimension,
-            url=chroma_url,
-        )
-
     sessions = Sessions(database)
     transcript = Transcript(database, sessions)
     summaries, facts, passages = Summaries(database), Facts(database), Passages(database)
     settings, scopes = Settings(database), Scopes(database)
-    vectors = PassageVectors(
-        database,
-        passages,
-        embedder=embedder if folder is not None else None,
-        folder=folder,
-        open_index=open_vectors,
+    if folder is None:
+        embedder = None
+    stored = StoredVectors(database)
+    index = (
+        Index(database, stored, settings, embedder=embedder, folder=folder, url=chroma_url)
+        if folder is not None
+        else None
     )
+    vectors = PassageVectors(database, passages, stored, embedder=embedder, index=index)
     analysis = Analysis(database, passages)
     calibration = Calibration(embedder, vectors.nearest)
     search = Search(database, passages, vectors, scopes, analysis, calibration)

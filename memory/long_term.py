@@ -94,7 +94,7 @@ class LongTermMemory:
         """Erase messages, the replies to them and everything derived from them, in every file.
 
         When it returns, no search finds them and no file holds their words, with two exceptions that end by
-        themselves. If another process has the vector index open, that process removes the vectors
+        themselves. If another process has the vector index open, that process deletes it
         (`Forgotten.pending`). If another program reads the file, its write-ahead log is emptied when that
         program is done (`erased` waits for it).
 
@@ -135,9 +135,9 @@ class LongTermMemory:
         """Clear what deleted passages left behind: vectors, postings, the write-ahead log.
 
         Returns:
-            False if another process has the vector index open and must remove the vectors.
+            False if another process has the vector index open and must delete it.
         """
-        gone = self._components.vectors.remove(passages)
+        gone = not passages or self._components.vectors.erase()
         self._purge()
         return gone
 
@@ -145,6 +145,7 @@ class LongTermMemory:
         """Erase what is left of deleted text if a process died, or could not, while it was forgetting."""
         settings = self._components.settings
         if self._call(lambda: settings.purge_due is not None or settings.erasure_due):
+            self._components.vectors.erase()
             self._purge()
         else:
             self._call(self._components.database.checkpoint)

@@ -44,9 +44,9 @@ class Memory:
             embedder.
         counter: counts tokens as the loaded model does; may be set later.
         summarizer: writes summaries; None makes excerpts. May be set later.
-        embedder: finds meanings besides words, once `start_indexing` was called; the vectors are in the
-            folder "vectors" beside the file.
-        chroma_url: of a Chroma server (http://host:port) that holds the vectors instead.
+        embedder: finds meanings besides words, once `start_indexing` was called; an index of the vectors is
+            in the folder "vectors" beside the file.
+        chroma_url: of a Chroma server (http://host:port) that indexes the vectors instead.
         remembering: overrides the stored setting for this process; None follows the setting.
 
     Attributes:

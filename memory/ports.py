@@ -1,8 +1,8 @@
-"""What the memory needs from models and from a vector index, as Protocols."""
+"""What the memory needs from models, as Protocols."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from memory.types import Turn
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "Summarizer", "TokenCounter", "VectorIndex", "Vectors"]
+__all__ = ["Embedder", "Summarizer", "TokenCounter", "Vectors"]
 
 Vectors: TypeAlias = "NDArray[np.float32]"
 
@@ -61,44 +61,6 @@ class Embedder(Protocol):
 
     def close(self) -> None:
         """Stop its worker."""
-        ...
-
-
-class VectorIndex(Protocol):
-    """Finds passages by their vectors. Called from any thread; may block.
-
-    Raises (every method):
-        IndexUnavailable: it cannot answer; keywords must do.
-    """
-
-    def search(
-        self, vector: Vectors, count: int, within: Collection[int] | None = None
-    ) -> list[tuple[int, float]]:
-        """Passage ids and their cosine similarity, the most similar first.
-
-        Args:
-            within: only these passages, a few thousand at most; None: all.
-        """
-        ...
-
-    def add(self, ids: Sequence[int], vectors: Vectors) -> None:
-        """Add passages; a known id gets the new vector."""
-        ...
-
-    def remove(self, ids: Sequence[int]) -> None:
-        """Remove passages. When it returns, no file holds their vectors."""
-        ...
-
-    def ids(self) -> set[int]:
-        """Ids of all passages in it."""
-        ...
-
-    def clear(self) -> None:
-        """Remove everything, as `remove` does."""
-        ...
-
-    def close(self) -> None:
-        """Release its files."""
         ...
 
 

@@ -162,7 +162,7 @@ def test_engine_and_memory_do_not_load_each_other() -> None:
     [
         ("llama_cpp", ["engine/llama/lib.py"]),
         ("sqlite3", ["memory/storage/backup.py", "memory/storage/database.py"]),
-        ("chromadb", ["memory/vectors/collections.py"]),
+        ("chromadb", ["memory/vectors/workers/index.py"]),
         ("huggingface_hub", ["stevemin_chat/models/hub.py"]),
         ("pynvml", []),
     ],

@@ -23,10 +23,26 @@ __all__ = ["Recalled", "Search", "to_recall"]
 _BY_WORDS = 90  # hits of each kind, not counting their neighbours
 _BY_MEANING = 80
 _READ = 280  # the most passages that are read and scored
-_FEW = 5_000  # passages that a session may see: then the vector index searches only these
+_FEW = 5_000  # passages that a session may see: then only their vectors are read, all of them
 # A passage that is less likely than the best by more than a factor of e to this says little.
 _FLOOR = 4.5
-_OVERFETCH = 4  # of more, it knows no sessions: fetch more hits, then keep the visible ones
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What a search may find.
+
+    Args:
+        visible: the sessions to search; None: all.
+        excluded: passages that do not count.
+        within: the passages to search, if they are few.
+        hidden: the numbers of the sessions not to search, if they are not.
+    """
+
+    visible: frozenset[str] | None = None
+    excluded: frozenset[int] = frozenset()
+    within: frozenset[int] | None = None
+    hidden: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +126,24 @@ class Search:
 
     def _find(self, question: str, session_id: str | None, known: Collection[str] = ()) -> Evidence:
         self._vectors.start()
-        visible: frozenset[str] | None = None
-        excluded: frozenset[int] = frozenset()
-        within: frozenset[int] | None = None
+        limits = _Limits()
         if session_id is not None or known:
-            visible, excluded, within = self._database.call(self._limits, session_id, known)
+            limits = self._database.call(self._limits, session_id, known)
+        excluded = limits.excluded
         # Keywords run on the database's thread while the index process searches by meaning.
-        searching = self._database.submit(self._by_words, question, visible, excluded)
-        count = _BY_MEANING * (1 if visible is None else _OVERFETCH) + min(len(excluded), _BY_MEANING)
-        found = self._vectors.search(question, _BY_MEANING if within is not None else count, within)
+        searching = self._database.submit(self._by_words, question, limits.visible, excluded)
+        count = _BY_MEANING + min(len(excluded), _BY_MEANING)
+        found = self._vectors.search(question, count, within=limits.within, hidden=limits.hidden)
         words = searching.result()
         near = {number: value for number, value in found or () if number not in excluded}
-        meanings, signals, passages = self._database.call(self._read, words, near, visible)
+        signals, passages = self._database.call(self._read, words, near)
         ranked = rank(question, words.keywords, passages, signals, self._today())
         return Evidence(
             [item for item in ranked if item.passage.id not in excluded],
             words.keywords,
             max(words.scores.values(), default=0.0),
             words.searched,
-            self._closeness(question, meanings, words.searched) if found is not None else None,
+            self._closeness(question, near, words.searched) if found is not None else None,
         )
 
     def _closeness(self, question: str, meanings: Mapping[int, float], passages: int) -> float | None:
@@ -137,13 +152,14 @@ class Search:
 
     # The rest runs on the database's thread.
 
-    def _limits(
-        self, session_id: str | None, known: Collection[str]
-    ) -> tuple[frozenset[str] | None, frozenset[int], frozenset[int] | None]:
-        """The sessions to search, None for all; the passages to exclude; those to search, if they are few."""
+    def _limits(self, session_id: str | None, known: Collection[str]) -> _Limits:
         visible, excluded = self._scopes.visible_to(session_id), self._passages.of_messages(known)
-        within = None if visible is None else self._passages.of_sessions(visible, _FEW)
-        return visible, excluded, within - excluded if within is not None else None
+        if visible is None:
+            return _Limits(excluded=excluded)
+        within = self._passages.of_sessions(visible, _FEW)
+        if within is not None:
+            return _Limits(visible, excluded, within=within - excluded)
+        return _Limits(visible, excluded, hidden=self._scopes.hidden_chats(visible))
 
     def _by_words(
         self, question: str, visible: Collection[str] | None, excluded: Collection[int]
@@ -163,18 +179,15 @@ class Search:
         )
 
     def _read(
-        self, words: _WordHits, meanings: Mapping[int, float], visible: Collection[str] | None
-    ) -> tuple[Mapping[int, float], Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
-        """The visible meanings, the signals of all hits, and the passages worth reading."""
-        if visible is not None:
-            seen = self._passages.visible(meanings.keys(), visible)
-            meanings = {number: value for number, value in meanings.items() if number in seen}
+        self, words: _WordHits, meanings: Mapping[int, float]
+    ) -> tuple[Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
+        """The signals of all hits, and the passages worth reading."""
         links = words.links | self._passages.links(meanings.keys() - words.scores.keys())
         hits = Hits(words.scores, meanings, links)
         signals = signals_of(hits)
         chosen = set(shortlist(hits, signals, WEIGHTS, _READ))
         at_hand = {number: item for number, item in words.passages.items() if number in chosen}
-        return meanings, signals, at_hand | self._passages.get(chosen - at_hand.keys())
+        return signals, at_hand | self._passages.get(chosen - at_hand.keys())
 
 
 def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:

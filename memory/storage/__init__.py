@@ -14,6 +14,7 @@ from memory.storage.schema import migrate
 from memory.storage.sessions import Sessions
 from memory.storage.state import Scopes, Settings, WindowStarts
 from memory.storage.summaries import Summaries, cover, says_something
+from memory.storage.vectors import StoredVector, StoredVectors
 
 __all__ = [
     "Contents",
@@ -25,6 +26,8 @@ __all__ = [
     "Scopes",
     "Sessions",
     "Settings",
+    "StoredVector",
+    "StoredVectors",
     "Summaries",
     "Transcript",
     "Value",

@@ -40,8 +40,8 @@ class Contents:
 def back_up(database: Path, target: Path) -> Contents:
     """Copy the store to a new file that only its owner may read; others may use the store meanwhile.
 
-    The copy is the store at one moment, checked before it appears under its name. It has no trace of what was
-    deleted. Vectors are not in it: they are made anew.
+    The copy is the store at one moment, vectors included, checked before it appears under its name. It has no
+    trace of what was deleted.
 
     Raises:
         StoreUnavailable: there is no store, or a file cannot be read or written.
@@ -110,6 +110,7 @@ def restore(backup: Path, database: Path) -> Path | None:
         with writing(database, str(database)):
             shutil.copyfile(backup, partial)
         inspect_backup(partial, called=backup)
+        _renew_identity(partial)
         _settle(partial)
         kept = _set_aside(database)
         with writing(database, str(database)):
@@ -131,6 +132,13 @@ def _partial(target: Path) -> Iterator[Path]:
         for ending in (*_ENDINGS, "-journal"):
             with suppress(OSError):
                 partial.with_name(partial.name + ending).unlink(missing_ok=True)
+
+
+def _renew_identity(file: Path) -> None:
+    """Make every index of its vectors foreign: the same numbers may stand for other passages in it."""
+    with _translated(file), closing(_connect(file)) as copy:
+        if copy.execute("SELECT 1 FROM sqlite_schema WHERE name = 'settings'").fetchone():  # not in old ones
+            copy.execute("UPDATE settings SET value = lower(hex(randomblob(16))) WHERE name = 'store'")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -35,7 +35,7 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 Row = sqlite3.Row
-Value = str | int | float | None
+Value = str | int | float | bytes | None
 
 APPLICATION_ID = 0x53544D4E  # "STMN": tells our files from other programs' databases
 IN_MEMORY = ":memory:"  # the path of a database without a file

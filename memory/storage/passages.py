@@ -27,10 +27,6 @@ _LINKS = f"""
     UNION ALL SELECT id, previous FROM passages
         WHERE id IN (SELECT previous FROM passages WHERE id IN wanted)
 """
-_VISIBLE = f"""
-    SELECT passages.id FROM passages JOIN messages ON messages.id = passages.message_id
-    WHERE passages.id IN {_LISTED} AND messages.session_id IN {_LISTED}
-"""
 _MEMORABLE = """
     messages.role IN ('user', 'assistant') AND messages.status IN ('complete', 'cancelled', 'interrupted')
     AND messages.forgotten = 0 AND messages.unrecorded = 0 AND sessions.off_record = 0
@@ -38,7 +34,7 @@ _MEMORABLE = """
 
 
 class Passages:
-    """Stores the passages of messages, and which of them the vector index has."""
+    """Stores the passages of messages. Deleting one deletes its vector."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -95,11 +91,6 @@ class Passages:
         """These passages and their neighbours on either side, each mapped to the one before it."""
         rows = self._database.query(_LINKS, (json.dumps(sorted(ids)),))
         return {row["id"]: row["previous"] for row in rows}
-
-    def visible(self, ids: Collection[int], sessions: Collection[str]) -> set[int]:
-        """The passages among these that belong to the sessions."""
-        values = (json.dumps(sorted(ids)), json.dumps(sorted(sessions)))
-        return {row["id"] for row in self._database.query(_VISIBLE, values)}
 
     def of_sessions(self, sessions: Collection[str], most: int) -> frozenset[int] | None:
         """The ids of the passages of these sessions; None if there are more than `most`."""
@@ -180,54 +171,3 @@ class Passages:
             for statement in KEYWORD_INDEX:
                 self._database.execute(statement)
             self._database.execute("UPDATE passages SET analysed = 0")
-
-    def without_vector(self, limit: int, *, skipped: Collection[int] = ()) -> list[Passage]:
-        """Passages that have no vector yet, the newest first, except those to skip."""
-        # Uses the index on (embedder, id): a scan of all passages would take a tenth of a second.
-        rows = self._database.query(
-            f"{_SELECT} WHERE passages.embedder IS NULL ORDER BY passages.id DESC LIMIT ?",
-            (limit + len(skipped),),
-        )
-        return [Passage(*row) for row in rows if row[0] not in skipped][:limit]
-
-    def reset_other_embedders(self, embedder: str) -> None:
-        """Mark passages that another embedder embedded as having no vector."""
-        for other in ("<", ">"):
-            self._database.execute(
-                f"UPDATE passages SET embedder = NULL WHERE embedder {other} ?", (embedder,)
-            )
-
-    def mark_embedded(self, ids: Sequence[int], embedder: str | None) -> None:
-        """Record which embedder's vectors of these passages the index has; None: no vector."""
-        self._database.execute(
-            f"UPDATE passages SET embedder = ? WHERE id IN {_LISTED}", (embedder, json.dumps(list(ids)))
-        )
-
-    def embedded(self, embedder: str) -> list[int]:
-        """Passages that should have a vector of this embedder in the index."""
-        rows = self._database.query("SELECT id FROM passages WHERE embedder = ?", (embedder,))
-        return [row["id"] for row in rows]
-
-    def mark_removed(self, ids: Sequence[int]) -> None:
-        """Record that these vectors must go, whichever process has the index open now."""
-        with self._database.atomic():
-            for number in ids:
-                self._database.execute("INSERT OR IGNORE INTO removed_vectors VALUES (?)", (number,))
-
-    def removed(self) -> list[int]:
-        """The passages recorded by `mark_removed`."""
-        return [row["passage_id"] for row in self._database.query("SELECT passage_id FROM removed_vectors")]
-
-    def clear_removed(self, ids: Sequence[int]) -> None:
-        """Note that the index no longer has these vectors."""
-        with self._database.atomic():
-            for number in ids:
-                self._database.execute("DELETE FROM removed_vectors WHERE passage_id = ?", (number,))
-
-    def counts(self) -> tuple[int, int]:
-        """How many passages there are, and how many of those have a vector."""
-        row = self._database.query_one(
-            "SELECT (SELECT count(*) FROM passages) AS everything,"
-            " (SELECT count(*) FROM passages WHERE embedder IS NULL) AS missing"
-        )
-        return (row["everything"], row["everything"] - row["missing"]) if row is not None else (0, 0)

@@ -275,19 +275,28 @@ MIGRATIONS: tuple[Migration, ...] = (
             "DROP TABLE passages",  # before any table refers to it: its rows are deleted one by one
             "ALTER TABLE passages_now RENAME TO passages",
             "CREATE INDEX passages_by_previous ON passages (previous)",
+            # The embedder whose vector the passage has: finding those without one must not read the vectors.
             "CREATE INDEX passages_by_embedder ON passages (embedder, id)",
             "CREATE INDEX passages_not_analysed ON passages (id) WHERE analysed = 0",
             *KEYWORD_TRIGGERS,
-            # Rows of 16-bit floats. By embedder first: to search them all is to read one after the other.
+            # 16-bit floats. `chat` is the number of the passage's session, 0 if it has none: a search that
+            # may not see some chats must not look up each passage's message first.
             """
             CREATE TABLE vectors (
+                passage_id INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
                 embedder TEXT NOT NULL,
-                passage_id INTEGER NOT NULL REFERENCES passages (id) ON DELETE CASCADE,
-                vector BLOB NOT NULL,
-                PRIMARY KEY (embedder, passage_id)
-            ) STRICT, WITHOUT ROWID
+                chat INTEGER NOT NULL,
+                vector BLOB NOT NULL
+            ) STRICT
             """,
-            "CREATE INDEX vectors_by_passage ON vectors (passage_id)",
+            # Whoever deletes a vector, and why: every copy of it made before is out of date.
+            """
+            CREATE TRIGGER vector_removed AFTER DELETE ON vectors BEGIN
+                INSERT INTO settings VALUES ('index_epoch', lower(hex(randomblob(8))))
+                ON CONFLICT DO UPDATE SET value = excluded.value;
+            END
+            """,
+            "DROP TABLE IF EXISTS removed_vectors",
         ),
     ),
 )

@@ -5,7 +5,9 @@ Every method runs on the database's thread.
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Collection
 
 from memory.storage.database import Database
 
@@ -15,6 +17,7 @@ _REMEMBERING = "remembering"
 _PURGE = "purge"
 _STORE = "store"
 _ERASURE = "erasure"
+_INDEX_EPOCH = "index_epoch"
 
 
 class Settings:
@@ -43,8 +46,14 @@ class Settings:
 
     @property
     def store(self) -> str:
-        """What tells this store from every other; a copy of the file has the same."""
+        """What tells this store from every other; a copy of the file has the same until it is restored."""
         return self._get(_STORE) or ""
+
+    @property
+    def index_epoch(self) -> str:
+        """Changes with every transaction that deletes a vector: an index of another epoch may hold what was
+        forgotten."""
+        return self._get(_INDEX_EPOCH) or ""
 
     @property
     def purge_due(self) -> str | None:
@@ -95,6 +104,14 @@ class Scopes:
         if session_id is None or not self._any_limited():
             return None
         return frozenset(row["id"] for row in self._database.query(_VISIBLE, (session_id,)))
+
+    def hidden_chats(self, visible: Collection[str]) -> list[int]:
+        """The numbers of all sessions but these."""
+        rows = self._database.query(
+            "SELECT number FROM sessions WHERE id NOT IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(visible)),),
+        )
+        return [row["number"] for row in rows]
 
     def _any_limited(self) -> bool:
         return bool(self._database.query("SELECT 1 FROM sessions WHERE scope <> 'everywhere' LIMIT 1"))

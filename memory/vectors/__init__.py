@@ -1,7 +1,9 @@
-"""Search by meaning: the embedding model, the vector index, and the thread that keeps the two in step.
+"""Search by meaning. A passage's vector lies beside its text in SQLite; this room makes it and finds it.
 
-Owns both worker processes and every file of the index; all of it is derived from the store and can be
-deleted. Importing the room is cheap: the classes that need numpy load it when they are first used.
+Two worker processes: one embeds texts, one holds the fast index (Chroma). The index is a copy of the stored
+vectors and nothing else: it is deleted when it is foreign, damaged or holds what was forgotten, and filled
+again from the store. Until it is complete, and in a process that does not own it, a search reads the stored
+vectors. Importing the room is cheap: what needs numpy is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -9,19 +11,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from memory.vectors.passage_vectors import PassageVectors
+from memory.vectors.index import Index
+from memory.vectors.passages import PassageVectors
 
 if TYPE_CHECKING:
-    from memory.vectors.chroma import open_index
     from memory.vectors.embedder import WorkerEmbedder
 
-__all__ = ["PassageVectors", "WorkerEmbedder", "open_index"]
-
-
-_LAZY = {"WorkerEmbedder": "memory.vectors.embedder", "open_index": "memory.vectors.chroma"}
+__all__ = ["Index", "PassageVectors", "WorkerEmbedder"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name == "WorkerEmbedder":
+        return import_module("memory.vectors.embedder").WorkerEmbedder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import json
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from threading import Condition, Thread
 
 import numpy as np
 
-from memory.errors import EmbedderUnavailable
+from memory.errors import EmbedderUnavailable, TextRefused
 from memory.ports import Vectors
 from memory.text import storable
-from memory.vectors.embedding_process import WORKER_COMMAND, EmbeddingModel, EmbeddingProcess, find_model
-from memory.vectors.embedding_queue import Job
-from memory.vectors.embedding_thread import EmbeddingThread, Restarts
+from memory.vectors.model import EmbeddingModel, find_model
+from memory.vectors.supervisor import Restarts, Worker, WorkerFailed, program
+from memory.vectors.workers import embedding
+from memory.vectors.workers.embedding import ERROR, READY, VECTORS
 
 __all__ = ["WorkerEmbedder"]
+
+_log = logging.getLogger(__name__)
 
 # The model sees 256 tokens. Sixteen characters for each are more than languages need; the rest
 # would only keep the tokenizer busy.
 _MAX_CHARACTERS = 4096
+# A search waits for at most one running batch, which runs at low priority. 1,024 padded characters are
+# about 250 tokens; on a CPU larger batches take the same time per text.
+_BATCH_TEXTS = 32
+_BATCH_CHARACTERS = 1024
+_MAX_ANSWER_BYTES = 1 << 20
+_TRIES = 2
+_POLL_S = 1.0
+_CLOSED = "The embedding model was closed."
 
 
 class WorkerEmbedder:
     """all-MiniLM-L6-v2 by sentence-transformers, in a worker process. Thread-safe.
 
-    Nothing runs before `start` or the first `embed`. A worker that dies or hangs is replaced, and its
-    request is retried once, one text at a time. After several failures `embed` fails immediately for some
-    minutes; then the next worker is started.
+    One thread talks to the worker, one batch at a time. Nothing runs before `start` or the first `embed`. A
+    worker that dies or hangs is replaced, and its batch is retried once, one text at a time. After several
+    failures `embed` fails immediately for some minutes; then the next worker is started.
 
     Args:
         model: what to load; by default the installed package's.
@@ -45,18 +60,26 @@ class WorkerEmbedder:
         model: EmbeddingModel | None = None,
         *,
         threads: int = 1,
-        command: Sequence[str] = WORKER_COMMAND,
+        command: Sequence[str] = program(embedding.__file__),
         load_timeout_s: float = 180.0,
         answer_timeout_s: float = 60.0,
         restarts: Restarts | None = None,
     ) -> None:
         self._model = model or find_model()
-        self._thread = EmbeddingThread(
-            partial(EmbeddingProcess, tuple(command), self._model, threads),
-            restarts or Restarts(),
-            load_timeout_s=load_timeout_s,
-            answer_timeout_s=answer_timeout_s,
-        )
+        self._command = command
+        self._arguments = (str(self._model.folder), str(threads))
+        self._load_timeout_s = load_timeout_s
+        self._answer_timeout_s = answer_timeout_s
+        self._work = Condition()  # guards everything below
+        self._restarts = restarts or Restarts()
+        self._searches: deque[_Job] = deque()  # served before
+        self._bulk: deque[_Job] = deque()
+        self._worker: Worker | None = None  # may be loading or dead
+        self._loaded = False
+        self._thread: Thread | None = None
+        self._closed = False
+        self._failed_starts = 0
+        self._reason = ""
 
     @property
     def name(self) -> str:
@@ -71,45 +94,215 @@ class WorkerEmbedder:
     @property
     def ready(self) -> bool:
         """Whether `embed` can answer without loading the model first."""
-        process = self._thread.process
-        return process is not None and process.loaded and process.alive
+        worker = self._worker
+        return worker is not None and self._loaded and worker.alive
 
     @property
     def worker_pid(self) -> int | None:
         """The worker's process id, while there is one."""
-        process = self._thread.process
-        return process.pid if process is not None else None
+        worker = self._worker
+        return worker.pid if worker is not None else None
 
     def start(self) -> None:
-        """Load the model in the background; returns immediately. May be repeated until `ready`."""
-        self._thread.start()
+        """Keep a worker running from now on: a dead one is replaced, if need be after a pause. Returns
+        immediately; may be repeated."""
+        with self._work:
+            if self._thread is None and not self._closed:
+                self._thread = Thread(target=self._run, name="memory-embedder", daemon=True)
+                self._thread.start()
 
-    def embed(self, texts: Sequence[str], *, timeout: float | None = None) -> Vectors:
+    def embed(self, texts: Sequence[str]) -> Vectors:
         """One row of length 1 per text; blocks only the calling thread.
 
         A single text (a search) is served before longer lists. Only the first 256 tokens of a text count.
-
-        Args:
-            timeout: seconds to wait, including the time to load the model.
 
         Returns:
             float32, (len(texts), dimension).
 
         Raises:
-            EmbedderUnavailable: the worker failed twice, keeps failing, takes too long or was closed.
+            EmbedderUnavailable: the worker failed twice, keeps failing or was closed.
             TextRefused: it failed on one of the texts, and again on that text alone.
         """
-        job = Job([storable(text[:_MAX_CHARACTERS]) for text in texts], self.dimension)
-        if not job.texts:
+        if not texts:
             return np.empty((0, self.dimension), np.float32)
-        self._thread.submit(job)
-        try:
-            return job.result.result(timeout)
-        except TimeoutError:
-            raise EmbedderUnavailable(f"The embedding model did not answer within {timeout} s.") from None
-        finally:
-            job.abandoned = True
+        job = _Job([storable(text[:_MAX_CHARACTERS]) for text in texts], self.dimension)
+        with self._work:
+            if self._closed:
+                raise EmbedderUnavailable(_CLOSED)
+            if self._restarts.pause_left_s:
+                raise EmbedderUnavailable(self._pause_sentence)
+            (self._searches if len(texts) == 1 else self._bulk).append(job)
+            self._work.notify_all()
+            self.start()
+        return job.result.result()
 
     def close(self) -> None:
         """End the worker and its thread; pending calls fail. Safe to call twice."""
-        self._thread.close()
+        with self._work:
+            self._closed = True
+            worker, thread = self._worker, self._thread
+            self._work.notify_all()
+        if worker is not None:
+            worker.kill()
+        if thread is not None:
+            thread.join()
+
+    # The rest runs on the thread.
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                self._do_some_work()
+        finally:
+            self._drop_worker()
+            with self._work:
+                self._closed = True
+                self._fail_all(_CLOSED)
+
+    def _wait_for_work(self) -> bool:
+        with self._work:
+            while not (self._closed or self._searches or self._bulk or self._needs_worker()):
+                self._work.wait(_POLL_S)  # nothing signals the death of an idle worker
+            return not self._closed
+
+    def _needs_worker(self) -> bool:
+        return not self._restarts.pause_left_s and (self._worker is None or not self._worker.alive)
+
+    def _do_some_work(self) -> None:
+        job: _Job | None = None
+        rows: list[int] = []
+        try:
+            worker = self._running_worker()
+            self._failed_starts = 0
+            job = self._next_job()
+            if job is not None:
+                rows = job.take()
+                job.set(rows, self._embed(worker, [job.texts[row] for row in rows], job.is_search))
+        except Exception as failure:  # even if it is not the worker's fault: a caller is waiting
+            self._recover(job, rows, failure)
+
+    def _next_job(self) -> _Job | None:
+        with self._work:
+            for queue in (self._searches, self._bulk):
+                while queue and queue[0].result.done():
+                    queue.popleft()
+                if queue:
+                    return queue[0]
+            return None
+
+    def _running_worker(self) -> Worker:
+        worker = self._worker
+        if worker is None:
+            with self._work:
+                if self._closed:
+                    raise WorkerFailed("it was closed")
+                worker = self._worker = Worker(
+                    self._command,
+                    self._arguments,
+                    silence_s=self._answer_timeout_s,
+                    most_bytes=_MAX_ANSWER_BYTES,
+                )
+            answer = worker.receive(self._load_timeout_s)
+            if answer != READY + b"%d" % self.dimension:
+                _refuse(answer)
+            self._loaded = True
+        elif not worker.alive:
+            raise WorkerFailed(worker.describe_end())
+        return worker
+
+    def _embed(self, worker: Worker, texts: Sequence[str], is_search: bool) -> Vectors:
+        request = json.dumps({"urgent": is_search, "texts": texts}).encode()
+        answer = worker.ask(request, self._answer_timeout_s)
+        if answer[:1] != VECTORS or len(answer) != 1 + 4 * len(texts) * self.dimension:
+            _refuse(answer)
+        vectors = np.frombuffer(answer, np.float32, offset=1).reshape(len(texts), self.dimension)
+        if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+            raise WorkerFailed("it answered with vectors that are not of length 1")
+        return vectors
+
+    def _recover(self, job: _Job | None, rows: Sequence[int], failure: Exception) -> None:
+        self._drop_worker()
+        with self._work:
+            if self._closed:
+                return
+            ours = not isinstance(failure, WorkerFailed)
+            _log.warning("the embedding worker failed: %s", failure, exc_info=failure if ours else None)
+            self._reason = str(failure) or type(failure).__name__
+            delay_s = self._restarts.record_failure()
+            # Jobs that only waited in the queue are not to blame for the worker's death.
+            if job is not None:
+                job.put_back(rows, self._reason)
+            else:
+                self._failed_starts += 1
+                if self._failed_starts >= _TRIES:
+                    self._failed_starts = 0
+                    self._fail_all(f"The embedding model failed twice: {self._reason}.")
+            if self._restarts.pause_left_s:
+                self._fail_all(self._pause_sentence)  # a job that waited would start a worker in the pause
+            else:
+                self._work.wait_for(lambda: self._closed, delay_s)
+
+    def _fail_all(self, sentence: str) -> None:
+        for job in (*self._searches, *self._bulk):
+            if not job.result.done():
+                job.result.set_exception(EmbedderUnavailable(sentence))
+        self._searches.clear()
+        self._bulk.clear()
+
+    @property
+    def _pause_sentence(self) -> str:
+        left_s = self._restarts.pause_left_s
+        return f"The embedding model keeps failing: {self._reason}. The next try is in {left_s:.0f} s."
+
+    def _drop_worker(self) -> None:
+        with self._work:
+            worker, self._worker, self._loaded = self._worker, None, False
+        if worker is not None:
+            worker.close()
+
+
+class _Job:
+    """One call for vectors: its texts, and the rows received so far.
+
+    Attributes:
+        result: (texts, dimension), or the error.
+    """
+
+    def __init__(self, texts: Sequence[str], dimension: int) -> None:
+        self.texts = texts
+        self.is_search = len(texts) == 1
+        self.result: Future[Vectors] = Future()
+        self._vectors = np.empty((len(texts), dimension), np.float32)
+        # Texts of a batch are padded to its longest: like lengths together.
+        self._waiting = deque(sorted(range(len(texts)), key=lambda row: len(texts[row])))
+        self._suspects: set[int] = set()  # rows on which a worker failed: each is retried alone
+
+    def take(self) -> list[int]:
+        """The rows of the next batch."""
+        rows = [self._waiting.popleft()]
+        while self._waiting and len(rows) < _BATCH_TEXTS and rows[0] not in self._suspects:
+            longest = len(self.texts[self._waiting[0]])
+            if longest * (len(rows) + 1) > _BATCH_CHARACTERS or self._waiting[0] in self._suspects:
+                break
+            rows.append(self._waiting.popleft())
+        return rows
+
+    def set(self, rows: Sequence[int], vectors: Vectors) -> None:
+        """Set the vectors of a batch; the last ones complete the job."""
+        self._vectors[rows] = vectors
+        if not self._waiting:
+            self.result.set_result(self._vectors)
+
+    def put_back(self, rows: Iterable[int], reason: str) -> None:
+        """Retry a batch on which a worker failed, unless it was a single text that failed before."""
+        rows = list(rows)
+        if self._suspects.issuperset(rows):
+            self.result.set_exception(TextRefused(rows[0], reason))
+        self._suspects.update(rows)
+        self._waiting.extendleft(reversed(rows))
+
+
+def _refuse(answer: bytes) -> None:
+    if answer[:1] == ERROR:
+        raise WorkerFailed(" ".join(answer[1:300].decode(errors="replace").split()))
+    raise WorkerFailed(f"its answer of {len(answer)} bytes is invalid")

@@ -179,7 +179,7 @@ class MemorySection(_Section):
         enabled: use long-term memory; False recalls and learns nothing, in this run only.
         summaries: summarise older messages while nobody waits for an answer.
         scope: which chats share memories with a new chat.
-        chroma_url: a Chroma server that holds the vectors; None keeps them in the data folder.
+        chroma_url: a Chroma server that indexes the vectors; None keeps the index in the data folder.
     """
 
     enabled: bool = True

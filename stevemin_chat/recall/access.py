@@ -65,7 +65,7 @@ def open_memory(embedder: Embedder | None = None) -> Iterator[Memory]:
     """The store of the data folder, for one command.
 
     Args:
-        embedder: allows searching vectors and deleting them from their files.
+        embedder: allows searching by meaning.
 
     Raises:
         ConfigFileError, FolderNotWritable, memory.StoreError: the store cannot be opened.
@@ -87,8 +87,7 @@ def installed_embedder() -> Embedder:
 
 
 def installed_embedder_or_none() -> Embedder | None:
-    """None where the embedder's packages are missing: search is by words, and deleting vectors is left to
-    a stevemin that has them."""
+    """None where the embedder's packages are missing: search is by words."""
     try:
         return installed_embedder()
     except EmbedderUnavailable as error:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from waiting import block_until
 from word_counter import WordCounter
@@ -25,8 +24,8 @@ class Shared:
     """The real embedder, which survives the stores that use it.
 
     Attributes:
-        traces: the start of each vector of a text with the canary, as it lies on the disk. Its last bits
-            depend on the batch, so embedding the text again would not give it.
+        traces: the start of each vector of a text with the canary, as it lies on the disk: in SQLite, and in
+            Chroma. Its last bits depend on the batch, so embedding the text again would not give it.
     """
 
     def __init__(self, embedder: WorkerEmbedder) -> None:
@@ -51,7 +50,9 @@ class Shared:
     def embed(self, texts: Sequence[str]) -> Vectors:
         vectors = self._embedder.embed(texts)
         found = [row for row, text in enumerate(texts) if CANARY in text]
-        self.traces |= {np.ascontiguousarray(vectors[row][:8]).tobytes() for row in found}
+        for row in found:
+            half = vectors[row][:8].astype("<f2")
+            self.traces |= {half.tobytes(), half.astype("<f4").tobytes()}
         return vectors
 
     def close(self) -> None:

@@ -58,6 +58,31 @@ def test_a_file_of_version_1_is_upgraded_and_keeps_its_messages(database_path: P
             memory.build_context(session.id, budget=Budget(60))
 
 
+def test_passages_of_an_earlier_version_have_no_vector_and_can_be_found(database_path: Path) -> None:
+    """Their vectors were in another place, which is deleted: they are embedded once more."""
+    database = Database(database_path)
+    database.call(migrate, database, MIGRATIONS[:9])
+    for statement in (
+        "INSERT INTO sessions VALUES (7, 's', 't', 't', 0, 'now', 'now', NULL, NULL, NULL, NULL, 0, NULL,"
+        " 'everywhere')",
+        "INSERT INTO messages (id, session_id, role, content, status, created_at)"
+        " VALUES ('m', 's', 'user', 'a boat', 'complete', 'now')",
+        "INSERT INTO passages (message_id, part, text, embedder, analysed) VALUES ('m', 0, 'a boat', 'x', 1)",
+        "INSERT INTO removed_vectors VALUES (5)",
+    ):
+        database.call(database.execute, statement)
+    database.close()
+    with Memory(database_path) as memory:
+        assert memory.search("boat")[0].text == "a boat"
+        vectors = memory._components.vectors._vectors
+        assert memory._call(vectors.missing, 10) == [(1, "a boat")]
+        assert memory._call(vectors.add, "x", [(1, b"12")]) == [1]
+        assert memory._call(vectors.get, "x", [1]) == [(1, 7, b"12")]
+        memory.delete_session("s")
+        assert memory._call(vectors.get, "x", [1]) == []
+        assert memory._call(lambda: memory._components.settings.index_epoch)
+
+
 def test_a_failing_migration_leaves_the_previous_version(tmp_path: Path) -> None:
     database = Database(tmp_path / "x.db")
     steps = [

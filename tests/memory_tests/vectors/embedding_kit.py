@@ -12,8 +12,8 @@ import numpy as np
 
 from memory.ports import Vectors
 from memory.vectors.embedder import WorkerEmbedder
-from memory.vectors.embedding_process import EmbeddingModel
-from memory.vectors.embedding_thread import Restarts
+from memory.vectors.model import EmbeddingModel
+from memory.vectors.supervisor import Restarts
 
 __all__ = ["TIMEOUT_S", "Fake", "Vectors", "batches", "degrees", "fakes", "lines"]
 

@@ -1,74 +1,89 @@
-"""Vectors with recognisable bytes, and the files of a vector index."""
+"""Stores whose vectors can be watched: what is in which file, and when the index is opened."""
 
 from __future__ import annotations
 
-import json
+import os
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import pytest
+from waiting import block_until
 
-from memory.ports import VectorIndex, Vectors
-from memory.vectors.chroma import ChromaIndex, open_index
-from memory.vectors.shards import ShardedIndex
+from memory import IndexState, Memory
+from memory.vectors.index import Index
 
 __all__ = [
-    "DIMENSION",
-    "EMBEDDER",
+    "FAKE_CHROMA",
+    "count_openings",
     "files_with",
-    "fill",
-    "generations",
-    "open_small",
-    "planted",
-    "random_vectors",
-    "trace",
+    "index_of",
+    "kill_worker",
+    "meanings",
+    "ready",
+    "tell",
+    "worker_of",
 ]
 
-DIMENSION = 32
-EMBEDDER = "tiny-model/mean"
-_MARKED = 16  # numbers of ±1/4: exactly of length 1, so that no normalisation changes a bit
+FAKE_CHROMA = Path(__file__).with_name("fake_chroma")
 
 
-def open_small(
-    folder: Path, *, embedder: str = EMBEDDER, url: str | None = None, store: str = "mine"
-) -> ChromaIndex:
-    return open_index(folder, store=store, embedder=embedder, dimension=DIMENSION, url=url)
+def tell(memory: Memory, *texts: str) -> str:
+    """A chat of these messages; its id."""
+    session = memory.create_session()
+    for text in texts:
+        memory.add_message(session.id, "user", text)
+    return session.id
 
 
-def random_vectors(count: int, seed: int = 0) -> Vectors:
-    vectors: Vectors = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
+def index_of(memory: Memory) -> Index:
+    index = memory._components.vectors._index
+    assert index is not None
+    return index
 
 
-def planted(pattern: int) -> Vectors:
-    """A vector of length 1 whose bytes no other vector has."""
-    signs = [1.0 if pattern >> bit & 1 else -1.0 for bit in range(_MARKED)]
-    vector = np.zeros(DIMENSION, dtype=np.float32)
-    vector[:_MARKED] = np.array(signs, dtype=np.float32) / 4
-    return vector
+def worker_of(memory: Memory) -> int:
+    """The process id of the index's worker."""
+    worker = index_of(memory)._worker
+    assert worker is not None
+    return worker.pid
 
 
-def trace(vector: Vectors) -> bytes:
-    return vector[:_MARKED].tobytes()
+def kill_worker(memory: Memory, number: int = signal.SIGKILL) -> None:
+    os.kill(worker_of(memory), number)
 
 
-def fill(
-    index: VectorIndex | ShardedIndex, count: int, *, canary: int, pattern: int = 0xA5C3, first: int = 1
-) -> Vectors:
-    """Add random vectors under `first`, `first` + 1, …, with the planted one under `canary`."""
-    vectors = random_vectors(count)
-    vectors[canary - first] = planted(pattern)
-    index.add(range(first, first + count), vectors)
-    return vectors
+def ready(memory: Memory) -> None:
+    """Start indexing and wait until the index holds every vector."""
+    memory.start_indexing()
+    block_until(lambda: memory.index_status().state is IndexState.READY and index_of(memory).complete)
 
 
-def files_with(folder: Path, pattern: bytes) -> list[str]:
-    """Every file of the index, its lock included, that holds these bytes."""
-    assert folder.is_dir()
-    files = [path for path in folder.parent.rglob("*") if path.is_file()]
-    return sorted(path.name for path in files if pattern in path.read_bytes())
+def meanings(memory: Memory, question: str, count: int = 5) -> list[int] | None:
+    """The passages that search by meaning finds."""
+    found = memory._components.vectors.search(question, count)
+    return None if found is None else [number for number, _ in found]
 
 
-def generations(folder: Path) -> dict[int, str]:
-    told = json.loads((folder / "current.json").read_text())
-    return {int(shard): name for shard, name in told["shards"].items()}
+def files_with(folder: Path, patterns: Sequence[bytes]) -> list[str]:
+    """Every file below that holds one of these."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            if any(pattern in data for pattern in patterns):
+                found.append(str(path.relative_to(folder)))
+    return sorted(found)
+
+
+def count_openings(monkeypatch: pytest.MonkeyPatch) -> list[Index]:
+    """A list that grows by one whenever an index is opened."""
+    openings: list[Index] = []
+    start = Index._start
+
+    def counting(index: Index, epoch: str | None) -> None:
+        openings.append(index)
+        start(index, epoch)
+
+    monkeypatch.setattr(Index, "_start", counting)
+    return openings

@@ -15,8 +15,8 @@ from waiting import block_until
 
 from memory.errors import EmbedderUnavailable, TextRefused
 from memory.vectors.embedder import WorkerEmbedder
-from memory.vectors.embedding_process import EmbeddingModel
-from memory.vectors.embedding_thread import Restarts
+from memory.vectors.model import EmbeddingModel
+from memory.vectors.supervisor import Restarts
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_waiting_job_does_not_fail_for_another_s_text(fake: Fake, tmp_path: Pa
         poisoned = pool.submit(embedder.embed, ["666"])
         block_until(lambda: len(batches(tmp_path)) == 1)
         innocent = pool.submit(embedder.embed, ["5", "6"])
-        block_until(lambda: len(embedder._thread._lanes._bulk) == 2)
+        block_until(lambda: len(embedder._bulk) == 1)
         (tmp_path / "stop").unlink()
         with pytest.raises(EmbedderUnavailable, match="exit code 9"):
             poisoned.result()
@@ -94,7 +94,7 @@ def test_a_waiting_job_does_not_fail_for_another_s_text(fake: Fake, tmp_path: Pa
 
 
 def test_a_worker_that_dies_idle_is_replaced(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.vectors.embedding_thread._POLL_S", 0.01)
+    monkeypatch.setattr("memory.vectors.embedder._POLL_S", 0.01)
     embedder = fake("works")
     embedder.start()
     block_until(lambda: embedder.ready)
@@ -120,7 +120,7 @@ def test_a_bug_of_ours_leaves_no_caller_waiting(fake: Fake, monkeypatch: pytest.
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("memory.vectors.embedding_queue.Batch.deliver", broken)
+    monkeypatch.setattr("memory.vectors.embedder._Job.set", broken)
     with pytest.raises(EmbedderUnavailable, match="a bug"):
         embedder.embed(["1"])
 
@@ -156,7 +156,7 @@ def test_a_worker_killed_during_work_is_replaced(fake: Fake, tmp_path: Path) -> 
 def test_after_a_pause_it_restarts_by_itself(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memory.vectors.embedding_thread._POLL_S", 0.01)
+    monkeypatch.setattr("memory.vectors.embedder._POLL_S", 0.01)
     now = [0.0]
     restarts = Restarts(delay_s=0.0, clock=lambda: now[0])
     embedder = fake("dies-until-told", restarts=restarts)

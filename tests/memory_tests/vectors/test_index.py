@@ -1,261 +1,230 @@
-"""The vector index on real Chroma: finding, replacing, restarting, and removing every byte."""
+"""The index on real Chroma: it finds what the store has, forgets what that forgot, and can be deleted."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
+import random
+import shutil
+import signal
 import stat
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pytest
 from memory_tests.vectors.index_kit import (
-    DIMENSION,
-    EMBEDDER,
+    count_openings,
     files_with,
-    fill,
-    generations,
-    open_small,
-    planted,
-    random_vectors,
-    trace,
+    index_of,
+    kill_worker,
+    meanings,
+    ready,
+    tell,
+    worker_of,
 )
+from memory_tests.vectors.letters import Letters, Signs
 from waiting import block_until
 
-from memory.errors import IndexUnavailable
-from memory.ports import Vectors
-from memory.vectors.chroma import ChromaIndex
-from memory.vectors.folder import IndexFolder
-from memory.vectors.index_process import IndexSpec
-from memory.vectors.shards import LAYOUT, ShardedIndex
+from memory import Memory
 
-CANARY = 17
-PATTERN = trace(planted(0xA5C3))
+ROOT = Path(__file__).parents[3]
+SECRET = "zanzibar canary"
+SOME = [f"message {number}" for number in range(30)]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "memory" / "index"
-
-
-@pytest.fixture(scope="module")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("memory") / "index"
-
-
-@pytest.fixture(scope="module")
-def opened(shared_folder: Path) -> Iterator[ChromaIndex]:
-    # Opening takes a second or two, so tests share one index where they can.
-    index = open_small(shared_folder)
-    assert index.rebuilt
-    yield index
-    index.close()
+@pytest.fixture(autouse=True)
+def no_quiet_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memory.vectors.index._QUIET_S", 0.05)
 
 
 @pytest.fixture
-def index(opened: ChromaIndex) -> ChromaIndex:
-    opened.clear()
-    return opened
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "chats.db"
 
 
-def axis(number: int) -> Vectors:
-    vector: Vectors = np.eye(DIMENSION, dtype=np.float32)[number]
-    return vector
+def filled(path: Path, *texts: str) -> str:
+    """Make a store whose passages are indexed, and close it; the id of its chat."""
+    with Memory(path, embedder=Signs()) as memory:
+        session = tell(memory, *texts)
+        ready(memory)
+    assert (path.parent / "vectors" / "stamp.json").exists()
+    return session
 
 
-def test_the_nearest_come_first_with_their_cosine(index: ChromaIndex) -> None:
-    assert index.ids() == set()
-    assert index.search(axis(0), 5) == []
-    between = (axis(0) + axis(1)) / np.sqrt(np.float32(2))
-    index.add([7, 8, 9], np.stack([axis(0), between, axis(2)]))
-    assert index.ids() == {7, 8, 9}
-    found = index.search(axis(0), 10)
-    assert [number for number, _ in found] == [7, 8, 9]
-    assert [score for _, score in found] == pytest.approx([1.0, 0.5**0.5, 0.0], abs=1e-5)
-    assert [number for number, _ in index.search(axis(0), 2)] == [7, 8]
-    assert index.search(axis(0), 0) == []
+def test_a_forgotten_vector_is_in_no_file_any_more(path: Path) -> None:
+    folder, embedder = path.parent, Signs()
+    others = [f"message {number}" for number in range(1_100)]  # so many that Chroma writes its search graph
+    with Memory(path, embedder=embedder) as memory:
+        tell(memory, *others[:500])
+        [secret] = memory.messages(tell(memory, SECRET))
+        tell(memory, *others[500:])
+        ready(memory)
+        in_sqlite, in_chroma = embedder.traces(SECRET)
+        before = files_with(folder, [in_chroma])
+        assert any(name.endswith("data_level0.bin") for name in before), "or this would prove nothing"
+        memory.long_term.stats()
+        assert set(files_with(folder, [in_sqlite])) & {"chats.db", "chats.db-wal"}
+        asked = len(embedder.asked)
+
+        assert not memory.long_term.forget([secret.id]).pending
+        assert files_with(folder, [in_sqlite, in_chroma]) == []
+        assert meanings(memory, "message 7", 1) == [8], "the store answers"
+
+        block_until(lambda: index_of(memory).complete)
+        assert meanings(memory, "message 7", 1) == [8], "the new index does"
+        assert 501 not in (meanings(memory, SECRET, 1_100) or [501])
+        assert all(len(texts) == 1 for texts in embedder.asked[asked:]), "nothing was embedded but questions"
+        assert files_with(folder, [in_sqlite, in_chroma]) == []
+    assert files_with(folder, [in_sqlite, in_chroma]) == []
 
 
-def test_only_some_passages_are_searched(index: ChromaIndex) -> None:
-    vectors = fill(index, 300, canary=CANARY)
-    for within in ({7, 8, 9}, {7, 20_000}):  # the second is of a shard that does not exist
-        found = index.search(vectors[0], 10, within)
-        assert [number for number, _ in found][:1] != [1]
-        assert {number for number, _ in found} == within - {20_000}
-    assert index.search(vectors[0], 10, ()) == []
+def test_many_deletions_cost_one_refill(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memory.vectors.index._QUIET_S", 1.0)
+    openings = count_openings(monkeypatch)
+    with Memory(path, embedder=Signs()) as memory:
+        session = tell(memory, *SOME)
+        ready(memory)
+        assert len(openings) == 1
+        for message in memory.messages(session)[:10]:
+            memory.long_term.forget([message.id])
+            assert not index_of(memory).complete
+        block_until(lambda: index_of(memory).complete)
+        assert len(openings) == 2
+        assert meanings(memory, SOME[20], 1) == [21]
 
 
-def test_a_known_id_gets_the_new_vector(index: ChromaIndex) -> None:
-    index.add([1, 2], np.stack([axis(0), axis(1)]))
-    index.add([1, 3, 3], np.stack([axis(2), axis(4), axis(3)]))
-    assert index.ids() == {1, 2, 3}
-    assert index.search(axis(2), 1) == [(1, pytest.approx(1.0))]
-    assert index.search(axis(3), 1) == [(3, pytest.approx(1.0))]
-    assert index.search(axis(0), 1)[0][1] == pytest.approx(0.0, abs=1e-6)
-    index.add([], np.zeros((0, DIMENSION), dtype=np.float32))
-    index.remove([])
-    assert index.ids() == {1, 2, 3}
+def test_an_index_that_was_closed_is_opened_again_as_it_is(path: Path) -> None:
+    filled(path, *SOME)
+    embedder, chroma = Signs(), path.parent / "vectors" / "chroma"
+    before = {file: file.stat().st_ino for file in chroma.rglob("*")}
+    with Memory(path, embedder=embedder) as memory:
+        ready(memory)
+        assert {file: file.stat().st_ino for file in chroma.rglob("*") if file in before} == before
+        assert meanings(memory, SOME[20], 1) == [21]
+        assert not (path.parent / "vectors" / "stamp.json").exists(), "a crash now leaves no valid index"
+        assert embedder.asked == [[SOME[20]]]
 
 
-def test_a_removed_vector_is_in_no_file_any_more(folder: Path) -> None:
-    index = open_small(folder)
-    vectors = fill(index, 1_100, canary=CANARY)
-    before = files_with(folder, PATTERN)
-    assert "data_level0.bin" in before, "the search graph was not written yet: this would prove nothing"
-    index.remove([CANARY, 999_999])
-    assert files_with(folder, PATTERN) == []
-    assert index.ids() == set(range(1, 1_101)) - {CANARY}
-    assert CANARY not in {number for number, _ in index.search(planted(0xA5C3), 1_100)}
-    assert index.search(vectors[499], 1) == [(500, pytest.approx(1.0, abs=1e-5))]
-    index.close()
-    assert files_with(folder, PATTERN) == []
-    collection = IndexSpec(folder, EMBEDDER, DIMENSION).collection("passages", LAYOUT)
-    with closing(ShardedIndex(IndexFolder(folder, collection))) as reopened:
-        assert not reopened.rebuilt
-        assert reopened.ids() == set(range(1, 1_101)) - {CANARY}
-    assert files_with(folder, PATTERN) == []
+def test_a_deleted_index_is_refilled_without_embedding_anything(path: Path) -> None:
+    filled(path, *SOME)
+    shutil.rmtree(path.parent / "vectors")
+    embedder = Signs()
+    with Memory(path, embedder=embedder) as memory:
+        ready(memory)
+        stats = memory.long_term.stats()
+        assert stats.embedded == stats.passages == len(SOME)
+        assert stats.index_bytes > 10_000
+        assert embedder.asked == []
+        assert meanings(memory, SOME[20], 1) == [21]
 
 
-def test_the_vectors_of_another_store_are_deleted(folder: Path) -> None:
-    with closing(open_small(folder, store="mine")) as index:
-        fill(index, 20, canary=CANARY)
-    with closing(open_small(folder, store="mine")) as index:
-        assert len(index.ids()) == 20
-        assert not index.rebuilt
-    with closing(open_small(folder, store="another")) as index:
-        assert index.rebuilt
-        assert index.ids() == set()
-    assert files_with(folder, PATTERN) == []
+@pytest.mark.parametrize("damage", ["graph", "database", "emptied"])
+def test_a_damaged_index_is_refilled_without_embedding_anything(path: Path, damage: str) -> None:
+    filled(path, *(f"message {number}" for number in range(1_100)))
+    chroma = path.parent / "vectors" / "chroma"
+    if damage == "emptied":
+        shutil.rmtree(chroma)
+        chroma.mkdir()
+    else:
+        files = chroma.rglob("data_level0.bin") if damage == "graph" else [chroma / "chroma.sqlite3"]
+        for file in files:
+            file.write_bytes(random.Random(1).randbytes(file.stat().st_size))
+    embedder = Signs()
+    with Memory(path, embedder=embedder) as memory:
+        ready(memory)
+        assert embedder.asked == []
+        assert meanings(memory, "message 20", 1) == [21]
 
 
-def test_a_folder_that_names_no_store_is_adopted(folder: Path) -> None:
-    with closing(open_small(folder)) as index:
-        fill(index, 20, canary=CANARY)
-    pointer = folder / "current.json"
-    recorded = json.loads(pointer.read_text())
-    assert recorded.pop("store") == "mine"
-    pointer.write_text(json.dumps(recorded))
-    with closing(open_small(folder, store="mine")) as index:
-        assert len(index.ids()) == 20
-    with closing(open_small(folder, store="another")) as index:
-        assert index.ids() == set()
+def test_a_killed_worker_is_replaced_and_searches_do_not_wait_for_it(path: Path) -> None:
+    embedder = Signs()
+    with Memory(path, embedder=embedder) as memory:
+        tell(memory, *SOME)
+        ready(memory)
+        before = worker_of(memory)
+        asked = len(embedder.asked)
+        kill_worker(memory)
+        assert meanings(memory, SOME[20], 1) == [21], "the store answers"
+        block_until(lambda: index_of(memory).complete)
+        assert worker_of(memory) != before
+        assert meanings(memory, SOME[20], 1) == [21]
+        assert embedder.asked[asked:] == [[SOME[20]]] * 2
 
 
-def test_a_vector_that_is_only_in_the_log_is_removed_too(index: ChromaIndex, shared_folder: Path) -> None:
-    fill(index, 20, canary=CANARY)
-    assert files_with(shared_folder, PATTERN) != []
-    index.remove([CANARY])
-    assert files_with(shared_folder, PATTERN) == []
-    assert len(index.ids()) == 19
+_CHAT = """
+import sys, time
+sys.path.insert(0, "tests")
+from memory import Memory
+from memory_tests.vectors.index_kit import ready, tell
+from memory_tests.vectors.letters import Signs
+memory = Memory(sys.argv[1], embedder=Signs())
+tell(memory, *(f"message {number}" for number in range(30)))
+ready(memory)
+print("filled", flush=True)
+time.sleep(600)
+"""
 
 
-def test_no_removed_vector_reappears_from_freed_memory(index: ChromaIndex, shared_folder: Path) -> None:
-    # Without the allocator's settings one does within about ten rounds.
-    vectors = random_vectors(20)
-    vectors[:10] = planted(0xA5C3)
-    for _ in range(14):
-        index.add(range(1, 21), vectors)
-        index.remove(range(1, 11))
-        assert files_with(shared_folder, PATTERN) == []
+def test_a_chat_that_is_killed_leaves_a_valid_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp = path.parent / "vectors" / "stamp.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", _CHAT, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as chat:
+        assert chat.stdout is not None
+        assert chat.stdout.readline() == "filled\n"
+        assert not stamp.exists()
+        chat.kill()
+    block_until(stamp.exists)
+    monkeypatch.setattr("memory.vectors.index.Index._fill", lambda _: False)
+    with Memory(path, embedder=Signs()) as memory:
+        block_until(lambda: index_of(memory).own())  # the worker may still be about to end
+        ready(memory)
+        assert meanings(memory, SOME[20], 1) == [21]
 
 
-def test_removing_unknown_ids_copies_nothing(index: ChromaIndex, shared_folder: Path) -> None:
-    fill(index, 20, canary=CANARY)
-    before = generations(shared_folder)
-    index.remove([500, 70_000])
-    assert generations(shared_folder) == before
-    assert len(index.ids()) == 20
+def test_vectors_of_another_store_are_deleted(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "chats.db"
+    filled(other, *SOME[:5], SECRET)
+    filled(path, *SOME[:6])
+    shutil.rmtree(path.parent / "vectors")
+    shutil.copytree(other.parent / "vectors", path.parent / "vectors")
+    trace = Signs().traces(SECRET)[1]
+    assert files_with(path.parent, [trace])
+    with Memory(path, embedder=Signs()) as memory:
+        ready(memory)
+        assert files_with(path.parent, [trace]) == []
+        assert meanings(memory, SOME[5], 1) == [6]
 
 
-def test_only_affected_shards_are_copied(index: ChromaIndex, shared_folder: Path) -> None:
-    fill(index, 20, canary=CANARY)
-    fill(index, 20, canary=40_005, pattern=0x1234, first=40_000)
-    index.add([100_000], axis(31).reshape(1, -1))
-    before = generations(shared_folder)
-    assert len(before) == 3
-    assert [number for number, _ in index.search(planted(0x1234), 1)] == [40_005]
-    assert [number for number, _ in index.search(axis(31), 1)] == [100_000]
-    index.remove([40_005, 100_000])
-    after = generations(shared_folder)
-    assert after[0] == before[0]
-    assert after[40_000 >> 14] != before[40_000 >> 14]
-    assert 100_000 >> 14 not in after, "a shard without passages is deleted"
-    assert files_with(shared_folder, trace(planted(0x1234))) == []
-    assert sorted(path.name for path in shared_folder.glob("gen-*")) == sorted(after.values())
-    assert index.ids() == {*range(1, 21), *range(40_000, 40_020)} - {40_005}
-
-
-def test_clear_leaves_nothing(index: ChromaIndex, shared_folder: Path) -> None:
-    fill(index, 20, canary=CANARY)
-    index.clear()
-    assert index.ids() == set()
-    assert files_with(shared_folder, PATTERN) == []
-    index.add([1], axis(0).reshape(1, -1))
-    assert index.ids() == {1}
-
-
-def test_each_embedder_has_its_own_collection() -> None:
-    specs = [
-        IndexSpec(Path("/index"), embedder, dimension)
-        for embedder, dimension in [(EMBEDDER, 32), (EMBEDDER, 8), ("another model", 32)]
-    ]
-    names = {spec.collection("passages") for spec in specs}
-    assert len(names) == 3
-    assert all(re.fullmatch(r"[a-z0-9-]{3,63}", name) for name in names), "Chroma refuses other names"
-    assert specs[0].collection("passages", "layout 2") not in names
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-def test_old_generations_are_closed(index: ChromaIndex) -> None:
-    fill(index, 1_100, canary=CANARY)
-    assert index._process is not None
-    files = Path(f"/proc/{index._process.pid}/fd")
-
-    def old() -> list[str]:
-        targets = (os.readlink(file) for file in files.iterdir())
-        return [target for target in targets if "(deleted)" in target and "gen-" in target]
-
-    def count() -> int:
-        return len(list(files.iterdir()))
-
-    counts = []
-    for number in range(100, 1_000, 100):
-        index.remove([number])
-        index.search(planted(0xA5C3), 3)
-        block_until(lambda: not old())  # Chroma closes its connections from a thread,
-        counts.append(count())
-    assert min(counts[5:]) <= max(counts[:4]), "… and opens others for a moment, but not for every generation"
+@pytest.mark.parametrize("near", [3, 40])
+def test_hidden_chats_are_left_out_before_the_nearest_are_counted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, near: int
+) -> None:
+    """Few near ones are among the surplus that is asked for; with many of them, Chroma must filter."""
+    monkeypatch.setattr("memory.search.search._BY_MEANING", 2)
+    monkeypatch.setattr("memory.search.search._FEW", 0)
+    with Memory(path, embedder=Letters()) as memory:
+        other = tell(memory, *["zzzz"] * near)
+        mine = tell(memory, "zzzq", "zqqq", *("aqqq" for _ in range(10)))
+        ready(memory)
+        monkeypatch.setattr("memory.vectors.exact.scan", None)
+        assert {recall.session_id for recall in memory.search("zzz", session_id=mine)} == {other}
+        memory.set_session(mine, scope="session")
+        assert memory.search("zzz", session_id=mine)[0].text == "zzzq"
+        found = memory._components.vectors.search("zzz", 2, hidden=[1])
+        assert found == [
+            (near + 1, pytest.approx(0.949, abs=1e-3)),
+            (near + 2, pytest.approx(0.316, abs=1e-3)),
+        ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_files_are_for_their_owner_only(index: ChromaIndex, shared_folder: Path) -> None:
-    fill(index, 20, canary=CANARY)
-    assert stat.S_IMODE(shared_folder.stat().st_mode) == 0o700
-    for path in (shared_folder.with_name("index.lock"), *shared_folder.rglob("*")):
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-
-
-def test_a_search_does_not_wait_for_long_work(index: ChromaIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memory.vectors.chroma._SEARCH_WAIT_S", 0.01)
-    fill(index, 20, canary=CANARY)
-    with index._turn, pytest.raises(IndexUnavailable, match="busy; searching by keywords only"):
-        index.search(planted(0xA5C3), 1)
-    assert index.search(planted(0xA5C3), 1) == [(CANARY, pytest.approx(1.0))]
-
-
-@pytest.mark.parametrize(
-    "vectors",
-    [np.zeros((2, DIMENSION + 1)), np.zeros((3, DIMENSION)), np.full((2, DIMENSION), np.nan)],
-    ids=["longer", "more", "not a number"],
-)
-def test_invalid_vectors_are_refused(index: ChromaIndex, vectors: Vectors) -> None:
-    with pytest.raises(IndexUnavailable, match=r"takes vectors of shape \(2, 32\)|is not finite"):
-        index.add([1, 2], vectors.astype(np.float32))
-    assert index.ids() == set()
+def test_files_are_for_their_owner_only(path: Path) -> None:
+    filled(path, *SOME)
+    folder = path.parent / "vectors"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for file in (folder.with_name("vectors.lock"), *folder.rglob("*")):
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
 
 
 def test_odd_folder_names_and_foreign_settings_do_not_matter(
@@ -265,10 +234,31 @@ def test_odd_folder_names_and_foreign_settings_do_not_matter(
     monkeypatch.setenv("IS_PERSISTENT", "perhaps")
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("MIGRATIONS=banana\n")
-    folder = tmp_path / "größe 100% a?b#c"
-    index = open_small(folder)
-    fill(index, 3, canary=2)
-    assert index.ids() == {1, 2, 3}
-    assert generations(folder) == {0: "gen-0001"}
-    index.close()
-    assert {path.name for path in tmp_path.iterdir()} == {".env", folder.name, f"{folder.name}.lock"}
+    path = tmp_path / "größe 100% a?b#c" / "chats.db"
+    filled(path, *SOME)
+    assert {file.name for file in tmp_path.iterdir()} - {"stevemin-home"} == {".env", path.parent.name}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_closing_ends_the_worker_and_leaves_nothing_open(path: Path) -> None:
+    filled(path, *SOME)
+    before = len(os.listdir("/proc/self/fd"))
+    memory = Memory(path, embedder=Signs())
+    ready(memory)
+    worker = Path(f"/proc/{worker_of(memory)}")
+    assert worker.exists()
+    memory.close()
+    memory.close()
+    assert not worker.exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_hung_worker_does_not_keep_the_chat_from_closing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memory.vectors.index._CLOSE_S", 0.2)
+    with Memory(path, embedder=Signs()) as memory:
+        tell(memory, *SOME)
+        ready(memory)
+        kill_worker(memory, signal.SIGSTOP)
+    assert not (path.parent / "vectors" / "stamp.json").exists(), "it counts as not closed properly"

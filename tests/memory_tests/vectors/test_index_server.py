@@ -1,4 +1,4 @@
-"""The vector index on a Chroma server that works or is absent. One that hangs: test_index_process.py."""
+"""The index on a Chroma server that works, is absent, or hangs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from memory_tests.vectors.index_kit import files_with, fill, open_small, planted, random_vectors, trace
+from memory_tests.vectors.index_kit import FAKE_CHROMA, files_with, index_of, meanings, ready, tell
+from memory_tests.vectors.letters import Signs
 from waiting import block_until
 
-from memory.errors import IndexUnavailable
+from memory import IndexState, Memory
 
-CANARY = 17
-PATTERN = trace(planted(0xA5C3))
+SOME = [f"message {number}" for number in range(30)]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "memory" / "index"
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "chats.db"
 
 
 def free_port() -> int:
@@ -54,51 +54,76 @@ def server(tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
-def test_an_index_on_a_server(server: str, folder: Path, tmp_path: Path) -> None:
-    (folder / "gen-0007").mkdir(parents=True)
-    (folder / "gen-0007" / "left").write_bytes(PATTERN)
-    mine = open_small(folder, url=server)
-    other = open_small(tmp_path / "other", url=server)
-    assert mine.rebuilt
-    assert files_with(folder, PATTERN) == [], "nobody takes forgotten vectors out of an old folder"
-    assert mine.search(planted(0xA5C3), 5) == []
-    vectors = fill(mine, 20, canary=CANARY)
-    other.add([CANARY], random_vectors(1, seed=5))
-    assert mine.search(vectors[4], 1) == [(5, pytest.approx(1.0, abs=1e-5))]
-    assert len(mine.search(vectors[4], 50)) == 20
-    mine.remove([CANARY])
-    assert mine.ids() == set(range(1, 21)) - {CANARY}
-    mine.clear()
-    assert mine.ids() == set()
-    mine.add([4], random_vectors(1))
-    mine.close()
-    mine = open_small(folder, url=server, embedder="another model")
-    assert mine.rebuilt
-    assert mine.ids() == set()
-    assert other.ids() == {CANARY}
-    mine.close()
-    other.close()
-    with urllib.request.urlopen(
-        f"{server}/api/v2/tenants/default_tenant/databases/default_database/collections"
-    ) as got:
-        assert len(json.load(got)) == 2, "the collection of the first embedder is gone"
+def counts(url: str) -> list[int]:
+    """How many vectors each collection on the server has."""
+    base = f"{url}/api/v2/tenants/default_tenant/databases/default_database/collections"
+    with urllib.request.urlopen(base) as got:
+        found = json.load(got)
+    numbers = []
+    for collection in found:
+        with urllib.request.urlopen(f"{base}/{collection['id']}/count") as got:
+            numbers.append(int(got.read()))
+    return sorted(numbers)
 
 
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("127.0.0.1:8000", "is not the address of a Chroma server; write it like http://127.0.0.1:8000."),
-        ("ftp://127.0.0.1", "is not the address of a Chroma server"),
-    ],
-)
-def test_invalid_server_addresses(folder: Path, url: str, said: str) -> None:
-    with pytest.raises(IndexUnavailable) as caught:
-        open_small(folder, url=url)
-    assert said in str(caught.value)
+def test_an_index_on_a_server(server: str, path: Path, tmp_path: Path) -> None:
+    left = path.parent / "vectors" / "gen-0007"
+    left.mkdir(parents=True)
+    (left / "left").write_bytes(Signs().traces("secret")[1])
+    with Memory(path, embedder=Signs(), chroma_url=server) as memory:
+        session = tell(memory, *SOME)
+        ready(memory)
+        assert counts(server) == [30]
+        assert files_with(path.parent, Signs().traces("secret")) == [], "nobody forgets in an old folder"
+        assert meanings(memory, SOME[20], 1) == [21]
+        first, second, third, fourth, fifth, *_ = memory.messages(session)
+        assert not memory.long_term.forget([first.id]).pending
+        assert counts(server) == [29]
+        assert index_of(memory).complete, "nothing had to be filled again"
+        assert meanings(memory, SOME[0], 50) != meanings(memory, SOME[0], 1)
+        with Memory(path, chroma_url=server) as beside:
+            assert beside.long_term.forget([second.id]).pending, "the owner does it"
+        memory.long_term.forget([third.id])
+        assert counts(server) == [27]
+    embedder = Signs()
+    with Memory(path, embedder=embedder, chroma_url=server) as memory:
+        assert not memory.long_term.forget([fourth.id]).pending
+        assert counts(server) == [26]
+        assert not embedder.started
+    with Memory(path, chroma_url=server) as memory:
+        assert memory.long_term.forget([fifth.id]).pending, "which collection it is, the embedder knows"
+    with Memory(tmp_path / "other" / "chats.db", embedder=Signs(), chroma_url=server) as other:
+        tell(other, "one")
+        ready(other)
+        assert counts(server) == [1, 26]
+    embedder = Signs("another model")
+    with Memory(path, embedder=embedder, chroma_url=server) as memory:
+        ready(memory)
+        assert counts(server) == [1, 25], "the vectors of the first embedder are gone"
+        assert meanings(memory, SOME[20], 1) == [21]
 
 
-def test_a_server_that_is_not_there(folder: Path) -> None:
+def test_a_server_that_is_not_there(path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(IndexUnavailable, match="Could not connect to a Chroma server") as caught:
-        open_small(folder, url=url)
-    assert url in str(caught.value)
+    with Memory(path, embedder=Signs(), chroma_url=url) as memory:
+        session = tell(memory, *SOME)
+        memory.start_indexing()
+        block_until(lambda: memory.index_status().state is IndexState.READY)
+        assert memory.index_status().embedded == 30
+        assert meanings(memory, SOME[20], 1) == [21], "the store answers"
+        assert memory.long_term.forget([memory.messages(session)[0].id]).pending
+
+
+def test_a_server_that_never_answers(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(FAKE_CHROMA))
+    monkeypatch.setattr("memory.vectors.index._OPENING_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with Memory(path, embedder=Signs(), chroma_url=url) as memory:
+            tell(memory, *SOME)
+            memory.start_indexing()
+            block_until(lambda: memory.index_status().state is IndexState.READY)
+            assert meanings(memory, SOME[20], 1) == [21]
+    assert f"The vector index at {url} failed: it did not answer within 1 s" in caplog.text

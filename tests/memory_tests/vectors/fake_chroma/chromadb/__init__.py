@@ -1,4 +1,4 @@
-"""Replaces chromadb in tests of the process around it: starts immediately, keeps its own file.
+"""Replaces chromadb in tests of what is around it: starts immediately, keeps its own file.
 
 The worker of the index imports it when `fake_chroma` is on its PYTHONPATH.
 """
@@ -19,42 +19,53 @@ Rows = dict[str, Any]
 class _Collection:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._rows: Rows = pickle.loads(path.read_bytes()) if path.exists() else {}
+        self.metadata, self._rows = pickle.loads(path.read_bytes())
 
-    def upsert(self, ids: Sequence[str], embeddings: Any) -> None:
-        self._keep(self._rows | dict(zip(ids, embeddings, strict=True)))
+    def upsert(self, ids: Sequence[str], embeddings: Any, metadatas: Sequence[Rows]) -> None:
+        self._keep(self._rows | dict(zip(ids, zip(embeddings, metadatas, strict=True), strict=True)))
 
     def delete(self, ids: Sequence[str]) -> None:
         self._keep({name: row for name, row in self._rows.items() if name not in ids})
 
-    def get(self, include: Sequence[str], ids: Sequence[str] | None = None) -> Rows:
-        names = [name for name in (self._rows if ids is None else ids) if name in self._rows]
-        return {"ids": names, "embeddings": [self._rows[name] for name in names]}
-
-    def query(
-        self, query_embeddings: Any, n_results: int, include: Sequence[str], ids: Sequence[str] | None = None
-    ) -> Rows:
-        rows = {name: row for name, row in self._rows.items() if ids is None or name in ids}
-        far = {name: 1.0 - float(np.dot(row, query_embeddings[0])) for name, row in rows.items()}
-        nearest = sorted(far, key=lambda name: far[name])[:n_results]
-        return {"ids": [nearest], "distances": [[far[name] for name in nearest]]}
-
     def count(self) -> int:
         return len(self._rows)
 
+    def get(self, include: Sequence[str]) -> Rows:
+        return {"ids": list(self._rows)}
+
+    def query(self, query_embeddings: Any, n_results: int, include: Sequence[str], where: Any) -> Rows:
+        hidden = where["chat"]["$nin"] if where else ()
+        rows = {name: row for name, row in self._rows.items() if row[1]["chat"] not in hidden}
+        far = {name: 1.0 - float(np.dot(row[0], query_embeddings[0])) for name, row in rows.items()}
+        nearest = sorted(far, key=lambda name: far[name])[:n_results]
+        return {
+            "ids": [nearest],
+            "distances": [[far[name] for name in nearest]],
+            "metadatas": [[rows[name][1] for name in nearest]],
+        }
+
     def _keep(self, rows: Rows) -> None:
         self._rows = rows
-        self._path.write_bytes(pickle.dumps(rows))
+        self._path.write_bytes(pickle.dumps((self.metadata, rows)))
 
 
 class PersistentClient:
     def __init__(self, path: str, settings: object) -> None:
         self._folder = Path(path)
+        self._folder.mkdir(exist_ok=True)
 
-    def get_or_create_collection(self, name: str, **_: object) -> _Collection:
-        return _Collection(self._folder / f"{name}.pickle")
+    def get_or_create_collection(self, name: str, *, metadata: Rows, **_: object) -> _Collection:
+        if not self._file(name).exists():
+            self._file(name).write_bytes(pickle.dumps((metadata, {})))
+        return _Collection(self._file(name))
+
+    def delete_collection(self, name: str) -> None:
+        self._file(name).unlink()
 
     def close(self) -> None: ...
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.pickle"
 
 
 class HttpClient:

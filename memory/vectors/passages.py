@@ -1,0 +1,273 @@
+"""Search by meaning, as the rest of the memory sees it, and the thread that gives passages their vectors."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Lock, Thread
+from typing import Any, TypeVar
+
+from memory.errors import EmbedderUnavailable, StoreError, TextRefused
+from memory.ports import Embedder
+from memory.reports import IndexState, IndexStatus
+from memory.storage import Database, Passages, StoredVectors
+from memory.vectors.index import Index
+
+__all__ = ["PassageVectors"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 30.0  # another process may have forgotten something, or ended; what failed may work again
+_SEARCH_WAIT_S = 0.5  # a search waits no longer for meanings; keywords must do
+_CONCURRENT_SEARCHES = 4
+_CLOSE_S = 10.0
+_BATCH = 64  # passages embedded and stored at a time
+_BACKFILL = 200  # older messages split into passages at a time
+_COUNT_S = 1.0  # how old the counts of `status` may be
+
+
+class PassageVectors:
+    """Gives passages their vectors, searches by meaning, and forgets.
+
+    `start` starts the thread; every method may be called from any thread. Only the process that owns the
+    index embeds: what two of them did would be done twice. Until the embedder is ready, and whenever it
+    fails, `search` returns None and keywords must do.
+
+    Args:
+        embedder: None switches search by meaning off; messages are still split into passages.
+        index: None for a store in memory.
+
+    Attributes:
+        status: indexing progress.
+        timeouts: searches that did not wait any longer for meanings.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        passages: Passages,
+        vectors: StoredVectors,
+        *,
+        embedder: Embedder | None,
+        index: Index | None,
+    ) -> None:
+        self.status = IndexStatus(IndexState.OFF)
+        self.timeouts = 0
+        self._database = database
+        self._passages = passages
+        self._vectors = vectors
+        self._embedder = embedder
+        self._index = index
+        self._time_limit = TimeLimit(_SEARCH_WAIT_S, _CONCURRENT_SEARCHES)
+        self._work_pending = Event()
+        self._starting = Lock()
+        self._stopping = False
+        self._thread: Thread | None = None
+        self._counted_at = 0.0
+        self._backfilled: int | None = 0  # messages up to this number have passages; None: all have
+        self._refused: set[int] = set()  # passages that end the embedding model, until this process ends
+
+    def start(self) -> None:
+        """Split messages that have no passages yet, then embed and index; in the background, once."""
+        with self._starting:
+            if self._thread is None and not self._stopping:
+                if self._embedder is not None:
+                    self.status = IndexStatus(IndexState.STARTING)
+                self._thread = Thread(target=self._run, name="memory-vectors", daemon=True)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Tell the thread that there is something to do."""
+        self._work_pending.set()
+
+    def search(
+        self, text: str, count: int, *, within: Collection[int] | None = None, hidden: Collection[int] = ()
+    ) -> list[tuple[int, float]] | None:
+        """Passage ids and cosine similarities, the most similar first; None if it cannot answer now.
+
+        Args:
+            within: only these passages, a few thousand at most; None: all.
+            hidden: chats whose passages do not count, by number.
+        """
+        embedder = self._embedder
+        if embedder is None or self._stopping:
+            return None
+        embedder.start()  # a process that does not own the index needs it for questions only
+        if not embedder.ready:
+            return None
+        try:
+            return self._time_limit.run(lambda: self._find(embedder, text, count, within, hidden))
+        except TimeoutError:
+            self.timeouts += 1
+            _log.warning("Search by meaning takes too long; searching by keywords only.")
+        except EmbedderUnavailable as error:
+            _log.warning("Search by meaning failed: %s", error)
+        return None
+
+    def nearest(self, text: str) -> float | None:
+        """The cosine similarity of the passage nearest to a text; None if it cannot answer now."""
+        found = self.search(text, 1)
+        return None if found is None else max((cosine for _, cosine in found), default=0.0)
+
+    def erase(self) -> bool:
+        """After passages were deleted, and their vectors with them: take these out of the index as well.
+
+        Returns:
+            Whether that is done; if not, another process has the index open and does it within half a minute,
+            or else whoever opens it next.
+        """
+        done = self._index is None or self._index.erase()
+        self.wake()
+        return done
+
+    def close(self) -> None:
+        """End the thread, then close index and embedder. Safe to call twice."""
+        with self._starting:
+            self._stopping = True
+        self.wake()
+        if self._embedder is not None:
+            self._embedder.close()  # first: the thread may be waiting for it to load its model
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
+        if self._index is not None:
+            self._index.close()  # a thread that still waits for the worker loses it
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._time_limit.close()
+
+    def _find(
+        self,
+        embedder: Embedder,
+        text: str,
+        count: int,
+        within: Collection[int] | None,
+        hidden: Collection[int],
+    ) -> list[tuple[int, float]]:
+        from memory.vectors.exact import scan  # loads numpy
+
+        vector = embedder.embed([text])[0]
+        if within is None and self._index is not None:
+            found = self._index.search(vector, count, hidden)
+            if found is not None:
+                return found
+            self.wake()  # if its worker died, the thread replaces it
+        return scan(self._database, self._vectors, embedder.name, vector, count, within, hidden)
+
+    # The rest runs on the thread.
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._work_pending.clear()
+            try:
+                self._catch_up()
+            except StoreError as error:
+                if not self._stopping:
+                    _log.warning("Search by meaning is off: %s", error)
+                    self.status = IndexStatus(IndexState.UNAVAILABLE, reason=str(error))
+                self._pause(_POLL_S)
+            else:
+                if not self._stopping:  # checked after `clear`: `close` sets it before it sets the event
+                    due_in_s = self._index.due_in_s if self._index is not None else None
+                    self._work_pending.wait(_POLL_S if due_in_s is None else min(due_in_s, _POLL_S))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, whatever there is to do: what is broken will not be better with the next message."""
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            self._work_pending.wait(left)
+            if not self._stopping:
+                self._work_pending.clear()
+
+    def _catch_up(self) -> None:
+        while not self._stopping and self._backfilled is not None:
+            self._backfilled = self._database.call(self._passages.add_missing, self._backfilled, _BACKFILL)
+        if self._embedder is None or self._index is None:
+            return
+        if not self._stopping and self._index.own():
+            self._embedder.start()
+            busy = True
+            while busy and not self._stopping:
+                busy = self._take_step(self._embedder, self._index)
+        if not self._stopping:
+            self._report(IndexState.READY)
+
+    def _take_step(self, embedder: Embedder, index: Index) -> bool:
+        """Embed a batch, and index one; False when there is nothing left."""
+        if self._database.call(self._vectors.remove_other_embedders, embedder.name):
+            return True
+        index_has_more = index.work()
+        batch = self._database.call(self._vectors.missing, _BATCH, skipped=self._refused)
+        if batch or index_has_more:
+            self._report(IndexState.INDEXING)
+        if batch:
+            self._embed(batch, embedder, index)
+        return bool(batch) or index_has_more
+
+    def _embed(self, batch: Sequence[tuple[int, str]], embedder: Embedder, index: Index) -> None:
+        from memory.vectors.exact import to_bytes  # loads numpy
+
+        ids = [number for number, _ in batch]
+        try:
+            # The text alone: adding date and speaker made recall worse, and both have their own signals.
+            vectors = embedder.embed([text for _, text in batch])
+        except TextRefused as refusal:
+            _log.warning("Passage %d is found by its words only: %s", ids[refusal.row], refusal)
+            self._refused.add(ids[refusal.row])
+            return  # the next batch holds the others
+        # A passage that was forgotten while it was being embedded does not come back.
+        rows = zip(ids, to_bytes(vectors), strict=True)
+        stored = self._database.call(self._vectors.add, embedder.name, rows)
+        index.add(stored)
+        self._report(IndexState.INDEXING, added=len(stored))
+
+    def _report(self, state: IndexState, *, added: int = 0) -> None:
+        # Counting takes milliseconds while 100,000 passages have no vector.
+        if state is self.status.state and time.monotonic() - self._counted_at < _COUNT_S:
+            self.status = IndexStatus(state, self.status.embedded + added, self.status.passages)
+            return
+        passages, embedded = self._database.call(self._vectors.counts)
+        self._counted_at = time.monotonic()
+        self.status = IndexStatus(state, embedded, passages)
+
+
+class TimeLimit:
+    """Runs work on its own threads, so that the caller can stop waiting. Thread-safe.
+
+    Args:
+        seconds: how long a caller waits. While an earlier answer is overdue, callers do not wait at all.
+        threads: how many calls may run at once.
+    """
+
+    def __init__(self, seconds: float, threads: int) -> None:
+        self._seconds = seconds
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="memory-search")
+        self._overdue: Future[Any] | None = None
+
+    def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises.
+
+        Raises:
+            TimeoutError: it takes too long.
+        """
+        overdue = self._overdue
+        if overdue is not None and not overdue.done():
+            raise TimeoutError
+        try:
+            answer = self._threads.submit(work)
+        except RuntimeError:  # it was closed
+            raise TimeoutError from None
+        try:
+            return answer.result(self._seconds)
+        except TimeoutError:
+            if not answer.cancel():
+                self._overdue = answer
+            raise
+
+    def close(self) -> None:
+        """Wait for work that is running. Safe to call twice."""
+        self._threads.shutdown(cancel_futures=True)
