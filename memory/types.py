@@ -14,6 +14,7 @@ __all__ = [
     "FactKind",
     "Forgotten",
     "Head",
+    "Imported",
     "Keep",
     "Message",
     "Origin",
@@ -246,3 +247,21 @@ class Forgotten:
     passages: int = 0
     sessions: tuple[str, ...] = ()
     pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import of long-term memory added.
+
+    Args:
+        sessions, messages, facts, summaries: how many are new here.
+        known: messages, facts and summaries that were here already.
+        left_out: those that were forgotten here, or belong to a chat that is off the record here.
+    """
+
+    sessions: int
+    messages: int
+    facts: int
+    summaries: int
+    known: int = 0
+    left_out: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -96,15 +95,10 @@ def _read(what: str, path: Path, parse: Callable[[str], object] = str) -> str:
 
 
 def _whole_prompt(prompt: str | None) -> str:
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_stdin()
+    piped = (options.piped_input() or b"").decode("utf-8", "replace")
     parts = [part for part in (prompt, piped.rstrip("\n")) if part and part.strip()]
     if not parts:
         raise UsageProblem(
             "There is no question: give one as an argument or pipe it in. See: stevemin ask --help"
         )
     return "\n\n".join(parts)
-
-
-def _read_stdin() -> str:
-    buffer = getattr(sys.stdin, "buffer", None)
-    return buffer.read().decode("utf-8", "replace") if buffer is not None else sys.stdin.read()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stevemin_chat.recall.forgetting import (
         choose,
         counted,
+        imported_words,
         stats_rows,
         switched_in_words,
     )
@@ -97,6 +98,7 @@ __all__ = [
     "forgotten_words",
     "headline",
     "hit_entries",
+    "imported_words",
     "index_words",
     "installed_embedder",
     "installed_embedder_or_none",
@@ -122,7 +124,7 @@ if not TYPE_CHECKING:
         {
             "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
             "consolidating": "Consolidating",
-            "forgetting": "choose counted stats_rows switched_in_words",
+            "forgetting": "choose counted imported_words stats_rows switched_in_words",
             "lookup": (
                 "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
                 "fact_entries facts_of find hit_entries last_exchange read_account why_nothing_is_listed"

@@ -493,3 +493,55 @@ def test_a_closed_pipe_is_no_error(paths: Paths, stored: Stored) -> None:
         said = process.stderr.read()
         process.stderr.close()
         assert (process.wait(60), said) == (0, b"")
+
+
+# Import
+
+
+def test_an_export_is_imported_into_an_empty_home(
+    cli: Cli, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("memory", "pin", str(profile(cli)[FACT]))
+    document = cli("memory", "export").json
+    file = tmp_path / "memory.json"
+    file.write_text(json.dumps(document))
+    monkeypatch.setenv("STEVEMIN_HOME", str(tmp_path / "elsewhere"))
+    assert cli("memory", "export").json["messages"] == []
+    ran = cli("memory", "import", str(file))
+    assert (ran.code, ran.out) == (0, "")
+    assert "Imported: 2 facts, 3 messages and 2 chats." in ran.err
+    assert cli("memory", "export").json == document
+    again = cli("memory", "import", str(file)).err
+    assert "Imported: nothing new. 5 items here already." in again
+    assert cli("memory", "export").json == document
+    assert "pomegranate" in cli("memory", "search", "pomegranate").out
+
+
+def test_an_export_is_imported_from_a_pipe(cli: Cli, stored: Stored, tmp_path: Path) -> None:
+    document = cli("memory", "export").out
+    cli("memory", "forget", stored.other, "--yes")
+    assert cli("memory", "import", "-", "--json", stdin=document).json == {
+        "sessions": 0, "messages": 0, "facts": 0, "summaries": 0, "known": 4, "left_out": 1
+    }  # fmt: skip
+    told = cli("memory", "import", "-", stdin=document).err
+    assert "1 item left out: forgotten here, or of a chat off the record." in told
+
+
+def test_what_cannot_be_imported_is_told_in_one_line(cli: Cli, stored: Stored, tmp_path: Path) -> None:
+    before = cli("memory", "export").out
+    document = json.loads(before)
+    document["facts"][1]["text"] = 5
+    file = tmp_path / "memory.json"
+    for text, said in (
+        (json.dumps(document), "facts[1].text must be a string."),
+        (before[:100], "It is not JSON: line "),
+        ("\x1b[31m", "It is not JSON"),
+        ('{"format": 9}', "Its format is 9; this version of stevemin reads 1 to 2."),
+    ):
+        file.write_text(text)
+        cli("memory", "import", str(file)).failed(f"{file} cannot be imported, and nothing was:", said)
+        cli("memory", "import", "-", stdin=text).failed("The input cannot be imported", said)
+    cli("memory", "import", str(tmp_path / "no.json")).failed("no.json cannot be read (No such file")
+    cli("memory", "import", str(tmp_path)).failed("cannot be read (Is a directory)")
+    cli("memory", "import", "-", terminal=True).failed("Nothing is piped in.", code=2)
+    assert cli("memory", "export").out == before
