@@ -7,6 +7,7 @@ from memory.text.analyser import Term, TermFinder, analysed, query_terms
 from memory.text.chunks import joined, split_text
 from memory.text.cues import Cues, cues_of
 from memory.text.dates import asks_when, days_of, says_when
+from memory.text.instructions import has_instructions
 from memory.text.languages import language_in
 from memory.text.quoting import quoted, quoted_passage
 from memory.text.sentences import clip, content_stems, sentence_spans, split_sentences
@@ -23,6 +24,7 @@ __all__ = [
     "content_stems",
     "cues_of",
     "days_of",
+    "has_instructions",
     "joined",
     "language_in",
     "query_terms",
