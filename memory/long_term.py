@@ -13,6 +13,7 @@ from memory.context import find_strategy
 from memory.errors import FactNotFound, KeywordIndexDamaged, MemoryNotFound
 from memory.ingest import read_document
 from memory.reports import MemoryStats
+from memory.text import has_instructions
 from memory.types import Fact, FactKind, Forgotten, Imported, Message, Origin, SessionRecord
 
 __all__ = ["LongTermMemory"]
@@ -251,6 +252,9 @@ class LongTermMemory:
             summaries=self._components.summaries.made_from(message.id),
             passages=passages,
             embedded=embedded,
+            instructions=any(
+                has_instructions(message.content[span.start : span.end]) for span in message.quoted
+            ),
         )
 
     def _switch(self, on: bool) -> None:

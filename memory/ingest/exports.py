@@ -81,6 +81,7 @@ def _message(row: Row) -> dict[str, Any]:
         "timings": _json(row["timings"]),
         "error": row["error"],
         "sources": _json(row["sources"]),
+        "quoted": _json(row["quoted"]) or [],
     }
 
 

@@ -12,7 +12,8 @@ from typing import Any, Final, NoReturn
 from memory.errors import InvalidImport
 from memory.ingest.exports import FORMAT
 from memory.storage import Value
-from memory.text import clean_title, storable, title_key
+from memory.text import check_quoted, clean_title, quoted_as_json, storable, title_key
+from memory.types import Quoted
 
 __all__ = ["Columns", "Document", "Item", "read_document"]
 
@@ -175,7 +176,7 @@ class _Reader:
         return value
 
     def ids(self, name: str, form: re.Pattern[str] | None = None) -> tuple[str, ...]:
-        found = self._list(name)
+        found = self.list(name)
         for value in found:
             if not isinstance(value, str) or not (form or _MESSAGE_ID).fullmatch(value):
                 self.fail(name, "must be a list of ids")
@@ -184,7 +185,7 @@ class _Reader:
         return tuple(found)
 
     def numbers(self, name: str) -> list[int]:
-        return [self._whole(name, value, 0) for value in self._list(name)]
+        return [self._whole(name, value, 0) for value in self.list(name)]
 
     def object_or_none(self, name: str) -> str | None:
         """The object as JSON text."""
@@ -200,7 +201,7 @@ class _Reader:
         value = self._fields.get(name)
         return None if value is None else _Reader(value, f"{self.place}.{name}")
 
-    def _list(self, name: str) -> list[Any]:
+    def list(self, name: str) -> Sequence[Any]:
         value = self._fields.get(name)
         if not isinstance(value, list):
             self.fail(name, "must be a list")
@@ -253,8 +254,21 @@ def _message(one: _Reader, complete: bool) -> Item:
             "timings": one.object_or_none("timings"),
             "error": one.text_or_none("error"),
             "sources": _prompt_sources(one.inner("sources")),
+            "quoted": _quoted(one, one.text("text")),
         }
     return Item(one.place, columns)
+
+
+def _quoted(one: _Reader, text: str) -> str | None:
+    spans = one.list("quoted")
+    try:
+        found = [Quoted(*span) for span in spans]
+        if any(type(place) is not int for span in found for place in (span.start, span.end)):
+            raise TypeError
+        check_quoted(text, found)
+    except (TypeError, ValueError):
+        one.fail("quoted", "must be a list of [start, end, origin] within the text, in order")
+    return quoted_as_json(found)
 
 
 def _prompt_sources(one: _Reader | None) -> str | None:

@@ -18,6 +18,7 @@ from memory.types import (
     Imported,
     Message,
     PromptSources,
+    Quoted,
     ReplyStatus,
     Role,
     SessionRecord,
@@ -86,10 +87,13 @@ class Ingest:
         parent_id: str | Head | None,
         at: str | None,
         recorded: bool,
+        quoted: Sequence[Quoted] = (),
     ) -> Message:
         """Store a finished message and index it. Raises as `Transcript.add`."""
         with self._database.atomic():
-            message = self._transcript.add(session_id, role, content, parent_id, at, recorded=recorded)
+            message = self._transcript.add(
+                session_id, role, content, parent_id, at, recorded=recorded, quoted=quoted
+            )
             self.index(message)
             return message
 

@@ -290,6 +290,13 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX vectors_by_passage ON vectors (passage_id)",
         ),
     ),
+    Migration(
+        "012-what-is-not-the-persons-words",
+        (
+            "ALTER TABLE messages ADD COLUMN quoted TEXT",
+            "ALTER TABLE passages ADD COLUMN origin TEXT",
+        ),
+    ),
 )
 
 
