@@ -11,6 +11,7 @@ import typer
 
 from stevemin_chat.base import InputFileError, UsageProblem
 from stevemin_chat.cli import options
+from stevemin_chat.text import Typed, joined
 
 __all__ = ["ask", "read_constraint"]
 
@@ -94,11 +95,12 @@ def _read(what: str, path: Path, parse: Callable[[str], object] = str) -> str:
     return text
 
 
-def _whole_prompt(prompt: str | None) -> str:
+def _whole_prompt(prompt: str | None) -> Typed:
     piped = (options.piped_input() or b"").decode("utf-8", "replace")
-    parts = [part for part in (prompt, piped.rstrip("\n")) if part and part.strip()]
+    piped = piped.rstrip("\n")
+    parts = [part for part in (prompt, Typed(piped, [(0, len(piped), "piped")])) if part and part.strip()]
     if not parts:
         raise UsageProblem(
             "There is no question: give one as an argument or pipe it in. See: stevemin ask --help"
         )
-    return "\n\n".join(parts)
+    return joined(parts, "\n\n")

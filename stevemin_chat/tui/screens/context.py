@@ -14,7 +14,15 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.recall import Place, bar, drop_groups, headline, layer_units, score_words
+from stevemin_chat.recall import (
+    INSTRUCTIONS,
+    Place,
+    bar,
+    drop_groups,
+    headline,
+    layer_units,
+    score_words,
+)
 from stevemin_chat.text import clip, count, day, one_line, set_cell_size, speaker
 
 if TYPE_CHECKING:
@@ -212,11 +220,14 @@ class RecallView(Static, can_focus=True):
 
     def _content(self) -> Content:
         recall = self.recall
-        source = f"{day(recall.at)} · {one_line(self._title) or 'a deleted chat'} · {speaker(recall.role)}"
+        who = speaker(recall.role, recall.origin)
+        source = f"{day(recall.at)} · {one_line(self._title) or 'a deleted chat'} · {who}"
         text = one_line(recall.text) if self._unfolded else clip(recall.text, _TEXT)
         score = score_words(recall, None if self._unfolded else _SIGNALS)
         lines = [
-            Content.styled(source, "$foreground 60%"),
+            Content.assemble(
+                (source, "$foreground 60%"), (f" · {INSTRUCTIONS}" * recall.instructions, "$warning")
+            ),
             Content(text),
             Content.styled(score, "$foreground 45%"),
         ]
