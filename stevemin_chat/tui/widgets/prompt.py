@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
-from textual.widgets.text_area import Edit, EditResult
+from textual.widgets.text_area import Edit, EditResult, Selection
 
 from stevemin_chat.text import Span, Typed, edited, joined, part, quoted_in, sanitize
 from stevemin_chat.tui.commands import Run, Wrong, offers, parse
@@ -114,12 +114,10 @@ class Prompt(TextArea):
         return result
 
     def undo(self) -> None:
-        super().undo()
-        self._note(self._brought_back())
+        self._bring_back(super().undo)
 
     def redo(self) -> None:
-        super().redo()
-        self._note(self._brought_back())
+        self._bring_back(super().redo)
 
     def load_text(self, text: str) -> None:
         super().load_text(text)
@@ -136,10 +134,15 @@ class Prompt(TextArea):
         self._typed = typed
         self._states[hash(typed)] = typed.quoted
 
-    def _brought_back(self) -> Typed:
-        """The text after undo or redo. One that is too old to be known counts as pasted."""
+    def _bring_back(self, step: Callable[[], None]) -> None:
+        before, cursor = self.text, self.selection
+        self.selection = Selection()  # TextArea looks for the cursor before it moves it: its line may be gone
+        step()
         text = self.text
-        return Typed(text, self._states.get(hash(text), [(0, len(text), "pasted")]))
+        if text == before:
+            self.selection = cursor
+        # A text that is too old to be known counts as pasted.
+        self._note(Typed(text, self._states.get(hash(text), [(0, len(text), "pasted")])))
 
     def attach(self, port: Port) -> None:
         """Hand what is typed to this port from now on, first what was entered early."""
