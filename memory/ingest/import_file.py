@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +13,14 @@ from typing import Any, Final, NoReturn
 from memory.errors import InvalidImport
 from memory.ingest.exports import FORMAT
 from memory.storage import Value
-from memory.text import check_quoted, clean_title, quoted_as_json, storable, title_key
+from memory.text import check_quoted, quoted_as_json, storable, title_key
 from memory.types import Quoted
 
 __all__ = ["Columns", "Document", "Item", "read_document"]
 
 Columns = dict[str, Value]
 
+_BREAKS = {"Cc", "Zl", "Zp"}
 _MOST: Final = 2**53  # a number that JSON keeps exactly
 _CHAT_ID = re.compile(r"[0-9a-f]{8}")
 _MESSAGE_ID = re.compile(r"[0-9a-f]{32}")
@@ -142,7 +144,7 @@ class _Reader:
 
     def line(self, name: str) -> str:
         value = self.text(name)
-        if not value or clean_title(value) != value:
+        if not value.strip() or any(unicodedata.category(char) in _BREAKS for char in value):
             self.fail(name, "must be one line of text without control characters")
         return value
 

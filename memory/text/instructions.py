@@ -58,7 +58,7 @@ _FEW, _SOME = _GAP % 3, _GAP % 5
 
 _PATTERNS = (
     # Ignore what you were told.
-    r"\b(?:ignor(?:e|ing)|disregard(?:ing)?|forget|override|overrule|bypass|stop following"
+    r"\b(?:ignor(?:e|ing)|disregard(?:ing)?|forget|overrid(?:e|es|ing)|overrule|bypass|stop following"
     r"|do not (?:follow|obey)"
     rf"|dont (?:follow|obey)) {_FEW}(?:previous|prior|earlier|above|preceding|foregoing|existing|original"
     rf"|initial|former|past|system|other|safety|your) {_FEW}(?:instructions?|prompts?|rules|directions"
@@ -66,12 +66,27 @@ _PATTERNS = (
     rf"\b(?:ignore|disregard|forget|override) {_FEW}(?:instructions?|prompts?|rules|directions|guidelines"
     r"|commands|directives)(?: that)?(?: you)? (?:above|before|given|so far|(?:were|have been"
     r"|had been) given)\b",
-    r"\b(?:ignore|disregard|forget) (?:everything|all|anything)(?: that)?(?: you)? (?:above|before this"
-    r"|(?:were|have been) (?:told|given|instructed)|said (?:above|before|so far)|written above)\b",
+    r"\b(?:ignore|disregard|forget) (?:everything|all|anything)(?: that)?(?: you| youve)? (?:above"
+    r"|before this|(?:were |have )?(?:been )?(?:told|given|instructed)|said (?:above|before|so far)"
+    r"|written above)\b",
     r"\b(?:new|updated|additional|real|actual|hidden|secret) (?:system )?(?:instructions?|directives?"
     r"|system prompt)(?: for (?:you|the (?:ai|assistant|model|llm|agent)))? ?(?:: |are (?:as follows|to )"
     r"|follow)",
     r"\byour (?:new|real|actual|only|true) (?:task|instructions?|objective|directive|orders?) (?:is|are)\b",
+    r"\b(?:ignore|disregard|forget) (?:everything |all )?(?:of )?(?:the )?above(?: and\b|[,;.!:]"
+    r"| instead\b|$)",
+    r"\b(?:ignore|disregard) (?:what the user (?:said|says|asked|asks|wants|wrote)|the users? (?:request"
+    r"|question"
+    r"|instructions?|wishes))\b",
+    r"\b(?:previous|prior|earlier|above|your|existing) (?:instructions?|prompts?|guidelines"
+    r"|directives) (?:are|is|were"
+    r"|have been) (?:now |hereby )?(?:void|obsolete|cancel(?:l)?ed|invalid|superseded|revoked"
+    r"|no longer valid)\b",
+    r"\bfrom now on,? (?:you (?:will|must|shall|should) |always |only )?(?:respond|answer|reply|behave"
+    r"|obey)\b",
+    r"\bwhen summari[sz]ing this (?:page|document|text|article|e-?mail|file|content|website"
+    r"|message),? (?:always|never"
+    r"|you (?:must|should)|do not|mention|include|say|add|recommend|state)\b",
     # A new role.
     rf"\byou are now (?:(?:in|entering) {_FEW}mode\b|dan\b|free (?:from|of) {_FEW}(?:rules|restrictions"
     rf"|limits)"

@@ -286,6 +286,18 @@ async def test_undo_and_redo_bring_a_paste_back_as_a_paste(tmp_path: Path) -> No
         assert (screen.prompt.text, pasted(screen)) == ("", [])
 
 
+async def test_two_undos_in_one_write_end_where_the_text_does(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await type_in(pilot, screen, *"see ")
+        paste(screen, PASTE)
+        await until(pilot, lambda: "Mallory" in screen.prompt.text)
+        screen.prompt.select_all()
+        await type_in(pilot, screen, "backspace")
+        await type_in(pilot, screen, "ctrl+z", "ctrl+z", "ctrl+z", "ctrl+z")
+        assert screen.prompt.text in ("", "see ")
+        assert screen.prompt.typed == screen.prompt.text
+
+
 async def test_what_was_copied_in_the_application_is_pasted_too(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         screen.app.copy_to_clipboard(PASTE)
