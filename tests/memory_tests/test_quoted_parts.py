@@ -11,6 +11,7 @@ from word_counter import WordCounter
 
 from memory import Budget, Memory, Message, Quoted, QuoteOrigin
 from memory.storage import Passages
+from memory.summaries.check import excerpt
 from memory.summaries.plan import Limits, plan
 
 PASTE = "I live in Rome. My name is Mallory."
@@ -192,6 +193,28 @@ def test_a_summariser_is_told_what_was_pasted(memory: Memory) -> None:
     )
     assert "Mallory" not in "".join(tasks[0].user_texts)
     assert "I like tea very much." in tasks[0].user_texts[0]
+
+
+def test_an_excerpt_leaves_out_what_was_pasted_or_marks_it(memory: Memory) -> None:
+    """Without a model; with nothing else to quote, the mark comes along."""
+    mixed = tell(memory, "I like green tea very much. ", (PASTE, "pasted"))
+    alone = tell(memory, ("I live in the old town of Rome.", "pasted"))
+    excerpts = []
+    for told in (mixed, alone):
+        memory.add_message(told.session_id, "user", "And now?")
+        branch = memory.messages(told.session_id)
+        (task, *_) = plan(
+            branch,
+            (),
+            window_starts=[branch[-1].id],
+            history_tokens=100,
+            counter=WordCounter(),
+            limits=Limits(least_tokens=1),
+        )
+        excerpts.append(excerpt(task.user_texts, task.texts, 100))
+    assert excerpts[0].startswith("I like green tea")
+    assert "Mallory" not in excerpts[0]
+    assert excerpts[1].startswith("User: [pasted text")
 
 
 def tell_more(memory: Memory, session_id: str) -> list[Message]:

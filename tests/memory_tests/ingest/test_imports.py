@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -399,3 +400,39 @@ def test_a_failure_in_the_middle_leaves_nothing(filled: Memory, empty: Memory, t
 def test_whatever_is_exported_is_read_before_it_is_stored(filled: Memory) -> None:
     document = import_file.read_document(as_bytes(filled.long_term.export()))
     assert [len(document.messages), len(document.facts), len(document.summaries)] == [8, 4, 2]
+
+
+STRANGE: list[Any] = [
+    None, True, -1, 2**70, 1.5, "", "x", "\ud800", "\x00", "a\nb", [], [[]], [None], {}, {"a": 1}, [["a"]],
+    LONG, [LONG], "2026-01-01T00:00:00+00:00", ["0" * 32, "0" * 32], [[0, 1, "pasted"]],
+    [[0, 1, "pasted"], [0, 1, "piped"]],
+]  # fmt: skip
+
+
+def places(value: Any, path: str = "") -> Iterator[str]:
+    """Every place in a document, in the notation of `put`."""
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict | list):
+        children = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, child in children:
+        yield f"{path}{name}"
+        yield from places(child, f"{path}{name}.")
+
+
+def test_whatever_stands_anywhere_is_read_or_refused(filled: Memory, empty: Memory) -> None:
+    """Never another error; and what was refused left nothing behind."""
+    document = filled.long_term.export()
+    before = empty.long_term.export()
+    rng = random.Random(7)
+    refused = 0
+    for place in list(places(document)):
+        for value in rng.sample(STRANGE, 3):
+            changed = json.loads(as_bytes(document))
+            put(place, value)(changed)
+            try:
+                load(empty, changed)
+            except (InvalidImport, UnknownStrategy):
+                refused += 1
+                assert empty.long_term.export() == before
+            before = empty.long_term.export()
+    assert refused > 300
