@@ -7,6 +7,7 @@ the person and the model, never the only protection: such text is quoted as a so
 # ruff: noqa: RUF001
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -24,19 +25,48 @@ _REVERSED = re.compile("[\u202e\u2067]([^\u202c\u2069\n]*)")
 _NOISE = re.compile(r"[*_`~\"'\u201c\u201d\u2018\u2019\u00ab\u00bb]+")
 
 
+_BLOB = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{24,}={0,2}(?![\w+/=-])")
+_LONGEST_BLOB = 4096  # characters of it that are decoded
+
+
 def has_instructions(text: str) -> bool:
-    """Whether a text tells a model what to do, openly or in characters that nobody sees."""
-    return any(_MARKS.search(version) or _COMMANDS.search(_plain(version)) for version in _versions(text))
+    """Whether a text tells a model what to do, openly, encoded, or in characters that nobody sees."""
+    return any(map(_commands, _versions(text)))
+
+
+def _commands(text: str) -> bool:
+    if _MARKS.search(text) or (_REPLY.search(text) and not _ASKED.search(text)):
+        return True
+    plain = _plain(text)
+    return bool(_COMMANDS.search(plain) or (_DECODE.search(plain) and any(_blobs(text))))
 
 
 def _versions(text: str) -> Iterator[str]:
-    """The text as a model reads it, and what only a model sees in it."""
+    """The text as a model reads it, and what only a model reads in it."""
     yield _UNSEEN.sub("", text)
     for found in _TAGS.finditer(text):
         if found[1] is None:
             yield "".join(chr(ord(tag) - 0xE0000) for tag in found[0])
     for found in _REVERSED.finditer(text):
         yield _UNSEEN.sub("", found[1])[::-1]
+    yield from map(_decoded, _blobs(text))
+
+
+def _blobs(text: str) -> Iterator[str]:
+    """Runs of characters that look like base64: no word, number, name or path."""
+    for found in _BLOB.finditer(text):
+        blob = found[0]
+        if re.search("[a-z]", blob) and re.search("[A-Z]", blob) and re.search("[0-9+=]", blob):
+            yield blob
+
+
+def _decoded(blob: str) -> str:
+    """The text that base64 stands for; nothing if it stands for none."""
+    letters = blob.rstrip("=").replace("-", "+").replace("_", "/")[:_LONGEST_BLOB]
+    try:
+        return base64.b64decode(letters + "=" * (-len(letters) % 4)).decode("utf-8", "ignore")
+    except ValueError:
+        return ""
 
 
 def _plain(text: str) -> str:
@@ -52,6 +82,13 @@ _MARKS = re.compile(
     r"[ _-](?:prompt|message|override|instructions?|notice)[\W_]*[:\]>])"
     r"|(?m:^### (?:Instructions?|System|Assistant):\s*$)"
 )
+
+# A reply that somebody made up for the model, where no conversation is quoted.
+_REPLY = re.compile(
+    r"(?im)^[ \t>#*_-]*(?:assistant|ai|model|chatgpt)[*_ ]*:[*_]*\s+"
+    r"(?:sure|certainly|understood|of course|okay|ok|yes|as instructed|i will|i'll|i have|i am now|i'm now)\b"
+)
+_ASKED = re.compile(r"(?im)^[ \t>#*_-]*(?:user|human|you|me|question|q)[*_ ]*:")
 
 _GAP = r"(?:\S+ ){0,%d}?"
 _FEW, _SOME = _GAP % 3, _GAP % 5
@@ -212,4 +249,12 @@ _PATTERNS = (
     r"|ユーザーには?[^。!?]{0,10}(?:言わない|伝えない|知らせない|教えない|言うな|伝えるな)",
     r"(?:이전|위의|앞의|지금까지의)[^.!?]{0,8}(?:지시|명령|지침|프롬프트|규칙)[^.!?]{0,8}(?:무시|잊)",
 )
-_COMMANDS = re.compile("|".join(f"(?:{pattern})" for pattern in _PATTERNS))
+# To look for those only where a word begins takes a third of the time.
+_AT_WORDS = "|".join(f"(?:{pattern})" for pattern in _PATTERNS if pattern.startswith(r"\b"))
+_ANYWHERE = "|".join(f"(?:{pattern})" for pattern in _PATTERNS if not pattern.startswith(r"\b"))
+_COMMANDS = re.compile(rf"(?<!\w)(?=\w)(?:{_AT_WORDS})|{_ANYWHERE}")
+_DECODE = re.compile(
+    r"\b(?:decod(?:e|ing)|base64|dekodier\w*|entschlüssel\w*|décode[rz]?|decodifica\w*)\b[^.!?]{0,80}"
+    r"\b(?:follow|execute|obey|carry out|do what|act on|comply|befolg\w*|führ\w*|tue?|exécute[rz]?|suis"
+    r"|suivez|sigue|siga|ejecuta|segui|esegui)\b"
+)
