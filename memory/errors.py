@@ -11,6 +11,7 @@
     ├── FactNotFound         no fact has this number
     ├── MemoryNotFound       no fact or message has this id
     ├── InvalidFact          a fact without a visible character
+    ├── InvalidImport        a document that is no export of the memory
     ├── SummaryCancelled     the caller cancelled a summary
     ├── EmbedderUnavailable  texts cannot be embedded now
     │   └── TextRefused      one text crashes the embedding model
@@ -40,6 +41,7 @@ __all__ = [
     "FactNotFound",
     "IndexUnavailable",
     "InvalidFact",
+    "InvalidImport",
     "InvalidTitle",
     "KeywordIndexDamaged",
     "MemoryNotFound",
@@ -151,6 +153,15 @@ class InvalidFact(StoreError):
 
     def __init__(self) -> None:
         super().__init__("A fact needs at least one visible character.")
+
+
+class InvalidImport(StoreError):
+    """A document that is no export of the memory, or contradicts what is stored."""
+
+    @classmethod
+    def at(cls, place: str, what: str) -> InvalidImport:
+        """`at("facts[3].text", "must be a string")`."""
+        return cls(f"{place} {what}.")
 
 
 class SummaryCancelled(StoreError):

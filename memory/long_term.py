@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from memory.components import Components
+from memory.context import find_strategy
 from memory.errors import FactNotFound, KeywordIndexDamaged, MemoryNotFound
+from memory.ingest import read_document
 from memory.reports import MemoryStats
-from memory.types import Fact, FactKind, Forgotten, Message, Origin, SessionRecord
+from memory.text import has_instructions
+from memory.types import Fact, FactKind, Forgotten, Imported, Message, Origin, SessionRecord
 
 __all__ = ["LongTermMemory"]
 
 _FACT = re.compile(r"\d{1,9}")
 _MESSAGE = re.compile(r"[0-9a-f]{6,32}", re.IGNORECASE)
-_EXPORT_FORMAT = 1
 
 
 class LongTermMemory:
@@ -192,8 +194,28 @@ class LongTermMemory:
         )
 
     def export(self) -> dict[str, Any]:
-        """The profile, all summaries, and the messages a search can find, as plain JSON values."""
-        return self._call(self._export)
+        """The profile, all summaries, and the messages that are remembered with their chats, as plain JSON
+        values."""
+        return self._call(self._components.ingest.export)
+
+    def import_export(self, data: bytes) -> Imported:
+        """Add what an export holds and the store lacks, ids and times included; all of it, or nothing.
+
+        What is stored stays as it is. What was forgotten here, or is off the record here, stays so.
+
+        Args:
+            data: JSON, as `export` gives it.
+
+        Raises:
+            InvalidImport: it is no export, or an id in it names something else here.
+            UnknownStrategy: a chat uses a context strategy that this version does not have.
+        """
+        document = read_document(data)
+        for strategy in sorted(document.strategies):
+            find_strategy(strategy)
+        added = self._call(self._components.ingest.add_document, document)
+        self._components.vectors.wake()
+        return added
 
     # The rest runs on the database's thread.
 
@@ -231,6 +253,9 @@ class LongTermMemory:
             summaries=self._components.summaries.made_from(message.id),
             passages=passages,
             embedded=embedded,
+            instructions=any(
+                has_instructions(message.content[span.start : span.end]) for span in message.quoted
+            ),
         )
 
     def _switch(self, on: bool) -> None:
@@ -239,14 +264,6 @@ class LongTermMemory:
     def _counts(self) -> dict[str, int]:
         row = self._components.database.query_one(_COUNTS)
         return dict(row) if row is not None else {}
-
-    def _export(self) -> dict[str, Any]:
-        return {
-            "format": _EXPORT_FORMAT,
-            "facts": [fact.to_json() for fact in self._components.facts.list()],
-            "summaries": [asdict(summary) for summary in self._components.summaries.all()],
-            "messages": [dict(row) for row in self._components.database.query(_REMEMBERED)],
-        }
 
 
 def _size(paths: Iterable[Path]) -> int:
@@ -270,10 +287,4 @@ _COUNTS = """
         (SELECT count(*) FROM facts) AS facts,
         (SELECT count(*) FROM facts WHERE pinned) AS pinned,
         (SELECT count(*) FROM summaries) AS summaries
-"""
-_REMEMBERED = """
-    SELECT messages.id, session_id, sessions.title AS session_title, role, content AS text,
-        messages.created_at AS at
-    FROM messages JOIN sessions ON sessions.id = session_id
-    WHERE messages.id IN (SELECT message_id FROM passages) ORDER BY messages.number
 """

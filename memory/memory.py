@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +22,7 @@ from memory.types import (
     Keep,
     Message,
     PromptSources,
+    Quoted,
     ReplyStatus,
     Role,
     Scope,
@@ -197,19 +198,23 @@ class Memory:
         *,
         parent_id: str | Head | None = HEAD,
         at: str | None = None,
+        quoted: Sequence[Quoted] = (),
     ) -> Message:
         """Add a finished message, by default after the session's head; it becomes the head.
 
         Args:
             parent_id: another message, to start a sibling branch (an edit); None starts at the root.
             at: when it was written (UTC, ISO 8601), for imported messages; now by default.
+            quoted: the parts of it that are not the person's own words, in order. They state no facts, and
+                a recall quotes them as a source.
 
         Raises:
+            ValueError: the quoted parts overlap, or lie outside the text.
             SessionNotFound, MessageNotFound: no such session, or the parent is not one of its messages.
         """
         recorded = self.long_term.remembering
         message = self._call(
-            self._components.ingest.add_message, session_id, role, content, parent_id, at, recorded
+            self._components.ingest.add_message, session_id, role, content, parent_id, at, recorded, quoted
         )
         self._components.vectors.wake()
         return message

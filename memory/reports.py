@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from memory.types import PromptSources, Role, Turn
+from memory.types import PromptSources, QuoteOrigin, Role, Turn
 
 __all__ = [
     "AssembledContext",
@@ -70,6 +70,8 @@ class Recall:
         tokens: of `text`.
         signals: the terms of the score, by name.
         passage_id: orders the excerpts of one message; those of adjacent passages differ by one.
+        origin: how the text got into the message; None for its author's own words.
+        instructions: it is not the author's own, and tells a model what to do.
     """
 
     message_id: str
@@ -81,6 +83,8 @@ class Recall:
     text: str = ""
     signals: Mapping[str, float] = field(default_factory=dict)
     passage_id: int = 0
+    origin: QuoteOrigin | None = None
+    instructions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

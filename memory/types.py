@@ -14,11 +14,14 @@ __all__ = [
     "FactKind",
     "Forgotten",
     "Head",
+    "Imported",
     "Keep",
     "Message",
     "Origin",
     "Passage",
     "PromptSources",
+    "QuoteOrigin",
+    "Quoted",
     "ReplyStatus",
     "Role",
     "Scope",
@@ -34,6 +37,7 @@ Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 ReplyStatus = Literal["complete", "cancelled", "failed"]
 FactKind = Literal["fact", "preference"]
 Scope = Literal["session", "project", "everywhere"]
+QuoteOrigin = Literal["pasted", "piped"]
 
 
 class Head(Enum):
@@ -93,6 +97,7 @@ class Message:
         finish_reason, timings, error: how a reply ended.
         sources: of a reply; None if unknown.
         forgotten: its text was erased for good; only its place in the tree is left.
+        quoted: the parts of a user's message that are not the person's own words, in order.
     """
 
     id: str
@@ -108,6 +113,21 @@ class Message:
     error: str | None = None
     forgotten: bool = False
     sources: PromptSources | None = None
+    quoted: tuple[Quoted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """A part of a message that its author did not write.
+
+    Args:
+        start, end: characters of the content.
+        origin: how it got into the message.
+    """
+
+    start: int
+    end: int
+    origin: QuoteOrigin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +166,7 @@ class Passage:
         id: row number in the store, and id in the vector index.
         at: when the message was written.
         previous: the passage right before it on its branch.
+        origin: how it got into the message; None for its author's own words.
     """
 
     id: int
@@ -155,6 +176,7 @@ class Passage:
     text: str
     at: str
     previous: int | None = None
+    origin: QuoteOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +239,7 @@ class Origin:
         facts, summaries: derived from the message.
         passages, embedded: how many passages of the message a search can find, and how many of those
             have a vector.
+        instructions: what is quoted in the message tells a model what to do.
     """
 
     item: Fact | Message
@@ -226,6 +249,7 @@ class Origin:
     summaries: tuple[Summary, ...] = ()
     passages: int = 0
     embedded: int = 0
+    instructions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,3 +270,21 @@ class Forgotten:
     passages: int = 0
     sessions: tuple[str, ...] = ()
     pending: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import of long-term memory added.
+
+    Args:
+        sessions, messages, facts, summaries: how many are new here.
+        known: messages, facts and summaries that were here already.
+        left_out: those that were forgotten here, or belong to a chat that is off the record here.
+    """
+
+    sessions: int
+    messages: int
+    facts: int
+    summaries: int
+    known: int = 0
+    left_out: int = 0

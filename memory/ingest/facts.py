@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from memory.ingest.facts_en import Match, match_statement, one_of, slot_of
-from memory.text import clean_title, clip, sentence_spans, title_key
+from memory.text import clean_title, clip, own_words, sentence_spans, title_key
 from memory.types import FactKind, Message
 
 __all__ = ["STATEMENT_CHARACTERS", "Statement", "extract_statements", "statements_in"]
@@ -38,14 +38,14 @@ def extract_statements(message: Message) -> tuple[Statement, ...]:
     """What a message states about the user who wrote it; nothing if a model or a program wrote it.
 
     Takes messages as they are stored, never a prompt: memories quoted in a prompt must not be learned
-    again.
+    again. What the user pasted or piped in states nothing.
     """
-    return statements_in(message.content) if message.role == "user" else ()
+    return statements_in(own_words(message.content, message.quoted)) if message.role == "user" else ()
 
 
 def statements_in(text: str) -> tuple[Statement, ...]:
     """What a text states about its author, each statement once, in order."""
-    if len(text) > _PASTED_CHARACTERS:
+    if len(text) - text.count("\n") > _PASTED_CHARACTERS:
         return ()
     masked = _mask(text)
     spans = list(sentence_spans(masked))

@@ -8,8 +8,21 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from memory.errors import KeywordIndexDamaged
+from memory.ingest.exports import exported
+from memory.ingest.import_file import Document
+from memory.ingest.imports import add_document
 from memory.storage import Database, Facts, Passages, Sessions, Settings, Summaries, Transcript
-from memory.types import Forgotten, Head, Message, PromptSources, ReplyStatus, Role, SessionRecord
+from memory.types import (
+    Forgotten,
+    Head,
+    Imported,
+    Message,
+    PromptSources,
+    Quoted,
+    ReplyStatus,
+    Role,
+    SessionRecord,
+)
 
 __all__ = ["Ingest"]
 
@@ -74,10 +87,13 @@ class Ingest:
         parent_id: str | Head | None,
         at: str | None,
         recorded: bool,
+        quoted: Sequence[Quoted] = (),
     ) -> Message:
         """Store a finished message and index it. Raises as `Transcript.add`."""
         with self._database.atomic():
-            message = self._transcript.add(session_id, role, content, parent_id, at, recorded=recorded)
+            message = self._transcript.add(
+                session_id, role, content, parent_id, at, recorded=recorded, quoted=quoted
+            )
             self.index(message)
             return message
 
@@ -199,6 +215,15 @@ class Ingest:
                 if item.status != "streaming" and not self._passages.of_message(item.id):
                     self.index(item)
             return self._sessions.get(session_id)
+
+    def export(self) -> dict[str, Any]:
+        """Long-term memory as plain JSON values."""
+        return exported(self._database, self._facts, self._summaries)
+
+    @_whatever_the_index
+    def add_document(self, document: Document) -> Imported:
+        """Add an export. Raises `InvalidImport`: it contradicts what is stored."""
+        return add_document(document, self._database, self._passages, self._facts)
 
     def _request_purge(self, passages: Sequence[int]) -> None:
         if passages:

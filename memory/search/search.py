@@ -14,7 +14,7 @@ from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
 from memory.storage import Database, Passages, Scopes
-from memory.text import cues_of, language_in
+from memory.text import cues_of, has_instructions, language_in
 from memory.types import Passage
 from memory.vectors import PassageVectors
 
@@ -203,4 +203,6 @@ def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
         at=passage.at,
         text=passage.text,
         signals=ranked.signals,
+        origin=passage.origin,
+        instructions=passage.origin is not None and has_instructions(passage.text),
     )

@@ -7,7 +7,7 @@ on the database's thread: callers go through `Database.call`. Values leave the r
 from memory.storage.backup import Contents, back_up, inspect_backup, restore
 from memory.storage.database import Database, Row, Value
 from memory.storage.erasing import Eraser
-from memory.storage.facts import Facts
+from memory.storage.facts import Facts, fact_key
 from memory.storage.messages import Transcript
 from memory.storage.passages import Passages
 from memory.storage.schema import migrate
@@ -34,6 +34,7 @@ __all__ = [
     "WindowStarts",
     "back_up",
     "cover",
+    "fact_key",
     "inspect_backup",
     "migrate",
     "restore",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 from memory.errors import MessageNotFound
 from memory.storage.database import Database, Row, now
 from memory.storage.sessions import Sessions
-from memory.text import storable
-from memory.types import HEAD, Head, Message, PromptSources, ReplyStatus, Role
+from memory.text import check_quoted, quoted_as_json, quoted_from_json, storable
+from memory.types import HEAD, Head, Message, PromptSources, Quoted, ReplyStatus, Role
 
 __all__ = ["Transcript", "is_alive"]
 
@@ -69,15 +69,19 @@ class Transcript:
         at: str | None = None,
         *,
         recorded: bool = True,
+        quoted: Sequence[Quoted] = (),
     ) -> Message:
         """Add a finished message; it becomes the head. Raises `SessionNotFound`, `MessageNotFound`.
 
         Args:
             recorded: False keeps it out of long-term memory forever.
+            quoted: the parts that are not the author's own words.
         """
+        text = storable(content)
+        check_quoted(text, quoted)
         with self._database.atomic():
             message_id = self._insert(
-                session_id, role, storable(content), parent_id, "complete", at=at, recorded=recorded
+                session_id, role, text, parent_id, "complete", at=at, recorded=recorded, quoted=quoted
             )
             question = content if role == "user" else None
             self._sessions.touch(session_id, head_id=message_id, question=question)
@@ -148,7 +152,7 @@ class Transcript:
     def forget(self, message_id: str) -> None:
         """Erase the text; the place in the tree stays. Later writes of a streaming reply are discarded."""
         self._database.execute(
-            "UPDATE messages SET content = '', error = NULL, sources = NULL, forgotten = 1,"
+            "UPDATE messages SET content = '', error = NULL, sources = NULL, quoted = NULL, forgotten = 1,"
             " writer_pid = NULL, status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END"
             " WHERE id = ?",
             (message_id,),
@@ -244,6 +248,7 @@ class Transcript:
         *,
         sources: PromptSources | None = None,
         recorded: bool = True,
+        quoted: Sequence[Quoted] = (),
     ) -> str:
         session = self._sessions.get(session_id)
         parent = session.head_id if isinstance(parent_id, Head) else parent_id
@@ -253,7 +258,7 @@ class Transcript:
         self._database.execute(
             "INSERT INTO messages"
             " (id, session_id, parent_id, role, content, status, created_at, model, writer_pid, sources,"
-            " unrecorded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " unrecorded, quoted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 message_id,
                 session_id,
@@ -266,6 +271,7 @@ class Transcript:
                 writer_pid,
                 json.dumps(asdict(sources)) if sources is not None else None,
                 int(not recorded),
+                quoted_as_json(quoted),
             ),
         )
         return message_id
@@ -286,6 +292,7 @@ def _message(row: Row) -> Message:
         error=row["error"],
         forgotten=bool(row["forgotten"]),
         sources=_sources(row["sources"]),
+        quoted=quoted_from_json(row["quoted"]),
     )
 
 

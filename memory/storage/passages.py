@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 
 from memory.storage.database import Database
 from memory.storage.schema import KEYWORD_INDEX
-from memory.text import split_text
+from memory.text import parts_of, quoted_from_json, split_text
 from memory.types import Passage
 
 __all__ = ["Passages"]
 
 # In the order of the fields of `Passage`.
 _SELECT = """
-    SELECT passages.id, message_id, session_id, role, text, created_at, previous
+    SELECT passages.id, message_id, session_id, role, text, created_at, previous, origin
     FROM passages JOIN messages ON messages.id = passages.message_id
 """
 _MERGED_PAGES = 64  # of the keyword index at a time: a few milliseconds
@@ -42,8 +42,9 @@ class Passages:
     def add(self, message_id: str) -> None:
         """Store a finished message's passages; none if it is empty, a system message or off the record."""
         row = self._database.query_one(
-            "SELECT messages.content, (SELECT max(id) FROM passages WHERE message_id = messages.parent_id)"
-            " AS previous FROM messages JOIN sessions ON sessions.id = messages.session_id"
+            "SELECT messages.content, messages.quoted,"
+            " (SELECT max(id) FROM passages WHERE message_id = messages.parent_id) AS previous"
+            " FROM messages JOIN sessions ON sessions.id = messages.session_id"
             f" WHERE messages.id = ? AND {_MEMORABLE}",
             (message_id,),
         )
@@ -52,11 +53,17 @@ class Passages:
             if row is None:
                 return
             previous = row["previous"]
-            for part, text in enumerate(split_text(row["content"])):
+            content, quoted = row["content"], quoted_from_json(row["quoted"])
+            passages = [
+                (text, origin)  # no passage mixes a person's own words with others
+                for start, end, origin in parts_of(content, quoted)
+                for text in split_text(content[start:end])
+            ]
+            for part, (text, origin) in enumerate(passages):
                 self._database.execute(
-                    "INSERT INTO passages (message_id, part, text, previous, analysed)"
-                    " VALUES (?, ?, ?, ?, 1)",
-                    (message_id, part, text, previous),
+                    "INSERT INTO passages (message_id, part, text, previous, analysed, origin)"
+                    " VALUES (?, ?, ?, ?, 1, ?)",
+                    (message_id, part, text, previous, origin),
                 )
                 newest = self._database.query_one("SELECT last_insert_rowid() AS id")
                 previous = newest["id"] if newest is not None else None

@@ -299,6 +299,13 @@ MIGRATIONS: tuple[Migration, ...] = (
             "DROP TABLE IF EXISTS removed_vectors",
         ),
     ),
+    Migration(
+        "012-what-is-not-the-persons-words",
+        (
+            "ALTER TABLE messages ADD COLUMN quoted TEXT",
+            "ALTER TABLE passages ADD COLUMN origin TEXT",
+        ),
+    ),
 )
 
 

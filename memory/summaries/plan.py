@@ -12,7 +12,7 @@ from itertools import accumulate, groupby, pairwise, takewhile
 
 from memory.ports import TokenCounter
 from memory.storage import cover, says_something
-from memory.text import clip
+from memory.text import clip, marked, own_words
 from memory.types import Message, Summary
 
 __all__ = ["Limits", "SummaryTask", "plan"]
@@ -174,10 +174,13 @@ def _chunk(messages: Sequence[Message], sizes: dict[str, int], limits: Limits) -
         level=0,
         sources=tuple(message.id for message in messages),
         texts=tuple(
-            f"{message.role.capitalize()}: {_shortened(message.content, sizes[message.id], limits)}"
+            f"{message.role.capitalize()}: "
+            f"{_shortened(marked(message.content, message.quoted), sizes[message.id], limits)}"
             for message in messages
         ),
-        user_texts=tuple(message.content for message in messages if message.role == "user"),
+        user_texts=tuple(
+            own_words(message.content, message.quoted) for message in messages if message.role == "user"
+        ),
         max_tokens=_summary_tokens(_tokens(messages, sizes), limits),
     )
 

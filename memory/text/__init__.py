@@ -7,7 +7,16 @@ from memory.text.analyser import Term, TermFinder, analysed, query_terms
 from memory.text.chunks import joined, split_text
 from memory.text.cues import Cues, cues_of
 from memory.text.dates import asks_when, days_of, says_when
+from memory.text.instructions import has_instructions
 from memory.text.languages import language_in
+from memory.text.parts import (
+    check_quoted,
+    marked,
+    own_words,
+    parts_of,
+    quoted_as_json,
+    quoted_from_json,
+)
 from memory.text.quoting import quoted, quoted_passage
 from memory.text.sentences import clip, content_stems, sentence_spans, split_sentences
 from memory.text.titles import clean_title, storable, title_from, title_key
@@ -18,15 +27,22 @@ __all__ = [
     "TermFinder",
     "analysed",
     "asks_when",
+    "check_quoted",
     "clean_title",
     "clip",
     "content_stems",
     "cues_of",
     "days_of",
+    "has_instructions",
     "joined",
     "language_in",
+    "marked",
+    "own_words",
+    "parts_of",
     "query_terms",
     "quoted",
+    "quoted_as_json",
+    "quoted_from_json",
     "quoted_passage",
     "says_when",
     "sentence_spans",

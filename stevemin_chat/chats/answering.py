@@ -12,7 +12,7 @@ from memory import StoreError
 from stevemin_chat.chats.chat import Chat, ChatsListener, ChatState
 from stevemin_chat.chats.entry import Entry
 from stevemin_chat.chats.session import ChatSession
-from stevemin_chat.text import sanitize
+from stevemin_chat.text import mapped, sanitize
 
 if TYPE_CHECKING:
     from memory import SessionRecord
@@ -237,7 +237,7 @@ class Answers:
         entries = chat.entries = chat.entries if chat.entries is not None else []
         if text is None and entries and entries[-1].role == "assistant":
             entries.pop()
-        added = [] if text is None else [Entry("user", sanitize(text))]
+        added = [] if text is None else [Entry("user", mapped(text, sanitize))]
         added.append(Entry("assistant", status="streaming"))
         entries.extend(added)
         self._listener.entries_changed(chat)

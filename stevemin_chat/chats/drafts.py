@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from memory import STRATEGIES, Scope
+from memory import STRATEGIES, QuoteOrigin, Scope
 from stevemin_chat.base import ChatAppError, delete_partials, write_private
 from stevemin_chat.chats.chat import Chat
-from stevemin_chat.text import sanitize
+from stevemin_chat.text import Typed, mapped, quoted_in, sanitize
 
 __all__ = ["Drafts", "DraftsNotRead", "DraftsUnreadable", "KeptDraft"]
 
@@ -95,7 +96,7 @@ class Drafts:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._written: list[KeptDraft] = []
+        self._written: list[dict[str, Any]] = []
 
     def changes(self, chats: Sequence[Chat], others: Sequence[KeptDraft] = ()) -> list[KeptDraft] | None:
         """The drafts to write; None if the file already holds them. Cheap, for the event loop.
@@ -105,7 +106,7 @@ class Drafts:
         """
         kept = [item for chat in chats if (item := KeptDraft.of(chat))]
         kept += others
-        return None if kept == self._written else kept
+        return None if [_as_json(item) for item in kept] == self._written else kept
 
     def write(self, kept: list[KeptDraft]) -> None:
         """Replace the file.
@@ -113,8 +114,9 @@ class Drafts:
         Raises:
             OSError: the file cannot be written; the old one is still there.
         """
-        write_private(self._path, json.dumps({"chats": [asdict(item) for item in kept]}))
-        self._written = kept
+        written = [_as_json(item) for item in kept]
+        write_private(self._path, json.dumps({"chats": written}))
+        self._written = written
 
     def read(self) -> list[KeptDraft]:
         """What the last run kept, safe for a terminal; nothing where there is no file.
@@ -134,7 +136,7 @@ class Drafts:
             kept = _parse(json.loads(text))
         except (ValueError, RecursionError) as error:  # nested too deeply for the parser
             raise DraftsUnreadable(self._set_aside()) from error
-        self._written = kept
+        self._written = [_as_json(item) for item in kept]
         return kept
 
     def _set_aside(self) -> Path:
@@ -147,6 +149,19 @@ class Drafts:
                 except OSError:
                     break
         return self._path
+
+
+def _as_json(item: KeptDraft) -> dict[str, Any]:
+    """What is kept, and beside each text the parts that were pasted: start, end, origin."""
+    return {
+        "session_id": item.session_id,
+        "title": item.title,
+        "draft": str(item.draft),
+        "draft_quoted": [list(span) for span in quoted_in(item.draft)],
+        "queue": [str(text) for text in item.queue],
+        "queue_quoted": [[list(span) for span in quoted_in(text)] for text in item.queue],
+        "settings": dict(item.settings),
+    }
 
 
 def _parse(document: object) -> list[KeptDraft]:
@@ -163,12 +178,15 @@ def _item(item: object) -> KeptDraft:
     fields = _typed(item, dict)
     session_id = fields.get("session_id")
     settings = _typed(fields.get("settings", {}), dict)
+    queue = _typed(fields.get("queue", []), list)
     return KeptDraft(
         session_id=None if session_id is None else _typed(session_id, str),
         title=_text(fields.get("title", "")),
-        draft=_text(fields.get("draft", "")),
+        draft=_quoting(fields.get("draft", ""), fields.get("draft_quoted", [])),
         queue=tuple(
-            clean for text in _typed(fields.get("queue", []), list) if (clean := _text(text)).strip()
+            clean
+            for text, spans in zip_longest(queue, _typed(fields.get("queue_quoted", []), list)[: len(queue)])
+            if (clean := _quoting(text, spans or [])).strip()
         ),
         settings=_known(settings),
     )
@@ -184,6 +202,19 @@ def _known(settings: dict[str, object]) -> dict[str, Any]:
         if name not in _NAMES or value in _NAMES[name]:
             kept[name] = value
     return kept
+
+
+def _quoting(text: object, spans: object) -> Typed:
+    """A text with its pasted parts; raises ValueError."""
+    found = []
+    for span in _typed(spans, list):
+        if len(_typed(span, list)) != 3:
+            raise ValueError("not a start, an end and an origin")
+        start, end, origin = _typed(span[0], int), _typed(span[1], int), _typed(span[2], str)
+        if origin not in get_args(QuoteOrigin):
+            raise ValueError("unknown origin")
+        found.append((start, end, origin))
+    return mapped(Typed(_typed(text, str), found), sanitize)
 
 
 def _text(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from stevemin_chat.text import Sanitizer, sanitize
+from stevemin_chat.text import Sanitizer, Typed, mapped, sanitize
 
 if TYPE_CHECKING:
     from memory import ContextReport, Message, PromptSources, Status
@@ -29,6 +29,7 @@ class Entry:
     """One message on the screen; `text` and `error` are free of control sequences.
 
     Args:
+        text: of the person's messages a `Typed`, which knows what was pasted.
         timings: the fields of `engine.Timings` by name; None when unknown.
         dropped: earlier messages left out of the prompt.
         memories, learned: older messages that the prompt of a reply quoted, and facts that its question
@@ -57,9 +58,10 @@ class Entry:
     def stored(cls, message: Message) -> Entry:
         """The entry of a stored message."""
         status: Status = message.status if message.status in _SETTLED else "interrupted"
+        spans = [(part.start, part.end, part.origin) for part in message.quoted]
         entry = cls(
             role=message.role,
-            text=sanitize(message.content),
+            text=mapped(Typed(message.content, spans), sanitize),
             status=status,
             finish_reason=message.finish_reason,
             timings=message.timings,

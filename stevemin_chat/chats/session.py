@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterator, Set
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, replace
+from typing import cast
 
 from engine.types import (
     ChatMessage,
@@ -23,6 +24,8 @@ from memory import (
     ContextReport,
     Memory,
     PromptSources,
+    Quoted,
+    QuoteOrigin,
     ReplyStatus,
     StoreError,
     Turn,
@@ -30,6 +33,7 @@ from memory import (
 from stevemin_chat.base import ChatAppError
 from stevemin_chat.chats.ports import SessionSettings, TextSource, TextStream
 from stevemin_chat.chats.reply_writer import ReplyWriter, undisturbed
+from stevemin_chat.text import quoted_in
 
 __all__ = [
     "ChatError",
@@ -123,6 +127,7 @@ class ChatSession:
         Close the generator, or cancel the task that reads it, to stop: the text so far is kept.
 
         Args:
+            text: a `Typed` one knows what was pasted or piped into it.
             answer: False stores the message and ends as a cancelled reply does, before the prompt is made.
 
         Raises:
@@ -237,7 +242,9 @@ class ChatSession:
     # waits for the thread gets no result, though the message is stored.
 
     def _add_message(self, text: str) -> None:
-        self.user_message_id = self._memory.add_message(self.session_id, "user", text).id
+        quoted = [Quoted(start, end, cast(QuoteOrigin, origin)) for start, end, origin in quoted_in(text)]
+        message = self._memory.add_message(self.session_id, "user", str(text), quoted=quoted)
+        self.user_message_id = message.id
 
     def _begin_reply(self, model: str, report: ContextReport) -> None:
         reply = self._memory.begin_reply(

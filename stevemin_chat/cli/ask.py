@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from stevemin_chat.base import InputFileError, UsageProblem
 from stevemin_chat.cli import options
+from stevemin_chat.text import Typed, joined
 
 __all__ = ["ask", "read_constraint"]
 
@@ -95,16 +95,12 @@ def _read(what: str, path: Path, parse: Callable[[str], object] = str) -> str:
     return text
 
 
-def _whole_prompt(prompt: str | None) -> str:
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else _read_stdin()
-    parts = [part for part in (prompt, piped.rstrip("\n")) if part and part.strip()]
+def _whole_prompt(prompt: str | None) -> Typed:
+    piped = (options.piped_input() or b"").decode("utf-8", "replace")
+    piped = piped.rstrip("\n")
+    parts = [part for part in (prompt, Typed(piped, [(0, len(piped), "piped")])) if part and part.strip()]
     if not parts:
         raise UsageProblem(
             "There is no question: give one as an argument or pipe it in. See: stevemin ask --help"
         )
-    return "\n\n".join(parts)
-
-
-def _read_stdin() -> str:
-    buffer = getattr(sys.stdin, "buffer", None)
-    return buffer.read().decode("utf-8", "replace") if buffer is not None else sys.stdin.read()
+    return joined(parts, "\n\n")

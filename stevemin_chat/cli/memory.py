@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stevemin_chat.base import InputFileError, UsageProblem
-from stevemin_chat.cli.options import Json, Yes
+from stevemin_chat.cli.options import Json, Yes, piped_input
 from stevemin_chat.cli.output import (
     confirm,
     json_text,
@@ -175,6 +175,39 @@ def export(
     else:
         told = counted(fact=facts, summary=summaries, message=messages)
         note(f"Exported to {output}: {told or 'an empty memory'}.")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What `memory export` wrote; - reads stdin.")],
+    as_json: Json = False,
+) -> None:
+    """Add what an export holds and the memory lacks: facts, summaries, messages and their chats."""
+    from memory import InvalidImport, UnknownStrategy
+    from stevemin_chat.recall import imported_words, open_memory
+
+    data = _read_input(file)
+    with open_memory() as memory:
+        try:
+            added = memory.long_term.import_export(data)
+        except (InvalidImport, UnknownStrategy) as error:
+            name = "The input" if file == "-" else file
+            raise InputFileError(f"{name} cannot be imported, and nothing was: {error}") from error
+    if as_json:
+        print_json(asdict(added))
+    else:
+        note(imported_words(added))
+
+
+def _read_input(file: str) -> bytes:
+    if file != "-":
+        try:
+            return Path(file).read_bytes()
+        except OSError as error:
+            raise InputFileError(f"{file} cannot be read ({error.strerror or error}).") from error
+    if (data := piped_input()) is None:
+        raise UsageProblem("Nothing is piped in. Name a file: stevemin memory import FILE")
+    return data
 
 
 # Correct it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ __all__ = [
     "TopK",
     "TopP",
     "Yes",
+    "piped_input",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -82,3 +84,11 @@ JsonSchema = Annotated[
 Grammar = Annotated[
     Path | None, typer.Option("--grammar", help="Constrain the answer to the GBNF grammar in this file.")
 ]
+
+
+def piped_input() -> bytes | None:
+    """All of stdin; None if it is a terminal, or closed."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    buffer = getattr(sys.stdin, "buffer", None)
+    return buffer.read() if buffer is not None else sys.stdin.read().encode()

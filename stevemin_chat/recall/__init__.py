@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from stevemin_chat.recall.forgetting import (
         choose,
         counted,
+        imported_words,
         stats_rows,
         switched_in_words,
     )
     from stevemin_chat.recall.lookup import (
         FACT_COLUMNS,
         HIT_COLUMNS,
+        INSTRUCTIONS,
         Account,
         Explanation,
         FactEntry,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         derived_lines,
         drop_groups,
         fact_marks,
+        foreign_words,
         forget_question,
         forgotten_words,
         headline,
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FACT_COLUMNS",
     "HIT_COLUMNS",
+    "INSTRUCTIONS",
     "SCOPE_WORDS",
     "Account",
     "Consolidating",
@@ -94,10 +98,12 @@ __all__ = [
     "fact_marks",
     "facts_of",
     "find",
+    "foreign_words",
     "forget_question",
     "forgotten_words",
     "headline",
     "hit_entries",
+    "imported_words",
     "index_words",
     "installed_embedder",
     "installed_embedder_or_none",
@@ -124,15 +130,16 @@ if not TYPE_CHECKING:
         {
             "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
             "consolidating": "Consolidating",
-            "forgetting": "choose counted stats_rows switched_in_words",
+            "forgetting": "choose counted imported_words stats_rows switched_in_words",
             "lookup": (
-                "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
-                "fact_entries facts_of find hit_entries last_exchange read_account why_nothing_is_listed"
+                "FACT_COLUMNS HIT_COLUMNS INSTRUCTIONS Account Explanation FactEntry Found HitEntry Place "
+                "explain fact_entries facts_of find hit_entries last_exchange read_account "
+                "why_nothing_is_listed"
             ),
             "remembering": "Remembering StillAnswering",
             "summarizer": "EngineCounter EngineSummarizer",
             "words": (
-                "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks "
+                "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks foreign_words "
                 "forget_question forgotten_words headline index_words layer_units off_record_question "
                 "origin_as_json origin_lines reason_words score_words source_lines"
             ),

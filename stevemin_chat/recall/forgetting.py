@@ -16,13 +16,14 @@ from stevemin_chat.recall.lookup import SHORT_ID
 from stevemin_chat.text import and_more, count, day, listing, size, speaker
 
 if TYPE_CHECKING:
-    from memory import Forgotten, Memory, MemoryStats, Message, SessionRecord
+    from memory import Forgotten, Imported, Memory, MemoryStats, Message, SessionRecord
     from stevemin_chat.chats import Drafts, KeptDraft
 
 __all__ = [
     "Chosen",
     "choose",
     "counted",
+    "imported_words",
     "stats_rows",
     "switched_in_words",
 ]
@@ -163,6 +164,17 @@ def _chats_of(memory: Memory, fact: Fact) -> set[str]:
 def counted(**numbers: int) -> str:
     """`counted(message=1, fact=2)` → "1 message and 2 facts"; zeros are left out."""
     return listing([count(number, noun.replace("_", " ")) for noun, number in numbers.items() if number])
+
+
+def imported_words(added: Imported) -> str:
+    """One line on what an import added."""
+    new = counted(fact=added.facts, summary=added.summaries, message=added.messages, chat=added.sessions)
+    text = f"Imported: {new or 'nothing new'}."
+    if added.known:
+        text += f" {count(added.known, 'item')} here already."
+    if added.left_out:
+        text += f" {count(added.left_out, 'item')} left out: forgotten here, or of a chat off the record."
+    return text
 
 
 def switched_in_words(session: SessionRecord | None, remembering: bool) -> str:

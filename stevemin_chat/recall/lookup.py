@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FACT_COLUMNS",
     "HIT_COLUMNS",
+    "INSTRUCTIONS",
     "SHORT_ID",
     "Account",
     "Explanation",
@@ -153,6 +154,7 @@ def _around(memory: Memory, source: Message) -> tuple[Message, ...]:
     return tuple(spoken[max(0, place - _AROUND) : place + _AROUND + 1])
 
 
+INSTRUCTIONS = "contains instructions"  # to the model, in words that are not the person's
 SHORT_ID = 8  # hex digits of a message's id, enough to tell it from others
 FACT_COLUMNS = ("ID", "KIND", "PIN", "TEXT", "SAID", "CHAT")
 HIT_COLUMNS = ("MESSAGE", "DATE", "WHO", "SCORE", "CHAT", "TEXT")
@@ -195,10 +197,9 @@ class HitEntry:
     def row(self) -> tuple[str, ...]:
         """Cells for `HIT_COLUMNS`."""
         hit = self.recall
-        text = " ".join(hit.text.split())
-        return (
-            hit.message_id[:SHORT_ID], day(hit.at), speaker(hit.role), f"{hit.score:.1f}", self.title, text
-        )  # fmt: skip
+        text = f"({INSTRUCTIONS}) " * hit.instructions + " ".join(hit.text.split())
+        who = speaker(hit.role, hit.origin)
+        return (hit.message_id[:SHORT_ID], day(hit.at), who, f"{hit.score:.1f}", self.title, text)
 
     def to_json(self) -> dict[str, Any]:
         """The whole text, with the signals of its score."""
@@ -212,6 +213,8 @@ class HitEntry:
             "score": hit.score,
             "signals": dict(hit.signals),
             "text": hit.text,
+            "origin": hit.origin,
+            "instructions": hit.instructions,
         }
 
 

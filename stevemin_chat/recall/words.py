@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memory import Fact, IndexState
 from memory.search import contributions
-from stevemin_chat.recall.lookup import SHORT_ID
+from stevemin_chat.recall.lookup import INSTRUCTIONS, SHORT_ID
 from stevemin_chat.text import clip, count, day, listing, minute, one_line, percent, sanitize, speaker
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "derived_lines",
     "drop_groups",
     "fact_marks",
+    "foreign_words",
     "forget_question",
     "forgotten_words",
     "headline",
@@ -111,6 +112,16 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
         yield "nothing"
 
 
+def foreign_words(origin: Origin) -> str:
+    """What of a message is not the person's own; empty where all of it is."""
+    if origin.message is None or not origin.message.quoted:
+        return ""
+    how = listing(sorted({part.origin for part in origin.message.quoted}))
+    characters = sum(part.end - part.start for part in origin.message.quoted)
+    warning = f" It {INSTRUCTIONS} to the model." if origin.instructions else ""
+    return f"Not your own words: {count(characters, 'character')}, {how}.{warning}"
+
+
 def source_lines(message: Message) -> Iterator[str]:
     """What the prompt of a reply drew on, and what its question taught, one line each."""
     if (sources := message.sources) is None:
@@ -151,6 +162,9 @@ def origin_lines(origin: Origin) -> Iterator[str]:
     text = "(forgotten)" if origin.message.forgotten else _excerpt(origin.message.content, words)
     yield from (f"    {line}".rstrip() for line in text.splitlines())
     yield ""
+    if foreign := foreign_words(origin):
+        yield foreign
+        yield ""
     yield "Derived from this:"
     yield from (f"    {line}" for line in derived_lines(origin, ids=True))
     if origin.message.sources is not None:

@@ -22,6 +22,7 @@ from stevemin_chat.text.format import (
     speaker,
 )
 from stevemin_chat.text.sanitize import Sanitizer, escaped, one_line, sanitize
+from stevemin_chat.text.typed import Span, Typed, edited, joined, mapped, part, quoted_in
 
 if TYPE_CHECKING:
     from stevemin_chat.text.cells import cell_len, clip, set_cell_size, shortened, table_lines, wrapped
@@ -30,6 +31,8 @@ else:  # cells load rich, which `stevemin --help` does without
 
 __all__ = [
     "Sanitizer",
+    "Span",
+    "Typed",
     "age",
     "and_more",
     "cell_len",
@@ -37,12 +40,17 @@ __all__ = [
     "count",
     "day",
     "duration",
+    "edited",
     "escaped",
+    "joined",
     "listing",
+    "mapped",
     "minute",
     "model_label",
     "one_line",
+    "part",
     "percent",
+    "quoted_in",
     "rate",
     "sanitize",
     "set_cell_size",

@@ -104,9 +104,14 @@ def minute(iso: str) -> str:
     return iso[:16].replace("T", " ")
 
 
-def speaker(role: str) -> str:
-    """Who wrote a message: `you`, or the role itself (`assistant`, `system`)."""
-    return "you" if role == "user" else role
+def speaker(role: str, origin: str | None = None) -> str:
+    """Who wrote a message: `you`, or the role itself (`assistant`, `system`).
+
+    Args:
+        origin: how somebody else's words got into it: `you pasted`.
+    """
+    who = "you" if role == "user" else role
+    return who if origin is None else f"{who} {origin}"
 
 
 def model_label(name: str) -> str:

@@ -200,7 +200,7 @@ class ChatScreen(Screen[None]):
 
     @property
     def draft(self) -> str:
-        return self.prompt.text
+        return self.prompt.typed
 
     @property
     def entered(self) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from engine.devices import DeviceMonitor
 from stevemin_chat.base import begin
 from stevemin_chat.runtime import Runtime
+from stevemin_chat.text import joined
 from stevemin_chat.tui.memory_actions import MemoryActions
 from stevemin_chat.tui.model_actions import ModelActions
 from stevemin_chat.tui.status import Status
@@ -279,7 +280,7 @@ class Controller:
         if chat is self.chat:
             self.view.give_back(text)
         else:
-            self.chats.keep_draft(chat, f"{text}\n{chat.draft}".strip())
+            self.chats.keep_draft(chat, joined((text, chat.draft), "\n") if chat.draft.strip() else text)
 
     def draft_forgotten(self, chat: Chat) -> None:
         if chat is self.chat:

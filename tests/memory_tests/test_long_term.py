@@ -232,6 +232,8 @@ def test_a_chat_that_was_off_the_record_loses_its_summaries_when_the_file_is_upg
     memory._call(memory._database.execute, "UPDATE sessions SET off_record = 1")
     for undone in (
         "ALTER TABLE messages DROP COLUMN sources",
+        "ALTER TABLE messages DROP COLUMN quoted",
+        "ALTER TABLE passages DROP COLUMN origin",
         "DELETE FROM settings WHERE name = 'store'",
         "DROP TABLE vectors",
         "DELETE FROM migrations WHERE name >= '007'",

@@ -15,7 +15,16 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from stevemin_chat.recall import Place, bar, drop_groups, headline, layer_units, reason_words, score_words
+from stevemin_chat.recall import (
+    INSTRUCTIONS,
+    Place,
+    bar,
+    drop_groups,
+    headline,
+    layer_units,
+    reason_words,
+    score_words,
+)
 from stevemin_chat.text import clip, count, day, one_line, set_cell_size, speaker
 
 if TYPE_CHECKING:
@@ -212,13 +221,16 @@ class RecallView(Static, can_focus=True):
 
     def _content(self) -> Content:
         recall = self.recall
-        source = f"{day(recall.at)} · {one_line(self._title) or 'a deleted chat'} · {speaker(recall.role)}"
+        who = speaker(recall.role, recall.origin)
+        source = f"{day(recall.at)} · {one_line(self._title) or 'a deleted chat'} · {who}"
         text = one_line(recall.text) if self._unfolded else clip(recall.text, _TEXT)
         reasons = [reason_words(recall, datetime.now(UTC))]
         if self._unfolded:
             reasons.append(score_words(recall))
         lines = [
-            Content.styled(source, "$foreground 60%"),
+            Content.assemble(
+                (source, "$foreground 60%"), (f" · {INSTRUCTIONS}" * recall.instructions, "$warning")
+            ),
             Content(text),
             *(Content.styled(reason, "$foreground 45%") for reason in reasons),
         ]

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from memory import Fact
-from stevemin_chat.recall import Place, added_words, derived_lines, fact_marks, source_lines
+from stevemin_chat.recall import Place, added_words, derived_lines, fact_marks, foreign_words, source_lines
 from stevemin_chat.text import clip, minute, one_line, sanitize, speaker
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def _parts(explanation: Explanation) -> Iterator[Widget]:
         classes = "said -source source" if source else "said"
         yield Static(f"{speaker(message.role)} · {when}", classes=f"when {classes}", markup=False)
         yield Static(_text(message, whole=source), classes=f"text {classes}", markup=False)
+    if foreign := foreign_words(origin):
+        yield Static(foreign, classes="item", markup=False)
     yield Static("Derived from this", classes="heading", markup=False)
     for line in derived_lines(origin):
         yield Static(line, classes="item", markup=False)

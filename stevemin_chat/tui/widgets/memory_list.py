@@ -8,7 +8,15 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from stevemin_chat.recall import SCOPE_WORDS, FactEntry, Found, HitEntry, fact_marks, index_words
+from stevemin_chat.recall import (
+    INSTRUCTIONS,
+    SCOPE_WORDS,
+    FactEntry,
+    Found,
+    HitEntry,
+    fact_marks,
+    index_words,
+)
 from stevemin_chat.text import clip, count, day, one_line, speaker
 
 if TYPE_CHECKING:
@@ -97,8 +105,9 @@ class MemoryList(OptionList):
 
     def _hit(self, entry: HitEntry) -> Content:
         hit = entry.recall
-        details = [speaker(hit.role), one_line(entry.title), day(hit.at), f"score {hit.score:.1f}"]
-        return self._row(hit.text, details)
+        who = speaker(hit.role, hit.origin)
+        details = [who, one_line(entry.title), day(hit.at), f"score {hit.score:.1f}"]
+        return self._row(hit.text, [INSTRUCTIONS, *details] if hit.instructions else details)
 
     def _row(self, text: str, details: list[str], *, strong: bool = False) -> Content:
         width = max(_NARROW, self.scrollable_content_region.width - 2)

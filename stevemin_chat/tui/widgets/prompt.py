@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
+from textual.widgets.text_area import Edit, EditResult, Selection
 
-from stevemin_chat.text import sanitize
+from stevemin_chat.text import Span, Typed, edited, joined, part, quoted_in, sanitize
 from stevemin_chat.tui.commands import Run, Wrong, offers, parse
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Port", "Prompt"]
 
+_PASTE_CHARACTERS = 200  # a longer paste, or one of several lines, is not the person's own words
+_MOST_STATES = 10_000
 _NEWLINE_KEYS = {"ctrl+j", "shift+enter", "alt+enter"}
 _COMPLETION_KEYS = {"up", "down", "tab", "enter", "escape"}
 
@@ -28,7 +31,7 @@ class Port(Protocol):
     """Takes what is typed."""
 
     def send(self, text: str) -> None:
-        """Send a message."""
+        """Send a message; a `Typed` one knows what was pasted."""
 
     def send_queue(self) -> None:
         """Send what is queued: Enter in an empty prompt."""
@@ -92,6 +95,54 @@ class Prompt(TextArea):
         self._offered_for = ""  # the text that the list of completions was made for
         self._port: Port | None = None
         self._recalled: str | None = None
+        self._typed = Typed()  # the text, and what of it was pasted
+        self._inserting: str | None = None  # by the edit under way, if that knows what is pasted
+        # What was pasted into the texts that undo and redo may bring back, by the hash of the text.
+        self._states: dict[int, tuple[Span, ...]] = {}
+
+    @property
+    def typed(self) -> Typed:
+        """The text, with what was pasted into it."""
+        return self._typed
+
+    def edit(self, edit: Edit) -> EditResult:
+        """Every key and every paste comes through here."""
+        before = self._typed
+        start, end = sorted(map(self._index, (edit.from_location, edit.to_location)))
+        result = super().edit(edit)
+        self._note(edited(before, start, end, edit.text if self._inserting is None else self._inserting))
+        return result
+
+    def undo(self) -> None:
+        self._bring_back(super().undo)
+
+    def redo(self) -> None:
+        self._bring_back(super().redo)
+
+    def load_text(self, text: str) -> None:
+        super().load_text(text)
+        self._states.clear()
+        self._note(Typed(self.text, quoted_in(text)))
+
+    def _index(self, location: tuple[int, int]) -> int:
+        row, column = location
+        return sum(len(self.document.get_line(before)) + 1 for before in range(row)) + column
+
+    def _note(self, typed: Typed) -> None:
+        if len(self._states) >= _MOST_STATES:
+            self._states.clear()
+        self._typed = typed
+        self._states[hash(typed)] = typed.quoted
+
+    def _bring_back(self, step: Callable[[], None]) -> None:
+        before, cursor = self.text, self.selection
+        self.selection = Selection()  # TextArea looks for the cursor before it moves it: its line may be gone
+        step()
+        text = self.text
+        if text == before:
+            self.selection = cursor
+        # A text that is too old to be known counts as pasted.
+        self._note(Typed(text, self._states.get(hash(text), [(0, len(text), "pasted")])))
 
     def attach(self, port: Port) -> None:
         """Hand what is typed to this port from now on, first what was entered early."""
@@ -100,14 +151,14 @@ class Prompt(TextArea):
         if not self._early:
             return
         early, self._early = self._early, []
-        typed = self.text  # after them: it belongs to the chat that they lead to
+        typed = self.typed  # after them: it belongs to the chat that they lead to
         self.put("")
         for entry in early:
             if isinstance(entry, str):
                 self._hand_on(port, entry)
             else:
                 port.run(entry, "")
-        self.put("\n".join(text for text in (self.text, typed) if text.strip()))
+        self.put(joined((text for text in (self.typed, typed) if text.strip()), "\n"))
 
     @property
     def early(self) -> list[str]:
@@ -129,7 +180,7 @@ class Prompt(TextArea):
 
     def give_back(self, text: str) -> None:
         """Insert a text that could not be sent in front of the present text."""
-        self.put(f"{text}\n{self.text}" if self.text.strip() else text)
+        self.put(joined((text, self.typed), "\n") if self.text.strip() else text)
 
     def choose(self, text: str) -> None:
         """Take a completion, and run it unless an argument follows."""
@@ -157,7 +208,7 @@ class Prompt(TextArea):
         if key in _COMPLETION_KEYS and self.completing:
             self._complete(key)
         elif key == "enter":
-            self._take(self.text)
+            self._take(self.typed)
         elif key in _NEWLINE_KEYS:
             self._replace_via_keyboard("\n", *self.selection)
         elif key == "up" and self._port is not None and (not self.text or self.text == self._recalled):
@@ -226,7 +277,8 @@ class Prompt(TextArea):
         elif isinstance(meant, Run):
             port.run(meant.command, meant.args)
         else:
-            port.send(meant.text)
+            end = len(text.rstrip())
+            port.send(part(text, end - len(meant.text), end))
 
     def _on_text_area_changed(self) -> None:
         self._offer()
@@ -235,8 +287,20 @@ class Prompt(TextArea):
         # Terminals send pasted line ends as carriage returns.
         event.stop()
         event.prevent_default()
-        text = sanitize(event.text.replace("\r\n", "\n").replace("\r", "\n"))
-        if result := self._replace_via_keyboard(text, *self.selection):
+        self._paste(sanitize(event.text.replace("\r\n", "\n").replace("\r", "\n")))
+
+    def action_paste(self) -> None:
+        """Insert what was copied in the application."""
+        self._paste(self.app.clipboard)
+
+    def _paste(self, text: str) -> None:
+        long = len(text) > _PASTE_CHARACTERS or len(text.strip().splitlines()) > 1
+        self._inserting = Typed(text, [(0, len(text), "pasted")] if long else ())
+        try:
+            result = self._replace_via_keyboard(text, *self.selection)
+        finally:
+            self._inserting = None
+        if result is not None:
             self.move_cursor(result.end_location)
 
     def action_copy_or_stop(self) -> None:

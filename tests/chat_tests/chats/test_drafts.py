@@ -12,6 +12,7 @@ import pytest
 from memory import SessionRecord
 from stevemin_chat.chats import Chat, Drafts
 from stevemin_chat.chats.drafts import DraftsNotRead, DraftsUnreadable, KeptDraft
+from stevemin_chat.text import Typed, quoted_in
 
 
 def write(drafts: Drafts, *chats: Chat) -> None:
@@ -152,3 +153,34 @@ def test_reading_deletes_what_a_killed_process_left(tmp_path: Path) -> None:
     leftover.write_text("of a chat")
     Drafts(tmp_path / "drafts.json").read()
     assert not leftover.exists()
+
+
+def test_what_was_pasted_is_kept_with_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "drafts.json"
+    drafts = Drafts(path)
+    draft = Typed("see AAA", [(4, 7, "pasted")])
+    chat = Chat("new-1", "", draft=draft, queue=["own", Typed("BBB", [(0, 3, "pasted")])])
+    write(drafts, chat)
+    (kept,) = Drafts(path).read()
+    assert quoted_in(kept.draft) == ((4, 7, "pasted"),)
+    assert [quoted_in(text) for text in kept.queue] == [(), ((0, 3, "pasted"),)]
+    chat.draft = "see AAA"  # deleted, and typed again
+    assert drafts.changes([chat]) is not None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"draft": "abc", "draft_quoted": 5},
+        {"draft": "abc", "draft_quoted": [5]},
+        {"draft": "abc", "draft_quoted": [[0, 1]]},
+        {"draft": "abc", "draft_quoted": [[0, 1, "heard"]]},
+        {"draft": "abc", "draft_quoted": [["0", 1, "pasted"]]},
+        {"queue": ["abc"], "queue_quoted": {}},
+    ],
+)
+def test_a_file_with_parts_of_another_kind_is_damaged(tmp_path: Path, fields: dict[str, Any]) -> None:
+    path = tmp_path / "drafts.json"
+    path.write_text(json.dumps({"chats": [{"session_id": "s1"} | fields]}))
+    with pytest.raises(DraftsUnreadable):
+        Drafts(path).read()

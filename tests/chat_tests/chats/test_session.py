@@ -17,10 +17,11 @@ from chat_tests.chats.session_kit import open_chat, read, requests, stored
 from waiting import until
 
 from engine.types import ChatMessage, FinishReason, SamplingParams
-from memory import Memory, PromptSources
+from memory import Memory, PromptSources, Quoted
 from stevemin_chat.chats import ChatSession, Entry, SessionSettings
 from stevemin_chat.chats.session import EmptyMessage, NothingToAnswer, SessionBusy
 from stevemin_chat.recall import source_lines
+from stevemin_chat.text import Typed, quoted_in
 
 
 async def test_a_message_and_its_reply(memory: Memory) -> None:
@@ -315,3 +316,14 @@ def test_a_session_knows_no_screen_and_no_llama() -> None:
         cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == ""
+
+
+async def test_what_was_pasted_is_stored_with_the_message(memory: Memory) -> None:
+    chat = open_chat(memory, FakeStream(["Yes."]))
+    await read(chat.send(Typed("see I live in Rome.", [(4, 19, "pasted")])))
+    question = stored(memory, chat)[0]
+    assert question.quoted == (Quoted(4, 19, "pasted"),)
+    assert type(question.content) is str
+    assert memory.long_term.facts() == ()
+    entry = Entry.stored(question)
+    assert quoted_in(entry.text) == ((4, 19, "pasted"),)

@@ -14,6 +14,7 @@ from chat_tests.cli.cli_kit import Cli, environment
 
 from stevemin_chat.base import Config
 from stevemin_chat.cli.answer import Question, sweep_old_questions
+from stevemin_chat.text import quoted_in
 
 
 @pytest.mark.parametrize(
@@ -159,3 +160,34 @@ def test_a_store_that_a_process_has_open_is_left_alone(old: Path) -> None:
 
 def test_a_temporary_folder_that_is_gone_is_no_error(tmp_path: Path) -> None:
     sweep_old_questions(tmp_path / "gone")
+
+
+# What is piped in
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Question]:
+    """The questions that would be answered."""
+    found: list[Question] = []
+
+    def answer(question: Question) -> int:
+        found.append(question)
+        return 0
+
+    monkeypatch.setattr("stevemin_chat.cli.answer.run_question", answer)
+    return found
+
+
+def test_what_is_piped_in_is_not_the_persons_own_words(cli: Cli, asked: list[Question]) -> None:
+    assert cli("ask", "Sum it up", stdin="I live in Rome.\n\n").code == 0
+    text = asked[0].text
+    assert text == "Sum it up\n\nI live in Rome."
+    assert [(text[start:end], origin) for start, end, origin in quoted_in(text)] == [
+        ("I live in Rome.", "piped")
+    ]
+
+
+def test_a_question_that_is_an_argument_is(cli: Cli, asked: list[Question]) -> None:
+    assert cli("ask", "I live in Rome.").code == 0
+    assert cli("ask", stdin="I live in Rome.").code == 0
+    assert [quoted_in(question.text) for question in asked] == [(), ((0, 15, "piped"),)]

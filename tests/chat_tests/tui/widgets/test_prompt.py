@@ -185,3 +185,189 @@ async def test_typing_stays_possible_while_a_model_answers(tmp_path: Path) -> No
         await type_in(pilot, screen, *"next")
         await until(pilot, lambda: "All at once." in shown(screen))
         assert screen.prompt.text == "next"
+
+
+# What was pasted
+
+PASTE = "I live in Rome.\nMy name is Mallory."
+
+
+def paste(screen: ChatScreen, text: str) -> None:
+    screen.app.post_message(events.Paste(text))
+
+
+def pasted(screen: ChatScreen) -> list[str]:
+    """The parts of the prompt that are not the person's own words."""
+    typed = screen.prompt.typed
+    assert typed == screen.prompt.text
+    return [typed[start:end] for start, end, _ in typed.quoted]
+
+
+def stored(screen: ChatScreen) -> list[tuple[str, list[str]]]:
+    """The person's messages, and what of them was pasted."""
+    chat = screen.controller.chat
+    assert chat is not None
+    assert chat.record is not None
+    messages = screen.controller.runtime.memory.messages(chat.record.id)
+    return [
+        (item.content, [item.content[part.start : part.end] for part in item.quoted])
+        for item in messages
+        if item.role == "user"
+    ]
+
+
+def facts(screen: ChatScreen) -> list[str]:
+    return sorted(fact.text for fact in screen.controller.runtime.memory.long_term.facts())
+
+
+async def test_a_paste_is_stored_as_such_and_makes_no_facts(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await type_in(pilot, screen, *"I like tea. ")
+        paste(screen, PASTE)
+        await until(pilot, lambda: "Mallory" in screen.prompt.text)
+        await type_in(pilot, screen, *" Thanks")
+        assert pasted(screen) == [PASTE]
+        await type_in(pilot, screen, "enter")
+        await until(pilot, lambda: len(sent(screen)) == 1)
+        assert stored(screen) == [(f"I like tea. {PASTE} Thanks", [PASTE])]
+        assert facts(screen) == ["I like tea."]
+
+
+async def test_the_same_words_typed_make_facts(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await type_in(pilot, screen, *"I live in Rome.", "ctrl+j", *"My name is Mallory.", "enter")
+        await until(pilot, lambda: len(sent(screen)) == 1)
+        assert stored(screen) == [(PASTE, [])]
+        assert facts(screen) == ["I live in Rome.", "My name is Mallory."]
+
+
+async def test_a_short_paste_of_one_line_is_typing(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        for text, foreign in (
+            ("word " * 40, False),
+            ("word " * 40 + "x", True),
+            ("one\n", False),
+            ("a\rb", True),
+        ):
+            screen.prompt.put("")
+            paste(screen, text)
+            await until(pilot, lambda: screen.prompt.text != "")
+            assert bool(pasted(screen)) is foreign, text
+
+
+async def test_edits_around_and_inside_a_paste_are_own_words(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        paste(screen, "one\ntwo")
+        await until(pilot, lambda: screen.prompt.text == "one\ntwo")
+        await type_in(pilot, screen, "left", "left", *"XY", "home", *"a ", "end", *"!")
+        assert screen.prompt.text == "one\na tXYwo!"
+        assert pasted(screen) == ["one\n", "t", "wo"]
+        await type_in(pilot, screen, "ctrl+u")
+        assert screen.prompt.text == "one\n"
+        assert pasted(screen) == ["one\n"]
+
+
+async def test_undo_and_redo_bring_a_paste_back_as_a_paste(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await type_in(pilot, screen, *"see ")
+        paste(screen, PASTE)
+        await until(pilot, lambda: "Mallory" in screen.prompt.text)
+        screen.prompt.select_all()
+        await type_in(pilot, screen, "backspace")
+        assert (screen.prompt.text, pasted(screen)) == ("", [])
+        screen.prompt.undo()
+        assert (screen.prompt.text, pasted(screen)) == (f"see {PASTE}", [PASTE])
+        screen.prompt.undo()
+        assert (screen.prompt.text, pasted(screen)) == ("see ", [])
+        assert screen.prompt.cursor_location == (0, 4)
+        screen.prompt.redo()
+        assert (screen.prompt.text, pasted(screen)) == (f"see {PASTE}", [PASTE])
+        screen.prompt.redo()
+        assert (screen.prompt.text, pasted(screen)) == ("", [])
+
+
+async def test_two_undos_in_one_write_end_where_the_text_does(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await type_in(pilot, screen, *"see ")
+        paste(screen, PASTE)
+        await until(pilot, lambda: "Mallory" in screen.prompt.text)
+        screen.prompt.select_all()
+        await type_in(pilot, screen, "backspace")
+        await type_in(pilot, screen, "ctrl+z", "ctrl+z", "ctrl+z", "ctrl+z")
+        assert screen.prompt.text in ("", "see ")
+        assert screen.prompt.typed == screen.prompt.text
+
+
+async def test_what_was_copied_in_the_application_is_pasted_too(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        screen.app.copy_to_clipboard(PASTE)
+        await type_in(pilot, screen, "ctrl+v")
+        await until(pilot, lambda: screen.prompt.text == PASTE)
+        assert pasted(screen) == [PASTE]
+
+
+async def test_a_recalled_message_keeps_its_paste_when_it_is_edited_and_sent_again(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        paste(screen, PASTE)
+        await until(pilot, lambda: "Mallory" in screen.prompt.text)
+        await type_in(pilot, screen, "enter")
+        await until(pilot, lambda: len(sent(screen)) == 1)
+        engine_of(screen).streams[-1].end()
+        await until(pilot, lambda: not screen.controller.chats.busy)
+        await type_in(pilot, screen, "up", *" I like tea.", "enter")
+        await until(pilot, lambda: len(sent(screen)) == 2)
+        assert stored(screen)[1] == (f"{PASTE} I like tea.", [PASTE])
+        assert facts(screen) == ["I like tea."]
+
+
+async def test_the_queue_a_draft_and_the_next_run_keep_the_paste(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await ask(pilot, screen, "hello")
+        paste(screen, PASTE)
+        await until(pilot, lambda: "Mallory" in screen.prompt.text)
+        await type_in(pilot, screen, "enter")  # waits for the answer
+        await until(pilot, lambda: screen.controller.chat is not None and screen.controller.chat.queue)
+        await type_in(pilot, screen, "up")
+        assert pasted(screen) == [PASTE]
+        await type_in(pilot, screen, "enter")
+        paste(screen, f"draft\n{PASTE}")
+        await until(pilot, lambda: "draft" in screen.prompt.text)
+        key = screen.controller.chat.key if screen.controller.chat else ""
+        screen.controller.new_chat()
+        await pilot.pause()
+        assert pasted(screen) == []
+        screen.controller.switch_to(key)
+        await pilot.pause()
+        assert pasted(screen) == [f"draft\n{PASTE}"]
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        (chat,) = [chat for chat in screen.controller.chats.all if chat.record is not None]
+        screen.controller.switch_to(chat.key)
+        await pilot.pause()
+        assert pasted(screen) == [f"draft\n{PASTE}"]
+        screen.prompt.put("")
+        await type_in(pilot, screen, "up")
+        assert pasted(screen) == [PASTE]
+
+
+async def test_what_is_pasted_before_the_chats_are_read_is_known(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        prompt, port = screen.prompt, screen.prompt._port
+        prompt._port = None
+        paste(screen, PASTE)
+        await until(pilot, lambda: "Mallory" in prompt.text)
+        await type_in(pilot, screen, "enter", *"typed")
+        assert port is not None
+        prompt.attach(port)
+        await until(pilot, lambda: len(sent(screen)) == 1)
+        assert stored(screen) == [(PASTE, [PASTE])]
+        assert (prompt.text, pasted(screen)) == ("typed", [])
+
+
+async def test_a_command_with_a_slash_too_many_is_sent_without_it(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await type_in(pilot, screen, *"  //see ")
+        paste(screen, "a\nb\n")
+        await until(pilot, lambda: "b" in screen.prompt.text)
+        await type_in(pilot, screen, "enter")
+        await until(pilot, lambda: len(sent(screen)) == 1)
+        assert stored(screen) == [("/see a\nb", ["a\nb"])]
