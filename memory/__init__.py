@@ -16,6 +16,7 @@ from memory.errors import (
     ContextError,
     CounterMissing,
     DiskFull,
+    DocumentNotFound,
     EmbedderUnavailable,
     FactNotFound,
     IndexUnavailable,
@@ -37,6 +38,7 @@ from memory.reports import (
     AssembledContext,
     Budget,
     ContextReport,
+    DocumentsReport,
     Dropped,
     IndexState,
     IndexStatus,
@@ -47,6 +49,7 @@ from memory.reports import (
 from memory.types import (
     HEAD,
     KEEP,
+    Document,
     Fact,
     FactKind,
     Forgotten,
@@ -57,6 +60,8 @@ from memory.types import (
     Role,
     Scope,
     SessionRecord,
+    Sources,
+    Speaker,
     Status,
     Summary,
     Turn,
@@ -64,6 +69,7 @@ from memory.types import (
 
 if TYPE_CHECKING:
     from memory.context import STRATEGIES
+    from memory.documents import MemoryDocuments
     from memory.long_term import LongTermMemory
     from memory.memory import Memory
     from memory.storage import Contents, back_up, inspect_backup, restore
@@ -81,6 +87,9 @@ __all__ = [
     "ContextReport",
     "CounterMissing",
     "DiskFull",
+    "Document",
+    "DocumentNotFound",
+    "DocumentsReport",
     "Dropped",
     "Embedder",
     "EmbedderUnavailable",
@@ -97,6 +106,7 @@ __all__ = [
     "LayerReport",
     "LongTermMemory",
     "Memory",
+    "MemoryDocuments",
     "MemoryNotFound",
     "MemoryStats",
     "Message",
@@ -109,6 +119,8 @@ __all__ = [
     "Scope",
     "SessionNotFound",
     "SessionRecord",
+    "Sources",
+    "Speaker",
     "Status",
     "StoreError",
     "StoreInUse",
@@ -126,6 +138,7 @@ __all__ = [
 ]
 
 _LAZY = {"LongTermMemory": "memory.long_term", "Memory": "memory.memory", "STRATEGIES": "memory.context"}
+_LAZY["MemoryDocuments"] = "memory.documents"
 _LAZY |= dict.fromkeys(("Contents", "back_up", "inspect_backup", "restore"), "memory.storage")
 
 

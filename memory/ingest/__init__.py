@@ -1,9 +1,11 @@
 """What enters the store and long-term memory, and what leaves them again.
 
 Owns the transactions that span several kinds of record (a message with its passages and facts, a deleted
-session with all its traces), and the extraction of facts from what the user writes.
+session with all its traces), the extraction of facts from what the user writes, and documents, of which
+nothing but passages is made.
 """
 
+from memory.ingest.documents import DocumentSync
 from memory.ingest.ingest import Ingest
 
-__all__ = ["Ingest"]
+__all__ = ["DocumentSync", "Ingest"]

@@ -13,9 +13,9 @@ from memory.search.calibration import Calibration
 from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
-from memory.storage import Database, Passages, Scopes
+from memory.storage import EVERYTHING, Database, Passages, Scopes, View
 from memory.text import cues_of, language_in
-from memory.types import Passage
+from memory.types import Passage, Sources
 from memory.vectors import PassageVectors
 
 __all__ = ["Recalled", "Search", "to_recall"]
@@ -85,16 +85,21 @@ class Search:
         self._scopes = scopes
         self._today = today
 
-    def find(self, question: str, session_id: str | None = None) -> list[Ranked]:
+    def find(self, question: str, session_id: str | None = None, sources: Sources = "all") -> list[Ranked]:
         """Passages that may answer a question, best first; empty if none relates to it.
 
         Args:
             session_id: search only what this session may see; None: all sessions.
         """
-        return list(self._find(question, session_id).ranked)
+        return list(self._find(question, session_id, sources=sources).ranked)
 
     def recall(
-        self, question: str, session_id: str | None = None, *, known: Collection[str] = ()
+        self,
+        question: str,
+        session_id: str | None = None,
+        *,
+        known: Collection[str] = (),
+        sources: Sources = "all",
     ) -> Recalled:
         """As `find`, but nothing for a message that needs nothing from the past.
 
@@ -102,26 +107,32 @@ class Search:
             known: ids of messages that the prompt contains anyway, the question itself among them. They
                 are excluded: nothing is nearer to a question than itself, so it would always open the gate.
         """
-        found = self._find(question, session_id, known)
+        found = self._find(question, session_id, known, sources)
         if not wants_memory(question, found):
             return Recalled()
         cues = cues_of(question)
         return Recalled(found.ranked, cues.recalls or cues.past)
 
-    def _find(self, question: str, session_id: str | None, known: Collection[str] = ()) -> Evidence:
+    def _find(
+        self,
+        question: str,
+        session_id: str | None,
+        known: Collection[str] = (),
+        sources: Sources = "all",
+    ) -> Evidence:
         self._vectors.start()
-        visible: frozenset[str] | None = None
+        view = EVERYTHING
         excluded: frozenset[int] = frozenset()
         within: frozenset[int] | None = None
-        if session_id is not None or known:
-            visible, excluded, within = self._database.call(self._limits, session_id, known)
+        if session_id is not None or known or sources != "all":
+            view, excluded, within = self._database.call(self._limits, session_id, known, sources)
         # Keywords run on the database's thread while the index process searches by meaning.
-        searching = self._database.submit(self._by_words, question, visible, excluded)
-        count = _BY_MEANING * (1 if visible is None else _OVERFETCH) + min(len(excluded), _BY_MEANING)
+        searching = self._database.submit(self._by_words, question, view, excluded)
+        count = _BY_MEANING * (1 if view == EVERYTHING else _OVERFETCH) + min(len(excluded), _BY_MEANING)
         found = self._vectors.search(question, _BY_MEANING if within is not None else count, within)
         words = searching.result()
         near = {number: value for number, value in found or () if number not in excluded}
-        meanings, signals, passages = self._database.call(self._read, words, near, visible)
+        meanings, signals, passages = self._database.call(self._read, words, near, view)
         ranked = rank(question, words.keywords, passages, signals, self._today())
         return Evidence(
             [item for item in ranked if item.passage.id not in excluded],
@@ -138,21 +149,24 @@ class Search:
     # The rest runs on the database's thread.
 
     def _limits(
-        self, session_id: str | None, known: Collection[str]
-    ) -> tuple[frozenset[str] | None, frozenset[int], frozenset[int] | None]:
-        """The sessions to search, None for all; the passages to exclude; those to search, if they are few."""
-        visible, excluded = self._scopes.visible_to(session_id), self._passages.of_messages(known)
-        within = None if visible is None else self._passages.of_sessions(visible, _FEW)
-        return visible, excluded, within - excluded if within is not None else None
+        self, session_id: str | None, known: Collection[str], sources: Sources
+    ) -> tuple[View, frozenset[int], frozenset[int] | None]:
+        """What to search; the passages to exclude; those to search, if they are few."""
+        sessions, roots = self._scopes.visible_to(session_id), self._scopes.documents_visible_to(session_id)
+        if sources == "documents":
+            sessions = frozenset()
+        elif sources == "chats" and self._scopes.any_documents:
+            roots = frozenset()
+        view, excluded = View(sessions, roots), self._passages.of_messages(known)
+        within = None if view == EVERYTHING else self._passages.seen(view, _FEW)
+        return view, excluded, within - excluded if within is not None else None
 
-    def _by_words(
-        self, question: str, visible: Collection[str] | None, excluded: Collection[int]
-    ) -> _WordHits:
+    def _by_words(self, question: str, view: View, excluded: Collection[int]) -> _WordHits:
         count = _BY_WORDS + min(len(excluded), _BY_WORDS)
         searched = self._keywords.passages()
         try:
             keywords = self._keywords.of(question, searched)
-            found = self._keywords.search(keywords, count, visible)
+            found = self._keywords.search(keywords, count, view)
         except KeywordIndexDamaged:  # it can be made anew from the passages
             self._analysis.start_anew()
             keywords, found = [], []
@@ -163,11 +177,11 @@ class Search:
         )
 
     def _read(
-        self, words: _WordHits, meanings: Mapping[int, float], visible: Collection[str] | None
+        self, words: _WordHits, meanings: Mapping[int, float], view: View
     ) -> tuple[Mapping[int, float], Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
         """The visible meanings, the signals of all hits, and the passages worth reading."""
-        if visible is not None:
-            seen = self._passages.visible(meanings.keys(), visible)
+        if view != EVERYTHING:
+            seen = self._passages.visible(meanings.keys(), view)
             meanings = {number: value for number, value in meanings.items() if number in seen}
         links = words.links | self._passages.links(meanings.keys() - words.scores.keys())
         hits = Hits(words.scores, meanings, links)
@@ -190,4 +204,8 @@ def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
         at=passage.at,
         text=passage.text,
         signals=ranked.signals,
+        file=passage.file,
+        first_line=passage.first_line,
+        last_line=passage.last_line,
+        name=passage.name,
     )

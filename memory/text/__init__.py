@@ -8,12 +8,14 @@ from memory.text.chunks import joined, split_text
 from memory.text.cues import Cues, cues_of
 from memory.text.dates import asks_when, days_of, says_when
 from memory.text.languages import language_in
+from memory.text.outline import Piece, pieces_of_pages, split_document
 from memory.text.quoting import quoted, quoted_passage
 from memory.text.sentences import clip, content_stems, sentence_spans, split_sentences
 from memory.text.titles import clean_title, storable, title_from, title_key
 
 __all__ = [
     "Cues",
+    "Piece",
     "Term",
     "TermFinder",
     "analysed",
@@ -25,11 +27,13 @@ __all__ = [
     "days_of",
     "joined",
     "language_in",
+    "pieces_of_pages",
     "query_terms",
     "quoted",
     "quoted_passage",
     "says_when",
     "sentence_spans",
+    "split_document",
     "split_sentences",
     "split_text",
     "storable",
