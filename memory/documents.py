@@ -68,6 +68,10 @@ class MemoryDocuments:
         """All documents by path, with those that are left out by their content."""
         return tuple(self._sync.all())
 
+    def find(self, wanted: str) -> tuple[Document, ...]:
+        """What `remove` would remove. Raises `DocumentNotFound`."""
+        return tuple(self._sync.find(wanted))
+
     def remove(self, wanted: str) -> tuple[Document, ...]:
         """Remove what was added, a folder in it, or one document; the files stay.
 

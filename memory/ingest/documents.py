@@ -123,6 +123,10 @@ class DocumentSync:
         """See `MemoryDocuments.list`."""
         return self._call(self._documents.all)
 
+    def find(self, wanted: str) -> list[Document]:
+        """See `MemoryDocuments.find`."""
+        return self._call(self._find, wanted)
+
     def remove(self, wanted: str) -> tuple[list[Document], list[int]]:
         """See `MemoryDocuments.remove`; also returns the ids of the passages that are gone."""
         return self._call(self._remove, wanted)
@@ -230,32 +234,28 @@ class DocumentSync:
                 self._settings.request_purge()
         return gone
 
-    def _remove(self, wanted: str) -> tuple[list[Document], list[int]]:
-        documents = self._documents.all()
-        path = str(_absolute(wanted))
-        root = next((number for number, root in self._documents.roots() if root == path), None)
-        if root is not None:
-            chosen = [item for item in documents if item.root == path]
-            with self._database.atomic():
-                gone = self._documents.remove_root(root)
-                if gone:
-                    self._settings.request_purge()
-            return chosen, gone
-        chosen = [
-            item for item in documents if item.path == path or path in map(str, Path(item.path).parents)
-        ]
+    def _find(self, wanted: str) -> list[Document]:
+        documents, path = self._documents.all(), _absolute(wanted)
+        chosen = [item for item in documents if item.root == str(path)]
+        if chosen or any(root == str(path) for _, root in self._documents.roots()):
+            return chosen
+        chosen = [item for item in documents if path in (Path(item.path), *Path(item.path).parents)]
         if not chosen and wanted.isascii() and wanted.isdigit():
             chosen = [item for item in documents if item.id == int(wanted)]
         if not chosen:
             raise DocumentNotFound(f"No document {wanted!r}.")
-        # The only file of its root: that goes with it. Others stay out while their folder stays.
-        alone = [item for item in chosen if item.path == item.root]
-        gone = []
+        return chosen
+
+    def _remove(self, wanted: str) -> tuple[list[Document], list[int]]:
+        chosen, path = self._find(wanted), str(_absolute(wanted))
+        # What the user added goes as a whole; of a folder that stays, files are kept out from now on.
+        whole = {path, *(item.root for item in chosen if item.path == item.root)}
+        gone: list[int] = []
         with self._database.atomic():
-            for number, root_path in self._documents.roots():
-                if any(item.root == root_path for item in alone):
+            for number, root in self._documents.roots():
+                if root in whole:
                     gone += self._documents.remove_root(number)
-            gone += self._documents.exclude([item.id for item in chosen if item not in alone])
+            gone += self._documents.exclude([item.id for item in chosen if item.root not in whole])
             if gone:
                 self._settings.request_purge()
         return chosen, gone

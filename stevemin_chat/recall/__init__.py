@@ -20,6 +20,15 @@ if TYPE_CHECKING:
         wait_for_meaning,
     )
     from stevemin_chat.recall.consolidating import Consolidating
+    from stevemin_chat.recall.documents import (
+        DOCUMENT_COLUMNS,
+        PASSAGE_COLUMNS,
+        document_row,
+        passage_json,
+        passage_rows,
+        report_words,
+        state_words,
+    )
     from stevemin_chat.recall.forgetting import (
         choose,
         counted,
@@ -67,8 +76,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "DOCUMENT_COLUMNS",
     "FACT_COLUMNS",
     "HIT_COLUMNS",
+    "PASSAGE_COLUMNS",
     "SCOPE_WORDS",
     "Account",
     "Consolidating",
@@ -87,6 +98,7 @@ __all__ = [
     "choose",
     "counted",
     "derived_lines",
+    "document_row",
     "drop_groups",
     "explain",
     "fact_entries",
@@ -107,9 +119,13 @@ __all__ = [
     "open_store",
     "origin_as_json",
     "origin_lines",
+    "passage_json",
+    "passage_rows",
     "read_account",
+    "report_words",
     "score_words",
     "source_lines",
+    "state_words",
     "stats_rows",
     "switched_in_words",
     "wait_for_meaning",
@@ -122,6 +138,10 @@ if not TYPE_CHECKING:
         {
             "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
             "consolidating": "Consolidating",
+            "documents": (
+                "DOCUMENT_COLUMNS PASSAGE_COLUMNS document_row passage_json passage_rows report_words "
+                "state_words"
+            ),
             "forgetting": "choose counted stats_rows switched_in_words",
             "lookup": (
                 "FACT_COLUMNS HIT_COLUMNS Account Explanation FactEntry Found HitEntry Place explain "
