@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         wait_for_meaning,
     )
     from stevemin_chat.recall.consolidating import Consolidating
+    from stevemin_chat.recall.document_work import DocumentOutcome, DocumentWork
     from stevemin_chat.recall.documents import (
         DOCUMENT_COLUMNS,
         PASSAGE_COLUMNS,
@@ -83,6 +84,8 @@ __all__ = [
     "SCOPE_WORDS",
     "Account",
     "Consolidating",
+    "DocumentOutcome",
+    "DocumentWork",
     "DropGroup",
     "EngineCounter",
     "EngineSummarizer",
@@ -138,6 +141,7 @@ if not TYPE_CHECKING:
         {
             "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
             "consolidating": "Consolidating",
+            "document_work": "DocumentOutcome DocumentWork",
             "documents": (
                 "DOCUMENT_COLUMNS PASSAGE_COLUMNS document_row passage_json passage_rows report_words "
                 "state_words"
