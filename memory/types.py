@@ -154,7 +154,7 @@ class Passage:
         id: row number in the store, and id in the vector index.
         message_id, session_id: empty for a document.
         at: when the message was written, or the document read.
-        previous: the passage right before it on its branch, or in its document.
+        previous: the passage right before it on its branch, or in its section of a document.
         file: the document's path; None for a message.
         first_line, last_line: where it stands in the file; in a PDF, the page.
         name: the document's path as it is shown.

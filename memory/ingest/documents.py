@@ -221,8 +221,7 @@ class DocumentSync:
                     sha256=item.sha256,
                     note=item.note,
                 )
-                pieces = [(piece.text, piece.first_line, piece.last_line) for piece in item.pieces or ()]
-                gone += self._passages.replace_document(number, pieces)
+                gone += self._passages.replace_document(number, item.pieces or ())
             if gone:
                 self._settings.request_purge()
         return gone

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from memory.storage.database import Database, Value
 from memory.storage.schema import KEYWORD_INDEX
-from memory.text import split_text
+from memory.text import Piece, split_text
 from memory.types import Passage
 
 __all__ = ["EVERYTHING", "Passages", "View", "view_clause"]
@@ -152,11 +152,11 @@ class Passages:
         )
         return frozenset(row["id"] for row in rows) if len(rows) <= most else None
 
-    def replace_document(self, document_id: int, pieces: Sequence[tuple[str, int, int]]) -> list[int]:
+    def replace_document(self, document_id: int, pieces: Sequence[Piece]) -> list[int]:
         """Store a document's passages in place of those it had; they are analysed later (`analyse_some`).
 
-        Args:
-            pieces: text, first and last line of each.
+        The search takes the passage before one into account. Under another heading it would mislead: each
+        section is a chain of its own.
 
         Returns:
             The ids of the passages that are gone.
@@ -164,12 +164,13 @@ class Passages:
         with self._database.atomic():
             gone = self.of_document(document_id)
             self._database.execute("DELETE FROM passages WHERE document_id = ?", (document_id,))
-            previous = None
-            for part, (text, first, last) in enumerate(pieces):
+            previous: int | None = None
+            for part, piece in enumerate(pieces):
+                before = previous if piece.continues else None
                 self._database.execute(
                     "INSERT INTO passages (document_id, part, text, previous, first_line, last_line)"
                     " VALUES (?, ?, ?, ?, ?, ?)",
-                    (document_id, part, text, previous, first, last),
+                    (document_id, part, piece.text, before, piece.first_line, piece.last_line),
                 )
                 newest = self._database.query_one("SELECT last_insert_rowid() AS id")
                 previous = newest["id"] if newest is not None else None

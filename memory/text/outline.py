@@ -28,11 +28,13 @@ class Piece:
     Args:
         text: begins with the headings above it, as "# A > B".
         first_line, last_line: where it stands, counted from 1; the page of a PDF.
+        continues: it goes on with what the piece before it is about.
     """
 
     text: str
     first_line: int
     last_line: int
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def pieces_of_pages(pages: Iterable[str]) -> Iterator[Piece]:
     """Cut the pages of a PDF into passages, none of which crosses a page."""
     for number, text in enumerate(pages, start=1):
         for passage, _, _ in split_spans(text):
-            yield Piece(passage, number, number)
+            yield Piece(passage, number, number, continues=number > 1)  # text flows from page to page
 
 
 def _pieces(section: _Section) -> Iterator[Piece]:
@@ -91,7 +93,7 @@ def _pieces(section: _Section) -> Iterator[Piece]:
         stop = lines[bisect_right(starts, end - 1) - 1].last
         if number == 0 and section.at:
             begin = min(begin, section.at)
-        yield Piece(f"{heading}\n\n{text}" if heading else text, begin, stop)
+        yield Piece(f"{heading}\n\n{text}" if heading else text, begin, stop, continues=number > 0)
 
 
 def _heading(headings: Sequence[str]) -> str:

@@ -298,3 +298,18 @@ def test_pdfs_without_text_or_damaged_are_left_out(memory: Memory, folder: Path)
     (folder / "scan.pdf").write_bytes(_pdf(""))
     (folder / "broken.pdf").write_bytes(b"%PDF-1.4 nothing else")
     assert memory.documents.add([folder]).left_out == {"a PDF without text": 1, "not a readable PDF": 1}
+
+
+def test_sections_are_not_neighbours_but_the_pieces_of_one_are(memory: Memory, folder: Path) -> None:
+    long = " ".join(f"Pier {number} is closed." for number in range(150))
+    (folder / "boats.md").write_text(
+        f"# Canoe\n\nIt is turquoise.\n\n# Tram\n\nIt is late.\n\n# Piers\n\n{long}\n"
+    )
+    memory.documents.add([folder])
+    [found] = memory.search("turquoise canoe")
+    assert found.text == "# Canoe\n\nIt is turquoise."
+    ids = [item.passage_id for item in memory.search("pier closed", limit=50)]
+    stored = memory._call(memory._components.passages.get, ids)
+    chain = sorted(stored.values(), key=lambda item: item.id)
+    assert [item.previous for item in chain] == [None, *(item.id for item in chain[:-1])]
+    assert len(chain) > 2

@@ -49,6 +49,7 @@ def test_a_long_section_is_cut_and_each_piece_has_its_lines() -> None:
         assert body.split("\n")[-1] == source[piece.last_line - 1]
         assert body.split("\n")[0] in source[piece.first_line - 1 : piece.first_line + 2]
     assert (found[0].first_line, found[-1].last_line) == (1, 62)
+    assert [piece.continues for piece in found] == [False, *[True] * (len(found) - 1)]
 
 
 def test_html_has_no_tags_scripts_or_title_and_keeps_lines() -> None:
@@ -94,7 +95,10 @@ def test_other_files_are_text_whatever_ends_their_lines() -> None:
 
 
 def test_pages_are_never_joined() -> None:
-    assert list(pieces_of_pages(["one", "", "three"])) == [Piece("one", 1, 1), Piece("three", 3, 3)]
+    assert list(pieces_of_pages(["one", "", "three"])) == [
+        Piece("one", 1, 1),
+        Piece("three", 3, 3, continues=True),
+    ]
 
 
 def test_spans_are_where_the_passages_stand() -> None:
