@@ -299,7 +299,8 @@ def score_words(recall: Recall, most: int | None = None) -> str:
         most: signals to name; None names all.
     """
     parts = contributions(recall.signals)
-    words = [(name.replace("session", "chat"), part) for name, part in parts[:most]]
+    whole = "chat" if recall.file is None else "file"
+    words = [(name.replace("session", whole), part) for name, part in parts[:most]]
     named = " ".join(f"{'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in words)
     total = f" = {named.removeprefix('+ ')}" if named else ""
     return f"score {recall.score:.1f}{total}{' …' if len(words) < len(parts) else ''}"
