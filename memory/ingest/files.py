@@ -83,7 +83,7 @@ class Walk:
 def walk(root: str, stopped: Callable[[], bool]) -> Walk:
     """Find the files under an absolute path: a file, a folder, or a pattern such as /home/me/notes/**/*.md.
 
-    A file that is named itself is taken, also if it is hidden or ignored. Links in folders are not followed.
+    What is named itself is taken, also if it is hidden or ignored. Links in folders are not followed.
     """
     found, path = Walk(), Path(root)
     if path.is_file():
@@ -210,14 +210,17 @@ def _ignores_in(folder: Path) -> Iterator[_Ignores]:
 
 
 def _ignores_above(folder: Path) -> list[_Ignores]:
-    """Of the folders above, up to that of the repository; none outside a repository."""
+    """Of the folders above, up to that of the repository; none outside a repository, or if they ignore the
+    folder itself, which the user wants nevertheless."""
     if (folder / ".git").exists():
         return []
     above = list(folder.parents)
     top = next((place for place, each in enumerate(above) if (each / ".git").exists()), None)
     if top is None:
         return []
-    return [rules for each in reversed(above[: top + 1]) for rules in _ignores_in(each)]
+    rules = [found for each in reversed(above[: top + 1]) for found in _ignores_in(each)]
+    ways = [folder, *above[:top]]
+    return [] if any(_ignored(way, True, rules) for way in ways) else rules
 
 
 def read_file(path: Path) -> tuple[os.stat_result, bytes]:

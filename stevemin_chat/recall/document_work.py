@@ -43,7 +43,7 @@ class DocumentWork:
         self._on_done = on_done
         self._stopping = Event()
         self._closed = False
-        self._running = False
+        self._running = self._shown = False
         self._progress = (0, 0)
 
     @property
@@ -55,7 +55,9 @@ class DocumentWork:
     def words(self) -> str:
         """Progress; empty where there is none."""
         done, total = self._progress
-        return f"documents {done:,} of {total:,}" if self._running and total else ""
+        if not (self._running and self._shown):
+            return ""
+        return f"documents {done:,} of {total:,}" if total else "looking for documents"
 
     def add(self, paths: Sequence[str], project: str | None = None) -> bool:
         """Begin to add documents; False while other work is under way."""
@@ -86,7 +88,7 @@ class DocumentWork:
     def _start(self, work: Callable[[], DocumentsReport], *, asked: bool) -> bool:
         if self._running or self._closed:
             return False
-        self._running = True
+        self._running, self._shown = True, asked
         self._progress = (0, 0)
         self._stopping.clear()
         loop = asyncio.get_running_loop()
@@ -96,6 +98,7 @@ class DocumentWork:
 
     def _tell(self, done: int, total: int) -> None:
         self._progress = (done, total)
+        self._shown = True
 
     def _run(self, work: Callable[[], DocumentsReport], asked: bool, loop: asyncio.AbstractEventLoop) -> None:
         try:

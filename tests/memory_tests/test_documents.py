@@ -103,6 +103,18 @@ def test_a_file_that_is_named_itself_is_taken(memory: Memory, folder: Path) -> N
     assert places(memory, "canoe") == [".hidden.md:1-3"]
 
 
+def test_a_folder_that_is_ignored_is_taken_if_it_is_named(memory: Memory, folder: Path) -> None:
+    (folder / ".git").mkdir()
+    (folder / ".gitignore").write_text("/build/*\n")
+    inner = folder / "build" / "docs"
+    inner.mkdir(parents=True)
+    (inner / "boats.md").write_text(CANOE)
+    (inner / ".gitignore").write_text("*.log\n")
+    (inner / "run.log").write_text(CANOE)
+    assert memory.documents.add([inner]).left_out == {"hidden": 1, "ignored by .gitignore": 1}
+    assert names(memory) == ["docs/boats.md"]
+
+
 def test_a_pattern(memory: Memory, folder: Path) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "trains.md").write_text("The train is late.")
