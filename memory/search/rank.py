@@ -125,7 +125,14 @@ class _Signals:
             yield "speaker", [role == named for role in self._roles]
         if days := days_of(self._question, self._today):
             spans = [_in_utc(first, last) for first, last in days]
-            yield "date", [any(first <= item.at < end for first, end in spans) for item in self._all]
+            # When a document was read says nothing about what it tells.
+            yield (
+                "date",
+                [
+                    item.file is None and any(first <= item.at < end for first, end in spans)
+                    for item in self._all
+                ],
+            )
         if asks_when(self._question):
             yield "time", [says_when(item.text) for item in self._all]
 

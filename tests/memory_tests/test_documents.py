@@ -175,6 +175,50 @@ def _refuse(*arguments: object, **options: object) -> int:
     raise PermissionError(13, "Permission denied")
 
 
+def test_a_folder_that_cannot_be_read_keeps_its_documents_with_a_note(
+    memory: Memory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "deep").mkdir()
+    (folder / "deep" / "trains.md").write_text("The train is yellow.")
+    memory.documents.add([folder])
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        return _refuse() if path.name == "deep" else scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        assert memory.documents.sync() == DocumentsReport(unchanged=1, left_out={"cannot be read": 1})
+    notes = {item.name: item.note for item in memory.documents.list()}
+    assert notes == {"notes/boats.md": None, "notes/deep/trains.md": "its folder cannot be read"}
+    assert places(memory, "yellow train") == ["notes/deep/trains.md:1"]
+    assert memory.documents.sync() == DocumentsReport(unchanged=2)
+    assert all(item.note is None for item in memory.documents.list())
+
+
+def test_what_is_gone_as_a_whole_comes_back_with_the_next_sync(memory: Memory, folder: Path) -> None:
+    memory.documents.add([folder])
+    folder.rename(folder.with_name("away"))
+    assert memory.documents.sync() == DocumentsReport(removed=1, missing=(str(folder),))
+    assert places(memory, "canoe") == []
+    folder.with_name("away").rename(folder)
+    assert memory.documents.sync() == DocumentsReport(added=1)
+
+
+def test_a_damaged_keyword_index_is_made_anew(memory: Memory, folder: Path) -> None:
+    memory.documents.add([folder])
+    memory._call(memory._database.execute, "UPDATE passage_words_data SET block = zeroblob(40) WHERE id > 10")
+    (folder / "boats.md").write_text("The canoe is vermilion.")
+    assert memory.documents.sync() == DocumentsReport(changed=1)
+    assert places(memory, "vermilion") == ["notes/boats.md:1"]
+
+
+def test_the_day_of_reading_is_not_when_something_was_said(memory: Memory, folder: Path) -> None:
+    memory.documents.add([folder])
+    [found] = memory.search("Which canoe was it today?")
+    assert "date" not in found.signals
+
+
 def test_a_file_that_became_binary_is_found_no_more(memory: Memory, folder: Path) -> None:
     memory.documents.add([folder])
     (folder / "boats.md").write_bytes(b"canoe\0")
