@@ -8,6 +8,7 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from itertools import accumulate
 
@@ -17,6 +18,7 @@ __all__ = ["Piece", "pieces_of_pages", "split_document"]
 
 _HEADINGS = 160  # characters of the headings that are repeated before a passage
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_FED, _UNFINISHED = 65_536, 4_096  # characters of HTML
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
 
@@ -168,8 +170,13 @@ def _underlined(lines: Sequence[_Line]) -> _Line | None:
 
 def _html(text: str) -> list[_Section]:
     reader = _HtmlReader()
-    reader.feed(text)
-    reader.close()
+    for start in range(0, len(text), _FED):
+        reader.feed(text[start : start + _FED])
+    # At the end the parser looks for the end of each unfinished tag in all that is left: quadratic time.
+    if len(reader.rawdata) > _UNFINISHED:
+        reader.handle_data(unescape(reader.rawdata))
+    else:
+        reader.close()
     reader.end_block()
     return reader.outline.sections
 

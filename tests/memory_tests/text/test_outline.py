@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from html.parser import HTMLParser
+
+import pytest
+
 from memory.text import Piece, pieces_of_pages, split_document
 from memory.text.chunks import PASSAGE_TOKENS, split_spans, split_text, tokens_in
 
@@ -106,3 +110,13 @@ def test_spans_are_where_the_passages_stand() -> None:
     spans = split_spans(text)
     assert [passage for passage, _, _ in spans] == split_text(text)
     assert all(text[first:end] == passage for passage, first, end in spans)
+
+
+@pytest.mark.parametrize("broken", ["<!--", '<a b="', "</"])
+def test_html_that_ends_nowhere_is_not_searched_for_its_end(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The parser's `close` looks from each unfinished tag to the end of the text: hours for two megabytes.
+    monkeypatch.setattr(HTMLParser, "close", None)
+    text = f"<h1>Boats</h1><p>red</p>{broken * (20_000 // len(broken))}"
+    assert split_document(text, ".html")[0].text.startswith("# Boats\n\nred")
