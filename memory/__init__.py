@@ -16,6 +16,7 @@ from memory.errors import (
     ContextError,
     CounterMissing,
     DiskFull,
+    DocumentNotFound,
     EmbedderUnavailable,
     FactNotFound,
     IndexUnavailable,
@@ -38,6 +39,7 @@ from memory.reports import (
     AssembledContext,
     Budget,
     ContextReport,
+    DocumentsReport,
     Dropped,
     IndexState,
     IndexStatus,
@@ -48,6 +50,7 @@ from memory.reports import (
 from memory.types import (
     HEAD,
     KEEP,
+    Document,
     Fact,
     FactKind,
     Forgotten,
@@ -61,6 +64,8 @@ from memory.types import (
     Role,
     Scope,
     SessionRecord,
+    Sources,
+    Speaker,
     Status,
     Summary,
     Turn,
@@ -68,6 +73,7 @@ from memory.types import (
 
 if TYPE_CHECKING:
     from memory.context import STRATEGIES
+    from memory.documents import MemoryDocuments
     from memory.long_term import LongTermMemory
     from memory.memory import Memory
     from memory.storage import Contents, back_up, inspect_backup, restore
@@ -85,6 +91,9 @@ __all__ = [
     "ContextReport",
     "CounterMissing",
     "DiskFull",
+    "Document",
+    "DocumentNotFound",
+    "DocumentsReport",
     "Dropped",
     "Embedder",
     "EmbedderUnavailable",
@@ -103,6 +112,7 @@ __all__ = [
     "LayerReport",
     "LongTermMemory",
     "Memory",
+    "MemoryDocuments",
     "MemoryNotFound",
     "MemoryStats",
     "Message",
@@ -117,6 +127,8 @@ __all__ = [
     "Scope",
     "SessionNotFound",
     "SessionRecord",
+    "Sources",
+    "Speaker",
     "Status",
     "StoreError",
     "StoreInUse",
@@ -134,6 +146,7 @@ __all__ = [
 ]
 
 _LAZY = {"LongTermMemory": "memory.long_term", "Memory": "memory.memory", "STRATEGIES": "memory.context"}
+_LAZY["MemoryDocuments"] = "memory.documents"
 _LAZY |= dict.fromkeys(("Contents", "back_up", "inspect_backup", "restore"), "memory.storage")
 
 

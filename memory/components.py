@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory.context import ContextBuilder
-from memory.ingest import Ingest
+from memory.ingest import DocumentSync, Ingest
 from memory.ports import Embedder
 from memory.search import Analysis, Calibration, Search
 from memory.storage import (
     Database,
+    Documents,
     Eraser,
     Facts,
     Passages,
@@ -46,6 +47,7 @@ class Components:
     settings: Settings
     scopes: Scopes
     ingest: Ingest
+    documents: DocumentSync
     vectors: PassageVectors
     analysis: Analysis
     search: Search
@@ -95,6 +97,13 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
             passages=passages,
             facts=facts,
             summaries=summaries,
+            settings=settings,
+            repair=analysis.start_anew,
+        ),
+        documents=DocumentSync(
+            database,
+            documents=Documents(database),
+            passages=passages,
             settings=settings,
             repair=analysis.start_anew,
         ),

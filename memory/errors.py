@@ -10,6 +10,7 @@
     ├── InvalidTitle         a title without a visible character
     ├── FactNotFound         no fact has this number
     ├── MemoryNotFound       no fact or message has this id
+    ├── DocumentNotFound     no file has this path, or no document this number
     ├── InvalidFact          a fact without a visible character
     ├── InvalidImport        a document that is no export of the memory
     ├── SummaryCancelled     the caller cancelled a summary
@@ -37,6 +38,7 @@ __all__ = [
     "ContextError",
     "CounterMissing",
     "DiskFull",
+    "DocumentNotFound",
     "EmbedderUnavailable",
     "FactNotFound",
     "IndexUnavailable",
@@ -146,6 +148,10 @@ class MemoryNotFound(StoreError):
         else:
             text = f"No memory has the id {item_id!r}."
         super().__init__(text)
+
+
+class DocumentNotFound(StoreError):
+    """There is no such file or folder to add, or no such document."""
 
 
 class InvalidFact(StoreError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from memory.components import open_components
 from memory.context import CachedCounter, find_strategy
+from memory.documents import MemoryDocuments
 from memory.long_term import LongTermMemory
 from memory.ports import Embedder, Summarizer, TokenCounter
 from memory.reports import AssembledContext, Budget, IndexStatus, Recall
@@ -27,6 +28,7 @@ from memory.types import (
     Role,
     Scope,
     SessionRecord,
+    Sources,
     Summary,
 )
 
@@ -52,6 +54,7 @@ class Memory:
 
     Attributes:
         long_term: the profile, sources, forgetting.
+        documents: files that are searched beside what was said.
 
     Raises (every method):
         StoreUnavailable: the file cannot be opened, read or written, or belongs to another program.
@@ -78,6 +81,7 @@ class Memory:
         self._contexts = components.contexts
         self.counter = counter
         self.long_term = LongTermMemory(components, remembering=remembering)
+        self.documents = MemoryDocuments(components, self.long_term.clear_traces)
         try:
             self._call(migrate, self._database)
             self.long_term.finish_purge()  # an earlier process may have died while it was forgetting
@@ -296,16 +300,26 @@ class Memory:
         return self._components.vectors.status
 
     def search(
-        self, question: str, *, limit: int = 10, gated: bool = False, session_id: str | None = None
+        self,
+        question: str,
+        *,
+        limit: int = 10,
+        gated: bool = False,
+        session_id: str | None = None,
+        sources: Sources = "all",
     ) -> list[Recall]:
-        """Excerpts of earlier messages that may answer a question, best first.
+        """Excerpts of earlier messages and of documents that may answer a question, best first.
 
         Args:
             gated: return nothing for a message that needs nothing from the past, as a prompt does.
             session_id: search only what this session may see; None: all sessions.
+            sources: what to search.
         """
         search = self._components.search
-        found = search.recall(question, session_id).ranked if gated else search.find(question, session_id)
+        if gated:
+            found = search.recall(question, session_id, sources=sources).ranked
+        else:
+            found = search.find(question, session_id, sources)
         return [to_recall(item, self._contexts.counter) for item in found[:limit]]
 
     # Context

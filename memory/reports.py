@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from memory.types import PromptSources, QuoteOrigin, Role, Turn
+from memory.types import PromptSources, QuoteOrigin, Speaker, Turn, cited
 
 __all__ = [
     "AssembledContext",
     "Budget",
     "ContextReport",
+    "DocumentsReport",
     "Dropped",
     "IndexState",
     "IndexStatus",
@@ -53,38 +54,56 @@ class Dropped:
 
     Args:
         score: of a recall.
+        place: of a document's passage, as "docs/memory.md:12-30".
     """
 
     message_id: str
-    role: Role
+    role: Speaker
     tokens: int
     reason: str
     score: float | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """An excerpt of an older message that a search found.
+    """An excerpt of an older message, or of a document, that a search found.
 
     Args:
+        message_id, session_id: empty for a document.
         tokens: of `text`.
         signals: the terms of the score, by name.
         passage_id: orders the excerpts of one message; those of adjacent passages differ by one.
         origin: how the text got into the message; None for its author's own words.
         instructions: it is not the author's own, and tells a model what to do.
+        file, first_line, last_line, name: see `Passage`.
     """
 
     message_id: str
     score: float
     tokens: int
     session_id: str = ""
-    role: Role = "user"
+    role: Speaker = "user"
     at: str = ""
     text: str = ""
     signals: Mapping[str, float] = field(default_factory=dict)
     passage_id: int = 0
     origin: QuoteOrigin | None = None
     instructions: bool = False
+    file: str | None = None
+    first_line: int | None = None
+    last_line: int | None = None
+    name: str = ""
+
+    @property
+    def source(self) -> str:
+        """What it is an excerpt of: the message's id or the file."""
+        return self.message_id if self.file is None else self.file
+
+    @property
+    def place(self) -> str:
+        """Where it stands in a document, as "docs/memory.md:12-30"; empty for a message."""
+        return "" if self.file is None else cited(self.name, self.first_line, self.last_line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +148,14 @@ class ContextReport:
     @property
     def sources(self) -> PromptSources:
         """What the prompt drew on besides the chat's newest messages."""
-        memories = tuple(dict.fromkeys(recall.message_id for recall in self.recalls))
+        said = [recall.message_id for recall in self.recalls if recall.file is None]
+        read = [recall.place for recall in self.recalls if recall.file is not None]
         return PromptSources(
-            strategy=self.strategy, memories=memories, facts=self.facts, summaries=self.summaries
+            strategy=self.strategy,
+            memories=tuple(dict.fromkeys(said)),
+            facts=self.facts,
+            summaries=self.summaries,
+            documents=tuple(dict.fromkeys(read)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -145,6 +169,30 @@ class AssembledContext:
 
     messages: tuple[Turn, ...]
     report: ContextReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsReport:
+    """What adding or syncing documents did.
+
+    Args:
+        added, changed, unchanged, removed: files.
+        left_out: how many files and folders are no documents, by reason.
+        missing: roots of which nothing is there any more.
+        stopped: the caller stopped it; what was done until then is kept.
+    """
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    stopped: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
 
 
 class IndexState(StrEnum):

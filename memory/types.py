@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 __all__ = [
     "HEAD",
     "KEEP",
+    "Document",
     "Fact",
     "FactKind",
     "Forgotten",
@@ -26,18 +27,23 @@ __all__ = [
     "Role",
     "Scope",
     "SessionRecord",
+    "Sources",
+    "Speaker",
     "Status",
     "Summary",
     "Turn",
+    "cited",
 ]
 
 
 Role = Literal["system", "user", "assistant"]
+Speaker = Role | Literal["document"]
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 ReplyStatus = Literal["complete", "cancelled", "failed"]
 FactKind = Literal["fact", "preference"]
 Scope = Literal["session", "project", "everywhere"]
 QuoteOrigin = Literal["pasted", "piped"]
+Sources = Literal["all", "chats", "documents"]
 
 
 class Head(Enum):
@@ -141,6 +147,7 @@ class PromptSources:
         memories: ids of the older messages that were quoted, from any chat.
         facts: ids of the facts in the profile; summaries: of those that were shown.
         learned: ids of the facts that the question stated.
+        documents: passages of documents that were quoted, as "docs/memory.md:12-30".
     """
 
     strategy: str
@@ -148,6 +155,7 @@ class PromptSources:
     facts: tuple[int, ...] = ()
     summaries: tuple[int, ...] = ()
     learned: tuple[int, ...] = ()
+    documents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,23 +168,73 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A searchable excerpt of one message; a long message has several.
+    """A searchable excerpt of one message or document; a long one has several.
 
     Args:
         id: row number in the store, and id in the vector index.
-        at: when the message was written.
-        previous: the passage right before it on its branch.
+        message_id, session_id: empty for a document.
+        at: when the message was written, or the document read.
+        previous: the passage right before it on its branch, or in its section of a document.
         origin: how it got into the message; None for its author's own words.
+        file: the document's path; None for a message.
+        first_line, last_line: where it stands in the file; in a PDF, the page.
+        name: the document's path as it is shown.
     """
 
     id: int
     message_id: str
     session_id: str
-    role: Role
+    role: Speaker
     text: str
     at: str
     previous: int | None = None
     origin: QuoteOrigin | None = None
+    file: str | None = None
+    first_line: int | None = None
+    last_line: int | None = None
+    name: str = ""
+
+    @property
+    def whole(self) -> str:
+        """What it is an excerpt of: the session or the file."""
+        return self.session_id if self.file is None else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file that was added, or one of an added folder.
+
+    Args:
+        path: absolute; name: as it is shown and quoted.
+        root: what the user added: this file, a folder or a pattern.
+        project: the folder whose chats may see it; None: all chats.
+        bytes: 0 if unknown.
+        passages: how many of it a search can find.
+        note: why it is left out, or what is wrong with it; None if all is well.
+    """
+
+    id: int
+    path: str
+    name: str
+    root: str
+    project: str | None
+    bytes: int
+    indexed_at: str
+    passages: int
+    note: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The document as plain JSON values."""
+        return asdict(self)
+
+
+def cited(name: str, first_line: int | None, last_line: int | None) -> str:
+    """Where a passage of a document stands: "docs/memory.md:12-30", or "paper.pdf:p3"."""
+    if first_line is None:
+        return name
+    if name.lower().endswith(".pdf"):
+        return f"{name}:p{first_line}"
+    return f"{name}:{first_line}" if last_line in (None, first_line) else f"{name}:{first_line}-{last_line}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event, Thread
 
 from memory.errors import KeywordIndexDamaged, StoreError
-from memory.storage import Database, Passages, Value
+from memory.storage import EVERYTHING, Database, Passages, Value, View, view_clause
 from memory.text import Term, query_terms
 
 __all__ = ["FEW", "Analysis", "Keyword", "Keywords"]
@@ -27,9 +27,9 @@ _POSTINGS = 2_000
 _HAVING = "SELECT term, doc FROM passage_terms WHERE term IN (SELECT value FROM json_each(?))"
 _BEGINNING = "SELECT sum(doc) AS passages FROM passage_terms WHERE term >= ? AND term < ?"
 _SELECT = "SELECT passage_words.rowid AS id, -rank AS score FROM passage_words"
-_SESSION = """
-    JOIN passages ON passages.id = passage_words.rowid JOIN messages ON messages.id = passages.message_id
-    WHERE messages.session_id IN (SELECT value FROM json_each(?)) AND
+_OWNERS = """
+    JOIN passages ON passages.id = passage_words.rowid LEFT JOIN messages ON messages.id = passages.message_id
+    LEFT JOIN documents ON documents.id = passages.document_id
 """
 
 
@@ -101,7 +101,7 @@ class Keywords:
         return (row["passages"] or 0) if row is not None else 0
 
     def search(
-        self, keywords: Sequence[Keyword], count: int, visible: Collection[str] | None = None
+        self, keywords: Sequence[Keyword], count: int, view: View = EVERYTHING
     ) -> list[tuple[int, float]]:
         """Passage ids and BM25 scores, best first.
 
@@ -109,16 +109,17 @@ class Keywords:
         rarer word, the newest passages with the common one are scored.
 
         Args:
-            visible: only passages of these sessions; None: of all sessions.
+            view: only passages in it.
         """
         if not keywords:
             return []
         finding, adding = _split(keywords)
         values: list[Value] = [_expression(finding, adding), self._oldest(finding), count]
         where = "WHERE"
-        if visible is not None:
-            where = _SESSION
-            values.insert(0, json.dumps(sorted(visible)))
+        if view != EVERYTHING:
+            condition, of_view = view_clause(view)
+            where = f"{_OWNERS} WHERE ({condition}) AND"
+            values = [*of_view, *values]
         rows = self._database.query(
             f"{_SELECT} {where} passage_words MATCH ? AND passage_words.rowid >= ? ORDER BY rank LIMIT ?",
             values,

@@ -125,7 +125,14 @@ class _Signals:
             yield "speaker", [role == named for role in self._roles]
         if days := days_of(self._question, self._today):
             spans = [_in_utc(first, last) for first, last in days]
-            yield "date", [any(first <= item.at < end for first, end in spans) for item in self._all]
+            # When a document was read says nothing about what it tells.
+            yield (
+                "date",
+                [
+                    item.file is None and any(first <= item.at < end for first, end in spans)
+                    for item in self._all
+                ],
+            )
         if asks_when(self._question):
             yield "time", [says_when(item.text) for item in self._all]
 
@@ -133,12 +140,12 @@ class _Signals:
         """How the neighbours and the session of a passage relate to the question."""
         coverage = _QueryCoverage(self._keywords, self._all)
         yield "coverage around", [coverage.around(item) for item in self._all]
-        yield "session coverage", [coverage.of_session(item.session_id) for item in self._all]
+        yield "session coverage", [coverage.of_whole(item.whole) for item in self._all]
         meaning: dict[str, float] = defaultdict(float)
         for item in self._all:
             own = self._hit_signals.get(item.id, {}).get("meaning", 0.0)
-            meaning[item.session_id] = max(meaning[item.session_id], own)
-        yield "session meaning", [meaning[item.session_id] for item in self._all]
+            meaning[item.whole] = max(meaning[item.whole], own)
+        yield "session meaning", [meaning[item.whole] for item in self._all]
         yield (
             "answer",
             [
@@ -146,7 +153,8 @@ class _Signals:
                 for item, role in zip(self._all, self._roles, strict=True)
             ],
         )
-        yield "first", [item.previous is None for item in self._all]
+        # What opens a chat says most about it; what opens a document does not.
+        yield "first", [item.previous is None and item.file is None for item in self._all]
 
 
 class _QueryCoverage:
@@ -163,18 +171,18 @@ class _QueryCoverage:
         # Sets of words as bits: most passages share a few distinct sets.
         self._words = {item.id: finder.places_in(item.text) for item in passages}
         self._shares: dict[int, float] = {}
-        self._sessions: dict[str, int] = defaultdict(int)
+        self._wholes: dict[str, int] = defaultdict(int)
         for item in passages:
-            self._sessions[item.session_id] |= self._words[item.id]
+            self._wholes[item.whole] |= self._words[item.id]
 
     def around(self, passage: Passage) -> float:
         """Of a passage and its two neighbours, as far as they were found."""
         words, before, after = self._words, passage.previous or 0, self._next.get(passage.id, 0)
         return self._share(words[passage.id] | words.get(before, 0) | words.get(after, 0))
 
-    def of_session(self, session_id: str) -> float:
-        """Of all passages of a session that were found."""
-        return self._share(self._sessions[session_id])
+    def of_whole(self, whole: str) -> float:
+        """Of all passages of a session or a file that were found."""
+        return self._share(self._wholes[whole])
 
     def _share(self, words: int) -> float:
         if words not in self._shares:

@@ -13,9 +13,9 @@ from memory.search.calibration import Calibration
 from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
-from memory.storage import Database, Passages, Scopes
+from memory.storage import EVERYTHING, NO_CHAT, Database, Passages, Scopes, View
 from memory.text import cues_of, has_instructions, language_in
-from memory.types import Passage
+from memory.types import Passage, Sources
 from memory.vectors import PassageVectors
 
 __all__ = ["Recalled", "Search", "to_recall"]
@@ -26,6 +26,7 @@ _READ = 280  # the most passages that are read and scored
 _FEW = 5_000  # passages that a session may see: then only their vectors are read, all of them
 # A passage that is less likely than the best by more than a factor of e to this says little.
 _FLOOR = 4.5
+_OVERFETCH = 4  # the vectors do not know whose documents may be seen: fetch more, keep those
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,13 @@ class _Limits:
     """What a search may find.
 
     Args:
-        visible: the sessions to search; None: all.
+        view: whose passages may be found.
         excluded: passages that do not count.
         within: the passages to search, if they are few.
-        hidden: the numbers of the sessions not to search, if they are not.
+        hidden: the numbers of the chats not to search, if they are not.
     """
 
-    visible: frozenset[str] | None = None
+    view: View = EVERYTHING
     excluded: frozenset[int] = frozenset()
     within: frozenset[int] | None = None
     hidden: Sequence[int] = ()
@@ -101,16 +102,21 @@ class Search:
         self._scopes = scopes
         self._today = today
 
-    def find(self, question: str, session_id: str | None = None) -> list[Ranked]:
+    def find(self, question: str, session_id: str | None = None, sources: Sources = "all") -> list[Ranked]:
         """Passages that may answer a question, best first; empty if none relates to it.
 
         Args:
             session_id: search only what this session may see; None: all sessions.
         """
-        return list(self._find(question, session_id).ranked)
+        return list(self._find(question, session_id, sources=sources).ranked)
 
     def recall(
-        self, question: str, session_id: str | None = None, *, known: Collection[str] = ()
+        self,
+        question: str,
+        session_id: str | None = None,
+        *,
+        known: Collection[str] = (),
+        sources: Sources = "all",
     ) -> Recalled:
         """As `find`, but nothing for a message that needs nothing from the past.
 
@@ -118,32 +124,38 @@ class Search:
             known: ids of messages that the prompt contains anyway, the question itself among them. They
                 are excluded: nothing is nearer to a question than itself, so it would always open the gate.
         """
-        found = self._find(question, session_id, known)
+        found = self._find(question, session_id, known, sources)
         if not wants_memory(question, found):
             return Recalled()
         cues = cues_of(question)
         return Recalled(found.ranked, cues.recalls or cues.past)
 
-    def _find(self, question: str, session_id: str | None, known: Collection[str] = ()) -> Evidence:
+    def _find(
+        self,
+        question: str,
+        session_id: str | None,
+        known: Collection[str] = (),
+        sources: Sources = "all",
+    ) -> Evidence:
         self._vectors.start()
         limits = _Limits()
-        if session_id is not None or known:
-            limits = self._database.call(self._limits, session_id, known)
-        excluded = limits.excluded
+        if session_id is not None or known or sources != "all":
+            limits = self._database.call(self._limits, session_id, known, sources)
+        view, excluded = limits.view, limits.excluded
         # Keywords run on the database's thread while the index process searches by meaning.
-        searching = self._database.submit(self._by_words, question, limits.visible, excluded)
-        count = _BY_MEANING + min(len(excluded), _BY_MEANING)
+        searching = self._database.submit(self._by_words, question, view, excluded)
+        count = _BY_MEANING * (_OVERFETCH if view.roots else 1) + min(len(excluded), _BY_MEANING)
         found = self._vectors.search(question, count, within=limits.within, hidden=limits.hidden)
         words = searching.result()
         near = {number: value for number, value in found or () if number not in excluded}
-        signals, passages = self._database.call(self._read, words, near)
+        meanings, signals, passages = self._database.call(self._read, words, near, view)
         ranked = rank(question, words.keywords, passages, signals, self._today())
         return Evidence(
             [item for item in ranked if item.passage.id not in excluded],
             words.keywords,
             max(words.scores.values(), default=0.0),
             words.searched,
-            self._closeness(question, near, words.searched) if found is not None else None,
+            self._closeness(question, meanings, words.searched) if found is not None else None,
         )
 
     def _closeness(self, question: str, meanings: Mapping[int, float], passages: int) -> float | None:
@@ -152,23 +164,27 @@ class Search:
 
     # The rest runs on the database's thread.
 
-    def _limits(self, session_id: str | None, known: Collection[str]) -> _Limits:
-        visible, excluded = self._scopes.visible_to(session_id), self._passages.of_messages(known)
-        if visible is None:
-            return _Limits(excluded=excluded)
-        within = self._passages.of_sessions(visible, _FEW)
+    def _limits(self, session_id: str | None, known: Collection[str], sources: Sources) -> _Limits:
+        sessions, roots = self._scopes.visible_to(session_id), self._scopes.documents_visible_to(session_id)
+        if sources == "documents":
+            sessions = frozenset()
+        elif sources == "chats" and self._scopes.any_documents:
+            roots = frozenset()
+        view, excluded = View(sessions, roots), self._passages.of_messages(known)
+        if view == EVERYTHING:
+            return _Limits(view, excluded)
+        within = self._passages.seen(view, _FEW)
         if within is not None:
-            return _Limits(visible, excluded, within=within - excluded)
-        return _Limits(visible, excluded, hidden=self._scopes.hidden_chats(visible))
+            return _Limits(view, excluded, within=within - excluded)
+        hidden = self._scopes.hidden_chats(sessions) if sessions is not None else []
+        return _Limits(view, excluded, hidden=[*hidden, *([NO_CHAT] if roots == frozenset() else [])])
 
-    def _by_words(
-        self, question: str, visible: Collection[str] | None, excluded: Collection[int]
-    ) -> _WordHits:
+    def _by_words(self, question: str, view: View, excluded: Collection[int]) -> _WordHits:
         count = _BY_WORDS + min(len(excluded), _BY_WORDS)
         searched = self._keywords.passages()
         try:
             keywords = self._keywords.of(question, searched)
-            found = self._keywords.search(keywords, count, visible)
+            found = self._keywords.search(keywords, count, view)
         except KeywordIndexDamaged:  # it can be made anew from the passages
             self._analysis.start_anew()
             keywords, found = [], []
@@ -179,20 +195,24 @@ class Search:
         )
 
     def _read(
-        self, words: _WordHits, meanings: Mapping[int, float]
-    ) -> tuple[Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
-        """The signals of all hits, and the passages worth reading."""
+        self, words: _WordHits, meanings: Mapping[int, float], view: View
+    ) -> tuple[Mapping[int, float], Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
+        """The visible meanings, the signals of all hits, and the passages worth reading."""
+        if view.roots:  # the vectors know chats, but not whose documents may be seen
+            seen = self._passages.visible(meanings.keys(), view)
+            meanings = {number: value for number, value in meanings.items() if number in seen}
         links = words.links | self._passages.links(meanings.keys() - words.scores.keys())
         hits = Hits(words.scores, meanings, links)
         signals = signals_of(hits)
         chosen = set(shortlist(hits, signals, WEIGHTS, _READ))
         at_hand = {number: item for number, item in words.passages.items() if number in chosen}
-        return signals, at_hand | self._passages.get(chosen - at_hand.keys())
+        return meanings, signals, at_hand | self._passages.get(chosen - at_hand.keys())
 
 
 def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
     """A ranked passage as callers of the memory see it; 0 tokens without a counter."""
     passage = ranked.passage
+    own_words = passage.origin is None and passage.file is None
     return Recall(
         message_id=passage.message_id,
         score=ranked.score,
@@ -204,5 +224,9 @@ def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
         text=passage.text,
         signals=ranked.signals,
         origin=passage.origin,
-        instructions=passage.origin is not None and has_instructions(passage.text),
+        instructions=not own_words and has_instructions(passage.text),
+        file=passage.file,
+        first_line=passage.first_line,
+        last_line=passage.last_line,
+        name=passage.name,
     )

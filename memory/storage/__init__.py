@@ -6,21 +6,26 @@ on the database's thread: callers go through `Database.call`. Values leave the r
 
 from memory.storage.backup import Contents, back_up, inspect_backup, restore
 from memory.storage.database import Database, Row, Value
+from memory.storage.documents import Documents, KnownFile
 from memory.storage.erasing import Eraser
 from memory.storage.facts import Facts, fact_key
 from memory.storage.messages import Transcript
-from memory.storage.passages import Passages
+from memory.storage.passages import EVERYTHING, Passages, View, view_clause
 from memory.storage.schema import migrate
 from memory.storage.sessions import Sessions
 from memory.storage.state import Scopes, Settings, WindowStarts
 from memory.storage.summaries import Summaries, cover, says_something
-from memory.storage.vectors import StoredVector, StoredVectors
+from memory.storage.vectors import NO_CHAT, StoredVector, StoredVectors
 
 __all__ = [
+    "EVERYTHING",
+    "NO_CHAT",
     "Contents",
     "Database",
+    "Documents",
     "Eraser",
     "Facts",
+    "KnownFile",
     "Passages",
     "Row",
     "Scopes",
@@ -31,6 +36,7 @@ __all__ = [
     "Summaries",
     "Transcript",
     "Value",
+    "View",
     "WindowStarts",
     "back_up",
     "cover",
@@ -39,4 +45,5 @@ __all__ = [
     "migrate",
     "restore",
     "says_something",
+    "view_clause",
 ]

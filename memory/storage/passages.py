@@ -1,21 +1,28 @@
-"""Passages: the excerpts of messages that a search can find. Every method runs on the database's thread."""
+"""Passages: the excerpts of messages and documents that a search can find.
+
+Every method runs on the database's thread.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
-from memory.storage.database import Database
+from memory.storage.database import Database, Value
 from memory.storage.schema import KEYWORD_INDEX
-from memory.text import parts_of, quoted_from_json, split_text
+from memory.text import Piece, parts_of, quoted_from_json, split_text
 from memory.types import Passage
 
-__all__ = ["Passages"]
+__all__ = ["EVERYTHING", "Passages", "View", "view_clause"]
 
 # In the order of the fields of `Passage`.
 _SELECT = """
-    SELECT passages.id, message_id, session_id, role, text, created_at, previous, origin
-    FROM passages JOIN messages ON messages.id = passages.message_id
+    SELECT passages.id, coalesce(message_id, ''), coalesce(session_id, ''), coalesce(role, 'document'), text,
+        coalesce(created_at, indexed_at), previous, origin, documents.path, first_line, last_line,
+        coalesce(documents.name, '')
+    FROM passages LEFT JOIN messages ON messages.id = passages.message_id
+    LEFT JOIN documents ON documents.id = passages.document_id
 """
 _MERGED_PAGES = 64  # of the keyword index at a time: a few milliseconds
 _MERGE_GOES_ON = 2  # changes of rows; with fewer, FTS5 says, a merge had nothing left to do
@@ -27,14 +34,50 @@ _LINKS = f"""
     UNION ALL SELECT id, previous FROM passages
         WHERE id IN (SELECT previous FROM passages WHERE id IN wanted)
 """
+_OWNERS = """
+    passages LEFT JOIN messages ON messages.id = passages.message_id
+    LEFT JOIN documents ON documents.id = passages.document_id
+"""
 _MEMORABLE = """
     messages.role IN ('user', 'assistant') AND messages.status IN ('complete', 'cancelled', 'interrupted')
     AND messages.forgotten = 0 AND messages.unrecorded = 0 AND sessions.off_record = 0
 """
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """The passages that a search may see.
+
+    Args:
+        sessions: those of these chats; None: of all.
+        roots: those of the documents under these; None: of all.
+    """
+
+    sessions: frozenset[str] | None = None
+    roots: frozenset[int] | None = None
+
+
+EVERYTHING = View()
+
+
+def view_clause(view: View) -> tuple[str, list[Value]]:
+    """A condition on passages joined with `messages` and `documents`, as SQL, and its values."""
+    values: list[Value] = []
+    conditions = []
+    for wanted, column, owner in (
+        (view.sessions, "messages.session_id", "passages.message_id"),
+        (view.roots, "documents.root_id", "passages.document_id"),
+    ):
+        if wanted is None:
+            conditions.append(f"{owner} IS NOT NULL")
+        elif wanted:
+            conditions.append(f"{column} IN {_LISTED}")
+            values.append(json.dumps(sorted(wanted)))
+    return " OR ".join(conditions) or "0", values
+
+
 class Passages:
-    """Stores the passages of messages. Deleting one deletes its vector."""
+    """Stores the passages of messages and documents. Deleting one deletes its vector."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -99,14 +142,51 @@ class Passages:
         rows = self._database.query(_LINKS, (json.dumps(sorted(ids)),))
         return {row["id"]: row["previous"] for row in rows}
 
-    def of_sessions(self, sessions: Collection[str], most: int) -> frozenset[int] | None:
-        """The ids of the passages of these sessions; None if there are more than `most`."""
+    def visible(self, ids: Collection[int], view: View) -> set[int]:
+        """The passages among these that the view contains."""
+        condition, values = view_clause(view)
         rows = self._database.query(
-            "SELECT passages.id FROM messages JOIN passages ON passages.message_id = messages.id"
-            f" WHERE messages.session_id IN {_LISTED} LIMIT ?",
-            (json.dumps(sorted(sessions)), most + 1),
+            f"SELECT passages.id FROM {_OWNERS} WHERE passages.id IN {_LISTED} AND ({condition})",
+            (json.dumps(sorted(ids)), *values),
+        )
+        return {row["id"] for row in rows}
+
+    def seen(self, view: View, most: int) -> frozenset[int] | None:
+        """The ids of the passages in a view; None if there are more than `most`."""
+        condition, values = view_clause(view)
+        rows = self._database.query(
+            f"SELECT passages.id FROM {_OWNERS} WHERE {condition} LIMIT ?", (*values, most + 1)
         )
         return frozenset(row["id"] for row in rows) if len(rows) <= most else None
+
+    def replace_document(self, document_id: int, pieces: Sequence[Piece]) -> list[int]:
+        """Store a document's passages in place of those it had; they are analysed later (`analyse_some`).
+
+        The search takes the passage before one into account. Under another heading it would mislead: each
+        section is a chain of its own.
+
+        Returns:
+            The ids of the passages that are gone.
+        """
+        with self._database.atomic():
+            gone = self.of_document(document_id)
+            self._database.execute("DELETE FROM passages WHERE document_id = ?", (document_id,))
+            previous: int | None = None
+            for part, piece in enumerate(pieces):
+                before = previous if piece.continues else None
+                self._database.execute(
+                    "INSERT INTO passages (document_id, part, text, previous, first_line, last_line)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    (document_id, part, piece.text, before, piece.first_line, piece.last_line),
+                )
+                newest = self._database.query_one("SELECT last_insert_rowid() AS id")
+                previous = newest["id"] if newest is not None else None
+        return gone
+
+    def of_document(self, document_id: int) -> list[int]:
+        """The ids of the passages of a document."""
+        rows = self._database.query("SELECT id FROM passages WHERE document_id = ?", (document_id,))
+        return [row["id"] for row in rows]
 
     def of_messages(self, message_ids: Collection[str]) -> frozenset[int]:
         """The ids of the passages of these messages."""

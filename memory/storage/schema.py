@@ -300,10 +300,43 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(
-        "012-what-is-not-the-persons-words",
+        "011-what-is-not-the-persons-words",
         (
             "ALTER TABLE messages ADD COLUMN quoted TEXT",
             "ALTER TABLE passages ADD COLUMN origin TEXT",
+        ),
+    ),
+    Migration(
+        "012-documents",
+        (
+            # What the user added: a file, a folder or a pattern.
+            """
+            CREATE TABLE document_roots (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                path TEXT NOT NULL UNIQUE,
+                project TEXT
+            ) STRICT
+            """,
+            # Their files, those that are left out with the reason as note among them.
+            """
+            CREATE TABLE documents (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                root_id INTEGER NOT NULL REFERENCES document_roots (id) ON DELETE CASCADE,
+                path TEXT NOT NULL UNIQUE,
+                name TEXT NOT NULL,
+                bytes INTEGER NOT NULL,
+                mtime_ns INTEGER NOT NULL,
+                sha256 TEXT,
+                indexed_at TEXT NOT NULL,
+                note TEXT,
+                excluded INTEGER NOT NULL DEFAULT 0
+            ) STRICT
+            """,
+            "CREATE INDEX documents_by_root ON documents (root_id)",
+            "ALTER TABLE passages ADD COLUMN document_id INTEGER REFERENCES documents (id) ON DELETE CASCADE",
+            "ALTER TABLE passages ADD COLUMN first_line INTEGER",
+            "ALTER TABLE passages ADD COLUMN last_line INTEGER",
+            "CREATE INDEX passages_by_document ON passages (document_id) WHERE document_id IS NOT NULL",
         ),
     ),
 )

@@ -88,9 +88,15 @@ _VISIBLE = """
         OR (other.scope <> 'session' AND mine.scope <> 'session' AND other.project = mine.project)
 """
 
+_VISIBLE_ROOTS = """
+    SELECT root.id FROM document_roots AS root JOIN sessions AS mine ON mine.id = ?
+    WHERE (root.project IS NULL AND mine.scope = 'everywhere')
+        OR (mine.scope <> 'session' AND root.project = mine.project)
+"""
+
 
 class Scopes:
-    """Which sessions may see each other's memories."""
+    """Which sessions may see each other's memories, and which documents."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -112,6 +118,24 @@ class Scopes:
             (json.dumps(sorted(visible)),),
         )
         return [row["number"] for row in rows]
+
+    def documents_visible_to(self, session_id: str | None) -> frozenset[int] | None:
+        """The roots whose documents a session may see; None: all.
+
+        A root without a project is like a chat that all others may see, one with a project like a chat that
+        those of its project may see.
+        """
+        if session_id is None or not (self._any_limited() or self._any_root_limited()):
+            return None
+        return frozenset(row["id"] for row in self._database.query(_VISIBLE_ROOTS, (session_id,)))
+
+    @property
+    def any_documents(self) -> bool:
+        """Whether there are documents at all."""
+        return bool(self._database.query("SELECT 1 FROM document_roots LIMIT 1"))
+
+    def _any_root_limited(self) -> bool:
+        return bool(self._database.query("SELECT 1 FROM document_roots WHERE project IS NOT NULL LIMIT 1"))
 
     def _any_limited(self) -> bool:
         return bool(self._database.query("SELECT 1 FROM sessions WHERE scope <> 'everywhere' LIMIT 1"))

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from memory.storage.database import Database
 
-__all__ = ["StoredVector", "StoredVectors"]
+__all__ = ["NO_CHAT", "StoredVector", "StoredVectors"]
+
+NO_CHAT = 0  # the number that stands for the chat of a passage of a document
 
 _LISTED = "(SELECT value FROM json_each(?))"
 _RESET = 5_000  # passages of another embedder in one transaction: a tenth of a second
@@ -21,7 +23,7 @@ class StoredVector(NamedTuple):
     """A passage's vector. A search makes 100,000 of these, so it is a tuple.
 
     Args:
-        chat: the number of the passage's session; 0 if it belongs to none.
+        chat: the number of the passage's session; `NO_CHAT` if it belongs to none.
     """
 
     passage: int

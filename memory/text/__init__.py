@@ -9,6 +9,7 @@ from memory.text.cues import Cues, cues_of
 from memory.text.dates import asks_when, days_of, says_when
 from memory.text.instructions import has_instructions
 from memory.text.languages import language_in
+from memory.text.outline import Piece, pieces_of_pages, split_document
 from memory.text.parts import (
     check_quoted,
     marked,
@@ -23,6 +24,7 @@ from memory.text.titles import clean_title, storable, title_from, title_key
 
 __all__ = [
     "Cues",
+    "Piece",
     "Term",
     "TermFinder",
     "analysed",
@@ -39,6 +41,7 @@ __all__ = [
     "marked",
     "own_words",
     "parts_of",
+    "pieces_of_pages",
     "query_terms",
     "quoted",
     "quoted_as_json",
@@ -46,6 +49,7 @@ __all__ = [
     "quoted_passage",
     "says_when",
     "sentence_spans",
+    "split_document",
     "split_sentences",
     "split_text",
     "storable",

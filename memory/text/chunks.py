@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["PASSAGE_TOKENS", "joined", "split_text", "tokens_in"]
+__all__ = ["PASSAGE_TOKENS", "joined", "split_spans", "split_text", "tokens_in"]
 
 PASSAGE_TOKENS = 230  # as `tokens_in` estimates them; embedding models read 256 at least
 _OVERLAP = 40  # tokens that a passage repeats of the one before, where running text was cut
@@ -52,13 +52,19 @@ def split_text(text: str) -> list[str]:
 
     Where running text has to be cut, a passage begins with the end of the one before.
     """
-    passages: list[str] = []
+    return [passage for passage, _, _ in split_spans(text)]
+
+
+def split_spans(text: str) -> list[tuple[str, int, int]]:
+    """As `split_text`, with the place of the first character of each passage and that after its last."""
+    passages: list[tuple[str, int, int]] = []
     before = 0
     for start, end, level in _split(text, 0, len(text), 0):
         if level >= _RUNNING and start:
             start = _overlapping(text, before, start)
         if passage := _trimmed(text[start:end]):
-            passages.append(passage)
+            first = text.index(passage, start)
+            passages.append((passage, first, first + len(passage)))
             before = start
     return passages
 

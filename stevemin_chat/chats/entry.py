@@ -34,6 +34,7 @@ class Entry:
         dropped: earlier messages left out of the prompt.
         memories, learned: older messages that the prompt of a reply quoted, and facts that its question
             stated.
+        documents: the passages of documents that it quoted, as "docs/memory.md:12-30".
         message_id: None until the message is stored.
         forgotten: the person had its text deleted; the place stays.
         changed: set when a streaming reply grows or ends; for one reader.
@@ -48,6 +49,7 @@ class Entry:
     dropped: int = 0
     memories: int = 0
     learned: int = 0
+    documents: tuple[str, ...] = ()
     strategy: str = ""
     message_id: str | None = None
     forgotten: bool = False
@@ -104,6 +106,7 @@ class Entry:
     def _note_sources(self, sources: PromptSources | None) -> None:
         if sources is not None:
             self.memories, self.learned = len(sources.memories), len(sources.learned)
+            self.documents = sources.documents
 
     def _note_context(self, report: ContextReport | None) -> None:
         if report is not None:

@@ -24,7 +24,7 @@ from stevemin_chat.cli.output import (
 if TYPE_CHECKING:
     from memory import Embedder, Memory, SessionRecord
 
-__all__ = ["app"]
+__all__ = ["app", "wait_for_vectors"]
 
 app = typer.Typer(help="Long-term memory: look at it, correct it, forget, switch it off.")
 
@@ -96,8 +96,8 @@ def search(
     with open_memory(embedder) as memory:
         scope = memory.session(session).id if session is not None else None
         if embedder is not None:
-            _wait_for_meaning(memory, embedder)
-        found = hit_entries(memory, memory.search(query, limit=limit, session_id=scope))
+            wait_for_vectors(memory, embedder)
+        found = hit_entries(memory, memory.search(query, limit=limit, session_id=scope, sources="chats"))
     if as_json:
         print_json([entry.to_json() for entry in found])
     elif found:
@@ -106,7 +106,8 @@ def search(
         note("Nothing was found.")
 
 
-def _wait_for_meaning(memory: Memory, embedder: Embedder) -> None:
+def wait_for_vectors(memory: Memory, embedder: Embedder) -> None:
+    """Wait until search by meaning is ready, with progress; say what is missing."""
     from stevemin_chat.recall import wait_for_meaning
 
     with progress_line("Search by meaning") as line:

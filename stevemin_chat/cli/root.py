@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stevemin_chat.base import UsageProblem
-from stevemin_chat.cli import ask, backup, chats, doctor, memory, models
+from stevemin_chat.cli import ask, backup, chats, docs, doctor, memory, models
 from stevemin_chat.cli.chat import COMPLETION, open_chat
 from stevemin_chat.cli.options import ModelOption
 
@@ -33,6 +33,7 @@ def build() -> typer.Typer:
     app.add_typer(chats.app, name="sessions")
     app.add_typer(chats.app, name="chats", hidden=True)
     app.add_typer(memory.app, name="memory")
+    app.add_typer(docs.app, name="docs")
     app.command("backup")(backup.backup)
     app.command("restore")(backup.restore)
     app.command("doctor")(doctor.doctor)

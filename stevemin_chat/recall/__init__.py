@@ -20,6 +20,16 @@ if TYPE_CHECKING:
         wait_for_meaning,
     )
     from stevemin_chat.recall.consolidating import Consolidating
+    from stevemin_chat.recall.document_work import DocumentOutcome, DocumentWork
+    from stevemin_chat.recall.documents import (
+        DOCUMENT_COLUMNS,
+        PASSAGE_COLUMNS,
+        document_row,
+        passage_json,
+        passage_rows,
+        report_words,
+        state_words,
+    )
     from stevemin_chat.recall.forgetting import (
         choose,
         counted,
@@ -71,12 +81,16 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "DOCUMENT_COLUMNS",
     "FACT_COLUMNS",
     "HIT_COLUMNS",
     "INSTRUCTIONS",
+    "PASSAGE_COLUMNS",
     "SCOPE_WORDS",
     "Account",
     "Consolidating",
+    "DocumentOutcome",
+    "DocumentWork",
     "DropGroup",
     "EngineCounter",
     "EngineSummarizer",
@@ -92,6 +106,7 @@ __all__ = [
     "choose",
     "counted",
     "derived_lines",
+    "document_row",
     "drop_groups",
     "explain",
     "fact_entries",
@@ -114,10 +129,14 @@ __all__ = [
     "open_store",
     "origin_as_json",
     "origin_lines",
+    "passage_json",
+    "passage_rows",
     "read_account",
     "reason_words",
+    "report_words",
     "score_words",
     "source_lines",
+    "state_words",
     "stats_rows",
     "switched_in_words",
     "wait_for_meaning",
@@ -130,6 +149,11 @@ if not TYPE_CHECKING:
         {
             "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
             "consolidating": "Consolidating",
+            "document_work": "DocumentOutcome DocumentWork",
+            "documents": (
+                "DOCUMENT_COLUMNS PASSAGE_COLUMNS document_row passage_json passage_rows report_words "
+                "state_words"
+            ),
             "forgetting": "choose counted imported_words stats_rows switched_in_words",
             "lookup": (
                 "FACT_COLUMNS HIT_COLUMNS INSTRUCTIONS Account Explanation FactEntry Found HitEntry Place "

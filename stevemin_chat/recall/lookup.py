@@ -101,7 +101,7 @@ def find(memory: Memory, question: str) -> Found:
     if not words:
         return Found(tuple(facts))
     matching = [entry for entry in facts if all(word in entry.fact.text.casefold() for word in words)]
-    hits = hit_entries(memory, memory.search(question, limit=_MOST_HITS))
+    hits = hit_entries(memory, memory.search(question, limit=_MOST_HITS, sources="chats"))
     return Found(tuple(matching), tuple(hits))
 
 

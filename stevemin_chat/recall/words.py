@@ -129,12 +129,16 @@ def source_lines(message: Message) -> Iterator[str]:
     if sources.memories:
         quoted = ", ".join(item[:SHORT_ID] for item in sources.memories)
         yield f"{count(len(sources.memories), 'memory')} quoted, from {quoted}"
+    if sources.documents:
+        named = ", ".join(map(one_line, sources.documents))
+        yield f"{count(len(sources.documents), 'passage')} of documents quoted: {named}"
     for noun, numbers in (("fact", sources.facts), ("summary", sources.summaries)):
         if numbers:
             yield f"{count(len(numbers), noun)} shown: {', '.join(map(str, numbers))}"
     if sources.learned:
         yield f"{count(len(sources.learned), 'fact')} remembered: {', '.join(map(str, sources.learned))}"
-    if not (sources.memories or sources.facts or sources.summaries or sources.learned):
+    used = (sources.memories, sources.documents, sources.facts, sources.summaries, sources.learned)
+    if not any(used):
         yield "nothing but its chat"
 
 
@@ -330,7 +334,8 @@ def reason_words(recall: Recall, now: datetime) -> str:
 
 def score_words(recall: Recall) -> str:
     """A recall's score as the sum of its signals, the largest first."""
-    words = [(name.replace("session", "chat"), part) for name, part in contributions(recall.signals)]
+    whole = "chat" if recall.file is None else "file"
+    words = [(name.replace("session", whole), part) for name, part in contributions(recall.signals)]
     named = " ".join(f"{'-' if part < 0 else '+'} {name} {abs(part):.1f}" for name, part in words)
     total = f" = {named.removeprefix('+ ')}" if named else ""
     return f"score {recall.score:.1f}{total}"

@@ -125,6 +125,7 @@ class SteveminApp(App[None]):
 
     async def on_unmount(self) -> None:
         if self._controller is not None:
+            self._controller.documents.work.close()
             await self._controller.consolidating.stop()
 
     async def on_event(self, event: events.Event) -> None:

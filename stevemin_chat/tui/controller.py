@@ -15,6 +15,7 @@ from engine.devices import DeviceMonitor
 from stevemin_chat.base import begin
 from stevemin_chat.runtime import Runtime
 from stevemin_chat.text import joined
+from stevemin_chat.tui.document_actions import DocumentActions
 from stevemin_chat.tui.memory_actions import MemoryActions
 from stevemin_chat.tui.model_actions import ModelActions
 from stevemin_chat.tui.status import Status
@@ -37,7 +38,7 @@ class Controller:
         devices: reads RAM and GPUs; blocks.
 
     Attributes:
-        models, memory: what a person does with models and with long-term memory.
+        models, memory, documents: what a person does with models, long-term memory and documents.
         consolidating: writes summaries while nobody asks for anything.
         reading: the newest reading of RAM and GPUs.
     """
@@ -51,6 +52,7 @@ class Controller:
         self.consolidating = workspace.consolidating
         self.models = ModelActions(runtime, self.chats, workspace.loader, view, first=model)
         self.memory = MemoryActions(self.remembering, view, usual_strategy=runtime.config.strategy)
+        self.documents = DocumentActions(runtime.memory, view)
         self.reading: DeviceReading | None = None
         self._devices = devices
         self._note = ""
@@ -73,6 +75,7 @@ class Controller:
         self.models.begin()
         if self.runtime.config.memory.summaries:
             self.consolidating.start()
+        self.documents.work.sync(asked=False)
 
     async def store(self) -> None:
         """Stop the answers; store them, the drafts and the queues."""
@@ -248,7 +251,7 @@ class Controller:
             self.chat,
             model=self.models.line,
             strategy=self.strategy,
-            hint=self._note or self.remembering.hint(summarising=summarising),
+            hint=self._note or self.documents.work.words or self.remembering.hint(summarising=summarising),
             titles={chat.record.id: chat.title for chat in self.chats.all if chat.record},
             devices=self.reading,
         )

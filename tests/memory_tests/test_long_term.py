@@ -236,6 +236,8 @@ def test_a_chat_that_was_off_the_record_loses_its_summaries_when_the_file_is_upg
         "ALTER TABLE passages DROP COLUMN origin",
         "DELETE FROM settings WHERE name = 'store'",
         "DROP TABLE vectors",
+        "DROP TABLE documents",
+        "DROP TABLE document_roots",
         "DELETE FROM migrations WHERE name >= '007'",
     ):
         memory._call(memory._database.execute, undone)

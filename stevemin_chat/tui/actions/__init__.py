@@ -5,7 +5,7 @@ attached to the screen. Nothing heavy is imported here: the table is needed befo
 
 from __future__ import annotations
 
-from stevemin_chat.tui.actions import answers, chats, memory, model, screen
+from stevemin_chat.tui.actions import answers, chats, documents, memory, model, screen
 from stevemin_chat.tui.commands import Command
 
 __all__ = ["COMMANDS", "KEYS"]
@@ -15,6 +15,7 @@ COMMANDS: tuple[Command, ...] = (
     *answers.COMMANDS,
     *model.COMMANDS,
     *memory.COMMANDS,
+    *documents.COMMANDS,
     *screen.COMMANDS,
 )
 

@@ -26,6 +26,7 @@ from stevemin_chat.recall import (
     score_words,
 )
 from stevemin_chat.text import clip, count, day, one_line, set_cell_size, speaker
+from stevemin_chat.tui.screens.file import FileScreen
 
 if TYPE_CHECKING:
     from memory import ContextReport, Dropped, Recall
@@ -88,7 +89,7 @@ class ContextScreen(ModalScreen[Wish | None]):
                     yield Static(f"{_NO_PROMPT} Its strategy is {self._strategy}.", markup=False)
                 else:
                     yield from _parts(self._account, self._strategy)
-            keys = "enter opens the chat · space expands · w why · " if self._recalls else ""
+            keys = "enter opens it · space expands · w why · " if self._recalls else ""
             yield Static(f"{keys}s strategy · esc closes", classes="keys", markup=False)
 
     def on_mount(self) -> None:
@@ -103,9 +104,13 @@ class ContextScreen(ModalScreen[Wish | None]):
         return self.focused if isinstance(self.focused, RecallView) else None
 
     def action_go(self) -> None:
-        """Open the chat at the recalled message."""
-        if self._chosen is not None:
-            recall = self._chosen.recall
+        """Open the chat at the recalled message, or the document at its lines."""
+        if self._chosen is None:
+            return
+        recall = self._chosen.recall
+        if recall.file is not None:
+            self.app.push_screen(FileScreen(recall))
+        else:
             self.dismiss(Place(recall.session_id, recall.message_id))
 
     def action_unfold(self) -> None:
@@ -130,7 +135,7 @@ class ContextScreen(ModalScreen[Wish | None]):
     @work
     async def action_why(self) -> None:
         """Show where the recall comes from and what was derived from it."""
-        if self._chosen is None:
+        if self._chosen is None or self._chosen.recall.file is not None:
             return
         message_id = self._chosen.recall.message_id
         wish = await self._show_origin(message_id, self._working)
@@ -221,8 +226,11 @@ class RecallView(Static, can_focus=True):
 
     def _content(self) -> Content:
         recall = self.recall
-        who = speaker(recall.role, recall.origin)
-        source = f"{day(recall.at)} · {one_line(self._title) or 'a deleted chat'} · {who}"
+        if recall.file is not None:
+            source = f"{one_line(recall.place)} · document"
+        else:
+            chat = one_line(self._title) or "a deleted chat"
+            source = f"{day(recall.at)} · {chat} · {speaker(recall.role, recall.origin)}"
         text = one_line(recall.text) if self._unfolded else clip(recall.text, _TEXT)
         reasons = [reason_words(recall, datetime.now(UTC))]
         if self._unfolded:

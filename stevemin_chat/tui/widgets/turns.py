@@ -14,7 +14,7 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from stevemin_chat.chats import Entry, ending
-from stevemin_chat.text import count, duration, percent, rate
+from stevemin_chat.text import count, duration, one_line, percent, rate
 from stevemin_chat.tui.widgets.reply_text import ReplyText
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ def _progress(request: RequestStats | None) -> str:
     return "thinking …"
 
 
+_PLACES = 4  # of documents that are named below a reply
 _CUT_OFF = {"length": "cut off at max_tokens", "context": "cut off: the context is full"}
 
 
@@ -180,6 +181,10 @@ def _reply_note(entry: Entry) -> str:
     known += [f"{count(entry.learned, 'fact')} remembered"] if entry.learned else []
     if known:
         lines.append(" · ".join(known))
+    if entry.documents:
+        more = len(entry.documents) - _PLACES
+        named = [one_line(place) for place in entry.documents[:_PLACES]]
+        lines.append(f"from {', '.join([*named, *([f'{more:,} more'] if more > 0 else [])])}")
     if entry.dropped:
         lines.append(f"{count(entry.dropped, 'earlier message')} left out of the prompt ({entry.strategy})")
     return "\n".join(lines)

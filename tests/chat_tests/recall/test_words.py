@@ -16,6 +16,8 @@ from memory import (
     IndexStatus,
     LayerReport,
     Memory,
+    Message,
+    PromptSources,
     Recall,
 )
 from stevemin_chat.recall import (
@@ -33,6 +35,7 @@ from stevemin_chat.recall import (
     origin_lines,
     reason_words,
     score_words,
+    source_lines,
 )
 from stevemin_chat.recall.words import index_hint
 
@@ -276,3 +279,23 @@ def test_what_was_left_out_is_grouped_by_reason() -> None:
     dropped = [Dropped("a", "user", 3, "rare"), *(Dropped(x, "user", 5, "often") for x in "bc")]
     assert drop_groups(dropped) == [DropGroup("often", 2, 10), DropGroup("rare", 1, 3)]
     assert drop_groups([]) == []
+
+
+def test_the_score_of_a_passage_is_about_its_file() -> None:
+    passage = Recall("", 1.5, 9, signals={"session coverage": 1.0}, role="document", file="/notes/boats.md")
+    assert "file coverage" in score_words(passage)
+
+
+def test_documents_are_named_among_the_sources_of_a_reply() -> None:
+    sources = PromptSources(strategy="hierarchical", documents=("notes/a.md:1-3", "notes/\x1b[31mb.md:4"))
+    message = Message(
+        id="m",
+        session_id="s",
+        parent_id=None,
+        role="assistant",
+        content="",
+        status="complete",
+        created_at="2026-01-01T00:00:00Z",
+        sources=sources,
+    )
+    assert list(source_lines(message)) == ["2 passages of documents quoted: notes/a.md:1-3, notes/b.md:4"]

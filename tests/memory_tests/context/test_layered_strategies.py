@@ -129,6 +129,7 @@ def test_the_report_is_json() -> None:
         "tokens": 600,
         "reason": "no room",
         "score": 0.5,
+        "place": "",
     }
     assert (plain["facts"], plain["focus"]) == ([1], None)
 

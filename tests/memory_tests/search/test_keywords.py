@@ -11,7 +11,7 @@ import memory.search.keywords
 from memory import Memory
 from memory.errors import KeywordIndexDamaged
 from memory.search.keywords import Analysis, Keywords
-from memory.storage.passages import Passages
+from memory.storage.passages import EVERYTHING, Passages, View
 
 
 def enter(store: Store, texts: list[str]) -> str:
@@ -28,7 +28,8 @@ def search(
 ) -> dict[int, float]:
     keywords = Keywords(store.database)
     asked = store.call(keywords.of, question)
-    return dict(store.call(keywords.search, asked, count, visible))
+    view = EVERYTHING if visible is None else View(frozenset(visible))
+    return dict(store.call(keywords.search, asked, count, view))
 
 
 def garden(size: int = 60) -> list[str]:

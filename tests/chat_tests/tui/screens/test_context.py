@@ -10,7 +10,7 @@ from chat_tests.recall.memory_kit import CALM, DOG, long_chat, remember
 from chat_tests.tui_kit import ask, engine_of, make_runtime, rows, running, say, shown, toasts, until
 from textual.containers import VerticalScroll
 from textual.pilot import Pilot
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList, Static, TextArea
 
 from memory import STRATEGIES, Quoted
 from stevemin_chat.recall import Place
@@ -18,6 +18,7 @@ from stevemin_chat.runtime import Overrides
 from stevemin_chat.tui.chat_screen import ChatScreen
 from stevemin_chat.tui.screens.context import ContextScreen, RecallView
 from stevemin_chat.tui.screens.dialogs import Choose, Confirm
+from stevemin_chat.tui.screens.file import FileScreen
 from stevemin_chat.tui.screens.origin import OriginScreen
 
 QUESTION = "Do you remember what my dog Rex is afraid of?"
@@ -72,7 +73,6 @@ async def test_the_view_accounts_for_the_prompt(tmp_path: Path) -> None:
             if layer.tokens:
                 line = next(line for line in seen.splitlines() if line.startswith(layer.name))
                 assert line.split()[2] == f"{layer.tokens:,}", line
-        recall = next(item for item in report.recalls if item.text == DOG)
         assert "2026-03-02 · Pets at home · you" in seen
         assert "same words · " in seen
         assert " · said " in seen
@@ -234,3 +234,45 @@ async def test_what_was_pasted_is_told_and_its_instructions_are_flagged(tmp_path
         await pilot.press("w")
         await until(pilot, lambda: isinstance(screen.app.screen, OriginScreen))
         assert "It contains instructions to the model." in words(screen)
+
+
+async def test_a_document_names_its_lines_and_opens_there(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    padding = "\n".join(f"line {number}" for number in range(1, 300))
+    (notes / "dog.md").write_text(f"{padding}\n\n# Rex\n\nThe dog Rex is afraid of \x1b[31mthunder.\n")
+    runtime.memory.documents.add([notes])
+    async with running(runtime, (120, 50)) as (pilot, screen):
+        await ask_about_the_dog(pilot, screen)
+        await until(pilot, lambda: "notes/dog.md:301-303" in shown(screen))
+        await look(pilot, screen)
+        views = screen.app.screen.query(RecallView)
+        next(view for view in views if view.recall.place == "notes/dog.md:301-303").focus()
+        assert "notes/dog.md:301-303 · document" in words(screen)
+        await pilot.press("w")  # it was said by nobody
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(screen.app.screen, FileScreen))
+        area = screen.app.screen.query_one(TextArea)
+        await until(pilot, lambda: "Rex" in area.selected_text)
+        assert area.selected_text == "# Rex\n\nThe dog Rex is afraid of thunder."
+        await until(pilot, lambda: area.scroll_y == area.max_scroll_y > 250)
+        await pilot.press("escape")
+        assert isinstance(screen.app.screen, ContextScreen)
+
+
+async def test_a_document_that_has_changed_shows_what_was_quoted(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    file = tmp_path / "dog.md"
+    file.write_text("# Rex\n\nThe dog Rex is afraid of thunder.\n")
+    runtime.memory.documents.add([file])
+    async with running(runtime) as (pilot, screen):
+        await ask_about_the_dog(pilot, screen)
+        file.unlink()
+        await look(pilot, screen)
+        view = screen.app.screen.query_one(RecallView)
+        view.focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(screen.app.screen, FileScreen))
+        await until(pilot, lambda: "afraid of thunder" in screen.app.screen.query_one(TextArea).text)
+        assert "The file has changed" in words(screen)
