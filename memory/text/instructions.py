@@ -81,6 +81,11 @@ _MARKS = re.compile(
     r"|(?im:^[\W_]*(?:begin |new |updated? )?(?:system|developer|admin(?:istrator)?)"
     r"[ _-](?:prompt|message|override|instructions?|notice)[\W_]*[:\]>])"
     r"|(?m:^### (?:Instructions?|System|Assistant):\s*$)"
+    r"|\[(?:system|assistant|user)\]\(#"
+    r"|(?i:</(?:system|assistant|user|human)>\s*<(?:system|assistant|user|human)>)"
+    r"|(?im:(?:^[^\w\n]*system[^\w\n]*:|<(?:system|instructions?|important)>)[^\w\n]*(?:you (?:are|must"
+    r"|should|will|shall)\b"
+    r"|ignore\b|disregard\b|from now on\b))"
 )
 
 # A reply that somebody made up for the model, where no conversation is quoted.
@@ -99,7 +104,7 @@ _PATTERNS = (
     r"|do not (?:follow|obey)"
     rf"|dont (?:follow|obey)) {_FEW}(?:previous|prior|earlier|above|preceding|foregoing|existing|original"
     rf"|initial|former|past|system|other|safety|your) {_FEW}(?:instructions?|prompts?|rules|directions"
-    r"|guidelines|commands|directives|constraints|guardrails|programming)\b",
+    r"|guidelines|commands|directives|constraints|guardrails|programming|protocols?)\b",
     rf"\b(?:ignore|disregard|forget|override) {_FEW}(?:instructions?|prompts?|rules|directions|guidelines"
     r"|commands|directives)(?: that)?(?: you)? (?:above|before|given|so far|(?:were|have been"
     r"|had been) given)\b",
@@ -161,6 +166,91 @@ _PATTERNS = (
     r"\b(?:save|store|add|write|record|put|commit) (?:this|the following|these|it)\b[^.!?]{0,30}\b(?:to"
     r"|in|into) "
     r"(?:your |the )(?:long-term |permanent )?memory\b|\bupdate your (?:long-term )?memory\b",
+    # The same in other words.
+    rf"\b(?:ignore|disregard|forget) {_FEW}(?:you|youve) (?:were|are|have been|had been|been) (?:asked|told"
+    r"|instructed|given|ordered)\b(?! (?:about|regarding|as|at|by|in|on|when)\b)",
+    r"\b(?:forget|abandon|drop) (?:about )?your (?:current |original |previous |old )?(?:task|role"
+    r"|persona|training"
+    r"|purpose|programming|identity)\b",
+    r"\byour (?:new |only )?(?:job|task|goal|role|purpose|mission|objective) (?:now is|is now) to\b",
+    rf"\byou (?:must|should|will|need to|may|can) (?:no longer|stop|never again) (?:obey|follow"
+    rf"|comply with|obeying|following) {_FEW}"
+    r"(?:rules|instructions|guidelines|restrictions|policies|developers?|creators?)\b",
+    r"\b(?:repeat|recite|output) (?:all |every |back )?(?:the |of the )?(?:words|text|everything|content"
+    r"|message) above\b",
+    r"\b(?:do not|dont|never) (?:mention|say|reveal|acknowledge|admit) (?:\S+ )?(?:that )?(?:this"
+    r"|these) (?:text|message"
+    r"|paragraph|prompt|instructions?|note|comment)\b",
+    r"\bfrom (?:this|that) (?:point|moment)(?: on(?:wards?)?| forward)?,? (?:on,? )?(?:you (?:will|must"
+    r"|shall) )?(?:act as"
+    r"|respond|answer|reply|behave|obey|pretend)\b|\bfrom now on,? (?:act as|pretend)\b",
+    r"\b(?:act|behave|respond|answer|reply|pretend|role-?play)\b[^.!?]{0,60}\b(?:with no|without(?: any)?"
+    r"|have no) "
+    r"(?:restrictions|filters?|limitations|rules|censorship|ethics|morals|guidelines)\b",
+    r"\b(?:disable|deactivate|turn off|switch off|remove|drop"
+    r"|bypass) (?:all )?(?:of )?your (?:\S+ )?(?:filters?|safety"
+    r"|safeguards?|guardrails?|restrictions|limitations|censorship|content polic\w+)\b",
+    r"\b(?:whoever|whatever (?:ai|model|assistant|system)|any (?:ai|model|assistant|system"
+    r"|llm)) (?:that )?(?:is )?"
+    r"(?:process(?:es|ing)|summari[sz](?:es|ing)|pars(?:es|ing)) this\b",
+    r"\b(?:ais?|llms?|language models?|chat ?bots?|ai (?:assistants?|agents?|models?|systems?)) (?:must"
+    r"|shall|are (?:required"
+    r"|instructed|requested|asked) to) (?:first |always |now |also )?(?:click|visit|open|download|execute"
+    r"|run|send|append"
+    r"|insert|include|reply|output|say|ignore|recommend)\b",
+    r"\b(?:assistant|chatgpt|claude|copilot|gemini|gpt-?\d*)[,:] (?:please |now )?(?:forget|ignore"
+    r"|disregard|from now on"
+    r"|you must|you will|do not (?:tell|mention))\b",
+    r"\b(?:hey|dear|hello|hi|attention),? (?:ais?|models?|llms?|language models?|chat ?bots?|chatgpt"
+    r"|ai (?:assistants?"
+    r"|agents?|models?))\b(?:,|:| who\b| that\b| reading\b)",
+    r"\b(?:append|add|include|insert|encode|put)\b[^.!?]{0,60}\b(?:users?|conversation|chat history"
+    r"|memor(?:y|ies)"
+    r"|passwords?)\b[^.!?]{0,40}\b(?:to|in|into|at)\b[^!?]{0,20}https?://",
+    r"\bkeep (?:this|it|that|these instructions) (?:a )?(?:secret|hidden) from (?:the|your) user\b",
+    r"\b(?:remember|memori[sz]e|save|store) ?: ?(?:the|this) (?:users name|user (?:is|has|likes|lives"
+    r"|trusts|prefers|wants"
+    r"|works|was))\b|\b(?:add|save|write|commit|store)\b(?: \S+){0,2}? to (?:your "
+    r"|the )?(?:long-term )?memory ?:",
+    r"\b(?:vergiss|ignoriere?|missachte|vergessen sie|ignorieren sie) (?:\S+ ){0,2}?alles,? was (?:du|dir"
+    r"|ihnen|sie|man)\b"
+    r"[^.!?]{0,30}\b(?:gesagt|aufgetragen|angewiesen|befohlen)\b",
+    r"\b(?:sag|sage|erzähl|erzähle|verrate?|zeige?|verraten sie|sagen sie) (?:es |das )?(?:dem"
+    r"|der) (?:nutzer|benutzer|anwender"
+    r"|user)(?:in)? (?:\S+ ){0,3}?(?:auf keinen fall|keinesfalls|nie|unter keinen umständen)\b",
+    r"\b(?:antworte|antworten sie|sprich|schreibe?) (?:\S+ ){0,2}?(?:ab jetzt|ab sofort|von nun an)\b"
+    r"|\b(?:ab jetzt|ab sofort|von nun an) (?:antwortest|sprichst|gehorchst|befolgst) du\b",
+    r"\bn ?obéi(?:s|ssez) (?:plus|pas)\b|\bne (?:suis|suivez|respecte[rz]?) (?:plus"
+    r"|pas) (?:\S+ ){0,3}?(?:instructions?"
+    r"|règles|consignes)\b|\boublie[rz]? tout ce (?:qui|que|qu|quon) (?:\S+ ){0,3}?(?:dit|demandé|ordonné)\b",
+    r"\b(?:olvida|olvide|ignora|ignore) todo (?:lo anterior|lo que (?:te|le|se te|se le) (?:han?|hayan?"
+    r"|dij)\w*)",
+    r"\b(?:dimentica|ignora) tutto (?:quello|ciò) che (?:ti|vi) (?:è|hanno|ha)\b"
+    r"|\b(?:esqueça|ignore) tudo (?:o )?que (?:lhe|te|você|foi) \S+ ?(?:dito|disseram|instruíd\w+)",
+    r"\b(?:vergeet|negeer) alles wat (?:je|jou|u) (?:\S+ ){0,3}?(?:verteld|gezegd|opgedragen)\b",
+    r"\b(?:ignore|disregard|forget)(?: about)? (?:\S+ ){0,3}?(?:previous|prior|earlier|above"
+    r"|preceding) (?:conversation|context|chat)\b",
+    r"\bif the (?:reader|recipient|reviewer|one reading this) is (?:an? )?(?:ai|llm|language model|bot)\b",
+    r"\b(?:note|message|instructions?|attention|memo)(?: to| for)? (?:chatgpt|claude|gemini|copilot"
+    r"|gpt-?\d*)\b"
+    r"|\b(?:llm|chatgpt|claude|copilot|gemini)[,:] (?:please|you|stop|write|say|answer|reply|output)\b",
+    r"\byou (?:are no longer|no longer need to|do not have to|need not) (?:\S+ ){0,3}?(?:bound|restricted"
+    r"|limited|respect|obey|follow)"
+    r" (?:\S+ ){0,3}?(?:rules|policies|polic(?:y|ies)|guidelines|instructions)\b",
+    r"\b(?:regardless of|despite|against|contrary to) your (?:guidelines|instructions|polic(?:y|ies)"
+    r"|programming|system prompt)\b",
+    r"\b(?:treat|consider|interpret|regard) (?:\S+ ){0,5}?as (?:\S+ ){0,2}?(?:instructions|commands"
+    r"|orders) from (?:the|your)"
+    r" (?:\S+ )?(?:system|user|administrator|admin|developer|operator)\b",
+    r"\b(?:vergiss|vergessen sie|ignoriere?|ignorieren sie) (?:\S+ ){0,4}?(?:anweisungen|instruktionen"
+    r"|regeln|vorgaben|befehle),? die (?:du|sie|dir|ihnen)\b"
+    r"|\b(?:vergiss|vergessen sie|ignoriere?|ignorieren sie) (?:\S+ ){0,2}?(?:vorherig|bisherig|obig"
+    r"|früher)\w* (?:kontext|konversation|gespräch|inhalt)\w*"
+    r"|\binformier\w* (?:sie )?(?:den|die) (?:nutzer|benutzer|anwender"
+    r"|user)(?:in)? (?:\S+ ){0,2}?(?:nicht|niemals|nie)\b",
+    r"\b(?:ignora|ignore|olvida) (?:todo )?lo anterior y\b|\bdesde ahora eres (?:un|una)\b",
+    r"\b(?:проигнорируй|игнорируй|забудь)(?:те)? (?:\S+ ){0,3}?(?:инструкц|указан|команд"
+    r"|правил)\S* (?:выше|ранее|до этого)",
     # German
     rf"\b(?:ignorier\w*|vergiss|vergesst|vergessen sie|missacht\w*|überschreib\w*|übergeh\w*"
     rf"|umgeh\w*) {_SOME}"
@@ -240,7 +330,7 @@ _PATTERNS = (
     r"(?:تجاهل|انس)[^.؟!]{0,20}(?:التعليمات|الأوامر|التوجيهات)[^.؟!]{0,15}(?:السابقة|أعلاه)",
     # Chinese, Japanese, Korean
     r"(?:忽略|无视|忘记|忽視|無視|忘記)[^。!?]{0,10}(?:之前|以前|以上|上述|上面|先前|前面"
-    r"|此前)[^。!?]{0,8}(?:指令|指示|命令|提示|规则|規則)"
+    r"|此前)[^。!?]{0,8}(?:指令|指示|命令|提示|规则|規則|内容|內容)"
     r"|(?:不要|切勿|别)(?:告诉|告訴|告知)[^。!?]{0,4}(?:用户|用戶|使用者)|(?:记住|記住)[,:]?(?:这个|該"
     r"|该)?(?:用户|用戶)"
     r"|你现在是[^。!?]{0,10}(?:ai|助手|模型|机器人|模式)",
