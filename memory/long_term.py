@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ __all__ = ["LongTermMemory"]
 
 _FACT = re.compile(r"\d{1,9}")
 _MESSAGE = re.compile(r"[0-9a-f]{6,32}", re.IGNORECASE)
+_STEP = 100  # messages that are made findable in one transaction, which takes a twentieth of a second
 
 
 class LongTermMemory:
@@ -198,13 +199,16 @@ class LongTermMemory:
         values."""
         return self._call(self._components.ingest.export)
 
-    def import_export(self, data: bytes) -> Imported:
+    def import_export(self, data: bytes, show: Callable[[float], None] = lambda done: None) -> Imported:
         """Add what an export holds and the store lacks, ids and times included; all of it, or nothing.
 
-        What is stored stays as it is. What was forgotten here, or is off the record here, stays so.
+        What is stored stays as it is. Messages that were forgotten here, or are off the record here, stay so.
+        When everything is stored, the messages are made findable step by step: between two steps others may
+        write, and if the process ends, another import goes on there.
 
         Args:
             data: JSON, as `export` gives it.
+            show: called with the share of the messages that are done.
 
         Raises:
             InvalidImport: it is no export, or an id in it names something else here.
@@ -213,7 +217,10 @@ class LongTermMemory:
         document = read_document(data)
         for strategy in sorted(document.strategies):
             find_strategy(strategy)
-        added = self._call(self._components.ingest.add_document, document)
+        added, messages = self._call(self._components.ingest.add_document, document)
+        for start in range(0, len(messages), _STEP):
+            show(start / len(messages))
+            self._call(self._components.ingest.make_findable, messages[start : start + _STEP])
         self._components.vectors.wake()
         return added
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from memory.errors import InvalidImport
 from memory.ingest.import_file import Columns, Document, Item
-from memory.storage import Database, Facts, Passages, Value, fact_key
+from memory.storage import Database, Facts, Value, fact_key
 from memory.types import Imported
 
 __all__ = ["add_document"]
 
 
-def add_document(document: Document, database: Database, passages: Passages, facts: Facts) -> Imported:
+def add_document(document: Document, database: Database, facts: Facts) -> tuple[Imported, list[str]]:
     """Add what the store lacks, in one transaction.
 
     What is in the store stays as it is: the title of a chat, a fact that was reworded. What was forgotten
     here, or belongs to a chat that is off the record here, stays so.
+
+    Returns:
+        What was added, and the ids of all messages of the document that are here, for the caller to index.
 
     Raises:
         InvalidImport: an id names something else here, or a source is missing; nothing was added.
@@ -28,13 +32,11 @@ def add_document(document: Document, database: Database, passages: Passages, fac
         adding = _Adding(document, database)
         adding.add_sessions()
         adding.add_messages()
-        for message_id in adding.recorded:
-            passages.add(message_id)
         adding.add_facts()
         adding.add_summaries()
         adding.renumber_sources()
         facts.settle()
-        return Imported(**adding.counts, known=adding.known, left_out=adding.left_out)
+        return Imported(**adding.counts, known=adding.known, left_out=adding.left_out), adding.here
 
 
 @dataclass(slots=True)
@@ -70,7 +72,6 @@ class _Adding:
         self._chat_of: dict[str, Value] = {}  # of each message that is there, or was added
         self._off_record = {row["id"] for row in database.query("SELECT id FROM sessions WHERE off_record")}
         self._new_sources: dict[str, dict[str, Any]] = {}
-        self.recorded: list[str] = []
         self.counts = dict.fromkeys(("sessions", "messages", "facts", "summaries"), 0)
         self.known = 0
         self.left_out = 0
@@ -97,7 +98,6 @@ class _Adding:
             row = here.get(message_id)
             if row is None and chat not in self._off_record:
                 self._insert("messages", columns)
-                self.recorded += [] if columns.get("unrecorded") else [message_id]
                 if columns.get("sources"):
                     self._new_sources[message_id] = json.loads(str(columns["sources"]))
             elif row is None or row["forgotten"] or chat in self._off_record:
@@ -111,8 +111,17 @@ class _Adding:
         for head, session_id in self._heads:
             self._database.execute("UPDATE sessions SET head_id = ? WHERE id = ?", (head, session_id))
 
+    @property
+    def here(self) -> list[str]:
+        """The messages of the document that were here, or were added."""
+        return list(self._chat_of)
+
     def add_facts(self) -> None:
         rows = self._database.query("SELECT id, text, created_at FROM facts ORDER BY id DESC")
+        # The same fact, whatever it was reworded to and whatever number it got here.
+        times = Counter(row["created_at"] for row in rows)
+        times.update(item.columns["created_at"] for item in self._document.facts)
+        by_time = {row["created_at"]: int(row["id"]) for row in rows if times[row["created_at"]] == 2}
         by_number = {(row["id"], row["created_at"]): int(row["id"]) for row in rows}
         by_text = {fact_key(row["text"]): int(row["id"]) for row in rows}
         for item in self._facts.in_order(self._document.facts):
@@ -120,16 +129,16 @@ class _Adding:
             if not sources and not columns["written"]:
                 self.left_out += 1
                 continue
-            fact_id = by_number.get((item.number, columns["created_at"])) or by_text.get(
-                fact_key(str(columns["text"]))
-            )
+            at = columns["created_at"]
+            same = by_number.get((item.number, at)) or by_time.get(at)
+            fact_id = same or by_text.get(fact_key(str(columns["text"])))
             if fact_id is None:
                 fact_id = self._insert("facts", columns | {"id": self._facts.kept(item)})
             else:
                 self.known += 1
                 self._database.execute(
                     "UPDATE facts SET pinned = max(pinned, ?), written = max(written, ?) WHERE id = ?",
-                    (columns["pinned"], columns["written"], fact_id),
+                    (columns["pinned"] and not same, columns["written"], fact_id),  # unpinned here stays so
                 )
             self._facts.here[item.number] = fact_id
             for source in sources:

@@ -220,10 +220,21 @@ class Ingest:
         """Long-term memory as plain JSON values."""
         return exported(self._database, self._facts, self._summaries)
 
+    def add_document(self, document: Document) -> tuple[Imported, list[str]]:
+        """Add an export; returns what was added, and the messages for `make_findable`.
+
+        Raises:
+            InvalidImport: it contradicts what is stored.
+        """
+        return add_document(document, self._database, self._facts)
+
     @_whatever_the_index
-    def add_document(self, document: Document) -> Imported:
-        """Add an export. Raises `InvalidImport`: it contradicts what is stored."""
-        return add_document(document, self._database, self._passages, self._facts)
+    def make_findable(self, message_ids: Sequence[str]) -> None:
+        """Store the passages of messages that have none; ids that are gone are left out."""
+        with self._database.atomic():
+            for message_id in message_ids:
+                if not self._passages.of_message(message_id):
+                    self._passages.add(message_id)
 
     def _request_purge(self, passages: Sequence[int]) -> None:
         if passages:

@@ -30,6 +30,7 @@ app = typer.Typer(help="Long-term memory: look at it, correct it, forget, switch
 
 _SHARES = {"CHAT": 1, "TEXT": 3}
 _ERASE_WAIT_S = 5.0
+_MOST_BYTES = 1 << 30  # of an export, which has a kilobyte for each message
 
 
 class Kind(StrEnum):
@@ -188,9 +189,10 @@ def import_(
     from stevemin_chat.recall import imported_words, open_memory
 
     data = _read_input(file)
-    with open_memory() as memory:
+    with open_memory() as memory, progress_line("Importing") as line:
         try:
-            added = memory.long_term.import_export(data)
+            line.show("reading")
+            added = memory.long_term.import_export(data, line.fraction)
         except (InvalidImport, UnknownStrategy) as error:
             name = "The input" if file == "-" else file
             raise InputFileError(f"{name} cannot be imported, and nothing was: {error}") from error
@@ -201,13 +203,19 @@ def import_(
 
 
 def _read_input(file: str) -> bytes:
-    if file != "-":
+    if file == "-":
+        data = piped_input(_MOST_BYTES + 1)
+        if data is None:
+            raise UsageProblem("Nothing is piped in. Name a file: stevemin memory import FILE")
+    else:
         try:
-            return Path(file).read_bytes()
+            with open(file, "rb") as stream:
+                data = stream.read(_MOST_BYTES + 1)
         except OSError as error:
             raise InputFileError(f"{file} cannot be read ({error.strerror or error}).") from error
-    if (data := piped_input()) is None:
-        raise UsageProblem("Nothing is piped in. Name a file: stevemin memory import FILE")
+    if len(data) > _MOST_BYTES:
+        name = "The input" if file == "-" else file
+        raise InputFileError(f"{name} is larger than {_MOST_BYTES >> 20:,} MiB, so it was not imported.")
     return data
 
 

@@ -86,9 +86,13 @@ Grammar = Annotated[
 ]
 
 
-def piped_input() -> bytes | None:
-    """All of stdin; None if it is a terminal, or closed."""
+def piped_input(most: int = -1) -> bytes | None:
+    """All of stdin, or its first bytes; None if it is a terminal, or closed.
+
+    Args:
+        most: bytes to read.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         return None
     buffer = getattr(sys.stdin, "buffer", None)
-    return buffer.read() if buffer is not None else sys.stdin.read().encode()
+    return buffer.read(most) if buffer is not None else sys.stdin.read(most).encode()

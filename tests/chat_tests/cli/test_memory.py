@@ -529,7 +529,9 @@ def test_an_export_is_imported_from_a_pipe(cli: Cli, stored: Stored, tmp_path: P
     assert "1 item left out: forgotten here, or of a chat off the record." in told
 
 
-def test_what_cannot_be_imported_is_told_in_one_line(cli: Cli, stored: Stored, tmp_path: Path) -> None:
+def test_what_cannot_be_imported_is_told_in_one_line(
+    cli: Cli, stored: Stored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = cli("memory", "export").out
     document = json.loads(before)
     document["facts"][1]["text"] = 5
@@ -546,6 +548,11 @@ def test_what_cannot_be_imported_is_told_in_one_line(cli: Cli, stored: Stored, t
     cli("memory", "import", str(tmp_path / "no.json")).failed("no.json cannot be read (No such file")
     cli("memory", "import", str(tmp_path)).failed("cannot be read (Is a directory)")
     cli("memory", "import", "-", terminal=True).failed("Nothing is piped in.", code=2)
+    monkeypatch.setattr("stevemin_chat.cli.memory._MOST_BYTES", 50)
+    file.write_text(before)
+    cli("memory", "import", str(file)).failed("is larger than 0 MiB, so it was not imported.")
+    cli("memory", "import", "-", stdin=before).failed("The input is larger than")
+    cli("memory", "import", "/dev/zero").failed("/dev/zero is larger than")
     assert cli("memory", "export").out == before
 
 

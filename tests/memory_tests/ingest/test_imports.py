@@ -6,14 +6,16 @@ import json
 import random
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from memory_tests.template import copy_template
 
-from memory import InvalidImport, Memory, PromptSources, UnknownStrategy
+from memory import InvalidImport, Memory, PromptSources, UnknownStrategy, long_term
 from memory.ingest import import_file
+from memory.storage import Facts, Passages
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -378,16 +380,15 @@ def test_a_strategy_that_does_not_exist_is_refused(filled: Memory, empty: Memory
     assert empty.sessions() == []
 
 
+def stop(*_: object) -> None:
+    raise OSError("stop")
+
+
 def test_a_failure_in_the_middle_leaves_nothing(filled: Memory, empty: Memory, tmp_path: Path) -> None:
     """Also in the file: what is not committed is not there for another reader."""
     document = filled.long_term.export()
-
-    def fail(message_id: str) -> None:
-        raise OSError("stop")
-
-    passages = empty._components.passages
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(passages), "add", lambda self, message_id: fail(message_id))
+        patch.setattr(Facts, "settle", stop)
         with pytest.raises(OSError, match="stop"):
             load(empty, document)
     with sqlite3.connect(tmp_path / "empty" / "stevemin.db") as reader:
@@ -395,6 +396,73 @@ def test_a_failure_in_the_middle_leaves_nothing(filled: Memory, empty: Memory, t
             "SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM messages)"
         ).fetchone() == (0, 0)
     assert load(empty, document)["messages"] == 8
+
+
+def test_messages_that_are_not_findable_yet_are_so_after_another_import(
+    filled: Memory, empty: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ended when everything was stored, and some of it was in the search index."""
+    document = filled.long_term.export()
+    monkeypatch.setattr(long_term, "_STEP", 3)
+    steps = Passages.add, iter(range(4))
+
+    def add(self: Passages, message_id: str) -> None:
+        if next(steps[1], None) is None:
+            stop()
+        steps[0](self, message_id)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Passages, "add", add)
+        with pytest.raises(OSError, match="stop"):
+            load(empty, document)
+    assert len(empty.messages(document["sessions"][0]["id"])) > 0
+    assert empty.long_term.stats().messages == 3, "one whole step"
+    assert load(empty, document)["messages"] == 0
+    assert empty.long_term.stats() == replace(filled.long_term.stats(), **what_only_the_first_has(empty))
+    assert empty.long_term.export() == document
+
+
+def what_only_the_first_has(empty: Memory) -> dict[str, Any]:
+    stats = empty.long_term.stats()
+    return {
+        name: getattr(stats, name)
+        for name in ("sessions", "off_record", "forgotten", "database_bytes", "index_bytes", "index")
+    }
+
+
+def test_others_write_while_messages_are_made_findable(
+    filled: Memory, empty: Memory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    document = filled.long_term.export()
+    monkeypatch.setattr(long_term, "_STEP", 3)
+    shares: list[float] = []
+    with Memory(tmp_path / "empty" / "stevemin.db") as other:
+        chat = other.create_session("Meanwhile")
+
+        def show(done: float) -> None:
+            shares.append(done)
+            other.add_message(chat.id, "user", "I was written during an import.")
+
+        empty.long_term.import_export(as_bytes(document), show)
+    assert shares == [0, 3 / 8, 6 / 8]
+    assert [item.content for item in empty.messages(chat.id)] == ["I was written during an import."] * 3
+
+
+def test_a_fact_is_known_by_its_time_whatever_its_number_and_words_are_now(
+    filled: Memory, empty: Memory
+) -> None:
+    document = filled.long_term.export()
+    for number in range(8):
+        empty.long_term.add_fact(f"fact {number}")
+    load(empty, document)
+    (night,) = [fact for fact in empty.long_term.facts() if fact.text == "I work at night."]
+    assert night.pinned
+    assert night.id not in {fact["id"] for fact in document["facts"]}
+    empty.long_term.edit_fact(night.id, "I work by day.")
+    empty.long_term.pin_fact(night.id, False)
+    before = empty.long_term.facts()
+    assert load(empty, document)["facts"] == 0
+    assert empty.long_term.facts() == before
 
 
 def test_whatever_is_exported_is_read_before_it_is_stored(filled: Memory) -> None:
