@@ -150,12 +150,14 @@ class ContextReport:
         """What the prompt drew on besides the chat's newest messages."""
         said = [recall.message_id for recall in self.recalls if recall.file is None]
         read = [recall.place for recall in self.recalls if recall.file is not None]
+        warned = [recall.place or recall.message_id for recall in self.recalls if recall.instructions]
         return PromptSources(
             strategy=self.strategy,
             memories=tuple(dict.fromkeys(said)),
             facts=self.facts,
             summaries=self.summaries,
             documents=tuple(dict.fromkeys(read)),
+            instructions=tuple(dict.fromkeys(warned)),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -148,6 +148,8 @@ class PromptSources:
         facts: ids of the facts in the profile; summaries: of those that were shown.
         learned: ids of the facts that the question stated.
         documents: passages of documents that were quoted, as "docs/memory.md:12-30".
+        instructions: those of the memories and documents that tell a model what to do, in words that are not
+            the person's.
     """
 
     strategy: str
@@ -156,6 +158,7 @@ class PromptSources:
     summaries: tuple[int, ...] = ()
     learned: tuple[int, ...] = ()
     documents: tuple[str, ...] = ()
+    instructions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

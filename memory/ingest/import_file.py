@@ -131,6 +131,9 @@ class _Reader:
     def fail(self, name: str, what: str) -> NoReturn:
         raise InvalidImport.at(f"{self.place}.{name}", what)
 
+    def has(self, name: str) -> bool:
+        return name in self._fields
+
     def text(self, name: str) -> str:
         value = self._fields.get(name)
         if not isinstance(value, str):
@@ -185,6 +188,12 @@ class _Reader:
         if len(set(found)) < len(found):
             self.fail(name, "names an id twice")
         return tuple(found)
+
+    def texts(self, name: str) -> list[str]:
+        found = self.list(name)
+        if any(not isinstance(value, str) or storable(value) != value for value in found):
+            self.fail(name, "must be a list of strings")
+        return list(found)
 
     def numbers(self, name: str) -> list[int]:
         return [self._whole(name, value, 0) for value in self.list(name)]
@@ -276,15 +285,17 @@ def _quoted(one: _Reader, text: str) -> str | None:
 def _prompt_sources(one: _Reader | None) -> str | None:
     if one is None:
         return None
-    return json.dumps(
-        {
-            "strategy": one.line("strategy"),
-            "memories": list(one.ids("memories")),
-            "facts": one.numbers("facts"),
-            "summaries": one.numbers("summaries"),
-            "learned": one.numbers("learned"),
-        }
-    )
+    found: dict[str, Any] = {
+        "strategy": one.line("strategy"),
+        "memories": list(one.ids("memories")),
+        "facts": one.numbers("facts"),
+        "summaries": one.numbers("summaries"),
+        "learned": one.numbers("learned"),
+    }
+    for name in ("documents", "instructions"):  # records of earlier versions lack them
+        if one.has(name):
+            found[name] = one.texts(name)
+    return json.dumps(found)
 
 
 def _fact(one: _Reader, complete: bool) -> Item:

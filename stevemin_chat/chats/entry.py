@@ -35,6 +35,8 @@ class Entry:
         memories, learned: older messages that the prompt of a reply quoted, and facts that its question
             stated.
         documents: the passages of documents that it quoted, as "docs/memory.md:12-30".
+        warned: how many of the memories and documents tell a model what to do, in words that are not the
+            person's.
         message_id: None until the message is stored.
         forgotten: the person had its text deleted; the place stays.
         changed: set when a streaming reply grows or ends; for one reader.
@@ -50,6 +52,7 @@ class Entry:
     memories: int = 0
     learned: int = 0
     documents: tuple[str, ...] = ()
+    warned: int = 0
     strategy: str = ""
     message_id: str | None = None
     forgotten: bool = False
@@ -107,6 +110,7 @@ class Entry:
         if sources is not None:
             self.memories, self.learned = len(sources.memories), len(sources.learned)
             self.documents = sources.documents
+            self.warned = len(sources.instructions)
 
     def _note_context(self, report: ContextReport | None) -> None:
         if report is not None:

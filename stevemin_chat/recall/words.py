@@ -132,6 +132,11 @@ def source_lines(message: Message) -> Iterator[str]:
     if sources.documents:
         named = ", ".join(map(one_line, sources.documents))
         yield f"{count(len(sources.documents), 'passage')} of documents quoted: {named}"
+    if sources.instructions:
+        warned = ", ".join(
+            one_line(item) if item in sources.documents else item[:SHORT_ID] for item in sources.instructions
+        )
+        yield f"{INSTRUCTIONS} to the model, in words that are not yours: {warned}"
     for noun, numbers in (("fact", sources.facts), ("summary", sources.summaries)):
         if numbers:
             yield f"{count(len(numbers), noun)} shown: {', '.join(map(str, numbers))}"

@@ -126,6 +126,7 @@ def test_the_report_of_a_prompt_has_the_flag(memory: Memory) -> None:
     assert [(recall["origin"], recall["instructions"]) for recall in report.to_json()["recalls"]] == [
         ("pasted", True)
     ]
+    assert report.sources.instructions == report.sources.memories
     layers = {layer.name: layer.tokens for layer in report.layers}
     assert sum(layers.values()) == report.tokens
 

@@ -185,6 +185,9 @@ def _reply_note(entry: Entry) -> str:
         more = len(entry.documents) - _PLACES
         named = [one_line(place) for place in entry.documents[:_PLACES]]
         lines.append(f"from {', '.join([*named, *([f'{more:,} more'] if more > 0 else [])])}")
+    if entry.warned:
+        contain = "contains" if entry.warned == 1 else "contain"
+        lines.append(f"{count(entry.warned, 'source')} {contain} instructions to the model")
     if entry.dropped:
         lines.append(f"{count(entry.dropped, 'earlier message')} left out of the prompt ({entry.strategy})")
     return "\n".join(lines)

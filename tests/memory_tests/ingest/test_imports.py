@@ -36,7 +36,14 @@ def filled(memory: Memory) -> Memory:
     reply = memory.begin_reply(
         rome.id,
         model="starter",
-        sources=PromptSources(strategy="sliding", memories=(told.id,), facts=(1,), summaries=(7,)),
+        sources=PromptSources(
+            strategy="sliding",
+            memories=(told.id,),
+            facts=(1,),
+            summaries=(7,),
+            documents=("notes/Übung.md:1-3",),
+            instructions=(told.id, "notes/Übung.md:1-3"),
+        ),
     )
     memory.finish_reply(
         reply.id, "Noted\x00.", status="cancelled", finish_reason="cancel", timings={"ttft_s": 0.25}
@@ -154,6 +161,17 @@ def test_the_records_of_replies_name_facts_by_their_new_numbers(filled: Memory, 
     assert [here[number] for number in sources.learned] == [name[n] for n in reply["sources"]["learned"]]
     assert len(sources.learned) == 2
     assert [here[number] for number in sources.facts] == [name[1]]
+
+
+def test_a_record_from_before_there_was_a_flag_comes_back_as_it_is(filled: Memory, empty: Memory) -> None:
+    document = filled.long_term.export()
+    (reply,) = [item for item in document["messages"] if item["sources"]]
+    del reply["sources"]["instructions"], reply["sources"]["documents"]
+    load(empty, document)
+    assert empty.long_term.export() == document
+    sources = empty.message(reply["id"]).sources
+    assert sources is not None
+    assert sources.instructions == ()
 
 
 def test_a_number_that_a_reply_names_is_never_given_to_something_new(filled: Memory, empty: Memory) -> None:

@@ -224,6 +224,8 @@ async def test_what_was_pasted_is_told_and_its_instructions_are_flagged(tmp_path
     runtime.memory.add_message(chat.id, "user", page, quoted=[Quoted(0, len(page), "pasted")])
     async with running(runtime, (120, 50)) as (pilot, screen):
         await ask_about_the_dog(pilot, screen)
+        told = "1 memory used\n1 source contains instructions to the model"
+        await until(pilot, lambda: told in words(screen))
         top = await look(pilot, screen)
         await until(pilot, lambda: top.query(RecallView))
         seen = words(screen)
