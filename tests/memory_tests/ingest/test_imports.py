@@ -252,12 +252,12 @@ def test_a_newer_statement_closes_an_imported_fact(filled: Memory, empty: Memory
     assert open_ones == ["I live in Oslo."]
 
 
-def test_an_import_wakes_the_indexing(filled: Memory, empty: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_wakes_the_indexing(filled: Memory, empty: Memory) -> None:
     woken: list[int] = []
-    monkeypatch.setattr(
-        type(empty._components.vectors), "wake", lambda self: woken.append(empty.long_term.stats().passages)
-    )
-    load(empty, filled.long_term.export())
+    vectors = type(empty._components.vectors)
+    with pytest.MonkeyPatch.context() as patch:  # closing wakes it, too
+        patch.setattr(vectors, "wake", lambda self: woken.append(empty.long_term.stats().passages))
+        load(empty, filled.long_term.export())
     assert woken == [filled.long_term.stats().passages], "once, when the passages are there"
 
 
