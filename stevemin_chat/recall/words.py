@@ -45,6 +45,7 @@ __all__ = [
     "off_record_question",
     "origin_as_json",
     "origin_lines",
+    "reason_words",
     "score_words",
     "source_lines",
 ]
@@ -333,8 +334,11 @@ _MOST_REASONS = 3
 
 def reason_words(recall: Recall, now: datetime) -> str:
     """Why it was recalled, the main reasons first: `same words · close in meaning · said 3 days ago`."""
-    named = (_REASONS[name] for name, part in contributions(recall.signals) if part > 0 and name in _REASONS)
-    return " · ".join([*list(dict.fromkeys(named))[:_MOST_REASONS], *_said(recall.at, now)])
+    strong = [name for name, part in contributions(recall.signals) if part > 0 and name in _REASONS]
+    named = list(dict.fromkeys(_REASONS[name] for name in strong))[:_MOST_REASONS]
+    if recall.file is not None:  # nobody said it
+        return " · ".join(words.replace("chat", "file") for words in named)
+    return " · ".join([*named, *_said(recall.at, now)])
 
 
 def score_words(recall: Recall) -> str:

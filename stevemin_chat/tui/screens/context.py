@@ -73,9 +73,16 @@ class ContextScreen(ModalScreen[Wish | None]):
     ]
 
     def __init__(
-        self, account: Account | None, *, title: str, strategy: str, show_origin: ShowOrigin
+        self,
+        account: Account | None,
+        *,
+        title: str,
+        strategy: str,
+        show_origin: ShowOrigin,
+        now: datetime | None = None,
     ) -> None:
         super().__init__()
+        self._now = now or datetime.now(UTC)
         self._account = account
         self._title = title
         self._strategy = strategy
@@ -88,7 +95,7 @@ class ContextScreen(ModalScreen[Wish | None]):
                 if self._account is None:
                     yield Static(f"{_NO_PROMPT} Its strategy is {self._strategy}.", markup=False)
                 else:
-                    yield from _parts(self._account, self._strategy)
+                    yield from _parts(self._account, self._strategy, self._now)
             keys = "enter opens it · space expands · w why · " if self._recalls else ""
             yield Static(f"{keys}s strategy · esc closes", classes="keys", markup=False)
 
@@ -153,17 +160,17 @@ class ContextScreen(ModalScreen[Wish | None]):
             self.query_one(".keys", Static).update(what)
 
 
-def _parts(account: Account, strategy: str) -> Iterator[Widget]:
+def _parts(account: Account, strategy: str, now: datetime) -> Iterator[Widget]:
     report = account.report
-    now = f"\nThe next prompt uses {strategy}." if strategy != report.strategy else ""
-    yield Static(headline(report) + now, classes="headline", markup=False)
+    next_one = f"\nThe next prompt uses {strategy}." if strategy != report.strategy else ""
+    yield Static(headline(report) + next_one, classes="headline", markup=False)
     yield LayerBars(report)
     if report.notice:
         yield Static(report.notice, classes="notice", markup=False)
     if report.recalls:
         yield _heading("Recalled")
         for recall in report.recalls:
-            yield RecallView(recall, account.titles.get(recall.session_id, ""))
+            yield RecallView(recall, account.titles.get(recall.session_id, ""), now)
     if account.summaries:
         yield _heading("Summaries")
         for summary in account.summaries:
@@ -210,10 +217,11 @@ class LayerBars(Static):
 
 
 class RecallView(Static, can_focus=True):
-    """A recall: its source, the start of its text and its strongest signals; expanded, all of them."""
+    """A recall: its source, the start of its text, and why it was found; expanded, all of it."""
 
-    def __init__(self, recall: Recall, title: str) -> None:
+    def __init__(self, recall: Recall, title: str, now: datetime) -> None:
         super().__init__("", markup=False, classes="recall")
+        self._now = now
         self.recall = recall
         self._title = title
         self._unfolded = False
@@ -232,7 +240,7 @@ class RecallView(Static, can_focus=True):
             chat = one_line(self._title) or "a deleted chat"
             source = f"{day(recall.at)} · {chat} · {speaker(recall.role, recall.origin)}"
         text = one_line(recall.text) if self._unfolded else clip(recall.text, _TEXT)
-        reasons = [reason_words(recall, datetime.now(UTC))]
+        reasons = [reason_words(recall, self._now)]
         if self._unfolded:
             reasons.append(score_words(recall))
         lines = [

@@ -54,13 +54,12 @@ def test_the_whole_path_is_measured(tmp_path: Path) -> None:
     assert result["questions"] == 2
     assert result["recall"]["@5"] == 100.0
     assert result["found_at_tokens"]["512"] == 100.0
-    # By keywords alone the gate is shut for a question of which but one word is known.
     assert (result["at_tokens"]["512"], result["at_prompt_tokens"]["2048"], result["gated"]) == (
-        50.0,
-        50.0,
-        0.5,
+        100.0,
+        100.0,
+        0.0,
     )
-    assert result["at_tokens_interval"]["512"] == [0.0, 100.0]
+    assert result["at_tokens_interval"]["512"] == [100.0, 100.0]
     assert result["by_category"] == {"1": 100.0, "4": 100.0}
     assert result["unrelated_injected"] == 0.0
     assert "2 questions, by keywords only" in "\n".join(recall.show(result))

@@ -247,6 +247,11 @@ def test_the_reasons_of_a_recall_are_told_in_words(at: str, said: str) -> None:
     assert reasons == f"close in meaning · same words · follows the same words · {said}"
 
 
+def test_nobody_said_what_stands_in_a_document() -> None:
+    recall = Recall("", 1.5, 9, at="2026-11-20T08:00:00Z", signals={"session coverage": 1.0}, file="/a.md")
+    assert reason_words(recall, datetime.now(UTC)) == "from a file about this"
+
+
 def test_a_recall_of_no_known_time_has_its_reasons_only() -> None:
     assert reason_words(Recall("a", 1.5, 9, signals={"words": 1.0}), datetime.now(UTC)) == "same words"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,7 @@ async def what_the_model_saw(pilot: Pilot[None], screen: ChatScreen) -> None:
             title="Gardening",
             strategy="hierarchical",
             show_origin=screen.controller.memory.show_origin,
+            now=datetime(2026, 11, 20, 12, tzinfo=UTC),
         )
     )
     await until(pilot, lambda: isinstance(screen.app.focused, RecallView))
@@ -115,8 +117,8 @@ async def what_is_remembered(pilot: Pilot[None], screen: ChatScreen) -> None:
 def an_account() -> Account:
     """Of a prompt in which every layer has something."""
     recalls = (
-        Recall("a", 8.4, 24, "pets", "user", "2026-03-02T09:12:00+00:00", DOG),
-        Recall("b", 7.1, 19, "pets", "assistant", "2026-03-02T09:13:00+00:00", CALM),
+        Recall("a", 8.4, 24, "pets", "user", "2026-03-02T09:12:00+00:00", DOG, {"words": 1.0}),
+        Recall("b", 7.1, 19, "pets", "assistant", "2026-03-02T09:13:00+00:00", CALM, {"meaning": 1.0}),
     )
     sizes = {"system": 14, "profile": 31, "summary": 120, "history": 760, "memories": 64, "question": 22}
     layers = [LayerReport(name, tokens, 8) for name, tokens in sizes.items()]
