@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import chain
 from math import log1p
+from typing import get_args
 
 from memory.search.keywords import Keyword
 from memory.text import TermFinder, asks_when, days_of, says_when
-from memory.types import Passage
+from memory.types import Passage, QuoteOrigin
 
 __all__ = ["WEIGHTS", "Hits", "Ranked", "contributions", "rank", "shortlist", "signals_of"]
 
@@ -45,6 +46,7 @@ WEIGHTS: Mapping[str, float] = {
 _LONG = 80  # words; longer turns are not more informative, and models are wordy
 
 _MODEL = "assistant"
+_NO_ANSWER = frozenset({_MODEL, *get_args(QuoteOrigin)})  # a paste behind a question is what it asks about
 _INNER_WORD = re.compile(r"(?<!^)\b[^\W\d_][^\W_]+")
 _ADDRESSED, _MOSTLY = 2, 3  # a name is used at least so often, and by one side so many times as often
 _PRONOUNS = {
@@ -113,7 +115,8 @@ class _Signals:
         self._today = today
         self._all = list(passages.values())
         self._asking = {item.id for item in self._all if item.text.rstrip().endswith("?")}
-        self._roles = [item.role for item in self._all]
+        # What a person pasted is nobody's speech.
+        self._roles = [item.role if item.origin is None else item.origin for item in self._all]
 
     def of_words(self) -> Iterator[tuple[str, list[float]]]:
         """Who said it, when, and whether it can be an answer."""
@@ -149,7 +152,7 @@ class _Signals:
         yield (
             "answer",
             [
-                item.previous in self._asking and role != _MODEL
+                item.previous in self._asking and role not in _NO_ANSWER
                 for item, role in zip(self._all, self._roles, strict=True)
             ],
         )
@@ -210,7 +213,8 @@ def _bearer(name: str, passages: Sequence[Passage]) -> str | None:
         rf"(?:^|[,.!?\n]\s*|\b(?:hey|hi|hello|hallo|thanks|thank you|wow|bye)[ ,]+){name}\s*(?:[,.!?:;\n]|$)",
         re.IGNORECASE,
     )
-    by = Counter(item.role for item in passages if name in item.text and address.search(item.text))
+    said = (item for item in passages if item.origin is None and name in item.text)
+    by = Counter(item.role for item in said if address.search(item.text))
     (role, most), *others = [*by.most_common(2), ("", 0)]
     if most < _ADDRESSED or most < _MOSTLY * others[0][1]:
         return None

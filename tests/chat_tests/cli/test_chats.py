@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chat_tests.cli.cli_kit import Cli
 
+from memory import Memory, Quoted
 from stevemin_chat.base.paths import Paths
 
 
@@ -40,6 +41,14 @@ def test_show_in_json_has_the_messages_as_they_are(cli: Cli, session_id: str) ->
     messages = cli("sessions", "show", session_id, "--json").json["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant"]
     assert messages[1]["status"] == "cancelled"
+
+
+def test_show_in_json_tells_what_was_pasted(cli: Cli, paths: Paths) -> None:
+    with Memory(paths.database) as memory:
+        chat = memory.create_session("Zoo")
+        memory.add_message(chat.id, "user", "Look: zebra", quoted=[Quoted(6, 11, "pasted")])
+    (message,) = cli("sessions", "show", "zoo", "--json").json["messages"]
+    assert message["quoted"] == [{"start": 6, "end": 11, "origin": "pasted"}]
 
 
 def test_delete_asks_first_and_deletes(cli: Cli, session_id: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory.search.rank import WEIGHTS, Hits, shortlist, signals_of
+from memory.search.rank import WEIGHTS, Hits, rank, shortlist, signals_of
+from memory.types import Passage, QuoteOrigin, Role
 
 # A chat of five passages, with another reply (6) to the second.
 CHAT = {1: None, 2: 1, 3: 2, 4: 3, 5: 4, 6: 2}
@@ -31,6 +34,38 @@ def test_the_shortlist_has_the_best_scores() -> None:
     assert shortlist(hits, signals, weights, 3) == [2, 4, 5]
     assert shortlist(hits, signals, weights, 5) == [2, 4, 5, 6, 3], "equal ones newest first"
     assert shortlist(hits, signals, weights, 6) == list(CHAT)
+
+
+def signals_for(question: str, *passages: Passage) -> list[dict[str, float]]:
+    """The signals of passages that no search has hit, in order of their ids."""
+    ranked = rank(question, [], {item.id: item for item in passages}, {}, date(2026, 1, 1))
+    return [dict(item.signals) for item in sorted(ranked, key=lambda item: item.passage.id)]
+
+
+def said(number: int, text: str, role: Role = "user", origin: QuoteOrigin | None = None) -> Passage:
+    return Passage(number, "m", "s", role, text, "2026-01-01", number - 1, origin)
+
+
+def test_what_was_pasted_is_nobodys_speech() -> None:
+    typed, pasted = signals_for(
+        "Where do I live?", said(1, "In Rome."), said(2, "In Rome.", "user", "pasted")
+    )
+    assert "speaker" in typed
+    assert "speaker" not in pasted
+
+
+def test_what_is_pasted_behind_a_question_is_not_its_answer() -> None:
+    asked = said(1, "Is that right?")
+    assert "answer" in signals_for("x", asked, said(2, "It is."))[1]
+    assert "answer" not in signals_for("x", asked, said(2, "It is.", "user", "pasted"))[1]
+
+
+def test_who_is_called_by_a_name_is_not_learned_from_a_paste() -> None:
+    question, reply = "What does Ada like?", said(9, "I like tea.", "assistant")
+    typed = [said(number, "Thanks, Ada!") for number in range(1, 6)]
+    assert "speaker" in signals_for(question, *typed, reply)[-1], "the person calls the model so"
+    pasted = [said(number, "Thanks, Ada!", "user", "pasted") for number in range(1, 6)]
+    assert "speaker" not in signals_for(question, *pasted, reply)[-1]
 
 
 scores = st.dictionaries(st.integers(1, 30), st.floats(-1, 20), max_size=30)
