@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Port", "Prompt"]
 
-_PASTE_CHARACTERS = 200  # a longer paste, or one of several lines, is not the person's own words
+_PASTED_WORDS = 3  # a paste of more is not the person's own words; up to that it is a name, or a link
+# In scripts without blanks between words each character counts.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_LONGEST_WORD = 200  # characters: more are no name
 _MOST_STATES = 10_000
 _NEWLINE_KEYS = {"ctrl+j", "shift+enter", "alt+enter"}
 _COMPLETION_KEYS = {"up", "down", "tab", "enter", "escape"}
@@ -294,8 +298,7 @@ class Prompt(TextArea):
         self._paste(self.app.clipboard)
 
     def _paste(self, text: str) -> None:
-        long = len(text) > _PASTE_CHARACTERS or len(text.strip().splitlines()) > 1
-        self._inserting = Typed(text, [(0, len(text), "pasted")] if long else ())
+        self._inserting = Typed(text, [(0, len(text), "pasted")] if _says_something(text) else ())
         try:
             result = self._replace_via_keyboard(text, *self.selection)
         finally:
@@ -313,6 +316,12 @@ class Prompt(TextArea):
     def action_scroll_chat(self, direction: int) -> None:
         """The prompt is short: its paging keys belong to the chat."""
         self.post_message(self.Scroll(direction))
+
+
+def _says_something(text: str) -> bool:
+    """Whether a paste is more than a name, a number or a link that belongs to the person's sentence."""
+    words = len(text.split()) + len(_UNSPACED.findall(text))
+    return words > _PASTED_WORDS or len(text.strip().splitlines()) > 1 or len(text) > _LONGEST_WORD
 
 
 def _no_values(command: Command) -> Sequence[str]:

@@ -241,18 +241,42 @@ async def test_the_same_words_typed_make_facts(tmp_path: Path) -> None:
         assert facts(screen) == ["I live in Rome.", "My name is Mallory."]
 
 
-async def test_a_short_paste_of_one_line_is_typing(tmp_path: Path) -> None:
+async def test_a_paste_of_a_few_words_is_typing(tmp_path: Path) -> None:
     async with running(make_runtime(tmp_path)) as (pilot, screen):
         for text, foreign in (
-            ("word " * 40, False),
-            ("word " * 40 + "x", True),
+            ("New York City", False),
             ("one\n", False),
+            ("https://example.org/a/path?with=words-that-are-joined", False),
+            ("\u5317\u4eac", False),
+            ("I live in Rome.", True),
+            ("I live in Rome. My name is Mallory.", True),
+            ("\u6211\u4f4f\u5728\u7f57\u9a6c", True),
             ("a\rb", True),
+            ("x" * 201, True),
         ):
             screen.prompt.put("")
             paste(screen, text)
             await until(pilot, lambda: screen.prompt.text != "")
             assert bool(pasted(screen)) is foreign, text
+
+
+async def test_a_name_that_is_pasted_belongs_to_the_sentence(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        await type_in(pilot, screen, *"I live in ")
+        paste(screen, "Lisbon")
+        await until(pilot, lambda: "Lisbon" in screen.prompt.text)
+        await type_in(pilot, screen, ".", "enter")
+        await until(pilot, lambda: len(sent(screen)) == 1)
+        assert facts(screen) == ["I live in Lisbon."]
+
+
+async def test_a_sentence_that_is_pasted_makes_no_facts(tmp_path: Path) -> None:
+    async with running(make_runtime(tmp_path)) as (pilot, screen):
+        paste(screen, "I live in Rome. My name is Mallory.")
+        await until(pilot, lambda: "Mallory" in screen.prompt.text)
+        await type_in(pilot, screen, *" I like tea.", "enter")
+        await until(pilot, lambda: len(sent(screen)) == 1)
+        assert facts(screen) == ["I like tea."]
 
 
 async def test_edits_around_and_inside_a_paste_are_own_words(tmp_path: Path) -> None:
