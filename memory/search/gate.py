@@ -83,8 +83,8 @@ def wants_memory(question: str, found: Evidence) -> bool:
 def chance_share(keywords: Sequence[Keyword], passages: int) -> float:
     """The share of a question's words, by weight, that the best of so many passages would have by chance.
 
-    If words occurred independently of each other, some passage would exceed it with a probability of at most
-    one in e to the power of 0: Chernoff's bound for the sum of the weights, taken over all passages.
+    Chernoff's bound: if words occurred independently of each other, at most one of the passages, on average,
+    would have more.
     """
     known = _countable(keywords)
     everything = sum(keyword.weight for keyword in known)
@@ -111,11 +111,13 @@ def _countable(keywords: Sequence[Keyword]) -> list[Keyword]:
 
 def _signals(question: str, cues: Cues, found: Evidence) -> dict[str, float]:
     everything = sum(keyword.weight for keyword in _countable(found.keywords)) or 1.0
-    by_chance = chance_share(found.keywords, found.passages)
+    beyond = 0.0  # among few passages, frequencies mean nothing
+    if found.passages >= FEW:
+        beyond = found.best_words / everything - chance_share(found.keywords, found.passages)
     return {
         "closeness": min(max(found.closeness or 0.0, 0.0), _FARTHEST),
         "coverage": found.ranked[0].signals.get("coverage around", 0.0),
-        "beyond chance": found.best_words / everything - by_chance if found.passages >= FEW else 0.0,
+        "beyond chance": beyond,
         "past": cues.past,
         "recalls": cues.recalls,
         "name": _names_something_known(question, found.keywords),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stevemin_chat.base import UsageProblem
-from stevemin_chat.cli.memory import wait_for_vectors
-from stevemin_chat.cli.options import Json, Yes
+from stevemin_chat.cli.memory import searched
+from stevemin_chat.cli.options import Json, Meaning, Query, Results, Yes
 from stevemin_chat.cli.output import confirm, note, print_json, print_table, progress_line
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Documents: files that chats may quote. Add them, list them, search them.")
-
-_INTERRUPTED = 130
 
 Update = Callable[["Memory", Callable[[int, int], None], Callable[[], bool]], "DocumentsReport"]
 
@@ -70,6 +68,7 @@ def sync(as_json: Json = False) -> None:
 
 
 def _update(label: str, update: Update, as_json: bool) -> None:
+    from stevemin_chat.notices import EXIT_INTERRUPTED
     from stevemin_chat.recall import installed_embedder_or_none, open_memory, report_words
 
     # The embedder is not started: with it, vectors of passages that are gone can be deleted.
@@ -87,7 +86,7 @@ def _update(label: str, update: Update, as_json: bool) -> None:
         for words in report_words(report):
             note(words)
     if report.stopped:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 @contextmanager
@@ -145,37 +144,20 @@ def remove(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="Words, or a question.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most n results.")] = 10,
+    query: Query,
+    limit: Results = 10,
     chats: Annotated[bool, typer.Option("--chats", help="Also what was said in all chats.")] = False,
     session: Annotated[
         str | None,
         typer.Option("--session", "-s", metavar="CHAT", help="Search only what this chat may see."),
     ] = None,
-    meaning: Annotated[
-        bool,
-        typer.Option(
-            "--meaning/--words", help="Also by meaning: loads the embedding model, which takes seconds."
-        ),
-    ] = False,
+    meaning: Meaning = False,
     as_json: Json = False,
 ) -> None:
     """Search the documents; each result names its file and lines."""
-    from stevemin_chat.recall import (
-        PASSAGE_COLUMNS,
-        installed_embedder,
-        open_memory,
-        passage_json,
-        passage_rows,
-    )
+    from stevemin_chat.recall import PASSAGE_COLUMNS, passage_json, passage_rows
 
-    if not query.strip():
-        raise UsageProblem("Nothing to search for; give some words.")
-    embedder = installed_embedder() if meaning else None
-    with open_memory(embedder) as memory:
-        scope = memory.session(session).id if session is not None else None
-        if embedder is not None:
-            wait_for_vectors(memory, embedder)
+    with searched(query, session, meaning=meaning) as (memory, scope):
         found = memory.search(query, limit=limit, session_id=scope, sources="all" if chats else "documents")
         rows = passage_rows(memory, found)
     if as_json:

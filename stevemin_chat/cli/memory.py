@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stevemin_chat.base import InputFileError, UsageProblem
-from stevemin_chat.cli.options import Json, Yes, piped_input
+from stevemin_chat.cli.options import Json, Meaning, Query, Results, Yes, piped_input
 from stevemin_chat.cli.output import (
     confirm,
     json_text,
@@ -22,9 +24,9 @@ from stevemin_chat.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from memory import Embedder, Memory, SessionRecord
+    from memory import Memory, SessionRecord
 
-__all__ = ["app", "wait_for_vectors"]
+__all__ = ["app", "searched"]
 
 app = typer.Typer(help="Long-term memory: look at it, correct it, forget, switch it off.")
 
@@ -74,30 +76,19 @@ def list_facts(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="Words, or a question.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most n results.")] = 10,
+    query: Query,
+    limit: Results = 10,
     session: Annotated[
         str | None,
         typer.Option("--session", "-s", metavar="CHAT", help="Search only what this chat may recall."),
     ] = None,
-    meaning: Annotated[
-        bool,
-        typer.Option(
-            "--meaning/--words", help="Also by meaning: loads the embedding model, which takes seconds."
-        ),
-    ] = False,
+    meaning: Meaning = False,
     as_json: Json = False,
 ) -> None:
     """Search what was said in all chats, best match first."""
-    from stevemin_chat.recall import HIT_COLUMNS, hit_entries, installed_embedder, open_memory
+    from stevemin_chat.recall import HIT_COLUMNS, hit_entries
 
-    if not query.strip():
-        raise UsageProblem("Nothing to search for; give some words.")
-    embedder = installed_embedder() if meaning else None
-    with open_memory(embedder) as memory:
-        scope = memory.session(session).id if session is not None else None
-        if embedder is not None:
-            wait_for_vectors(memory, embedder)
+    with searched(query, session, meaning=meaning) as (memory, scope):
         found = hit_entries(memory, memory.search(query, limit=limit, session_id=scope, sources="chats"))
     if as_json:
         print_json([entry.to_json() for entry in found])
@@ -107,14 +98,25 @@ def search(
         note("Nothing was found.")
 
 
-def wait_for_vectors(memory: Memory, embedder: Embedder) -> None:
-    """Wait until search by meaning is ready, with progress; say what is missing."""
-    from stevemin_chat.recall import wait_for_meaning
+@contextmanager
+def searched(query: str, session: str | None, *, meaning: bool) -> Iterator[tuple[Memory, str | None]]:
+    """The memory, ready for a search, and the id of the chat that the search is limited to.
 
-    with progress_line("Search by meaning") as line:
-        missing = wait_for_meaning(memory, embedder, line.show)
-    if missing:
-        note(missing)
+    Waits, with progress, until search by meaning is ready, if it is wanted; says what is missing.
+    """
+    from stevemin_chat.recall import installed_embedder, open_memory, wait_for_meaning
+
+    if not query.strip():
+        raise UsageProblem("Nothing to search for; give some words.")
+    embedder = installed_embedder() if meaning else None
+    with open_memory(embedder) as memory:
+        scope = memory.session(session).id if session is not None else None
+        if embedder is not None:
+            with progress_line("Search by meaning") as line:
+                missing = wait_for_meaning(memory, embedder, line.show)
+            if missing:
+                note(missing)
+        yield memory, scope
 
 
 @app.command()

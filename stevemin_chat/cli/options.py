@@ -16,11 +16,14 @@ __all__ = [
     "Json",
     "JsonSchema",
     "MaxTokens",
+    "Meaning",
     "MinP",
     "ModelOption",
     "OneChat",
     "PresencePenalty",
+    "Query",
     "RepetitionPenalty",
+    "Results",
     "Seed",
     "Stop",
     "System",
@@ -37,6 +40,16 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="A catalogue name, a .gguf file, or OWNER/REPO:FILE.")
 ]
 OneChat = Annotated[str, typer.Argument(metavar="CHAT", help="Id or title of a chat.")]
+
+# what searches
+Query = Annotated[str, typer.Argument(help="Words, or a question.")]
+Results = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most n results.")]
+Meaning = Annotated[
+    bool,
+    typer.Option(
+        "--meaning/--words", help="Also by meaning: loads the embedding model, which takes seconds."
+    ),
+]
 
 # ask
 InChat = Annotated[

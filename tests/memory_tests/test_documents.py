@@ -291,9 +291,9 @@ def test_search_with_and_without_the_chats(memory: Memory, folder: Path) -> None
 
 def test_a_project_sees_its_documents_and_no_others(memory: Memory, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "all.md").write_text("The canoe of everyone is white.")
-    memory.documents.add([folder], project="/work/a")
+    memory.documents.add([folder], project="/projects/a")
     memory.documents.add([tmp_path / "all.md"])
-    mine, other = memory.create_session(project="/work/a"), memory.create_session(project="/work/b")
+    mine, other = memory.create_session(project="/projects/a"), memory.create_session(project="/projects/b")
     everything = {"notes/boats.md:1-3", "all.md:1"}
     assert set(places(memory, "canoe")) == everything
     assert set(places(memory, "canoe", session_id=mine.id)) == everything

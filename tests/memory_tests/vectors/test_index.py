@@ -37,11 +37,6 @@ def no_quiet_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memory.vectors.index._QUIET_S", 0.05)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "chats.db"
-
-
 def filled(path: Path, *texts: str) -> str:
     """Make a store whose passages are indexed, and close it; the id of its chat."""
     with Memory(path, embedder=Signs()) as memory:

@@ -36,11 +36,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memory.vectors.index._QUIET_S", 0.05)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "chats.db"
-
-
 def test_a_hung_worker_is_killed_and_replaced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memory.vectors.index._SILENCE_S", 0.3)
     with Memory(path, embedder=Signs()) as memory:

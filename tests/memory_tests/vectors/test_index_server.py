@@ -21,11 +21,6 @@ from memory import IndexState, Memory
 SOME = [f"message {number}" for number in range(30)]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "chats.db"
-
-
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

@@ -33,11 +33,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memory.vectors.index._QUIET_S", 0.05)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "chats.db"
-
-
 def stored(memory: Memory) -> set[int]:
     """The passages that have a vector."""
     return {row["passage_id"] for row in memory._call(memory._database.query, "SELECT * FROM vectors")}
