@@ -317,9 +317,8 @@ class Memory:
         """
         search = self._components.search
         if gated:
-            found = search.recall(question, session_id, sources=sources).ranked
-        else:
-            found = search.find(question, session_id, sources)
+            return search.recall(question, session_id, sources=sources).recalls(self._contexts.counter, limit)
+        found = search.find(question, session_id, sources)
         return [to_recall(item, self._contexts.counter) for item in found[:limit]]
 
     # Context

@@ -72,6 +72,7 @@ class Recall:
     Args:
         message_id, session_id: empty for a document.
         tokens: of `text`.
+        excerpt: what a prompt quotes of the text; None: all of it.
         signals: the terms of the score, by name.
         passage_id: orders the excerpts of one message; those of adjacent passages differ by one.
         origin: how the text got into the message; None for its author's own words.
@@ -86,6 +87,7 @@ class Recall:
     role: Speaker = "user"
     at: str = ""
     text: str = ""
+    excerpt: str | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
     passage_id: int = 0
     origin: QuoteOrigin | None = None

@@ -28,18 +28,23 @@ _CHATS = (5, 10)
 _HITS = (1, 5, 10)
 _MOST = 400  # passages of a search: enough for ten chats
 _PROMPT_TOKENS = 4096
+_LONG_PROMPT_TOKENS = 6144
 
 
 def longmemeval(data: Path, *, meaning: bool) -> Result:
     """LongMemEval (Wu et al., ICLR 2025): are the chats and turns that answer a question among the first k?
 
     `session_all` wants all of the chats: `pooled` ranks the whole set, `haystack48` the question's own 48.
+    `in_prompt` tells which share of the evidence turns a prompt of 6,144 tokens quotes, and how many tokens
+    all its quotations take.
     """
     document = _read(data, "sessions", "questions")
     pooled: dict[int, list[float]] = defaultdict(list)
     haystack: dict[int, list[float]] = defaultdict(list)
     turns: dict[int, list[float]] = defaultdict(list)
     by_type: dict[str, list[float]] = defaultdict(list)
+    quoted: list[float] = []
+    tokens: list[int] = []
     with _stored(_chats(document["sessions"]), meaning=meaning) as store:
         asked = [question for question in document["questions"] if question["evidence_sessions"]]
         for question in asked:
@@ -54,11 +59,16 @@ def longmemeval(data: Path, *, meaning: bool) -> Result:
                 haystack[k].append(evidence <= set(own[:k]))
                 if answers:
                     turns[k].append(len(answers & set(found[:k])) / len(answers))
+            if answers:
+                names, size = store.quoted(question["question"], _LONG_PROMPT_TOKENS)
+                quoted.append(len(answers & set(names)) / len(answers))
+                tokens.append(size)
             by_type[question["type"]].append(pooled[5][-1])
     return {
         "questions": len(asked),
         "session_all": {"pooled": _at(pooled), "haystack48": _at(haystack)},
         "turn": _at(turns),
+        "in_prompt": {"evidence": percent(quoted), "tokens": round(mean(tokens), 1)},
         "by_type": {name: percent(values) for name, values in sorted(by_type.items())},
         "timeouts": store.timeouts,
     }
@@ -97,15 +107,12 @@ def intrusion(data: Path, prompts: Path, *, meaning: bool) -> Result:
         texts = [str(json.loads(line)["turns"][0]) for line in lines if line.strip()]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise BenchError(f"{prompts} is not a file of prompts: {error}") from error
-    budget, counts, tokens = Budget(_PROMPT_TOKENS), [], []
+    counts, tokens = [], []
     with _stored(_chats(_read(data, "sessions")["sessions"]), meaning=meaning) as store:
         for text in texts:
-            chat = store.memory.create_session("prompt").id
-            store.memory.set_session(chat, off_record=True)  # or one prompt would find another
-            store.memory.add_message(chat, "user", text)
-            report = store.memory.build_context(chat, budget=budget).report
-            counts.append(len(report.recalls))
-            tokens.append(sum(layer.tokens for layer in report.layers if layer.name == "memories"))
+            names, size = store.quoted(text, _PROMPT_TOKENS)
+            counts.append(len(names))
+            tokens.append(size)
     some = [number for number in counts if number]
     return {
         "prompts": len(texts),
@@ -133,6 +140,15 @@ class _Store:
         """The names of the messages found, best first."""
         found = self.memory.search(text, limit=_MOST)
         return list(dict.fromkeys(self._name_of[recall.message_id] for recall in found))
+
+    def quoted(self, text: str, prompt_tokens: int) -> tuple[list[str], int]:
+        """Which messages the prompt of a new chat quotes, and the tokens that this takes."""
+        chat = self.memory.create_session("prompt").id
+        self.memory.set_session(chat, off_record=True)  # or one prompt would find another
+        self.memory.add_message(chat, "user", text)
+        report = self.memory.build_context(chat, budget=Budget(prompt_tokens)).report
+        names = [self._name_of[recall.message_id] for recall in report.recalls]
+        return names, sum(layer.tokens for layer in report.layers if layer.name == "memories")
 
 
 @contextmanager

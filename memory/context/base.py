@@ -26,7 +26,7 @@ class ContextInput:
             the history after it. A window start that is missing here shows every summary.
         query: what to search for, if the strategy searches.
         recalls: what the search found, best first, weak ones already left out.
-        asked_for: the question points to the past; otherwise few memories are quoted, if any.
+        most_recalls: how many of them to quote; None if the question points to the past: as many as fit.
         summaries: of this branch, on every level.
         profile: facts for every prompt.
         load: how busy the engine is, from 0 (idle) to 1 (saturated).
@@ -40,7 +40,7 @@ class ContextInput:
     start_summaries: Mapping[str, int] = field(default_factory=dict)
     query: str | None = None
     recalls: tuple[Recall, ...] = ()
-    asked_for: bool = True
+    most_recalls: int | None = None
     summaries: tuple[Summary, ...] = ()
     profile: tuple[Fact, ...] = ()
     load: float = 0.0

@@ -18,7 +18,7 @@ _KEPT_SHARE = 0.5
 # Text alone can exceed the prompt only for templates that trim it, and then only slightly.
 _SURELY_TOO_MUCH = 1.1
 FEW_MEMORIES = 128  # tokens, about three: a share of a small prompt would hold none
-_UNASKED, _UNASKED_TOKENS = 3, 240  # memories for a question that does not point to the past
+_TOKENS_EACH = 80  # of a memory, if the question does not point to the past
 _JOINT_TOKENS = 4  # at most, for the blank line between the memories and the question
 
 
@@ -32,6 +32,7 @@ class Shares:
             some are found.
         spare_memories: if more than that is free, memories may take this share of it.
         most_memories: limit in tokens for memories; None: all that is free.
+        most_recalls: how many are quoted; None: as many as fit.
     """
 
     profile: float = 0.05
@@ -39,6 +40,7 @@ class Shares:
     memories: float = 0.0
     spare_memories: float = 1.0
     most_memories: int | None = 0
+    most_recalls: int | None = None
 
     @property
     def history(self) -> float:
@@ -87,12 +89,12 @@ class _Composer:
         self._limit = given.budget.tokens
         self._target = target
         self._sizes = sizes
-        self._picker = MemoryPicker(
-            given.recalls, given.counter, sizes.branch.order, most=None if given.asked_for else _UNASKED
-        )
+        counts = [most for most in (shares.most_recalls, given.most_recalls) if most is not None]
+        most = min(counts, default=None)
+        self._picker = MemoryPicker(given.recalls, given.counter, sizes.branch.order, most=most)
         self._most_memories = target if shares.most_memories is None else shares.most_memories
-        if not given.asked_for:
-            self._most_memories = min(self._most_memories, _UNASKED_TOKENS)
+        if given.most_recalls is not None:
+            self._most_memories = min(self._most_memories, given.most_recalls * _TOKENS_EACH)
         self._spare = shares.spare_memories
         free = max(0, target - sizes.system)
         self._reserve = min(int(free * shares.memories), self._most_memories)

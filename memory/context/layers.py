@@ -199,7 +199,7 @@ class MemoryPicker:
         self._order = order
         self._quotations: dict[tuple[str, int, str], _Quotation] = {}
         for rank, recall in enumerate(recalls):
-            text = quoted_passage(recall.text)
+            text = _quotable(recall)
             if text:
                 said = text if recall.file is not None else f"{_speaker([recall])}: {text}"
                 tokens = counter.count_text(f"{said}\n")
@@ -272,10 +272,11 @@ class MemoryPicker:
 
     def _merged(self, quotations: Sequence[_Quotation], text: str) -> Recall:
         best = quotations[0].recall
-        if len(quotations) == 1:
+        if len(quotations) == 1 and best.excerpt is None:
             return best
         instructions = any(quotation.recall.instructions for quotation in quotations)
-        return replace(best, text=text, tokens=self._counter.count_text(text), instructions=instructions)
+        tokens = self._counter.count_text(text)
+        return replace(best, text=text, excerpt=None, tokens=tokens, instructions=instructions)
 
     def _dropped(self, chosen: Sequence[_Quotation], window: Set[str]) -> tuple[Dropped, ...]:
         ranks = {quotation.rank for quotation in chosen}
@@ -295,7 +296,7 @@ class MemoryPicker:
     def _reason(self, rank: int, recall: Recall, window: Set[str], chosen: Sequence[_Quotation]) -> str:
         if recall.message_id in window:
             return "already in the window"
-        quotation = self._quotations.get((recall.source, recall.passage_id, quoted_passage(recall.text)))
+        quotation = self._quotations.get((recall.source, recall.passage_id, _quotable(recall)))
         if quotation is None:
             return "nothing to quote"
         if quotation.rank != rank:
@@ -303,6 +304,10 @@ class MemoryPicker:
         if quotation.says_as_much_as(chosen):
             return "says the same as another"
         return "weaker than the others" if len(chosen) == self._most else "no room"
+
+
+def _quotable(recall: Recall) -> str:
+    return quoted_passage(recall.text if recall.excerpt is None else recall.excerpt)
 
 
 def _speaker(recalls: Sequence[Recall]) -> str:

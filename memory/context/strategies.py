@@ -108,7 +108,7 @@ class RetrievalStrategy:
 
 # Memories take a quarter of what is free, at least an eighth of the prompt: they must be prefilled anew every
 # turn, and with a quarter of every prompt a long chat would prefill three times as much.
-_SHARES = Shares(summary=0.15, memories=0.125, spare_memories=0.25, most_memories=1024)
+_SHARES = Shares(summary=0.15, memories=0.125, spare_memories=0.25, most_memories=1024, most_recalls=12)
 _STATEMENT_SHARE = 0.5  # of the share for memories, if the message asks nothing
 
 
@@ -118,8 +118,8 @@ class HierarchicalStrategy:
     A message that asks nothing gets half the memories that a question gets in a full prompt.
 
     Args:
-        shares: by default an eighth for memories, twice as much in a new chat, at most 1,024 tokens: more
-            would dilute the question.
+        shares: by default an eighth for memories, twice as much in a new chat, at most 1,024 tokens and
+            twelve: more would dilute the question.
     """
 
     name = "hierarchical"

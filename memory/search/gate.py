@@ -24,7 +24,7 @@ _WITH_MEANING: Mapping[str, float] = {
     "recalls": 1.8,
     "name": 0.7,
     "personal": 1.1,
-    _BIAS: -4.45,
+    _BIAS: -4.55,
 }
 _BY_WORDS: Mapping[str, float] = {
     "coverage": 5.65,

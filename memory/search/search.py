@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import repeat
 
 from memory.errors import KeywordIndexDamaged
 from memory.ports import TokenCounter
 from memory.reports import Recall
 from memory.search.calibration import Calibration
+from memory.search.excerpt import Excerpts
 from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
@@ -26,6 +28,9 @@ _READ = 280  # the most passages that are read and scored
 _FEW = 5_000  # passages that a session may see: then only their vectors are read, all of them
 # A passage that is less likely than the best by more than a factor of e to this says little.
 _FLOOR = 4.5
+_FLOOR_UNASKED = 3.2  # the same for a question that does not point to the past
+# Without a cue a question hardly needs the past; one about the person who asks may.
+_FEW_MEMORIES, _OWN_MEMORIES = 3, 7
 _OVERFETCH = 4  # the vectors do not know whose documents may be seen: fetch more, keep those
 
 
@@ -67,17 +72,30 @@ class Recalled:
 
     Args:
         ranked: the passages, best first; empty for a message that needs nothing from the past.
-        asked_for: the message itself points to the past, so memories may take more of the prompt.
+        most: how many a prompt should quote; None if the message itself points to the past: as many as fit.
+        excerpts: takes out of them what a prompt quotes.
     """
 
     ranked: Sequence[Ranked] = ()
-    asked_for: bool = False
+    most: int | None = _FEW_MEMORIES
+    excerpts: Excerpts = field(default_factory=lambda: Excerpts(()))
 
-    @property
-    def worth_quoting(self) -> Sequence[Ranked]:
-        """Those that are not much weaker than the best."""
-        floor = self.ranked[0].score - _FLOOR if self.ranked else 0.0
-        return [item for item in self.ranked if item.score >= floor]
+    def recalls(self, counter: TokenCounter | None, limit: int) -> list[Recall]:
+        """The best as callers of the memory see them, with excerpts of what was said.
+
+        A passage of a document is quoted whole: it is cited by its lines.
+        """
+        excerpts = (
+            self.excerpts.of(item.passage.text, rank) if item.passage.file is None else None
+            for rank, item in enumerate(self.ranked[:limit])
+        )
+        return [to_recall(*each) for each in zip(self.ranked, repeat(counter), excerpts, strict=False)]
+
+    def worth_quoting(self) -> Recalled:
+        """Without those that are much weaker than the best."""
+        below = _FLOOR if self.most is None else _FLOOR_UNASKED
+        floor = self.ranked[0].score - below if self.ranked else 0.0
+        return replace(self, ranked=[item for item in self.ranked if item.score >= floor])
 
 
 class Search:
@@ -128,7 +146,8 @@ class Search:
         if not wants_memory(question, found):
             return Recalled()
         cues = cues_of(question)
-        return Recalled(found.ranked, cues.recalls or cues.past)
+        most = None if cues.recalls or cues.past else _OWN_MEMORIES if cues.personal else _FEW_MEMORIES
+        return Recalled(found.ranked, most, Excerpts(found.keywords))
 
     def _find(
         self,
@@ -209,8 +228,12 @@ class Search:
         return meanings, signals, at_hand | self._passages.get(chosen - at_hand.keys())
 
 
-def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
-    """A ranked passage as callers of the memory see it; 0 tokens without a counter."""
+def to_recall(ranked: Ranked, counter: TokenCounter | None, excerpt: str | None = None) -> Recall:
+    """A ranked passage as callers of the memory see it; 0 tokens without a counter.
+
+    Args:
+        excerpt: what a prompt quotes of it, if not all.
+    """
     passage = ranked.passage
     own_words = passage.origin is None and passage.file is None
     return Recall(
@@ -222,6 +245,7 @@ def to_recall(ranked: Ranked, counter: TokenCounter | None) -> Recall:
         passage_id=passage.id,
         at=passage.at,
         text=passage.text,
+        excerpt=excerpt if excerpt != passage.text else None,
         signals=ranked.signals,
         origin=passage.origin,
         instructions=not own_words and has_instructions(passage.text),

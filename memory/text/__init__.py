@@ -4,7 +4,7 @@ Owns what the memory knows about language. Everything in it is a pure function o
 """
 
 from memory.text.analyser import Term, TermFinder, analysed, query_terms
-from memory.text.chunks import joined, split_text
+from memory.text.chunks import joined, split_text, tokens_in
 from memory.text.cues import Cues, cues_of
 from memory.text.dates import asks_when, days_of, says_when
 from memory.text.instructions import has_instructions
@@ -18,7 +18,7 @@ from memory.text.parts import (
     quoted_as_json,
     quoted_from_json,
 )
-from memory.text.quoting import quoted, quoted_passage
+from memory.text.quoting import is_laid_out, quoted, quoted_passage
 from memory.text.sentences import clip, content_stems, sentence_spans, split_sentences
 from memory.text.titles import clean_title, storable, title_from, title_key
 
@@ -36,6 +36,7 @@ __all__ = [
     "cues_of",
     "days_of",
     "has_instructions",
+    "is_laid_out",
     "joined",
     "language_in",
     "marked",
@@ -55,4 +56,5 @@ __all__ = [
     "storable",
     "title_from",
     "title_key",
+    "tokens_in",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["quoted", "quoted_passage"]
+__all__ = ["is_laid_out", "quoted", "quoted_passage"]
 
 # Control tokens of chat templates as people know them: <|im_start|>, </s>, <start_of_turn>, [INST], [gMASK].
 # The engine recognises them anywhere in a prompt, so a space must break them up.
@@ -26,9 +26,14 @@ def quoted_passage(text: str) -> str:
     No line of ours is indented, so those cannot pass for one either. Then the text begins with a line break.
     """
     lines = [line for line in map(_one_line, text.expandtabs(4).splitlines()) if line]
-    if not any(line.startswith(_LAID_OUT) for line in lines):
+    if not is_laid_out(text):
         return quoted(text)
     return "".join("\n    " + _MARKS.sub(lambda mark: mark.group() + " ", line) for line in lines)
+
+
+def is_laid_out(text: str) -> bool:
+    """Whether the lines of a text matter: it has code or a table."""
+    return any(line.startswith(_LAID_OUT) for line in text.expandtabs(4).splitlines() if line.strip())
 
 
 _LAID_OUT = ("  ", "```", "~~~", "|")  # how a line of code or of a table begins

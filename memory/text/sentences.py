@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 __all__ = ["clip", "content_stems", "sentence_spans", "split_sentences"]
 
-_END = re.compile(r"[.!?…]+[\"'”\u2019)\]_*]*(?=\s|$)|\n")
+_END = re.compile(r"[.!?…]+[\"'”\u2019)\]_*]*(?=\s|$)|[。！？｡]+[\u300d\u300f”\uff09]*|\n")
 _ABBREVIATION = re.compile(r"\b(?:[Mm]r|[Mm]r?s|[Dd]r|[Pp]rof|[Ss]t|[JjSs]r|vs|e\.g|i\.e|approx|[A-HJ-Z])\.$")
 # Chinese and Japanese put no spaces between words: each of their characters counts as one.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")

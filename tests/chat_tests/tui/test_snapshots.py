@@ -117,8 +117,10 @@ async def what_is_remembered(pilot: Pilot[None], screen: ChatScreen) -> None:
 def an_account() -> Account:
     """Of a prompt in which every layer has something."""
     recalls = (
-        Recall("a", 8.4, 24, "pets", "user", "2026-03-02T09:12:00+00:00", DOG, {"words": 1.0}),
-        Recall("b", 7.1, 19, "pets", "assistant", "2026-03-02T09:13:00+00:00", CALM, {"meaning": 1.0}),
+        Recall("a", 8.4, 24, "pets", "user", "2026-03-02T09:12:00+00:00", DOG, signals={"words": 1.0}),
+        Recall(
+            "b", 7.1, 19, "pets", "assistant", "2026-03-02T09:13:00+00:00", CALM, signals={"meaning": 1.0}
+        ),
     )
     sizes = {"system": 14, "profile": 31, "summary": 120, "history": 760, "memories": 64, "question": 22}
     layers = [LayerReport(name, tokens, 8) for name, tokens in sizes.items()]

@@ -16,6 +16,7 @@ from memory.context.strategies import HierarchicalStrategy, Shares
 SEARCHING = [name for name, strategy in STRATEGIES.items() if strategy.searches]
 SUMMARISING = [name for name, strategy in STRATEGIES.items() if strategy.summarises]
 MANY = [recall(words(20, f"w{number}"), 1 - number / 1000) for number in range(200)]
+LONG = [recall(words(95, f"w{number}"), 1 - number / 1000) for number in range(200)]
 MONDAY, TUESDAY = "2026-11-02T08:00:00.000000+00:00", "2026-11-03T08:00:00.000000+00:00"
 
 
@@ -258,23 +259,24 @@ def test_strategies_that_do_not_search_quote_nothing(strategy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "budget", "least", "most"),
+    ("said", "budget", "found", "least", "most"),
     [
-        ("Who?", 100, 60, 100),
-        ("Who?", 400, 100, 128),
-        ("Who?", 2400, 550, 600),
-        ("Who?", 8000, 1000, 1024),
-        ("I see", 400, 100, 128),
-        ("I see", 2400, 125, 150),
-        ("I see", 8000, 475, 500),
+        ("Who?", 100, MANY, 60, 100),
+        ("Who?", 400, MANY, 100, 128),
+        ("Who?", 2400, LONG, 500, 600),
+        ("Who?", 8000, LONG, 930, 1024),
+        ("Who?", 8000, MANY, 240, 260),  # twelve
+        ("I see", 400, MANY, 100, 128),
+        ("I see", 2400, MANY, 125, 150),
+        ("I see", 8000, LONG, 400, 500),
     ],
 )
 def test_in_a_new_chat_memories_take_a_quarter_and_fewer_if_nothing_is_asked(
-    said: str, budget: int, least: int, most: int
+    said: str, budget: int, found: list[Recall], least: int, most: int
 ) -> None:
     chat = Chat(budget, strategy="hierarchical")
     chat.say(said)
-    assert least <= tokens(chat.build(MANY), "memories") <= most
+    assert least <= tokens(chat.build(found), "memories") <= most
 
 
 @pytest.mark.parametrize(("mark", "share"), [("?", 0.125), ("", 0.0625)])

@@ -129,3 +129,19 @@ def test_documents_that_are_dropped_name_their_place(memory: Memory, tmp_path: P
     report = build(memory, session).report
     assert report.dropped_recalls
     assert all(item.place.endswith(":1") for item in report.dropped_recalls if item.role == "document")
+
+
+def test_of_a_long_message_only_what_the_question_asks_for_is_quoted(memory: Memory) -> None:
+    other = memory.create_session("long").id
+    idle = " ".join(f"Then we sat in the shade and read chapter {number} aloud." for number in range(12))
+    memory.add_message(other, "user", f"{idle} The regatta in Dublin was won by Wanda. {idle}")
+    session = memory.create_session("live").id
+    memory.add_message(session, "user", "Who won the regatta in Dublin?")
+    context = build(memory, session)
+    (quoted,) = context.report.recalls
+    assert "won by Wanda" in quoted.text
+    assert "…" in quoted.text
+    assert quoted.text in context.messages[-1].content
+    assert quoted.tokens == len(quoted.text.split())
+    (found,) = memory.search("Who won the regatta in Dublin?", limit=1, gated=True)
+    assert len(found.text) > 2 * len(quoted.text), "a search returns the whole passage"
