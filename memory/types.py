@@ -182,6 +182,7 @@ class Passage:
         file: the document's path; None for a message.
         first_line, last_line: where it stands in the file; in a PDF, the page.
         name: the document's path as it is shown.
+        of_use_at: when a finished reply last drew on its message, or the user pinned what it states.
     """
 
     id: int
@@ -196,6 +197,7 @@ class Passage:
     first_line: int | None = None
     last_line: int | None = None
     name: str = ""
+    of_use_at: str | None = None
 
     @property
     def whole(self) -> str:

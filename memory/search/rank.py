@@ -42,7 +42,10 @@ WEIGHTS: Mapping[str, float] = {
     "first": 1.8,
     # What a model replied is weaker evidence than what it was told; in LoCoMo, both speakers are people.
     "model": -0.35,
+    # Not learned: no set tells what was of use. Too little to lift what does not fit.
+    "of use": 0.2,
 }
+_HALF_LIFE_DAYS = 14
 _LONG = 80  # words; longer turns are not more informative, and models are wordy
 
 _MODEL = "assistant"
@@ -136,8 +139,17 @@ class _Signals:
                     for item in self._all
                 ],
             )
+        if any(item.of_use_at is not None for item in self._all):
+            yield "of use", [self._warmth(item.of_use_at) for item in self._all]
         if asks_when(self._question):
             yield "time", [says_when(item.text) for item in self._all]
+
+    def _warmth(self, of_use_at: str | None) -> float:
+        """From 1, for what was of use today, down to 0."""
+        if of_use_at is None:
+            return 0.0
+        days = (self._today - datetime.fromisoformat(of_use_at).astimezone().date()).days
+        return 0.5 ** (max(days, 0) / _HALF_LIFE_DAYS)
 
     def of_surroundings(self) -> Iterator[tuple[str, list[float]]]:
         """How the neighbours and the session of a passage relate to the question."""

@@ -163,6 +163,12 @@ class Facts:
     def _set_pinned(self, fact_id: int, pinned: bool) -> Fact:
         with self._database.atomic():
             self._database.execute("UPDATE facts SET pinned = ? WHERE id = ?", (int(pinned), fact_id))
+            if pinned:
+                self._database.execute(
+                    "UPDATE messages SET of_use_at = ? WHERE id IN"
+                    " (SELECT message_id FROM fact_sources WHERE fact_id = ?)",
+                    (now(), fact_id),
+                )
             self.settle()
             return self.get(fact_id)
 

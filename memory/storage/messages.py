@@ -147,13 +147,20 @@ class Transcript:
                     message_id,
                 ),
             )
+            if status == "complete" and reply.sources is not None:
+                self._database.execute(
+                    "UPDATE messages SET of_use_at = ? WHERE NOT forgotten"
+                    " AND id IN (SELECT value FROM json_each(?))",
+                    (now(), json.dumps(reply.sources.memories)),
+                )
             self._sessions.touch(reply.session_id)
 
     def forget(self, message_id: str) -> None:
         """Erase the text; the place in the tree stays. Later writes of a streaming reply are discarded."""
         self._database.execute(
             "UPDATE messages SET content = '', error = NULL, sources = NULL, quoted = NULL, forgotten = 1,"
-            " writer_pid = NULL, status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END"
+            " of_use_at = NULL, writer_pid = NULL,"
+            " status = CASE status WHEN 'streaming' THEN 'cancelled' ELSE status END"
             " WHERE id = ?",
             (message_id,),
         )

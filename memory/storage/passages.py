@@ -20,7 +20,7 @@ __all__ = ["EVERYTHING", "Passages", "View", "view_clause"]
 _SELECT = """
     SELECT passages.id, coalesce(message_id, ''), coalesce(session_id, ''), coalesce(role, 'document'), text,
         coalesce(created_at, indexed_at), previous, origin, documents.path, first_line, last_line,
-        coalesce(documents.name, '')
+        coalesce(documents.name, ''), of_use_at
     FROM passages LEFT JOIN messages ON messages.id = passages.message_id
     LEFT JOIN documents ON documents.id = passages.document_id
 """

@@ -339,6 +339,8 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX passages_by_document ON passages (document_id) WHERE document_id IS NOT NULL",
         ),
     ),
+    # When a finished reply last drew on the message, or the user pinned a fact that it states.
+    Migration("015-what-was-of-use", ("ALTER TABLE messages ADD COLUMN of_use_at TEXT",)),
 )
 
 

@@ -328,6 +328,7 @@ _REASONS = {
     "answer": "answers a question",
     "time": "says when",
     "first": "opened its chat",
+    "of use": "was of use lately",
 }
 _MOST_REASONS = 3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from word_counter import WordCounter
 
-from memory import AssembledContext, Budget, Memory
+from memory import AssembledContext, Budget, Memory, ReplyStatus
 
 
 @pytest.fixture
@@ -145,3 +145,36 @@ def test_of_a_long_message_only_what_the_question_asks_for_is_quoted(memory: Mem
     assert quoted.tokens == len(quoted.text.split())
     (found,) = memory.search("Who won the regatta in Dublin?", limit=1, gated=True)
     assert len(found.text) > 2 * len(quoted.text), "a search returns the whole passage"
+
+
+def warm(memory: Memory) -> list[str]:
+    """The passages that count as having been of use."""
+    return [found.text for found in memory.search("Which canoe is red?") if "of use" in found.signals]
+
+
+def answer(memory: Memory, status: ReplyStatus) -> None:
+    session = memory.create_session("live").id
+    memory.add_message(session, "user", "Which canoe is red?")
+    memory.set_session(session, off_record=True)
+    context = build(memory, session)
+    reply = memory.begin_reply(session, sources=context.report.sources)
+    memory.finish_reply(reply.id, "Ours.", status=status)
+
+
+def test_what_a_finished_reply_drew_on_counts_a_little_more(memory: Memory) -> None:
+    before = {found.text: found.score for found in memory.search("Which canoe is red?")}
+    answer(memory, "cancelled")
+    assert warm(memory) == []
+    answer(memory, "complete")
+    assert "Our canoe is red." in warm(memory)
+    after = {found.text: found.score for found in memory.search("Which canoe is red?")}
+    assert 0 < after["Our canoe is red."] - before["Our canoe is red."] < 0.5
+
+
+def test_pinning_a_fact_confirms_what_states_it(memory: Memory) -> None:
+    session = memory.create_session("facts").id
+    memory.add_message(session, "user", "My favourite canoe colour is red.")
+    (fact,) = memory.long_term.facts()
+    assert warm(memory) == []
+    memory.long_term.pin_fact(fact.id)
+    assert warm(memory) == ["My favourite canoe colour is red."]

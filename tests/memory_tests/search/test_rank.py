@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +68,18 @@ def test_who_is_called_by_a_name_is_not_learned_from_a_paste() -> None:
     assert "speaker" in signals_for(question, *typed, reply)[-1], "the person calls the model so"
     pasted = [said(number, "Thanks, Ada!", "user", "pasted") for number in range(1, 6)]
     assert "speaker" not in signals_for(question, *pasted, reply)[-1]
+
+
+@pytest.mark.parametrize(("at", "warmth"), [("2026-01-01", 1.0), ("2025-12-18", 0.5), ("2025-12-04", 0.25)])
+def test_what_was_of_use_cools_down(at: str, warmth: float) -> None:
+    used = replace(said(1, "The canoe is red."), of_use_at=f"{at}T12:00:00+00:00")
+    found, other = signals_for("x", used, said(2, "The canoe is blue."))
+    assert found["of use"] == pytest.approx(warmth)
+    assert "of use" not in other
+
+
+def test_what_was_of_use_lifts_less_than_any_word() -> None:
+    assert WEIGHTS["of use"] < min(abs(weight) for name, weight in WEIGHTS.items() if name != "of use")
 
 
 scores = st.dictionaries(st.integers(1, 30), st.floats(-1, 20), max_size=30)
