@@ -10,7 +10,7 @@ nearness is how much nearer a text comes to itself than to others.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from threading import Lock, Thread
@@ -18,7 +18,7 @@ from threading import Lock, Thread
 from memory.errors import StoreError
 from memory.ports import Embedder
 
-__all__ = ["PROBES", "Calibration", "knows", "spread"]
+__all__ = ["PROBES", "Calibration", "spread", "unknown_languages"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Calibration:
         """Measure one language now; takes about as long as twenty searches."""
         try:
             spreads = {each: self._spread(embedder, each) for each in {*_REFERENCES, language}}
-            readable = knows(spreads[language], spreads.values())
+            readable = _knows(spreads[language], spreads.values())
             cosines = [self._nearest(probe) for probe in PROBES[language]] if readable else []
         except StoreError as error:
             _log.warning("The embedding model could not be calibrated: %s", error)
@@ -123,7 +123,18 @@ def spread(embedder: Embedder, language: str) -> float:
     return same - float(products.sum() - products.trace()) / (len(probes) * (len(probes) - 1))
 
 
-def knows(of_language: float, spreads: Collection[float]) -> bool:
+def unknown_languages(embedder: Embedder, languages: Iterable[str]) -> set[str]:
+    """Those of some languages whose texts a model cannot tell apart; those without probes are left out.
+
+    Raises:
+        EmbedderUnavailable
+    """
+    asked = set(languages) & PROBES.keys()
+    spreads = {each: spread(embedder, each) for each in {*_REFERENCES, *asked}}
+    return {each for each in asked if not _knows(spreads[each], spreads.values())}
+
+
+def _knows(of_language: float, spreads: Collection[float]) -> bool:
     """Whether a model tells texts of a language apart.
 
     Args:
