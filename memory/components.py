@@ -24,7 +24,7 @@ from memory.storage import (
     WindowStarts,
 )
 from memory.summaries import Consolidator
-from memory.vectors import Index, PassageVectors
+from memory.vectors import Embedders, Index, PassageVectors, Reopen
 
 __all__ = ["Components", "open_components"]
 
@@ -48,6 +48,7 @@ class Components:
     scopes: Scopes
     ingest: Ingest
     documents: DocumentSync
+    stored: StoredVectors
     vectors: PassageVectors
     analysis: Analysis
     search: Search
@@ -55,8 +56,18 @@ class Components:
     vectors_folder: Path | None
 
 
-def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str | None) -> Components:
+def open_components(
+    path: Path | str,
+    embedder: Embedder | None,
+    chroma_url: str | None,
+    *,
+    reopen_embedder: Reopen = lambda recipe: None,
+    no_embedder: str | None = None,
+) -> Components:
     """Open the database and build what works on it. Does not migrate the schema yet.
+
+    Args:
+        reopen_embedder, no_embedder: as `Memory` takes them.
 
     Raises:
         StoreUnavailable, DiskFull: as `Database`.
@@ -76,9 +87,16 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
         if folder is not None
         else None
     )
-    vectors = PassageVectors(database, passages, stored, embedder=embedder, index=index)
+    embedders = (
+        Embedders(database, stored, settings, wanted=embedder, reopen=reopen_embedder)
+        if embedder is not None
+        else None
+    )
+    vectors = PassageVectors(
+        database, passages, stored, embedders=embedders, index=index, why_off=no_embedder
+    )
     analysis = Analysis(database, passages)
-    calibration = Calibration(embedder, vectors.nearest)
+    calibration = Calibration(vectors.answering, vectors.nearest)
     search = Search(database, passages, vectors, scopes, analysis, calibration)
     return Components(
         database=database,
@@ -107,6 +125,7 @@ def open_components(path: Path | str, embedder: Embedder | None, chroma_url: str
             settings=settings,
             repair=analysis.start_anew,
         ),
+        stored=stored,
         vectors=vectors,
         analysis=analysis,
         search=search,

@@ -268,9 +268,16 @@ class LongTermMemory:
     def _switch(self, on: bool) -> None:
         self._components.settings.remembering = on
 
-    def _counts(self) -> dict[str, int]:
+    def _counts(self) -> dict[str, Any]:
         row = self._components.database.query_one(_COUNTS)
-        return dict(row) if row is not None else {}
+        settings = self._components.settings
+        current, following = settings.embedder, settings.next_embedder
+        return {
+            **(dict(row) if row is not None else {}),
+            "embedded": self._components.stored.counts(following or current[0])[1] if current else 0,
+            "embedder": current[0] if current else None,
+            "next_embedder": following,
+        }
 
 
 def _size(paths: Iterable[Path]) -> int:
@@ -290,7 +297,6 @@ _COUNTS = """
         (SELECT count(DISTINCT message_id) FROM passages) AS messages,
         (SELECT count(*) FROM messages WHERE forgotten) AS forgotten,
         (SELECT count(*) FROM passages) AS passages,
-        (SELECT count(*) FROM passages WHERE embedder IS NOT NULL) AS embedded,
         (SELECT count(*) FROM facts) AS facts,
         (SELECT count(*) FROM facts WHERE pinned) AS pinned,
         (SELECT count(*) FROM summaries) AS summaries

@@ -48,7 +48,10 @@ class Memory:
         counter: counts tokens as the loaded model does; may be set later.
         summarizer: writes summaries; None makes excerpts. May be set later.
         embedder: finds meanings besides words, once `start_indexing` was called; an index of the vectors is
-            in the folder "vectors" beside the file.
+            in the folder "vectors" beside the file. If it is another one than before, the former answers
+            until all passages have a vector of the new one.
+        reopen_embedder: makes the former embedder of its recipe; None if it is not here any more.
+        no_embedder: why there is no embedder although one is wanted, as a sentence.
         chroma_url: of a Chroma server (http://host:port) that indexes the vectors instead.
         remembering: overrides the stored setting for this process; None follows the setting.
 
@@ -70,12 +73,16 @@ class Memory:
         counter: TokenCounter | None = None,
         summarizer: Summarizer | None = None,
         embedder: Embedder | None = None,
+        reopen_embedder: Callable[[str], Embedder | None] = lambda recipe: None,
+        no_embedder: str | None = None,
         chroma_url: str | None = None,
         remembering: bool | None = None,
     ) -> None:
         self.path = Path(path)
         self.summarizer = summarizer
-        components = self._components = open_components(path, embedder, chroma_url)
+        components = self._components = open_components(
+            path, embedder, chroma_url, reopen_embedder=reopen_embedder, no_embedder=no_embedder
+        )
         self._database = components.database
         self._call = components.database.call
         self._contexts = components.contexts
@@ -294,6 +301,10 @@ class Memory:
         The first search, or the first prompt whose strategy searches, does the same.
         """
         self._components.vectors.start()
+
+    def load_embedder(self) -> None:
+        """Load the embedder that answers searches, unless it is loaded. Raises `EmbedderUnavailable`."""
+        self._components.vectors.load()
 
     def index_status(self) -> IndexStatus:
         """Indexing progress; never blocks."""

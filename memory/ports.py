@@ -42,6 +42,11 @@ class Embedder(Protocol):
         ...
 
     @property
+    def recipe(self) -> str:
+        """How the application makes it again when another one is configured; the memory only stores it."""
+        ...
+
+    @property
     def ready(self) -> bool:
         """Whether `embed` can answer without loading a model first."""
         ...
@@ -50,8 +55,11 @@ class Embedder(Protocol):
         """Load the model in the background; returns immediately."""
         ...
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         """One row of length 1 per text: (len(texts), dimension).
+
+        Args:
+            query: the texts are questions, not passages: many models want to be told.
 
         Raises:
             EmbedderUnavailable: it cannot embed now.

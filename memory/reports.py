@@ -217,12 +217,14 @@ class IndexStatus:
         embedded: how many of the passages have a vector.
         passages: how many passages there are.
         reason: a sentence, when the index is unavailable.
+        switching: the vectors are another model's than before, whose vectors answer until all are made.
     """
 
     state: IndexState
     embedded: int = 0
     passages: int = 0
     reason: str | None = None
+    switching: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +235,9 @@ class MemoryStats:
         sessions: all chats.
         off_record: chats of which nothing is remembered.
         messages: those that a search can find.
-        embedded: passages with a vector.
+        embedded: passages with a vector, of the next embedder if there is one.
+        embedder: the model whose vectors answer searches; None while there is none.
+        next_embedder: the model that will answer when all passages have its vector.
         timeouts: searches of this process that used words only, since the vectors did not answer in time.
         database_bytes, index_bytes: on disk.
     """
@@ -252,6 +256,8 @@ class MemoryStats:
     index_bytes: int
     index: IndexStatus
     timeouts: int = 0
+    embedder: str | None = None
+    next_embedder: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The numbers as plain JSON values."""

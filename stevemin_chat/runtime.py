@@ -17,7 +17,6 @@ from stevemin_chat.recall import (
     EngineCounter,
     EngineSummarizer,
     Remembering,
-    installed_embedder_or_none,
     open_store,
 )
 
@@ -103,8 +102,7 @@ class Runtime:
         """
         catalogue = await asyncio.to_thread(Catalogue.load, builtin_catalogue_path(), paths.user_catalogue)
         wanted = meaning and config.memory.enabled
-        embedder = await asyncio.to_thread(installed_embedder_or_none) if wanted else None
-        memory = await asyncio.to_thread(open_store, paths, config.memory, database, embedder)
+        memory = await asyncio.to_thread(open_store, paths, config.memory, database, meaning=wanted)
         return cls(paths=paths, config=config, catalogue=catalogue, memory=memory)
 
     def open_workspace(self, listener: WorkspaceListener) -> Workspace:

@@ -93,11 +93,15 @@ class SharedEmbedder:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._known: dict[str, Vectors] = {}
+        self._known: dict[tuple[str, bool], Vectors] = {}  # a question's vector may not be a passage's
 
     @property
     def name(self) -> str:
         return self._embedder.name
+
+    @property
+    def recipe(self) -> str:
+        return self._embedder.recipe
 
     @property
     def dimension(self) -> int:
@@ -110,11 +114,12 @@ class SharedEmbedder:
     def start(self) -> None:
         self._embedder.start()
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
+        new = [text for text in dict.fromkeys(texts) if (text, query) not in self._known]
         if new:
-            self._known.update(zip(new, self._embedder.embed(new), strict=True))
-        return np.stack([self._known[text] for text in texts])
+            found = self._embedder.embed(new, query=query)
+            self._known.update(zip([(text, query) for text in new], found, strict=True))
+        return np.stack([self._known[text, query] for text in texts])
 
     def close(self) -> None:
         """Do nothing: another memory may still use it."""

@@ -125,7 +125,7 @@ class WordVectors:
     topic make a cluster, as with a real model.
     """
 
-    name = "word-vectors-384"
+    name = recipe = "word-vectors-384"
     dimension = _DIMENSION
     ready = True
 
@@ -141,7 +141,7 @@ class WordVectors:
         """Cache the vectors of these texts."""
         self._texts |= dict(zip(texts, self.embed(texts), strict=True))
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         """See `memory.Embedder`."""
         known = self._texts
         return np.stack([known[text] if text in known else self._vector(text) for text in texts])

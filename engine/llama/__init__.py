@@ -7,7 +7,16 @@ llama.cpp and numpy: the engine does so with the first model."""
 from __future__ import annotations
 
 from engine.llama.backend import LlamaBackend
-from engine.llama.embedding import LlamaEmbedder, Pooling, pooling_of
+from engine.llama.embedding import LlamaEmbedder, PooledModel, Pooling, pooled_model, pooling_of
 from engine.llama.lib import supports_gpu_offload, system_info
 
-__all__ = ["LlamaBackend", "LlamaEmbedder", "Pooling", "pooling_of", "supports_gpu_offload", "system_info"]
+__all__ = [
+    "LlamaBackend",
+    "LlamaEmbedder",
+    "PooledModel",
+    "Pooling",
+    "pooled_model",
+    "pooling_of",
+    "supports_gpu_offload",
+    "system_info",
+]

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from engine.llama.vocab import LlamaVocab
 from engine.step import ModelInfo, SpecialTokens, Work
 from engine.text import InputFormat
 
-__all__ = ["LlamaEmbedder", "Pooling", "pooling_of"]
+__all__ = ["LlamaEmbedder", "PooledModel", "Pooling", "pooled_model", "pooling_of"]
 
 _DEFAULT_TOKENS = 2048  # of the longest text
 _BATCH_TEXTS = 64
@@ -59,20 +60,44 @@ class Pooling(IntEnum):
     RANK = 4  # a classifier over the first or the last
 
 
-def pooling_of(path: Path) -> Pooling | None:
-    """How the model in a file pools; None if it writes text, or if the file cannot be read.
+class PooledModel(NamedTuple):
+    """What the header of a model that pools says.
+
+    Args:
+        name: what it is called there; empty if nothing.
+        width: of a vector; 0 if that is not said.
+    """
+
+    pooling: Pooling
+    name: str
+    width: int
+
+
+def pooled_model(path: Path) -> PooledModel | None:
+    """The model in a file; None if it writes text, or if the file cannot be read.
 
     An encoder that does not say how it pools takes the mean, as sentence-transformers does.
     """
     try:
         header = read_header(path)
-    except (HeaderDamaged, OSError):
+    except (HeaderDamaged, OSError, ValueError):  # ValueError: an empty file, a name with a null character
         return None
     arch = header.get("general.architecture")
     pooling = header.get(f"{arch}.pooling_type")
     if isinstance(pooling, int) and pooling in [*Pooling]:
-        return Pooling(pooling)
-    return Pooling.MEAN if arch in _ENCODERS else None
+        pools = Pooling(pooling)
+    elif arch in _ENCODERS:
+        pools = Pooling.MEAN
+    else:
+        return None
+    width = header.get(f"{arch}.embedding_length_out", header.get(f"{arch}.embedding_length"))
+    return PooledModel(pools, str(header.get("general.name", "")), width if isinstance(width, int) else 0)
+
+
+def pooling_of(path: Path) -> Pooling | None:
+    """How the model in a file pools; None as in `pooled_model`."""
+    found = pooled_model(path)
+    return None if found is None else found.pooling
 
 
 def _lacks_classifier(path: Path) -> bool:

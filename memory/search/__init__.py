@@ -4,9 +4,9 @@ Owns keyword search, the weights that join words and meanings into one score, an
 memories away from messages that need none. The vectors come from their own room.
 """
 
-from memory.search.calibration import Calibration
+from memory.search.calibration import Calibration, unknown_languages
 from memory.search.keywords import Analysis, Keywords
 from memory.search.rank import contributions
 from memory.search.search import Search, to_recall
 
-__all__ = ["Analysis", "Calibration", "Keywords", "Search", "contributions", "to_recall"]
+__all__ = ["Analysis", "Calibration", "Keywords", "Search", "contributions", "to_recall", "unknown_languages"]

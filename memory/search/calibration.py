@@ -1,15 +1,16 @@
 """How near texts come that have nothing to do with each other, in this store and with this embedding model.
 
-A cosine by itself says little. Two unrelated English sentences reach 0.03 with all-MiniLM-L6-v2, two Russian
-ones, which it cannot read, 0.7; and the more a store holds, the nearer the nearest passage is by chance. So
-general tasks, which need no memory, are searched for in the store: what is hardly nearer than they come is
-not near.
+A cosine by itself says little. Two unrelated English sentences reach 0.09 with all-MiniLM-L6-v2, two Chinese
+ones, which it cannot read, 0.64, and with other models all texts reach 0.7; and the more a store holds, the
+nearer the nearest passage is by chance. So general tasks, which need no memory, are compared with each other
+and searched for in the store. What is hardly nearer than they come is not near, and a model's unit of
+nearness is how much nearer a text comes to itself than to others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from threading import Lock, Thread
@@ -17,19 +18,24 @@ from threading import Lock, Thread
 from memory.errors import StoreError
 from memory.ports import Embedder
 
-__all__ = ["PROBES", "Calibration"]
+__all__ = ["PROBES", "Calibration", "spread", "unknown_languages"]
 
 _log = logging.getLogger(__name__)
 
-_UNREADABLE = 0.16  # mean cosine of unrelated texts: the model does not tell texts of this language apart
+_REFERENCES = ("english", "chinese")  # a model knows one of these, or is measured by the language itself
+_KNOWN = 0.85  # of the spread that the model has in a language which it knows
+_LEAST = 0.05  # a model with less tells nothing apart
+_UNIT = 0.913  # the spread of all-MiniLM-L6-v2 in English, with which the gate's weights were learned
 _GROWTH = 1.5  # measured again when the store has grown so much
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The median of the probes' best cosines, None if they say nothing; the size of the store then."""
+    """The median of the probes' best cosines, None if they say nothing; the model's unit of nearness; the
+    size of the store then."""
 
     baseline: float | None
+    unit: float
     passages: int
 
 
@@ -37,43 +43,60 @@ class Calibration:
     """Measures, in the background, once for each language that is asked in. Any thread.
 
     Args:
-        embedder: None: nothing is ever measured.
+        answering: the embedder whose vectors answer searches; None: nothing is measured.
         nearest: the cosine of the passage nearest to a text; None if it cannot be found now.
     """
 
-    def __init__(self, embedder: Embedder | None, nearest: Callable[[str], float | None]) -> None:
-        self._embedder = embedder
+    def __init__(
+        self, answering: Callable[[], Embedder | None], nearest: Callable[[str], float | None]
+    ) -> None:
+        self._answering = answering
         self._nearest = nearest
-        self._measured: dict[str, _Measured] = {}
+        self._spreads: dict[tuple[str, str], float] = {}
+        self._measured: dict[tuple[str, str], _Measured] = {}
         self._busy = Lock()
 
-    def baseline(self, language: str, passages: int) -> float | None:
-        """The cosine that unrelated texts of a language reach; None if it is unknown, now or for good.
+    def closeness(self, cosine: float, language: str, passages: int) -> float | None:
+        """How much nearer something is than unrelated texts of a language come; None if that is unknown, now
+        or for good.
 
         Args:
+            cosine: of a question in the language and the passage nearest to it.
             passages: how many the store holds now.
+
+        Returns:
+            A difference of cosines, as all-MiniLM-L6-v2 would have it.
         """
-        known = self._measured.get(language)
-        if self._embedder is None or language not in PROBES:
+        embedder = self._answering() if language in PROBES else None
+        if embedder is None:
             return None
+        known = self._measured.get((embedder.name, language))
         if known is None or passages > _GROWTH * known.passages:
-            self._start(self._embedder, language, passages)
-        return known.baseline if known is not None else None
+            self._start(embedder, language, passages)
+        if known is None or known.baseline is None:
+            return None
+        return (cosine - known.baseline) * _UNIT / known.unit
 
     def measure(self, embedder: Embedder, language: str, passages: int) -> None:
-        """Measure one language now; takes about as long as ten searches."""
-        probes = PROBES[language]
+        """Measure one language now; takes about as long as twenty searches."""
         try:
-            vectors = embedder.embed(probes)
-            products = vectors @ vectors.T
-            mutual = float(products.sum() - products.trace()) / (len(probes) * (len(probes) - 1))
-            cosines = [self._nearest(probe) for probe in probes] if mutual < _UNREADABLE else []
+            spreads = {each: self._spread(embedder, each) for each in {*_REFERENCES, language}}
+            readable = _knows(spreads[language], spreads.values())
+            cosines = [self._nearest(probe) for probe in PROBES[language]] if readable else []
         except StoreError as error:
             _log.warning("The embedding model could not be calibrated: %s", error)
             return
         found = [cosine for cosine in cosines if cosine is not None]
         if len(found) == len(cosines):  # else the index was busy: the next question tries again
-            self._measured[language] = _Measured(median(found) if found else None, passages)
+            baseline = median(found) if found else None
+            measured = _Measured(baseline, max(spreads.values()), passages)
+            self._measured[embedder.name, language] = measured
+
+    def _spread(self, embedder: Embedder, language: str) -> float:
+        key = embedder.name, language
+        if key not in self._spreads:
+            self._spreads[key] = spread(embedder, language)
+        return self._spreads[key]
 
     def _start(self, embedder: Embedder, language: str, passages: int) -> None:
         if not embedder.ready or not self._busy.acquire(blocking=False):
@@ -86,6 +109,39 @@ class Calibration:
                 self._busy.release()
 
         Thread(target=run, name="memory-calibration", daemon=True).start()
+
+
+def spread(embedder: Embedder, language: str) -> float:
+    """How much nearer texts of a language come to themselves than to others, as a difference of cosines.
+
+    Raises:
+        EmbedderUnavailable
+    """
+    probes = PROBES[language]
+    products = embedder.embed(probes, query=True) @ embedder.embed(probes).T
+    same = float(products.trace()) / len(probes)
+    return same - float(products.sum() - products.trace()) / (len(probes) * (len(probes) - 1))
+
+
+def unknown_languages(embedder: Embedder, languages: Iterable[str]) -> set[str]:
+    """Those of some languages whose texts a model cannot tell apart; those without probes are left out.
+
+    Raises:
+        EmbedderUnavailable
+    """
+    asked = set(languages) & PROBES.keys()
+    spreads = {each: spread(embedder, each) for each in {*_REFERENCES, *asked}}
+    return {each for each in asked if not _knows(spreads[each], spreads.values())}
+
+
+def _knows(of_language: float, spreads: Collection[float]) -> bool:
+    """Whether a model tells texts of a language apart.
+
+    Args:
+        of_language: its spread there.
+        spreads: those in several languages, one of which it knows.
+    """
+    return of_language >= max(_KNOWN * max(spreads), _LEAST)
 
 
 # The same eight tasks in each language, from different walks of life.

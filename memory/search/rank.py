@@ -149,7 +149,7 @@ class _Signals:
         if of_use_at is None:
             return 0.0
         days = (self._today - datetime.fromisoformat(of_use_at).astimezone().date()).days
-        return 0.5 ** (max(days, 0) / _HALF_LIFE_DAYS)
+        return float(0.5 ** (max(days, 0) / _HALF_LIFE_DAYS))
 
     def of_surroundings(self) -> Iterator[tuple[str, list[float]]]:
         """How the neighbours and the session of a passage relate to the question."""

@@ -178,8 +178,8 @@ class Search:
         )
 
     def _closeness(self, question: str, meanings: Mapping[int, float], passages: int) -> float | None:
-        baseline = self._calibration.baseline(language_in(question), passages)
-        return None if baseline is None else max(meanings.values(), default=0.0) - baseline
+        cosine = max(meanings.values(), default=0.0)
+        return self._calibration.closeness(cosine, language_in(question), passages)
 
     # The rest runs on the database's thread.
 

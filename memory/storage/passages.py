@@ -137,6 +137,14 @@ class Passages:
         rows = self._database.query(f"{_SELECT} WHERE passages.id IN {_LISTED}", (json.dumps(list(ids)),))
         return {row[0]: Passage(*row) for row in rows}
 
+    def sample(self, count: int) -> list[str]:
+        """The texts of some passages, chosen at random."""
+        rows = self._database.query(
+            "SELECT text FROM passages WHERE id IN (SELECT id FROM passages ORDER BY random() LIMIT ?)",
+            (count,),
+        )
+        return [row["text"] for row in rows]
+
     def links(self, ids: Collection[int]) -> dict[int, int | None]:
         """These passages and their neighbours on either side, each mapped to the one before it."""
         rows = self._database.query(_LINKS, (json.dumps(sorted(ids)),))

@@ -339,6 +339,36 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX passages_by_document ON passages (document_id) WHERE document_id IS NOT NULL",
         ),
     ),
+    Migration(
+        "013-vectors-by-embedder",
+        (
+            # While another embedding model takes over, a passage has a vector of each. The table's own key is
+            # the number of the row: clustered by two columns, vectors would spill over the pages of an index.
+            """
+            CREATE TABLE vectors_now (
+                id INTEGER PRIMARY KEY,
+                passage_id INTEGER NOT NULL REFERENCES passages (id) ON DELETE CASCADE,
+                embedder TEXT NOT NULL,
+                chat INTEGER NOT NULL,
+                vector BLOB NOT NULL,
+                UNIQUE (passage_id, embedder)
+            ) STRICT
+            """,
+            "INSERT INTO vectors_now SELECT NULL, passage_id, embedder, chat, vector FROM vectors"
+            " ORDER BY passage_id",
+            "DROP TABLE vectors",
+            "ALTER TABLE vectors_now RENAME TO vectors",
+            """
+            CREATE TRIGGER vector_removed AFTER DELETE ON vectors BEGIN
+                INSERT INTO settings VALUES ('index_epoch', lower(hex(randomblob(8))))
+                ON CONFLICT DO UPDATE SET value = excluded.value;
+            END
+            """,
+            # The model that answers. A passage's `embedder` is the last that has embedded it.
+            "INSERT INTO settings SELECT 'embedder', embedder FROM passages WHERE embedder IS NOT NULL"
+            " GROUP BY embedder ORDER BY count(*) DESC LIMIT 1",
+        ),
+    ),
     # When a finished reply last drew on the message, or the user pinned a fact that it states.
     Migration("015-what-was-of-use", ("ALTER TABLE messages ADD COLUMN of_use_at TEXT",)),
 )

@@ -18,6 +18,9 @@ _PURGE = "purge"
 _STORE = "store"
 _ERASURE = "erasure"
 _INDEX_EPOCH = "index_epoch"
+_EMBEDDER = "embedder"
+_RECIPE = "embedder_recipe"
+_NEXT_EMBEDDER = "next_embedder"
 
 
 class Settings:
@@ -54,6 +57,26 @@ class Settings:
         """Changes with every transaction that deletes a vector: an index of another epoch may hold what was
         forgotten."""
         return self._get(_INDEX_EPOCH) or ""
+
+    @property
+    def embedder(self) -> tuple[str, str] | None:
+        """Name and recipe of the embedder whose vectors answer searches; None while there is none."""
+        name = self._get(_EMBEDDER)
+        return None if name is None else (name, self._get(_RECIPE) or "")
+
+    @embedder.setter
+    def embedder(self, chosen: tuple[str, str]) -> None:
+        self._set(_EMBEDDER, chosen[0])
+        self._set(_RECIPE, chosen[1] or None)
+
+    @property
+    def next_embedder(self) -> str | None:
+        """The name of the embedder that will answer as soon as all passages have its vector."""
+        return self._get(_NEXT_EMBEDDER)
+
+    @next_embedder.setter
+    def next_embedder(self, name: str | None) -> None:
+        self._set(_NEXT_EMBEDDER, name)
 
     @property
     def purge_due(self) -> str | None:

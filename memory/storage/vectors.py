@@ -32,7 +32,11 @@ class StoredVector(NamedTuple):
 
 
 class StoredVectors:
-    """The truth about vectors: whatever else holds them is a copy, made from these rows."""
+    """The truth about vectors: whatever else holds them is a copy, made from these rows.
+
+    While another embedder takes over, a passage has a vector of each. `passages.embedder` is the last one
+    that embedded it, so what an embedder has still to do is found by an index.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,13 +53,11 @@ class StoredVectors:
                     " SELECT passages.id, ?, coalesce(sessions.number, 0), ? FROM passages"
                     " LEFT JOIN messages ON messages.id = passages.message_id"
                     " LEFT JOIN sessions ON sessions.id = messages.session_id WHERE passages.id = ?"
-                    " ON CONFLICT DO UPDATE SET embedder = excluded.embedder, vector = excluded.vector",
+                    " ON CONFLICT DO UPDATE SET vector = excluded.vector",
                     (embedder, data, passage),
                 )
                 if added:
-                    self._database.execute(
-                        "UPDATE passages SET embedder = ? WHERE id = ?", (embedder, passage)
-                    )
+                    self._mark(embedder, [passage])
                     stored.append(passage)
         return stored
 
@@ -74,45 +76,95 @@ class StoredVectors:
         where = f"passage_id > ? AND chat NOT IN {_LISTED} ORDER BY passage_id LIMIT ?"
         return self._read(where, embedder, after, json.dumps(list(hidden)), limit)
 
-    def ids(self, embedder: str | None) -> list[int]:
-        """The passages that have a vector of this embedder; None: of any."""
-        rows = self._database.query(
-            "SELECT id FROM passages WHERE embedder IS NOT NULL"
-            + ("" if embedder is None else " AND embedder = ?"),
-            () if embedder is None else (embedder,),
-        )
-        return [row["id"] for row in rows]
+    def ids(self, embedder: str) -> list[int]:
+        """The passages that have a vector of this embedder."""
+        rows = self._database.query("SELECT passage_id FROM vectors WHERE embedder = ?", (embedder,))
+        return [row["passage_id"] for row in rows]
 
-    def missing(self, limit: int, *, skipped: Collection[int] = ()) -> list[tuple[int, str]]:
+    def missing(self, embedder: str, limit: int, *, skipped: Collection[int] = ()) -> list[tuple[int, str]]:
+        """Passages that this embedder has not embedded last and their texts, except those to skip.
+
+        Those without any vector come first, then the newest.
+        """
+        found: list[tuple[int, str]] = []
+        for mark in (None, *self._other_marks(embedder)):
+            if len(found) < limit:
+                found += self._marked(mark, limit + len(skipped))
+        return [item for item in found if item[0] not in skipped][:limit]
+
+    def without_any(self, limit: int, *, skipped: Collection[int] = ()) -> list[tuple[int, str]]:
         """Passages without a vector and their texts, the newest first, except those to skip."""
-        # Uses the index on (embedder, id): a scan of all passages would take a tenth of a second.
+        batch = self._marked(None, limit + len(skipped))
+        return [item for item in batch if item[0] not in skipped][:limit]
+
+    def adopt(self, embedder: str, passages: Sequence[int]) -> set[int]:
+        """Those of these passages that have a vector of this embedder already; they are missing no more.
+
+        That is so where somebody changes the settings back before the other embedder is done.
+        """
         rows = self._database.query(
-            "SELECT id, text FROM passages WHERE embedder IS NULL ORDER BY id DESC LIMIT ?",
-            (limit + len(skipped),),
+            f"SELECT passage_id FROM vectors WHERE embedder = ? AND passage_id IN {_LISTED}",
+            (embedder, json.dumps(list(passages))),
         )
-        return [(row["id"], row["text"]) for row in rows if row["id"] not in skipped][:limit]
+        adopted = [row["passage_id"] for row in rows]
+        self._mark(embedder, adopted)
+        return set(adopted)
 
-    def remove_other_embedders(self, embedder: str) -> bool:
-        """Delete some vectors of other embedders; False if there are none."""
-        removed = 0
-        for other in ("<", ">"):
-            rows = self._database.query(
-                f"SELECT id FROM passages WHERE embedder {other} ? LIMIT ?", (embedder, _RESET)
+    def remove_others(self, embedders: Collection[str]) -> bool:
+        """Delete some vectors of other embedders than these; False if there are none."""
+        return bool(
+            self._database.execute(
+                "DELETE FROM vectors WHERE id IN"
+                f" (SELECT id FROM vectors WHERE embedder NOT IN {_LISTED} LIMIT ?)",
+                (json.dumps(list(embedders)), _RESET),
             )
-            ids = json.dumps([row["id"] for row in rows])
-            with self._database.atomic():
-                self._database.execute(f"DELETE FROM vectors WHERE passage_id IN {_LISTED}", (ids,))
-                self._database.execute(f"UPDATE passages SET embedder = NULL WHERE id IN {_LISTED}", (ids,))
-            removed += len(rows)
-        return bool(removed)
+        )
 
-    def counts(self) -> tuple[int, int]:
-        """How many passages there are, and how many of those have a vector."""
+    def unmark_others(self, embedder: str) -> None:
+        """Count the passages that this embedder could not embed as passages without a vector."""
+        for mark in self._other_marks(embedder):
+            self._database.execute("UPDATE passages SET embedder = NULL WHERE embedder = ?", (mark,))
+
+    def counts(self, embedder: str) -> tuple[int, int]:
+        """How many passages there are, and how many of those have a vector of this embedder."""
         row = self._database.query_one(
             "SELECT (SELECT count(*) FROM passages) AS everything,"
-            " (SELECT count(*) FROM passages WHERE embedder IS NULL) AS missing"
+            " (SELECT count(*) FROM passages WHERE embedder IS NULL)"
+            " + (SELECT count(*) FROM passages WHERE embedder < ?)"
+            " + (SELECT count(*) FROM passages WHERE embedder > ?) AS missing",
+            (embedder, embedder),
         )
         return (row["everything"], row["everything"] - row["missing"]) if row is not None else (0, 0)
+
+    def _marked(self, mark: str | None, limit: int) -> list[tuple[int, str]]:
+        # Uses the index on (embedder, id): a scan of all passages would take a tenth of a second.
+        rows = self._database.query(
+            f"SELECT id, text FROM passages WHERE embedder {'IS NULL' if mark is None else '= ?'}"
+            " ORDER BY id DESC LIMIT ?",
+            (limit,) if mark is None else (mark, limit),
+        )
+        return [(row["id"], row["text"]) for row in rows]
+
+    def _other_marks(self, embedder: str) -> list[str]:
+        """The other embedders that have embedded a passage last."""
+        marks: list[str] = []
+        last = ""
+        while (
+            row := self._database.query_one(
+                "SELECT min(embedder) AS mark FROM passages WHERE embedder > ?", (last,)
+            )
+        ) is not None and row["mark"] is not None:
+            last = row["mark"]
+            if last != embedder:
+                marks.append(last)
+        return marks
+
+    def _mark(self, embedder: str, passages: Sequence[int]) -> None:
+        if passages:
+            self._database.execute(
+                f"UPDATE passages SET embedder = ? WHERE id IN {_LISTED}",
+                (embedder, json.dumps(list(passages))),
+            )
 
     def _read(self, where: str, embedder: str, *values: str | int) -> list[StoredVector]:
         rows = self._database.query(

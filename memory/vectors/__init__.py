@@ -12,15 +12,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from memory.vectors.index import Index
+from memory.vectors.model import (
+    EmbeddingModel,
+    Prefixes,
+    find_model,
+    fingerprint,
+    folder_model,
+    named,
+    usual_prefixes,
+)
 from memory.vectors.passages import PassageVectors
+from memory.vectors.supervisor import program
+from memory.vectors.switching import Embedders, Reopen
 
 if TYPE_CHECKING:
     from memory.vectors.embedder import WorkerEmbedder
+    from memory.vectors.workers.embedding import Embed, serve
 
-__all__ = ["Index", "PassageVectors", "WorkerEmbedder"]
+__all__ = [
+    "Embed",
+    "Embedders",
+    "EmbeddingModel",
+    "Index",
+    "PassageVectors",
+    "Prefixes",
+    "Reopen",
+    "WorkerEmbedder",
+    "find_model",
+    "fingerprint",
+    "folder_model",
+    "named",
+    "program",
+    "serve",
+    "usual_prefixes",
+]
+
+_LAZY = {
+    "Embed": "memory.vectors.workers.embedding",
+    "WorkerEmbedder": "memory.vectors.embedder",
+    "serve": "memory.vectors.workers.embedding",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "WorkerEmbedder":
-        return import_module("memory.vectors.embedder").WorkerEmbedder
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,8 +23,8 @@ __all__ = ["WorkerEmbedder"]
 
 _log = logging.getLogger(__name__)
 
-# The model sees 256 tokens. Sixteen characters for each are more than languages need; the rest
-# would only keep the tokenizer busy.
+# A model sees 512 tokens at most. Eight characters for each are more than languages need; the rest would only
+# keep the tokenizer busy.
 _MAX_CHARACTERS = 4096
 # A search waits for at most one running batch, which runs at low priority. 1,024 padded characters are
 # about 250 tokens; on a CPU larger batches take the same time per text.
@@ -37,7 +37,7 @@ _CLOSED = "The embedding model was closed."
 
 
 class WorkerEmbedder:
-    """all-MiniLM-L6-v2 by sentence-transformers, in a worker process. Thread-safe.
+    """An embedding model in a worker process; by sentence-transformers, unless told otherwise. Thread-safe.
 
     One thread talks to the worker, one batch at a time. Nothing runs before `start` or the first `embed`. A
     worker that dies or hangs is replaced, and its batch is retried once, one text at a time. After several
@@ -46,7 +46,8 @@ class WorkerEmbedder:
     Args:
         model: what to load; by default the installed package's.
         threads: how many threads PyTorch may use.
-        command: the worker's program; tests pass their own.
+        command: the worker's program, which `memory.vectors.serve` makes of a model of any kind. It gets the
+            socket, the model's path and the number of threads.
         load_timeout_s: a worker that takes longer to load counts as hung.
         answer_timeout_s: so does one that takes longer for a batch, 32 short texts at most.
         restarts: when a failed worker may be restarted.
@@ -67,7 +68,7 @@ class WorkerEmbedder:
     ) -> None:
         self._model = model or find_model()
         self._command = command
-        self._arguments = (str(self._model.folder), str(threads))
+        self._arguments = (str(self._model.path), str(threads))
         self._load_timeout_s = load_timeout_s
         self._answer_timeout_s = answer_timeout_s
         self._work = Condition()  # guards everything below
@@ -92,6 +93,11 @@ class WorkerEmbedder:
         return self._model.dimension
 
     @property
+    def recipe(self) -> str:
+        """See `memory.ports.Embedder`."""
+        return self._model.recipe
+
+    @property
     def ready(self) -> bool:
         """Whether `embed` can answer without loading the model first."""
         worker = self._worker
@@ -111,10 +117,14 @@ class WorkerEmbedder:
                 self._thread = Thread(target=self._run, name="memory-embedder", daemon=True)
                 self._thread.start()
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         """One row of length 1 per text; blocks only the calling thread.
 
-        A single text (a search) is served before longer lists. Only the first 256 tokens of a text count.
+        A single text (a search) is served before longer lists. Only the first tokens of a text count, as many
+        as the model reads, 512 at most.
+
+        Args:
+            query: the texts are questions, not passages.
 
         Returns:
             float32, (len(texts), dimension).
@@ -125,7 +135,8 @@ class WorkerEmbedder:
         """
         if not texts:
             return np.empty((0, self.dimension), np.float32)
-        job = _Job([storable(text[:_MAX_CHARACTERS]) for text in texts], self.dimension)
+        prefix = self._model.prefixes.query if query else self._model.prefixes.passage
+        job = _Job([storable(text[:_MAX_CHARACTERS]) for text in texts], prefix, self.dimension)
         with self._work:
             if self._closed:
                 raise EmbedderUnavailable(_CLOSED)
@@ -177,7 +188,7 @@ class WorkerEmbedder:
             job = self._next_job()
             if job is not None:
                 rows = job.take()
-                job.set(rows, self._embed(worker, [job.texts[row] for row in rows], job.is_search))
+                job.set(rows, self._embed(worker, job, rows))
         except Exception as failure:  # even if it is not the worker's fault: a caller is waiting
             self._recover(job, rows, failure)
 
@@ -204,15 +215,18 @@ class WorkerEmbedder:
                 )
             answer = worker.receive(self._load_timeout_s)
             if answer != READY + b"%d" % self.dimension:
+                if answer[:1] == READY:
+                    raise WorkerFailed(f"its vectors have not {self.dimension} numbers, as its settings say")
                 _refuse(answer)
             self._loaded = True
         elif not worker.alive:
             raise WorkerFailed(worker.describe_end())
         return worker
 
-    def _embed(self, worker: Worker, texts: Sequence[str], is_search: bool) -> Vectors:
-        request = json.dumps({"urgent": is_search, "texts": texts}).encode()
-        answer = worker.ask(request, self._answer_timeout_s)
+    def _embed(self, worker: Worker, job: _Job, rows: Sequence[int]) -> Vectors:
+        texts = [job.texts[row] for row in rows]
+        request = {"urgent": job.is_search, "prefix": job.prefix, "texts": texts}
+        answer = worker.ask(json.dumps(request).encode(), self._answer_timeout_s)
         if answer[:1] != VECTORS or len(answer) != 1 + 4 * len(texts) * self.dimension:
             _refuse(answer)
         vectors = np.frombuffer(answer, np.float32, offset=1).reshape(len(texts), self.dimension)
@@ -268,8 +282,9 @@ class _Job:
         result: (texts, dimension), or the error.
     """
 
-    def __init__(self, texts: Sequence[str], dimension: int) -> None:
+    def __init__(self, texts: Sequence[str], prefix: str, dimension: int) -> None:
         self.texts = texts
+        self.prefix = prefix
         self.is_search = len(texts) == 1
         self.result: Future[Vectors] = Future()
         self._vectors = np.empty((len(texts), dimension), np.float32)

@@ -24,7 +24,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from memory.errors import IndexUnavailable
 from memory.ports import Embedder, Vectors
@@ -49,7 +49,7 @@ class Index:
     """The index of one store. Every process has one of these; only one process owns its files.
 
     Args:
-        embedder: None: the index can only be deleted.
+        embedder: whose vectors it holds; None: the index can only be deleted.
         folder: need not exist.
         url: of a Chroma server (http://host:port) to use instead. There deletions are plain deletes, and the
             server decides when to erase the bytes. Chroma reads its credentials from
@@ -73,7 +73,7 @@ class Index:
         self._database = database
         self._vectors = vectors
         self._settings = settings
-        self._embedder = embedder
+        self._space = _space_of(embedder)
         self._url = url
         self._turn = Lock()  # guards everything below
         self._folder = IndexFolder(folder)
@@ -101,16 +101,26 @@ class Index:
             return None
         return max(self._due - time.monotonic(), 0.0)
 
-    def search(self, vector: Vectors, count: int, hidden: Collection[int]) -> list[tuple[int, float]] | None:
+    def serve(self, embedder: Embedder) -> None:
+        """Hold this embedder's vectors from now on; for the owner."""
+        with self._turn:
+            if self._space != (space := _space_of(embedder)):
+                self._stop()
+                self._space = space
+
+    def search(
+        self, embedder: str, vector: Vectors, count: int, hidden: Collection[int]
+    ) -> list[tuple[int, float]] | None:
         """The nearest passages with their cosine similarity; None if it cannot answer now.
 
         Args:
+            embedder: the name of the one that made the vector.
             hidden: chats whose passages do not count.
         """
         if not self.complete or not self._turn.acquire(timeout=_SEARCH_WAIT_S):
             return None
         try:
-            if self._worker is None or self._missing:  # meanwhile
+            if self._worker is None or self._missing or self._required_space.name != embedder:  # meanwhile
                 return None
             return cast(list[tuple[int, float]], self._ask("search", vector, count, list(hidden)))
         except WorkerFailed as failure:
@@ -132,10 +142,11 @@ class Index:
                 self._give_up(failure)
                 return False
 
-    def add(self, passages: Sequence[int]) -> None:
-        """Add vectors that were just stored, unless the index is closed: opening it adds them."""
+    def add(self, embedder: str, passages: Sequence[int]) -> None:
+        """Add vectors that were just stored, unless the index is closed (opening it adds them) or holds those
+        of another embedder."""
         with self._turn:
-            if self._worker is not None:
+            if self._worker is not None and self._required_space.name == embedder:
                 try:
                     self._add(passages)
                 except WorkerFailed as failure:
@@ -157,7 +168,7 @@ class Index:
             try:
                 if not self._folder.own():
                     return False
-                if self._url is not None and self._embedder is not None:
+                if self._url is not None and self._space is not None:
                     self._open()
                 return self._forget() or self._store_epoch() == self._epoch
             except (WorkerFailed, OSError) as failure:
@@ -209,7 +220,7 @@ class Index:
         self._start(epoch)
         present = self._remove_unknown()
         self._epoch = epoch
-        stored = self._database.call(self._vectors.ids, self._required_embedder.name)
+        stored = self._database.call(self._vectors.ids, self._required_space.name)
         self._missing = sorted(set(stored).difference(present))
         self.complete = not self._missing
         return True
@@ -226,8 +237,8 @@ class Index:
         from memory.vectors.exact import to_matrix  # loads numpy
 
         # Read while holding the turn: what is deleted from the store after this is deleted here after it.
-        stored = self._database.call(self._vectors.get, self._required_embedder.name, passages)
-        sound, matrix = to_matrix(stored, self._required_embedder.dimension)
+        stored = self._database.call(self._vectors.get, self._required_space.name, passages)
+        sound, matrix = to_matrix(stored, self._required_space.dimension)
         if sound:
             chats = [vector.chat for vector in sound]
             self._ask("add", [vector.passage for vector in sound], chats, matrix)
@@ -235,7 +246,7 @@ class Index:
     def _remove_unknown(self) -> list[int]:
         """Make sure that it has no passage without a stored vector; returns those it has."""
         present = cast(list[int], self._ask("ids"))
-        stored = set(self._database.call(self._vectors.ids, self._required_embedder.name))
+        stored = set(self._database.call(self._vectors.ids, self._required_space.name))
         if unknown := [number for number in present if number not in stored]:
             if self._url is None:
                 raise WorkerFailed("it holds vectors that the store does not have")
@@ -297,17 +308,28 @@ class Index:
         """What tells this index from others; without an embedder, a part of that."""
         store = self._database.call(lambda: self._settings.store)
         identity: dict[str, Any] = {"layout": _LAYOUT, "store": store}
-        if self._embedder is not None:
-            identity |= {"embedder": self._embedder.name, "dimension": self._embedder.dimension}
+        if self._space is not None:
+            identity |= {"embedder": self._space.name, "dimension": self._space.dimension}
         return identity
 
     def _store_epoch(self) -> str:
         return self._database.call(lambda: self._settings.index_epoch)
 
     @property
-    def _required_embedder(self) -> Embedder:
-        assert self._embedder is not None
-        return self._embedder
+    def _required_space(self) -> _Space:
+        assert self._space is not None
+        return self._space
+
+
+class _Space(NamedTuple):
+    """Whose vectors they are: the embedder's name, and how many numbers each has."""
+
+    name: str
+    dimension: int
+
+
+def _space_of(embedder: Embedder | None) -> _Space | None:
+    return None if embedder is None else _Space(embedder.name, embedder.dimension)
 
 
 class IndexFolder:

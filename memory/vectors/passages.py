@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event, Lock, Thread
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from memory.ports import Embedder
 from memory.reports import IndexState, IndexStatus
 from memory.storage import Database, Passages, StoredVectors
 from memory.vectors.index import Index
+from memory.vectors.switching import Embedders
 
 __all__ = ["PassageVectors"]
 
@@ -38,8 +41,9 @@ class PassageVectors:
     fails, `search` returns None and keywords must do.
 
     Args:
-        embedder: None switches search by meaning off; messages are still split into passages.
+        embedders: None switches search by meaning off; messages are still split into passages.
         index: None for a store in memory.
+        why_off: why there is no embedder although one is wanted, as a sentence.
 
     Attributes:
         status: indexing progress.
@@ -52,15 +56,17 @@ class PassageVectors:
         passages: Passages,
         vectors: StoredVectors,
         *,
-        embedder: Embedder | None,
+        embedders: Embedders | None,
         index: Index | None,
+        why_off: str | None = None,
     ) -> None:
-        self.status = IndexStatus(IndexState.OFF)
+        self.status = IndexStatus(IndexState.UNAVAILABLE if why_off else IndexState.OFF, reason=why_off)
         self.timeouts = 0
+        self._why_off = why_off
         self._database = database
         self._passages = passages
         self._vectors = vectors
-        self._embedder = embedder
+        self._embedders = embedders
         self._index = index
         self._time_limit = TimeLimit(_SEARCH_WAIT_S, _CONCURRENT_SEARCHES)
         self._work_pending = Event()
@@ -69,13 +75,15 @@ class PassageVectors:
         self._thread: Thread | None = None
         self._counted_at = 0.0
         self._backfilled: int | None = 0  # messages up to this number have passages; None: all have
-        self._refused: set[int] = set()  # passages that end the embedding model, until this process ends
+        # Passages that end an embedding model, by its name, until this process ends.
+        self._refused: defaultdict[str, set[int]] = defaultdict(set)
+        self._switching = False
 
     def start(self) -> None:
         """Split messages that have no passages yet, then embed and index; in the background, once."""
         with self._starting:
             if self._thread is None and not self._stopping:
-                if self._embedder is not None:
+                if self._embedders is not None:
                     self.status = IndexStatus(IndexState.STARTING)
                 self._thread = Thread(target=self._run, name="memory-vectors", daemon=True)
                 self._thread.start()
@@ -93,7 +101,7 @@ class PassageVectors:
             within: only these passages, a few thousand at most; None: all.
             hidden: chats whose passages do not count, by number.
         """
-        embedder = self._embedder
+        embedder = self.answering()
         if embedder is None or self._stopping:
             return None
         embedder.start()  # a process that does not own the index needs it for questions only
@@ -107,6 +115,21 @@ class PassageVectors:
         except EmbedderUnavailable as error:
             _log.warning("Search by meaning failed: %s", error)
         return None
+
+    def answering(self) -> Embedder | None:
+        """The embedder whose vectors answer searches now."""
+        return None if self._embedders is None or self._stopping else self._embedders.answering()
+
+    def load(self) -> None:
+        """Load the embedder that answers; blocks.
+
+        Raises:
+            EmbedderUnavailable: there is none, or it cannot be loaded.
+        """
+        if self._embedders is None:
+            raise EmbedderUnavailable(self._why_off or "There is no embedding model.")
+        embedder = self.answering() or self._embedders.wanted
+        embedder.embed(["blocks until the model is loaded"], query=True)
 
     def nearest(self, text: str) -> float | None:
         """The cosine similarity of the passage nearest to a text; None if it cannot answer now."""
@@ -129,8 +152,8 @@ class PassageVectors:
         with self._starting:
             self._stopping = True
         self.wake()
-        if self._embedder is not None:
-            self._embedder.close()  # first: the thread may be waiting for it to load its model
+        if self._embedders is not None:
+            self._embedders.close()  # first: the thread may be waiting for it to load its model
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
         if self._index is not None:
@@ -150,9 +173,9 @@ class PassageVectors:
     ) -> list[tuple[int, float]]:
         from memory.vectors.exact import scan  # loads numpy
 
-        vector = embedder.embed([text])[0]
+        vector = embedder.embed([text], query=True)[0]
         if within is None and self._index is not None:
-            found = self._index.search(vector, count, hidden)
+            found = self._index.search(embedder.name, vector, count, hidden)
             if found is not None:
                 return found
             self.wake()  # if its worker died, the thread replaces it
@@ -168,7 +191,9 @@ class PassageVectors:
             except StoreError as error:
                 if not self._stopping:
                     _log.warning("Search by meaning is off: %s", error)
-                    self.status = IndexStatus(IndexState.UNAVAILABLE, reason=str(error))
+                    self.status = IndexStatus(
+                        IndexState.UNAVAILABLE, reason=str(error), switching=self._switching
+                    )
                 self._pause(_POLL_S)
             else:
                 if not self._stopping:  # checked after `clear`: `close` sets it before it sets the event
@@ -186,53 +211,85 @@ class PassageVectors:
     def _catch_up(self) -> None:
         while not self._stopping and self._backfilled is not None:
             self._backfilled = self._database.call(self._passages.add_missing, self._backfilled, _BACKFILL)
-        if self._embedder is None or self._index is None:
+        if self._embedders is None or self._index is None:
             return
         if not self._stopping and self._index.own():
-            self._embedder.start()
-            busy = True
-            while busy and not self._stopping:
-                busy = self._take_step(self._embedder, self._index)
+            self._embed_all(self._embedders, self._index)
         if not self._stopping:
             self._report(IndexState.READY)
 
-    def _take_step(self, embedder: Embedder, index: Index) -> bool:
+    def _embed_all(self, embedders: Embedders, index: Index) -> None:
+        self._switching = embedders.begin()
+        embedders.wanted.start()
+        untidy = True
+        while not self._stopping:
+            if untidy and (untidy := embedders.tidy()):
+                continue
+            if self._take_step(embedders, index):
+                continue
+            if not self._switching:
+                return
+            embedders.take_over()
+            self._switching, untidy = False, True
+
+    def _take_step(self, embedders: Embedders, index: Index) -> bool:
         """Embed a batch, and index one; False when there is nothing left."""
-        if self._database.call(self._vectors.remove_other_embedders, embedder.name):
-            return True
-        index_has_more = index.work()
-        batch = self._database.call(self._vectors.missing, _BATCH, skipped=self._refused)
+        index_has_more = False
+        if (answering := embedders.answering()) is not None:
+            index.serve(answering)
+            index_has_more = index.work()
+            if self._switching:
+                self._embed_new(answering, index)
+        wanted = embedders.wanted
+        batch = self._database.call(
+            self._vectors.missing, wanted.name, _BATCH, skipped=self._refused[wanted.name]
+        )
         if batch or index_has_more:
             self._report(IndexState.INDEXING)
         if batch:
-            self._embed(batch, embedder, index)
+            self._embed(batch, wanted, index)
         return bool(batch) or index_has_more
+
+    def _embed_new(self, former: Embedder, index: Index) -> None:
+        """Let the model that still answers embed what was said meanwhile, or nobody would find it."""
+        batch = self._database.call(self._vectors.without_any, _BATCH, skipped=self._refused[former.name])
+        if batch:
+            try:
+                self._embed(batch, former, index)
+            except EmbedderUnavailable as error:
+                _log.warning("The former embedding model failed: %s", error)
 
     def _embed(self, batch: Sequence[tuple[int, str]], embedder: Embedder, index: Index) -> None:
         from memory.vectors.exact import to_bytes  # loads numpy
 
         ids = [number for number, _ in batch]
+        adopted = self._database.call(self._vectors.adopt, embedder.name, ids)
+        batch = [item for item in batch if item[0] not in adopted]
+        if not batch:
+            return
         try:
             # The text alone: adding date and speaker made recall worse, and both have their own signals.
             vectors = embedder.embed([text for _, text in batch])
         except TextRefused as refusal:
-            _log.warning("Passage %d is found by its words only: %s", ids[refusal.row], refusal)
-            self._refused.add(ids[refusal.row])
+            refused = batch[refusal.row][0]
+            _log.warning("Passage %d is found by its words only: %s", refused, refusal)
+            self._refused[embedder.name].add(refused)
             return  # the next batch holds the others
         # A passage that was forgotten while it was being embedded does not come back.
-        rows = zip(ids, to_bytes(vectors), strict=True)
+        rows = zip([number for number, _ in batch], to_bytes(vectors), strict=True)
         stored = self._database.call(self._vectors.add, embedder.name, rows)
-        index.add(stored)
-        self._report(IndexState.INDEXING, added=len(stored))
+        index.add(embedder.name, stored)
+        self._report(IndexState.INDEXING, added=len(stored) + len(adopted))
 
     def _report(self, state: IndexState, *, added: int = 0) -> None:
+        assert self._embedders is not None
         # Counting takes milliseconds while 100,000 passages have no vector.
         if state is self.status.state and time.monotonic() - self._counted_at < _COUNT_S:
-            self.status = IndexStatus(state, self.status.embedded + added, self.status.passages)
+            self.status = replace(self.status, embedded=self.status.embedded + added)
             return
-        passages, embedded = self._database.call(self._vectors.counts)
+        passages, embedded = self._database.call(self._vectors.counts, self._embedders.wanted.name)
         self._counted_at = time.monotonic()
-        self.status = IndexStatus(state, embedded, passages)
+        self.status = IndexStatus(state, embedded, passages, switching=self._switching)
 
 
 class TimeLimit:

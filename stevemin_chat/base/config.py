@@ -180,12 +180,26 @@ class MemorySection(_Section):
         summaries: summarise older messages while nobody waits for an answer.
         scope: which chats share memories with a new chat.
         chroma_url: a Chroma server that indexes the vectors; None keeps the index in the data folder.
+        embedder: the model that embeds texts: a name on the Hub, a folder, or a GGUF by its path or name;
+            None is the package that comes along.
+        embedder_query_prefix, embedder_passage_prefix: what it wants before questions and passages; None
+            is what its own settings say.
     """
 
     enabled: bool = True
     summaries: bool = True
     scope: Literal["session", "project", "everywhere"] = "everywhere"
     chroma_url: str | None = None
+    embedder: str | None = None
+    embedder_query_prefix: str | None = None
+    embedder_passage_prefix: str | None = None
+
+    @field_validator("embedder")
+    @classmethod
+    def _names_something(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("It must name a model, a folder or a file; leave it out for the usual model.")
+        return value
 
     @field_validator("chroma_url")
     @classmethod

@@ -49,10 +49,10 @@ def show(session: OneChat, as_json: Json = False) -> None:
 @app.command()
 def delete(session: OneChat, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a chat with all its messages, for good."""
-    from stevemin_chat.recall import installed_embedder_or_none, open_memory
+    from stevemin_chat.recall import open_memory
     from stevemin_chat.text import count
 
-    with open_memory(installed_embedder_or_none()) as memory:
+    with open_memory(meaning=True) as memory:
         record = memory.session(session)
         messages = count(record.message_count, "message")
         confirm(f"Delete the chat {record.title!r} ({record.id}, {messages})?", yes=yes)

@@ -69,11 +69,11 @@ def sync(as_json: Json = False) -> None:
 
 def _update(label: str, update: Update, as_json: bool) -> None:
     from stevemin_chat.notices import EXIT_INTERRUPTED
-    from stevemin_chat.recall import installed_embedder_or_none, open_memory, report_words
+    from stevemin_chat.recall import open_memory, report_words
 
     # The embedder is not started: with it, vectors of passages that are gone can be deleted.
     with (
-        open_memory(installed_embedder_or_none()) as memory,
+        open_memory(meaning=True) as memory,
         _interruptible() as stopping,
         progress_line(label) as line,
     ):
@@ -127,10 +127,10 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove documents from the memory; the files stay."""
-    from stevemin_chat.recall import installed_embedder_or_none, open_memory
+    from stevemin_chat.recall import open_memory
     from stevemin_chat.text import count
 
-    with open_memory(installed_embedder_or_none()) as memory:
+    with open_memory(meaning=True) as memory:
         chosen = memory.documents.find(wanted)
         if len(chosen) > 1:
             question = f"Remove {count(len(chosen), 'document')} from the memory? The files stay."

@@ -104,16 +104,15 @@ def searched(query: str, session: str | None, *, meaning: bool) -> Iterator[tupl
 
     Waits, with progress, until search by meaning is ready, if it is wanted; says what is missing.
     """
-    from stevemin_chat.recall import installed_embedder, open_memory, wait_for_meaning
+    from stevemin_chat.recall import open_memory, wait_for_meaning
 
     if not query.strip():
         raise UsageProblem("Nothing to search for; give some words.")
-    embedder = installed_embedder() if meaning else None
-    with open_memory(embedder) as memory:
+    with open_memory(meaning=meaning) as memory:
         scope = memory.session(session).id if session is not None else None
-        if embedder is not None:
+        if meaning:
             with progress_line("Search by meaning") as line:
-                missing = wait_for_meaning(memory, embedder, line.show)
+                missing = wait_for_meaning(memory, line.show)
             if missing:
                 note(missing)
         yield memory, scope
@@ -317,9 +316,9 @@ def forget(
     """
     from stevemin_chat.base import Paths
     from stevemin_chat.chats import Drafts
-    from stevemin_chat.recall import choose, forgotten_words, installed_embedder_or_none, open_memory
+    from stevemin_chat.recall import choose, forgotten_words, open_memory
 
-    with open_memory(installed_embedder_or_none()) as memory:
+    with open_memory(meaning=True) as memory:
         drafts = Drafts(Paths.resolve().drafts)
         chosen = choose(
             memory, ids or [], containing=containing, session=session, source=source, drafts=drafts
@@ -342,9 +341,9 @@ def forget(
 @app.command()
 def off(session: ChatOrAll = None, yes: Yes = False, as_json: Json = False) -> None:
     """Stop remembering. With a chat: delete its memories and keep the chat."""
-    from stevemin_chat.recall import installed_embedder_or_none, open_memory
+    from stevemin_chat.recall import open_memory
 
-    with open_memory(installed_embedder_or_none() if session is not None else None) as memory:
+    with open_memory(meaning=session is not None) as memory:
         if session is None:
             memory.long_term.switch(False)
             _tell(memory, None, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from stevemin_chat.doctor.checks import Check, Status, examine
+from stevemin_chat.doctor.check import Check, Status
+from stevemin_chat.doctor.checks import examine
 
 __all__ = ["Check", "Status", "examine"]

@@ -7,10 +7,8 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
 
 from engine.devices import DeviceMonitor, DeviceReading
 from engine.errors import ModelError
@@ -23,13 +21,13 @@ from stevemin_chat.base import (
     builtin_catalogue_path,
     load_config,
 )
+from stevemin_chat.doctor.check import Check, Status
+from stevemin_chat.doctor.embedding import check_embedder
 from stevemin_chat.models import Catalogue, listed_models
 from stevemin_chat.notices import describe
 from stevemin_chat.text import size
 
-__all__ = ["Check", "Status", "examine"]
-
-Status = Literal["ok", "warn", "fail"]
+__all__ = ["examine"]
 
 _INSTALL = "Run: make install"
 _PACKAGES = (
@@ -45,26 +43,6 @@ _PACKAGES = (
 _LITTLE_DISK, _NO_DISK = 2 << 30, 100 << 20  # bytes
 
 _log = logging.getLogger("stevemin.doctor")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """The result of one check.
-
-    Args:
-        found: what there is, or what is wrong with it.
-        mend: how to fix it; empty when nothing is wrong.
-    """
-
-    id: str
-    title: str
-    status: Status
-    found: str
-    mend: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def examine(paths: Paths) -> list[Check]:
@@ -261,6 +239,7 @@ _LOOKS: tuple[_Look, ...] = (
     _data_folder,
     _disk,
     _database,
+    check_embedder,
 )
 
 

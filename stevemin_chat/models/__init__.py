@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stevemin_chat.models.catalogue import Catalogue, ModelSpec, is_installed, vram_words
     from stevemin_chat.models.current import CurrentModel
     from stevemin_chat.models.download import DownloadMeter
+    from stevemin_chat.models.embedders import configured_embedder, embedder_label, reopened_embedder
     from stevemin_chat.models.loading import ModelLoader
     from stevemin_chat.models.local import (
         HubSource,
@@ -32,6 +33,7 @@ else:
             "catalogue": "Catalogue ModelSpec is_installed vram_words",
             "current": "CurrentModel",
             "download": "DownloadMeter",
+            "embedders": "configured_embedder embedder_label reopened_embedder",
             "loading": "ModelLoader",
             "local": "HubSource ListedModel Removable find_model hub_source listed_models removable",
             "pulled": "Pulled pull remove_pulled",
@@ -48,6 +50,8 @@ __all__ = [
     "ModelSpec",
     "Pulled",
     "Removable",
+    "configured_embedder",
+    "embedder_label",
     "find_model",
     "hub_source",
     "is_installed",
@@ -55,5 +59,6 @@ __all__ = [
     "pull",
     "removable",
     "remove_pulled",
+    "reopened_embedder",
     "vram_words",
 ]

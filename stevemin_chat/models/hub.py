@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from stevemin_chat.base import HubRefused, HubUnreachable
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import BlobLfsInfo
 
-__all__ = ["Listing", "RemoteFile", "connection", "list_files"]
+__all__ = ["Listing", "RemoteFile", "cached_folder", "connection", "list_files"]
 
 _TIMEOUT_S = 15.0
 _DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -83,6 +84,20 @@ def connection() -> Iterator[str]:
         yield os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or _DEFAULT_ENDPOINT
     finally:
         close_session()
+
+
+def cached_folder(repo: str) -> Path | None:
+    """The folder in the Hub's cache on this disk that holds a repository's model; None if there is none.
+
+    Args:
+        repo: OWNER/REPO. Nothing is downloaded.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("modules.json", "config.json"):
+        if isinstance(found := try_to_load_from_cache(repo, file), str):
+            return Path(found).parent
+    return None
 
 
 def list_files(repo: str, endpoint: str) -> Listing:

@@ -13,8 +13,6 @@ from stevemin_chat.doors import lazy
 
 if TYPE_CHECKING:
     from stevemin_chat.recall.access import (
-        installed_embedder,
-        installed_embedder_or_none,
         open_memory,
         open_store,
         wait_for_meaning,
@@ -120,8 +118,6 @@ __all__ = [
     "hit_entries",
     "imported_words",
     "index_words",
-    "installed_embedder",
-    "installed_embedder_or_none",
     "last_exchange",
     "layer_units",
     "off_record_question",
@@ -147,7 +143,7 @@ if not TYPE_CHECKING:
     __getattr__ = lazy(
         __name__,
         {
-            "access": "installed_embedder installed_embedder_or_none open_memory open_store wait_for_meaning",
+            "access": "open_memory open_store wait_for_meaning",
             "consolidating": "Consolidating",
             "document_work": "DocumentOutcome DocumentWork",
             "documents": (

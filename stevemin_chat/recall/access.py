@@ -11,19 +11,14 @@ from typing import TYPE_CHECKING
 
 from memory import EmbedderUnavailable, IndexState, Memory
 from stevemin_chat.base import begin
+from stevemin_chat.models import configured_embedder, reopened_embedder
 from stevemin_chat.text import count
 
 if TYPE_CHECKING:
     from memory import Embedder, IndexStatus
     from stevemin_chat.base import MemorySection, Paths
 
-__all__ = [
-    "installed_embedder",
-    "installed_embedder_or_none",
-    "open_memory",
-    "open_store",
-    "wait_for_meaning",
-]
+__all__ = ["open_memory", "open_store", "wait_for_meaning"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,13 +27,14 @@ _ENOUGH = 0.9  # share of the passages: the newest come first, and a first run m
 
 
 def open_store(
-    paths: Paths, settings: MemorySection, database: Path | None = None, embedder: Embedder | None = None
+    paths: Paths, settings: MemorySection, database: Path | None = None, *, meaning: bool = False
 ) -> Memory:
     """Open the store and mark replies that a crash interrupted. Blocks; the caller closes the memory.
 
     Args:
         database: the SQLite file; None is the one in the data folder, which is created.
-        embedder: its model is loaded when something is searched.
+        meaning: search by meaning, too; the embedding model is loaded when something is searched. Where it is
+            not on this machine, the memory's `index_status` says so.
 
     Raises:
         FolderNotWritable, memory.StoreError: the store cannot be opened.
@@ -46,9 +42,12 @@ def open_store(
     if database is None:
         paths.prepare()
         database = paths.database
+    embedder, why_not = _embedder(paths, settings) if meaning else (None, None)
     memory = Memory(
         database,
         embedder=embedder,
+        reopen_embedder=lambda recipe: reopened_embedder(paths, recipe),
+        no_embedder=why_not,
         chroma_url=settings.chroma_url,
         remembering=None if settings.enabled else False,
     )
@@ -61,41 +60,30 @@ def open_store(
 
 
 @contextmanager
-def open_memory(embedder: Embedder | None = None) -> Iterator[Memory]:
+def open_memory(*, meaning: bool = False) -> Iterator[Memory]:
     """The store of the data folder, for one command.
 
     Args:
-        embedder: allows searching by meaning.
+        meaning: allows searching by meaning.
 
     Raises:
         ConfigFileError, FolderNotWritable, memory.StoreError: the store cannot be opened.
     """
     paths, config = begin()
-    with open_store(paths, config.memory, embedder=embedder) as memory:
+    with open_store(paths, config.memory, meaning=meaning) as memory:
         yield memory
 
 
-def installed_embedder() -> Embedder:
-    """The embedder of this installation; its process starts with the first text.
-
-    Raises:
-        memory.EmbedderUnavailable: its packages are not installed.
-    """
-    from memory.vectors import WorkerEmbedder
-
-    return WorkerEmbedder()
-
-
-def installed_embedder_or_none() -> Embedder | None:
-    """None where the embedder's packages are missing: search is by words."""
+def _embedder(paths: Paths, settings: MemorySection) -> tuple[Embedder | None, str | None]:
+    """The embedder, or why there is none: search is by words then."""
     try:
-        return installed_embedder()
+        return configured_embedder(paths, settings), None
     except EmbedderUnavailable as error:
         _log.warning("Search is by words only: %s", error)
-        return None
+        return None, str(error)
 
 
-def wait_for_meaning(memory: Memory, embedder: Embedder, show: Callable[[str], None]) -> str | None:
+def wait_for_meaning(memory: Memory, show: Callable[[str], None]) -> str | None:
     """Load the embedding model and wait until nearly all passages have a vector. Blocks.
 
     Args:
@@ -105,18 +93,20 @@ def wait_for_meaning(memory: Memory, embedder: Embedder, show: Callable[[str], N
         Why search is by words only, or what has no vector yet; None when everything has one.
 
     Raises:
-        memory.EmbedderUnavailable: the model cannot be loaded.
+        memory.EmbedderUnavailable: there is no model, or it cannot be loaded.
     """
     memory.start_indexing()
+    show("loading the embedding model")
+    memory.load_embedder()
     show("opening the vector index")
     status = _while_state(memory, IndexState.STARTING)
     if status.state is not IndexState.UNAVAILABLE:
-        show("loading the embedding model")
-        embedder.embed(["blocks until the model is loaded"])
         status = _while_state(memory, IndexState.INDEXING, show)
     if status.state is IndexState.UNAVAILABLE:
         return status.reason
     missing = status.passages - status.embedded
+    if status.switching:
+        return f"Another embedding model takes over; {count(missing, 'passage')} to go."
     if not missing:
         return None
     have, them = ("has", "it") if missing == 1 else ("have", "them")
@@ -133,4 +123,4 @@ def _while_state(memory: Memory, state: IndexState, show: Callable[[str], None] 
 
 
 def _is_enough(status: IndexStatus) -> bool:
-    return status.passages > 0 and status.embedded >= _ENOUGH * status.passages
+    return status.switching or (status.passages > 0 and status.embedded >= _ENOUGH * status.passages)

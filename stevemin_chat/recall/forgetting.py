@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from memory import Fact, Forgotten
 from stevemin_chat.base import UsageProblem
+from stevemin_chat.models import embedder_label
 from stevemin_chat.recall.lookup import SHORT_ID
-from stevemin_chat.text import and_more, count, day, listing, size, speaker
+from stevemin_chat.text import and_more, count, day, listing, percent, size, speaker
 
 if TYPE_CHECKING:
     from memory import Forgotten, Imported, Memory, MemoryStats, Message, SessionRecord
@@ -209,12 +210,21 @@ def stats_rows(found: MemoryStats) -> list[tuple[str, str]]:
         ("Summaries", f"{found.summaries:,}"),
         ("On disk", f"{size(found.database_bytes)} chats, {size(found.index_bytes)} vectors"),
         ("Search by meaning", _index_in_words(found)),
+        *([("Embedder", _embedder_in_words(found))] if found.embedder else []),
     ]
+
+
+def _embedder_in_words(found: MemoryStats) -> str:
+    current = embedder_label(found.embedder or "")
+    if found.next_embedder is None:
+        return current
+    share = percent(found.embedded / found.passages) if found.passages else "all"
+    return f"{current}, until {embedder_label(found.next_embedder)} has embedded everything ({share} so far)"
 
 
 def _index_in_words(found: MemoryStats) -> str:
     if found.index.reason:
         return found.index.reason
-    if found.embedded == found.passages:
+    if found.embedded == found.passages or found.next_embedder:
         return "finds every passage" if found.passages else "nothing to find yet"
     return f"finds {count(found.embedded, 'passage')}; the others get their vectors while a chat is open"

@@ -66,8 +66,13 @@ _EXCERPT = 600  # characters of a message; --json shows all
 
 def index_words(status: IndexStatus) -> str:
     """How search works at the moment, in one line."""
+    if status.state is IndexState.UNAVAILABLE and status.switching:
+        return f"the embedding model cannot be changed: {sanitize(status.reason or 'it failed.')}"
     if status.state is IndexState.UNAVAILABLE:
         return f"search by words only: {sanitize(status.reason or 'the index is not available.')}"
+    if status.switching:
+        done = f"{status.embedded:,} of {count(status.passages, 'passage')}"
+        return f"changing the embedding model: {done}"
     if status.state is IndexState.INDEXING and status.embedded < status.passages:
         return f"search by meaning: {status.embedded:,} of {count(status.passages, 'passage')}"
     if status.state in (IndexState.READY, IndexState.INDEXING):
@@ -82,7 +87,8 @@ def index_hint(status: IndexStatus) -> str:
     missing = status.passages - status.embedded
     if status.state is not IndexState.INDEXING or missing < _NOTABLE:
         return ""
-    return f"indexing {percent(min(_NOT_ALL, status.embedded / status.passages))}"
+    what = "changing embedder" if status.switching else "indexing"
+    return f"{what} {percent(min(_NOT_ALL, status.embedded / status.passages))}"
 
 
 def fact_marks(fact: Fact) -> list[str]:

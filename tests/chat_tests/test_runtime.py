@@ -136,10 +136,10 @@ async def test_a_new_session_knows_its_project_and_how_far_its_memory_reaches(
 async def test_long_term_memory_can_be_off_for_one_run(
     stevemin_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_embedder() -> None:
+    def no_embedder(*_: object) -> None:
         raise AssertionError("it would load a model")
 
-    monkeypatch.setattr("stevemin_chat.runtime.installed_embedder_or_none", no_embedder)
+    monkeypatch.setattr("stevemin_chat.recall.access.configured_embedder", no_embedder)
     paths = Paths.resolve()
     runtime = await Runtime.open(paths, Config(memory=MemorySection(enabled=False)), meaning=True)
     assert not runtime.memory.long_term.remembering

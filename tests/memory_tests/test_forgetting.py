@@ -37,6 +37,10 @@ class Shared:
         return self._embedder.name
 
     @property
+    def recipe(self) -> str:
+        return self._embedder.recipe
+
+    @property
     def dimension(self) -> int:
         return self._embedder.dimension
 
@@ -47,8 +51,8 @@ class Shared:
     def start(self) -> None:
         self._embedder.start()
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        vectors = self._embedder.embed(texts)
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
+        vectors = self._embedder.embed(texts, query=query)
         found = [row for row, text in enumerate(texts) if CANARY in text]
         for row in found:
             half = vectors[row][:8].astype("<f2")

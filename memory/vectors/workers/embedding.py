@@ -2,7 +2,7 @@
 
 Run as a script, so it imports nothing of ours; the other side imports the message types below.
 
-    request   JSON {"urgent": bool, "texts": [str, ...]}
+    request   JSON {"urgent": bool, "prefix": str, "texts": [str, ...]}
     answers   READY + the dimension in digits, once, when the model is loaded
               VECTORS + one float32 row of length 1 per text, in their order
               ERROR + what went wrong, in UTF-8
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["ERROR", "NICENESS", "READY", "VECTORS", "main"]
+__all__ = ["ERROR", "NICENESS", "READY", "VECTORS", "Embed", "main", "serve"]
 
 READY, VECTORS, ERROR = b"R", b"V", b"E"
 NICENESS = 10
+
+Embed = Callable[[list[str], str], "NDArray[np.float32]"]  # texts, and what the model wants before each
+
+_MOST_TOKENS = 512  # of a text; passages have about 230, and a model may accept thousands
 
 _SETTINGS = {
     "HF_HUB_OFFLINE": "1",
@@ -52,9 +56,19 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """
     descriptor, folder, threads = arguments
     os.environ.update(_SETTINGS, OMP_NUM_THREADS=threads)  # read when the libraries are imported
-    connection = Connection(int(descriptor))
+    serve(descriptor, partial(_load, folder, int(threads)))
+
+
+def serve(descriptor: str, load: Callable[[], Embed]) -> NoReturn:
+    """Answer requests until the other side is gone.
+
+    Args:
+        descriptor: of the socket.
+        load: loads the model. What it returns gives rows of length 1; it is called by one thread at a time.
+    """
+    connection: Connection[Any, Any] = Connection(int(descriptor))
     requests: SimpleQueue[bytes] = SimpleQueue()
-    Thread(target=_serve, args=(connection, requests, folder, int(threads))).start()
+    Thread(target=_serve, args=(connection, requests, load)).start()
     with suppress(EOFError, OSError):
         while True:
             requests.put(connection.recv_bytes())
@@ -63,18 +77,18 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 
 def _serve(
-    connection: Connection[Any, Any], requests: SimpleQueue[bytes], folder: str, threads: int
+    connection: Connection[Any, Any], requests: SimpleQueue[bytes], load: Callable[[], Embed]
 ) -> NoReturn:
     # On Linux niceness belongs to a thread and cannot be lowered again: loading and bulk work yield to the
     # token stream; a search, for which the user waits, does not.
     background = ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,))
     try:
-        model = background.submit(_load, folder, threads).result()
-        warm_up = background.submit(_embed, model, ["The first batch takes longer than the others."]).result()
+        embed = background.submit(load).result()
+        warm_up = background.submit(embed, ["The first batch takes longer than the others."], "").result()
         connection.send_bytes(READY + b"%d" % warm_up.shape[1])
         while True:
             request = json.loads(requests.get())
-            work = partial(_answer, model, request["texts"])
+            work = partial(_answer, embed, request["texts"], request["prefix"])
             connection.send_bytes(work() if request["urgent"] else background.submit(work).result())
     except BaseException as error:
         with suppress(OSError):
@@ -83,25 +97,29 @@ def _serve(
         os._exit(1)
 
 
-def _load(folder: str, threads: int) -> SentenceTransformer:
+def _load(folder: str, threads: int) -> Embed:
     import torch
     from sentence_transformers import SentenceTransformer
 
     torch.set_num_threads(threads)
-    return SentenceTransformer(folder, device="cpu", local_files_only=True)
+    model = SentenceTransformer(folder, device="cpu", local_files_only=True)
+    if (reads := model.max_seq_length) is None or reads > _MOST_TOKENS:
+        model.max_seq_length = _MOST_TOKENS
+    return partial(_embed, model)
 
 
-def _answer(model: SentenceTransformer, texts: list[str]) -> bytes:
+def _answer(embed: Embed, texts: list[str], prefix: str) -> bytes:
     try:
-        return VECTORS + _embed(model, texts).tobytes()
+        return VECTORS + embed(texts, prefix).tobytes()
     except Exception as error:
         # The message may quote the text, and the other side logs it.
         return ERROR + type(error).__name__.encode()
 
 
-def _embed(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
+def _embed(model: SentenceTransformer, texts: list[str], prefix: str) -> NDArray[np.float32]:
     vectors = model.encode(
         texts,
+        prompt=prefix,  # even if it is empty, or a default of the model's would take its place
         batch_size=len(texts),
         normalize_embeddings=True,
         convert_to_numpy=True,

@@ -204,7 +204,7 @@ def test_without_the_embedding_packages_only_meaning_fails(
     def missing() -> None:
         raise EmbedderUnavailable("Search by meaning needs sentence-transformers.")
 
-    monkeypatch.setattr("memory.vectors.embedder.WorkerEmbedder", missing)
+    monkeypatch.setattr("memory.vectors.find_model", missing)
     cli("memory", "search", "train", "--meaning").failed("needs sentence-transformers")
     assert cli("memory", "search", "train", "--json").json != []
     assert cli("memory", "forget", stored.told, "--yes", "--json").json["facts"] == 2
@@ -422,6 +422,21 @@ def test_stats(cli: Cli, stored: Stored) -> None:
     out = cli("memory", "stats").out
     for row in ("LONG-TERM MEMORY   on", "2 remembered, 1 forgotten", "2, 0 pinned", "finds 0 passages"):
         assert row in out
+
+
+def test_stats_while_the_embedding_model_changes(cli: Cli, paths: Paths, stored: Stored) -> None:
+    with Memory(paths.database) as memory:
+        parts = memory._components
+        memory._call(parts.stored.add, "tiny:0123", [(1, b"12")])
+        memory._call(setattr, parts.settings, "embedder", ("old-model:0123", ""))
+        memory._call(setattr, parts.settings, "next_embedder", "tiny:0123")
+    found = cli("memory", "stats", "--json").json
+    assert (found["embedder"], found["next_embedder"], found["embedded"]) == (
+        "old-model:0123",
+        "tiny:0123",
+        1,
+    )
+    assert "old-model, until tiny has embedded everything (33% so far)" in cli("memory", "stats").out
 
 
 def test_off_everywhere_and_on_again(cli: Cli, paths: Paths, stored: Stored) -> None:

@@ -27,7 +27,7 @@ def by_id(paths: Paths) -> dict[str, Check]:
 def test_everything_in_order(paths: Paths) -> None:
     checks = by_id(paths)
     expected = {"python", "packages", "llama", "offload", "devices", "settings", "catalogue", "starter"}
-    assert set(checks) == expected | {"data", "disk", "database", "compilers"}
+    assert set(checks) == expected | {"data", "disk", "database", "compilers", "embedder"}
     assert not [check for check in checks.values() if check.status == "fail"]
     assert "no damage found" in checks["database"].found
     assert "smollm2-135m" in checks["catalogue"].found

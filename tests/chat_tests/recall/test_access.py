@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from memory import Embedder, IndexState, IndexStatus, Memory
+from memory import IndexState, IndexStatus, Memory
 from stevemin_chat.base.config import MemorySection
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.recall import access, open_store, wait_for_meaning
@@ -29,6 +29,10 @@ class Scripted:
 
     def __init__(self, *statuses: IndexStatus) -> None:
         self._statuses = iter(statuses)
+        self.loaded = False
+
+    def load_embedder(self) -> None:
+        self.loaded = True
 
     def start_indexing(self) -> None:
         pass
@@ -37,31 +41,21 @@ class Scripted:
         return next(self._statuses)
 
 
-class Asked:
-    """An embedder that only notes that it was asked."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def embed(self, texts: list[str]) -> None:
-        self.texts += texts
-
-
-def waited(*statuses: IndexStatus) -> tuple[str | None, list[str], bool]:
-    """What waiting says in the end and meanwhile, and whether the model was loaded."""
-    embedder, shown = Asked(), list[str]()
-    said = wait_for_meaning(cast(Memory, Scripted(*statuses)), cast(Embedder, embedder), shown.append)
-    return said, shown, bool(embedder.texts)
+def waited(*statuses: IndexStatus) -> tuple[str | None, list[str]]:
+    """What waiting says in the end and meanwhile."""
+    memory, shown = Scripted(*statuses), list[str]()
+    said = wait_for_meaning(cast(Memory, memory), shown.append)
+    assert memory.loaded
+    return said, shown
 
 
 def test_meaning_waits_until_nearly_all_has_a_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "_POLL_S", 0)
     starting, ready = IndexStatus(IndexState.STARTING), IndexStatus(IndexState.READY, 2000, 2000)
     few, most = (IndexStatus(IndexState.INDEXING, done, 2000) for done in (64, 1900))
-    said, shown, loaded = waited(starting, few, few, few, most)
+    said, shown = waited(starting, few, few, few, most)
     assert said == "100 passages have no vector yet; search finds them by words only."
     assert shown[-1] == "64 of 2,000 passages"
-    assert loaded
     assert waited(starting, few, ready)[0] is None
     assert waited(IndexStatus(IndexState.READY), IndexStatus(IndexState.READY))[0] is None, "nothing to embed"
     nearly = IndexStatus(IndexState.INDEXING, 9, 10)
@@ -70,7 +64,6 @@ def test_meaning_waits_until_nearly_all_has_a_vector(monkeypatch: pytest.MonkeyP
     )
 
 
-def test_meaning_does_not_wait_for_an_index_that_another_process_has() -> None:
-    said, _, loaded = waited(IndexStatus(IndexState.UNAVAILABLE, reason="It is used by another stevemin."))
+def test_meaning_does_not_wait_for_an_index_that_cannot_be_had() -> None:
+    said, _ = waited(IndexStatus(IndexState.UNAVAILABLE, reason="It is used by another stevemin."))
     assert said == "It is used by another stevemin."
-    assert not loaded

@@ -65,6 +65,14 @@ def lines_about(memory: Memory, item_id: str | int) -> list[str]:
             IndexStatus(IndexState.UNAVAILABLE, reason="\x1b]0;owned\x07Chroma\x1b[31m is gone."),
             "search by words only: Chroma is gone.",
         ),
+        (
+            IndexStatus(IndexState.INDEXING, 12, 2000, switching=True),
+            "changing the embedding model: 12 of 2,000 passages",
+        ),
+        (
+            IndexStatus(IndexState.UNAVAILABLE, reason="It is gone.", switching=True),
+            "the embedding model cannot be changed: It is gone.",
+        ),
     ],
 )
 def test_how_a_search_works_now(status: IndexStatus, words: str) -> None:
@@ -79,6 +87,7 @@ def test_how_a_search_works_now(status: IndexStatus, words: str) -> None:
         (IndexStatus(IndexState.INDEXING, 0, 64), "indexing 0%"),
         (IndexStatus(IndexState.INDEXING, 99_900, 100_000), "indexing 99%"),
         (IndexStatus(IndexState.STARTING, 0, 1000), ""),
+        (IndexStatus(IndexState.INDEXING, 500, 1000, switching=True), "changing embedder 50%"),
         (IndexStatus(IndexState.INDEXING, 0, 0), ""),
     ],
 )

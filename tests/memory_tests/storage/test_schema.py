@@ -75,7 +75,7 @@ def test_passages_of_an_earlier_version_have_no_vector_and_can_be_found(database
     with Memory(database_path) as memory:
         assert memory.search("boat")[0].text == "a boat"
         vectors = memory._components.vectors._vectors
-        assert memory._call(vectors.missing, 10) == [(1, "a boat")]
+        assert memory._call(vectors.missing, "x", 10) == [(1, "a boat")]
         assert memory._call(vectors.add, "x", [(1, b"12")]) == [1]
         assert memory._call(vectors.get, "x", [1]) == [(1, 7, b"12")]
         memory.delete_session("s")

@@ -26,6 +26,7 @@ class Letters:
 
     def __init__(self, name: str = "letters") -> None:
         self.name = name
+        self.recipe = name
         self.dimension = 26
         self.ready = True
         self.asked: list[list[str]] = []
@@ -37,7 +38,7 @@ class Letters:
 
     def close(self) -> None: ...
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
         self.asked.append(list(texts))
         self.before_answering()
         for row, text in enumerate(texts):

@@ -39,7 +39,7 @@ def test_one_failure_goes_unnoticed(fake: Fake, tmp_path: Path, behaviour: str) 
     [
         ("dies-at-once", "exit code 7"),
         ("cannot-load", "ImportError: no such library"),
-        ("other-dimension", "is invalid"),
+        ("other-dimension", "not 2 numbers"),
         ("hangs-loading", "did not answer"),
         ("answers-nonsense", "is invalid"),
         ("answers-nothing", "is invalid"),

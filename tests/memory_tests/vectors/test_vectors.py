@@ -95,8 +95,8 @@ def test_progress_is_reported_without_counting_at_every_batch(
     counted = []
     counts = StoredVectors.counts
 
-    def counting(vectors: StoredVectors) -> tuple[int, int]:
-        counted.append(counts(vectors))
+    def counting(vectors: StoredVectors, embedder: str) -> tuple[int, int]:
+        counted.append(counts(vectors, embedder))
         return counted[-1]
 
     monkeypatch.setattr(StoredVectors, "counts", counting)
@@ -120,7 +120,7 @@ def test_two_processes_that_embed_the_same_passage_store_one_vector(path: Path) 
         [one, two] = to_bytes(Signs().embed(["one", "two"]))
         for _ in range(2):
             assert memory._call(vectors.add, "signs", [(2, two), (1, one), (99, one)]) == [1, 2]
-        assert memory._call(vectors.missing, 10) == []
+        assert memory._call(vectors.missing, "signs", 10) == []
         assert memory._call(lambda: memory._components.settings.index_epoch) == "", "nothing was deleted"
 
 
@@ -159,6 +159,7 @@ def test_a_search_of_few_passages_reads_only_these_and_all_of_them(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("memory.search.search._BY_MEANING", 2)
+    monkeypatch.setattr("memory.search.calibration.PROBES", {})  # nothing else is searched for
     with Memory(path, embedder=Letters()) as memory:
         other = tell(memory, *["zzzz"] * 50)
         mine = tell(memory, "zzzq", "qqq")
