@@ -248,7 +248,7 @@ class LongTermMemory:
         if isinstance(item, Message):
             message = item
         elif item.message_id is None:
-            return Origin(item=item)
+            return Origin(item=item, related=self._components.facts.related(item.id))
         else:
             message = self._components.transcript.get(item.message_id)
         passages, embedded = self._components.passages.counts_of_message(message.id)
@@ -263,6 +263,7 @@ class LongTermMemory:
             instructions=any(
                 has_instructions(message.content[span.start : span.end]) for span in message.quoted
             ),
+            related=self._components.facts.related(item.id) if isinstance(item, Fact) else (),
         )
 
     def _switch(self, on: bool) -> None:

@@ -84,6 +84,7 @@ class Memory:
         self.documents = MemoryDocuments(components, self.long_term.clear_traces)
         try:
             self._call(migrate, self._database)
+            self._call(components.facts.link_older)
             self.long_term.finish_purge()  # an earlier process may have died while it was forgetting
         except BaseException:
             self.close()

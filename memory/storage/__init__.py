@@ -11,6 +11,7 @@ from memory.storage.erasing import Eraser
 from memory.storage.facts import Facts, fact_key
 from memory.storage.messages import Transcript
 from memory.storage.passages import EVERYTHING, Passages, View, view_clause
+from memory.storage.readings import Readings
 from memory.storage.schema import migrate
 from memory.storage.sessions import Sessions
 from memory.storage.state import Scopes, Settings, WindowStarts
@@ -27,6 +28,7 @@ __all__ = [
     "Facts",
     "KnownFile",
     "Passages",
+    "Readings",
     "Row",
     "Scopes",
     "Sessions",
