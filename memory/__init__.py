@@ -1,7 +1,7 @@
 """Keeps chats and everything learned from them, and assembles the prompts a model sees.
 
 `Memory` is the one entrance: sessions and messages, long-term memory, search, and context. It knows neither
-the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `Embedder`.
+the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `FactExtractor`, `Embedder`.
 Importing the package loads values, errors and Protocols only; the store and the rest come with `Memory`.
 """
 
@@ -18,6 +18,7 @@ from memory.errors import (
     DiskFull,
     DocumentNotFound,
     EmbedderUnavailable,
+    ExtractionCancelled,
     FactNotFound,
     IndexUnavailable,
     InvalidFact,
@@ -34,13 +35,14 @@ from memory.errors import (
     TextRefused,
     UnknownStrategy,
 )
-from memory.ports import Embedder, Summarizer, TokenCounter
+from memory.ports import Embedder, FactExtractor, Summarizer, TokenCounter
 from memory.reports import (
     AssembledContext,
     Budget,
     ContextReport,
     DocumentsReport,
     Dropped,
+    FactsCheck,
     IndexState,
     IndexStatus,
     LayerReport,
@@ -101,9 +103,12 @@ __all__ = [
     "EmbedderUnavailable",
     "Entity",
     "EntityKind",
+    "ExtractionCancelled",
     "Fact",
+    "FactExtractor",
     "FactKind",
     "FactNotFound",
+    "FactsCheck",
     "Forgotten",
     "Imported",
     "IndexState",

@@ -29,9 +29,7 @@ _SESSIONS = """
 
 _FACTS = """
     SELECT id, written, slot, day, (
-        SELECT json_group_array(day) FROM
-            (SELECT day FROM fact_sources JOIN messages ON messages.id = message_id
-                WHERE fact_id = facts.id ORDER BY messages.number)
+        SELECT json_group_object(message_id, day) FROM fact_sources WHERE fact_id = facts.id AND day IS NOT NULL
     ) AS days FROM facts
 """
 _READERS = """
@@ -79,7 +77,7 @@ def exported(database: Database, facts: Facts, summaries: Summaries) -> dict[str
 
 
 def _more(row: Row) -> dict[str, Any]:
-    """What a fact does not tell of itself; `days` are those of its sources."""
+    """What a fact does not tell of itself; `days`: what it means by the time of each source."""
     return {
         "written": bool(row["written"]),
         "slot": row["slot"],

@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NoReturn, get_args
 
@@ -39,7 +39,7 @@ class Item:
         place: where it stands in the document.
         columns: as the table has them.
         sources: ids of the messages that it was made from.
-        days: of a fact, the day that it means by the time of each source.
+        days: of a fact, the days that it means, by source.
         entities: of a fact; None if the document does not tell.
         readers: of a message, the models that have looked for facts in it.
     """
@@ -47,7 +47,7 @@ class Item:
     place: str
     columns: Columns
     sources: tuple[str, ...] = ()
-    days: tuple[str | None, ...] = ()
+    days: Mapping[str, str] = field(default_factory=dict)
     entities: tuple[Entity, ...] | None = None
     readers: tuple[str, ...] = ()
 
@@ -213,13 +213,13 @@ class _Reader:
 
     def object_or_none(self, name: str) -> str | None:
         """The object as JSON text."""
+        return None if self._fields.get(name) is None else json.dumps(self.mapping(name))
+
+    def mapping(self, name: str) -> dict[str, Any]:
         value = self._fields.get(name)
-        if value is None:
-            return None
         if not isinstance(value, dict):
             self.fail(name, "must be an object")
-        text = json.dumps(value)
-        return text
+        return value
 
     def inner(self, name: str) -> _Reader | None:
         value = self._fields.get(name)
@@ -338,18 +338,16 @@ def _fact(one: _Reader, complete: bool) -> Item:
             "day": one.day("written_day") if one.has("written_day") else None,
         },
         sources,
-        _days(one, len(sources)),
+        _days(one),
         _entities(one),
     )
 
 
-def _days(one: _Reader, sources: int) -> tuple[str | None, ...]:
-    if not one.has("days"):  # an earlier version wrote it
-        return (None,) * sources
-    days = one.list("days")
-    if len(days) != sources or any(not _is_day(day) for day in days):
-        one.fail("days", "must name a day, or null, for each source")
-    return tuple(days)
+def _days(one: _Reader) -> dict[str, str]:
+    found = one.mapping("days") if one.has("days") else {}  # earlier versions did not tell
+    if any(value is None or not _is_day(value) for value in found.values()):
+        one.fail("days", "must name a day for a source: YYYY-MM-DD")
+    return found
 
 
 def _is_day(value: object) -> bool:

@@ -148,11 +148,10 @@ class _Adding:
                     (columns["pinned"] and not same, columns["written"], fact_id),  # unpinned here stays so
                 )
             self._facts.here[item.number] = fact_id
-            days = dict(zip(item.sources, item.days, strict=True))
             for source in sources:
                 self._database.execute(
                     "INSERT OR IGNORE INTO fact_sources (fact_id, message_id, day) VALUES (?, ?, ?)",
-                    (fact_id, source, days[source]),
+                    (fact_id, source, item.days.get(source)),
                 )
         self._profile.link_older()
 

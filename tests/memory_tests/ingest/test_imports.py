@@ -292,7 +292,7 @@ WRONG: list[tuple[Change, str]] = [
     (put("facts.3.text", "a\x1b[0m"), "facts[3].text must be one line"),
     (put("facts.3.text", ""), "facts[3].text must be one line"),
     (put("facts.3.text", "\ud800"), "facts[3].text has half of a character."),
-    (put("facts.0.kind", "rumour"), "facts[0].kind must be one of: fact, preference."),
+    (put("facts.0.kind", "rumour"), "facts[0].kind must be one of: fact, preference, tool,"),
     (put("facts.0.pinned", 1), "facts[0].pinned must be true or false."),
     (put("facts.0.id", 2**60), "facts[0].id must be a whole number"),
     (put("facts.0.id", 1.0), "facts[0].id must be a whole number"),

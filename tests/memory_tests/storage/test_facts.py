@@ -8,7 +8,7 @@ import pytest
 from memory_tests.storage.store_kit import Store, open_store
 
 from memory.errors import FactNotFound, InvalidFact, MessageNotFound
-from memory.types import Fact
+from memory.types import Entity, Fact
 
 
 def texts(store: Store) -> list[str]:
@@ -19,8 +19,9 @@ def test_a_fact_has_its_source(store: Store) -> None:
     source = store.say(store.session(), "I live in Porto.")
     fact = store.call(store.facts.add, "I live\tin Porto.\n", "fact", source.id)
     assert fact == Fact(
-        fact.id, "I live in Porto.", "fact", (source.id,), False, False, fact.created_at, source.created_at
-    )
+        fact.id, "I live in Porto.", "fact", (source.id,), False, False, fact.created_at, source.created_at,
+        entities=(Entity("Porto", "name"),),
+    )  # fmt: skip
     assert store.call(store.facts.get, fact.id) == fact
     assert store.call(store.facts.list) == (fact,)
     assert store.call(store.facts.made_from, source.id) == (fact,)
