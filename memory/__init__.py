@@ -1,7 +1,8 @@
 """Keeps chats and everything learned from them, and assembles the prompts a model sees.
 
 `Memory` is the one entrance: sessions and messages, long-term memory, search, and context. It knows neither
-the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `FactExtractor`, `Embedder`.
+the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `FactExtractor`
+and `Embedder`.
 Importing the package loads values, errors and Protocols only; the store and the rest come with `Memory`.
 """
 

@@ -287,8 +287,7 @@ class Fact:
         stated_at: when it was stated last.
         until: when a newer statement took its place; None while it holds.
         day: the day that "next Tuesday" in its words means, in the time zone of the machine on which it was
-            stated; see `memory.text.day_meant` for its form. None if it names none that depends on when it was
-            said.
+            stated; `memory.text.day_meant` tells its form. None if it names none that depends on the day.
         entities: whom and what it names.
     """
 

@@ -29,7 +29,8 @@ _SESSIONS = """
 
 _FACTS = """
     SELECT id, written, slot, day, (
-        SELECT json_group_object(message_id, day) FROM fact_sources WHERE fact_id = facts.id AND day IS NOT NULL
+        SELECT json_group_object(message_id, day) FROM fact_sources
+        WHERE fact_id = facts.id AND day IS NOT NULL
     ) AS days FROM facts
 """
 _READERS = """

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args
 
 from memory.ingest.facts import Statement, may_state, own_sentences, statement_of
+from memory.ports import FactExtractor
 from memory.text import own_words
 from memory.types import FactKind, Message
 
-__all__ = ["ANSWER_TOKENS", "accepted", "facts_grammar", "in_batches", "prompt_for_facts", "words_to_read"]
+__all__ = ["accepted", "ask", "facts_grammar", "in_batches", "prompt_for_facts", "words_to_read"]
 
-ANSWER_TOKENS = 512
+_ANSWER_TOKENS = 512
 _BATCH = 6  # messages
 _BATCH_CHARACTERS = 2400
 _LEAST_WORDS = 3
@@ -27,11 +28,11 @@ _KINDS: tuple[FactKind, ...] = get_args(FactKind)
 
 _PROMPT = """\
 Below are numbered messages that a person wrote to an assistant. Find where the person states a fact about \
-themselves, their family, pets, home, job or health (fact), what they like or want from every answer (preference), \
-the tools they use (tool), the versions (version), their machines (machine), their projects (project), what they \
-decided (decision), and their deadlines (deadline).
-Copy the words of the statement exactly. Skip questions, tasks, quotations, stories, examples, hypotheses, and what \
-is about somebody else. Most messages state nothing.
+themselves, their family, pets, home, job or health (fact), what they like or want from every answer \
+(preference), the tools they use (tool), the versions (version), their machines (machine), their projects \
+(project), what they decided (decision), and their deadlines (deadline).
+Copy the words of the statement exactly. Skip questions, tasks, quotations, stories, examples, hypotheses, \
+and what is about somebody else. Most messages state nothing.
 
 Example:
 1: I live in Oslo and I use Vim. How do I fold lines?
@@ -66,6 +67,19 @@ def in_batches(texts: Sequence[str]) -> Iterator[range]:
         size += len(text)
     if texts:
         yield range(start, len(texts))
+
+
+def ask(
+    extractor: FactExtractor, texts: Sequence[str], cancelled: Callable[[], bool]
+) -> list[list[Statement]]:
+    """What a model finds in the texts of one batch. Raises as `FactExtractor.extract`."""
+    answer = extractor.extract(
+        prompt_for_facts(texts),
+        grammar=facts_grammar(len(texts)),
+        max_tokens=_ANSWER_TOKENS,
+        cancelled=cancelled,
+    )
+    return accepted(answer, texts)
 
 
 def prompt_for_facts(texts: Sequence[str]) -> str:

@@ -142,8 +142,9 @@ def _blot(match: re.Match[str]) -> str:
 _FENCED = re.compile(r"(?s)(```|~~~).*?(?:\1|\Z)")
 _SPEAKER = one_of("user assistant human me you bot system")
 _NO_SPEAKER = one_of(
-    "note fyi ps btw quick_(?:one|question) remember reminder context background about me info important also hi hello hey ok "
-    "please merke? bitte retiens souviens-toi rappelle-toi recuerda ricorda(?:ti)? lembra-te onthoud? запомни"
+    "note fyi ps btw quick_(?:one|question) remember reminder context background about me info important "
+    "also hi hello hey ok please merke? bitte retiens souviens-toi rappelle-toi recuerda ricorda(?:ti)? "
+    "lembra-te onthoud? запомни"
 )
 _LINES = (
     re.compile(r"(?m)^(?: {4}|\t|[ ]*[>|\[]).*$"),  # code, quotations, tables, dated lines of a transcript
@@ -165,8 +166,9 @@ _POLITE = one_of(
 )
 _TEXT_TASK = one_of(
     "translate summari[sz]e re-?write rephrase paraphrase proof-?read spell-?check classify continue "
-    "how_(?:do|would|can)_(?:you|i|we)_(?:say|spell|write|pronounce) role-?play play_the_role pretend "
-    "imagine suppose let(?:'s|_us)_play dear how_(?:many|old) who_is_\\w+er act_as you(?:_are|'re)_(?:now_)?an?"
+    "how_(?:do|would|can)_(?:you|i|we)_(?:say|spell|write|pronounce) role-?play play_the_role "
+    "pretend imagine suppose let(?:'s|_us)_play dear how_(?:many|old) who_is_\\w+er act_as "
+    "you(?:_are|'re)_(?:now_)?an?"
 )
 _CORRECTED = one_of(
     "grammar spelling sentences? text e?-?mail paragraph essay letter translation dialogue story poem bio"
@@ -184,10 +186,11 @@ _QUESTION = (
 )
 _STANDING = one_of("always never do_always remember call keep_in bear_in don't do_not make_a_note note")
 _REQUEST = "give tell show help explain suggest recommend find list write make_me"
+_ALWAYS = "call always never remember"
 _CLAUSE = re.compile(
     r"(?i)(?<!now on)(?<!future)(?<!forward)[,;:\u2013—]+\s+(?:(?:and|but|so|then)\s+)?|\s-+\s"
     r"|\s+(?:and|but|because|since|as|so|although|though|while)\s+"
-    rf"(?={one_of(f'i i.m im i.ve my we we.re we.ve our the_deadline please call always never remember {_QUESTION}')})"
+    rf"(?={one_of(f'i i.m im i.ve my we we.re we.ve our the_deadline please {_ALWAYS} {_QUESTION}')})"
 )
 _ASK = re.compile(
     rf"(?i)(?:(?:so|and|but|then|now|anyway)\s+)?(?:(?!do(?:n't|\s+not)\b){one_of(f'{_QUESTION} {_REQUEST}')}"

@@ -15,13 +15,13 @@ from functools import cache
 from importlib.resources import files
 
 from memory.errors import ExtractionCancelled
-from memory.ingest.extraction import ANSWER_TOKENS, accepted, facts_grammar, in_batches, prompt_for_facts
+from memory.ingest.extraction import ask, facts_grammar, in_batches, prompt_for_facts
 from memory.ingest.facts import Statement, statements_in
 from memory.ports import FactExtractor
 from memory.reports import FactsCheck
 from memory.types import FactKind
 
-__all__ = ["Labelled", "ask", "check_id", "found_by_model", "found_by_rules", "graded", "labelled_messages"]
+__all__ = ["Labelled", "check_id", "found_by_model", "found_by_rules", "graded", "labelled_messages"]
 
 _FILE = "facts_labelled.jsonl"
 _ENOUGH = 0.5  # of a labelled statement
@@ -48,7 +48,9 @@ def labelled_messages() -> tuple[Labelled, ...]:
     """The messages, in a fixed order."""
     rows = [json.loads(line) for line in _data().decode().splitlines()]
     return tuple(
-        Labelled(row["half"], row["language"], row["text"], tuple((span, kind) for span, kind in row["facts"]))
+        Labelled(
+            row["half"], row["language"], row["text"], tuple((span, kind) for span, kind in row["facts"])
+        )
         for row in rows
     )
 
@@ -58,19 +60,6 @@ def check_id() -> str:
     """Names the messages and the request: after a change of either, a model has to be checked again."""
     request = f"{prompt_for_facts(['…'])}{facts_grammar(2)}"
     return hashlib.sha256(_data() + request.encode()).hexdigest()[:16]
-
-
-def ask(
-    extractor: FactExtractor, texts: Sequence[str], cancelled: Callable[[], bool]
-) -> list[list[Statement]]:
-    """What a model finds in the texts of one batch. Raises as `FactExtractor.extract`."""
-    answer = extractor.extract(
-        prompt_for_facts(texts),
-        grammar=facts_grammar(len(texts)),
-        max_tokens=ANSWER_TOKENS,
-        cancelled=cancelled,
-    )
-    return accepted(answer, texts)
 
 
 def found_by_model(

@@ -144,9 +144,17 @@ RULES = (
         rf".*\b{CODE}",
     ),
     rule("fact", rf"{_MY}{_RELATIVE}{_BY_NAME}\s+(?:is|has\s+been)\s+{_CONDITION}", r"\s+to\b"),
-    rule("fact", rf"{_MY}{_RELATIVE}{_BY_NAME}\s+is\s+(?:(?:{ADVERB}\s+)*allergic\s+to\s+|from\s+(?=(?-i:[A-Z])))"),
+    rule(
+        "fact",
+        rf"{_MY}{_RELATIVE}{_BY_NAME}\s+is\s+(?:(?:{ADVERB}\s+)*allergic\s+to\s+|from\s+(?=(?-i:[A-Z])))",
+    ),
     rule("fact", rf"{_MY}{_RELATIVE}{_BY_NAME}\s+is\s+an?\s+", _STATE),
-    rule("fact", rf"{_MY}{_RELATIVE}{_BY_NAME}\s+(?:lives?\s+in|works?\s+(?:at|as|for|in))\s+", _NOWHERE, _NO_WORK),
+    rule(
+        "fact",
+        rf"{_MY}{_RELATIVE}{_BY_NAME}\s+(?:lives?\s+in|works?\s+(?:at|as|for|in))\s+",
+        _NOWHERE,
+        _NO_WORK,
+    ),
     # Likes and dislikes
     rule(
         "preference",

@@ -56,7 +56,7 @@ _TIME = (
 _DUE = one_of(
     "thesis dissertation paper essay report assignment homework project application proposal manuscript "
     "article submission exam final midterm test presentation talk rent invoice tax_return taxes deadline "
-    "due_date interview flight appointment defen[cs]e viva launch release move wedding surgery visa_interview "
+    "due_date interview flight appointment defen[cs]e viva launch release move wedding surgery "
     "coursework portfolio grant_application pull_request demo review contract lease"
 )
 
@@ -79,7 +79,11 @@ RULES = (
         rf"{_HAVE}(?:decided|agreed|chosen|opted)\s+(?=(?:to|on|against|not|for|that)\s+\w)",
         one_of("to_(?:ask|give|come|contact|let|see|look|share|post|tell|write_to|reach|turn)"),
     ),
-    rule("decision", rf"{_HAVE}(?:settled\s+on|went\s+with|chose|picked)\s+(?=\w)", one_of("the_wrong to")),
+    rule(
+        "decision",
+        rf"{_HAVE}(?:settled\s+on|went\s+with|chose|picked)\s+(?=\w)",
+        one_of("the_wrong to up out off on"),
+    ),
     rule("decision", rf"{_ARE}going\s+with\s+(?=\w)", one_of("the_flow my")),
     rule(
         "decision",

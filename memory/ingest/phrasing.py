@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from memory.types import FactKind
 
-__all__ = ["ADVERB", "CODE", "I_DO", "I_AM", "MONTH", "Match", "Rule", "match_rules", "one_of", "rule"]
+__all__ = ["ADVERB", "CODE", "I_AM", "I_DO", "MONTH", "Match", "Rule", "match_rules", "one_of", "rule"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ on the database's thread: callers go through `Database.call`. Values leave the r
 """
 
 from memory.storage.backup import Contents, back_up, inspect_backup, restore
-from memory.storage.database import Database, Row, Value
+from memory.storage.database import Database, Row, Value, now
 from memory.storage.documents import Documents, KnownFile
 from memory.storage.erasing import Eraser
 from memory.storage.facts import Facts, fact_key
@@ -45,6 +45,7 @@ __all__ = [
     "fact_key",
     "inspect_backup",
     "migrate",
+    "now",
     "restore",
     "says_something",
     "view_clause",

@@ -24,7 +24,8 @@ _SELECT = """
         coalesce((SELECT max(messages.created_at) FROM fact_sources JOIN messages ON messages.id = message_id
             WHERE fact_id = facts.id), created_at) AS stated_at,
         coalesce((SELECT fact_sources.day FROM fact_sources JOIN messages ON messages.id = message_id
-            WHERE fact_id = facts.id ORDER BY messages.created_at DESC, messages.number DESC LIMIT 1), day) AS day,
+            WHERE fact_id = facts.id ORDER BY messages.created_at DESC, messages.number DESC LIMIT 1),
+            day) AS day,
         (SELECT json_group_array(json_array(name, kind)) FROM
             (SELECT name, entities.kind FROM fact_entities JOIN entities ON entities.id = entity_id
                 WHERE fact_id = facts.id ORDER BY position)) AS entities

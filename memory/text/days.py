@@ -31,18 +31,22 @@ _MONTHS = {
     for place, name in enumerate(names.split(), start=1)
 }
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)})\b"
-_NUMBERS = {
-    word: number
-    for words in (
-        "one two three four five six seven eight nine ten eleven twelve",
-        "einem zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
-        "un deux trois quatre cinq six sept huit neuf dix onze douze",
-        "uno dos tres cuatro cinco seis siete ocho nueve diez once doce",
-        "один два три четыре пять шесть семь восемь девять десять",
-        "一 两 三 四 五 六 七 八 九 十",
-    )
-    for number, word in enumerate(words.split(), start=1)
-} | dict.fromkeys(("a", "an", "einer", "une", "una"), 1) | {"две": 2}
+_NUMBERS = (
+    {
+        word: number
+        for words in (
+            "one two three four five six seven eight nine ten eleven twelve",
+            "einem zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+            "un deux trois quatre cinq six sept huit neuf dix onze douze",
+            "uno dos tres cuatro cinco seis siete ocho nueve diez once doce",
+            "один два три четыре пять шесть семь восемь девять десять",
+            "一 两 三 四 五 六 七 八 九 十",
+        )
+        for number, word in enumerate(words.split(), start=1)
+    }
+    | dict.fromkeys(("a", "an", "einer", "une", "una"), 1)
+    | {"две": 2}
+)
 _UNITS = {
     "day": r"days?|tag(?:en)?|jours?|días?|д(?:ень|ня|ней)|天",
     "week": r"weeks?|wochen?|semaines?|semanas?|недел\w+|周|个?星期",
@@ -52,64 +56,55 @@ _UNITS = {
 _UNIT = "|".join(rf"(?P<{name}>{words})" for name, words in _UNITS.items())
 _COUNT = rf"(?P<count>\d{{1,3}}|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))})"
 
-# The first that matches counts.
-_NEAR = tuple(
-    (re.compile(pattern, re.IGNORECASE), days)
-    for pattern, days in (
-        (r"\b(?:day after tomorrow|übermorgen|après-demain|pasado mañana|послезавтра)\b|后天", 2),
-        (r"\b(?:day before yesterday|vorgestern|avant-hier|anteayer|позавчера)\b|前天", -2),
-        (r"\b(?:today|tonight|heute|aujourd['’]hui|hoy|сегодня)\b|今天", 0),
-        (r"\b(?:yesterday|gestern|hier soir|ayer|вчера)\b|昨天", -1),
-        # "der Morgen" and "por la mañana" are the morning.
-        (r"\b(?:tomorrow|(?-i:morgen)|demain|(?<!la )(?<!esta )(?<!una )mañana|завтра)\b|明天", 1),
-    )
+# Patterns; the first that matches counts.
+_NEAR = (
+    (r"\b(?:day after tomorrow|übermorgen|après-demain|pasado mañana|послезавтра)\b|后天", 2),
+    (r"\b(?:day before yesterday|vorgestern|avant-hier|anteayer|позавчера)\b|前天", -2),
+    (r"\b(?:today|tonight|heute|aujourd['\u2019]hui|hoy|сегодня)\b|今天", 0),
+    (r"\b(?:yesterday|gestern|hier soir|ayer|вчера)\b|昨天", -1),
+    # "der Morgen" and "por la mañana" are the morning.
+    (r"\b(?:tomorrow|(?-i:morgen)|demain|(?<!la )(?<!esta )(?<!una )mañana|завтра)\b|明天", 1),
 )
-_OF_NEXT_WEEK = re.compile(rf"\bnext\s+{_DAY}|下(?:个)?(?:周|星期)(?P<other>[一二三四五六日天])", re.I)
-_COMING = re.compile(
+_OF_NEXT_WEEK = rf"\bnext\s+{_DAY}|下(?:个)?(?:周|星期)(?P<other>[一二三四五六日天])"
+_COMING = (
     rf"\b(?:this|coming|nächste[nrs]?|kommende[nrs]?|diese[nrs]?|próximo|este|ce|следующ\w+|эт\w+)\s+{_DAY}"
-    rf"|\b(?P<other>{_LETTERS})\s+(?:prochain|que viene|próximo)\b",
-    re.IGNORECASE,
+    rf"|\b(?P<other>{_LETTERS})\s+(?:prochain|que viene|próximo)\b"
 )
-_GONE = re.compile(
+_GONE = (
     rf"\b(?:last|letzte[nrs]?|vergangene[nrs]?|прошл\w+)\s+{_DAY}"
-    rf"|\b(?P<other>{_LETTERS})\s+(?:dernier|pasado)\b",
-    re.IGNORECASE,
+    rf"|\b(?P<other>{_LETTERS})\s+(?:dernier|pasado)\b"
 )
-_IN = re.compile(rf"(?:\b(?:in|dans|dentro de|en|через)\s+){_COUNT}\s+(?:{_UNIT})\b", re.IGNORECASE)
-_AFTER = re.compile(rf"{_COUNT}(?:{_UNIT})(?:之?后|以后)")
-_AGO = re.compile(rf"\b{_COUNT}\s+(?:{_UNIT})\s+ago\b", re.IGNORECASE)
-_BACK = re.compile(rf"\b(?:vor|il y a|hace)\s+{_COUNT}\s+(?:{_UNIT})\b", re.IGNORECASE)
-_WHOLE = tuple(
-    (re.compile(pattern, re.IGNORECASE), steps)
-    for pattern, steps in (
-        (
-            rf"\b(?:next|nächste[nrs]?|kommende[nrs]?|próxim[oa]|следующ\w+)\s+(?:{_UNIT})\b"
-            r"|下(?P<w2>周)|下个(?P<m2>月)|(?P<y2>明年)",
-            1,
-        ),
-        (
-            r"\b(?:(?P<week>semaine)|(?P<month>mois)|(?P<year>année))\s+prochaine?\b"
-            r"|\b(?:(?P<w2>semana)|(?P<m2>mes)|(?P<y2>año))\s+que viene\b",
-            1,
-        ),
-        (
-            rf"\b(?:last|letzte[nrs]?|vergangene[nrs]?|прошл\w+)\s+(?:{_UNIT})\b"
-            r"|上(?P<w2>周)|上个(?P<m2>月)|(?P<y2>去年)",
-            -1,
-        ),
-        (
-            r"\b(?:(?P<week>semaine)|(?P<month>mois)|(?P<year>année))\s+dernière?\b"
-            r"|\b(?:(?P<w2>semana)|(?P<m2>mes)|(?P<y2>año))\s+pasad[oa]\b",
-            -1,
-        ),
-    )
+_IN = rf"(?:\b(?:in|dans|dentro de|en|через)\s+){_COUNT}\s+(?:{_UNIT})\b"
+_AFTER = rf"{_COUNT}(?:{_UNIT})(?:之?后|以后)"
+_AGO = rf"\b{_COUNT}\s+(?:{_UNIT})\s+ago\b"
+_BACK = rf"\b(?:vor|il y a|hace)\s+{_COUNT}\s+(?:{_UNIT})\b"
+_WHOLE = (
+    (
+        rf"\b(?:next|nächste[nrs]?|kommende[nrs]?|próxim[oa]|следующ\w+)\s+(?:{_UNIT})\b"
+        r"|下(?P<w2>周)|下个(?P<m2>月)|(?P<y2>明年)",
+        1,
+    ),
+    (
+        r"\b(?:(?P<week>semaine)|(?P<month>mois)|(?P<year>année))\s+prochaine?\b"
+        r"|\b(?:(?P<w2>semana)|(?P<m2>mes)|(?P<y2>año))\s+que viene\b",
+        1,
+    ),
+    (
+        rf"\b(?:last|letzte[nrs]?|vergangene[nrs]?|прошл\w+)\s+(?:{_UNIT})\b"
+        r"|上(?P<w2>周)|上个(?P<m2>月)|(?P<y2>去年)",
+        -1,
+    ),
+    (
+        r"\b(?:(?P<week>semaine)|(?P<month>mois)|(?P<year>année))\s+dernière?\b"
+        r"|\b(?:(?P<w2>semana)|(?P<m2>mes)|(?P<y2>año))\s+pasad[oa]\b",
+        -1,
+    ),
 )
 # What only a deadline says of a day to come: others say "on Friday" and "on 3 May" of the past as well.
-_BARE = re.compile(rf"\b(?<!every )(?<!jeden ){_DAY}", re.IGNORECASE)
-_DATE = re.compile(
+_BARE = rf"\b(?<!every )(?<!jeden ){_DAY}"
+_DATE = (
     rf"\b(?P<number>\d{{1,2}})(?:st|nd|rd|th|\.)?\s+(?:of\s+)?{_MONTH}(?!,?\s+\d{{4}})"
-    rf"|\b{_MONTH.replace('month', 'before')}\s+(?P<after>\d{{1,2}})(?:st|nd|rd|th)?\b(?!,?\s+\d{{4}})",
-    re.IGNORECASE,
+    rf"|\b{_MONTH.replace('month', 'before')}\s+(?P<after>\d{{1,2}})(?:st|nd|rd|th)?\b(?!,?\s+\d{{4}})"
 )
 
 
@@ -133,26 +128,30 @@ def day_meant(text: str, said: date, *, ahead: bool = False) -> str | None:
 
 def _meant(text: str, said: date, ahead: bool) -> Iterator[str]:
     for pattern, days in _NEAR:
-        if pattern.search(text):
+        if _found(pattern, text):
             yield (said + timedelta(days)).isoformat()
     monday = said - timedelta(said.weekday())
-    if match := _OF_NEXT_WEEK.search(text):
+    if match := _found(_OF_NEXT_WEEK, text):
         yield (monday + timedelta(7 + _weekday(match))).isoformat()
-    if match := _COMING.search(text):
+    if match := _found(_COMING, text):
         yield _after(said, _weekday(match))
-    if match := _GONE.search(text):
+    if match := _found(_GONE, text):
         yield (said - timedelta((said.weekday() - _weekday(match) - 1) % 7 + 1)).isoformat()
-    if match := _IN.search(text) or _AFTER.search(text):
+    if match := _found(_IN, text) or _found(_AFTER, text):
         yield _moved(said, _number(match["count"]), _unit(match))
-    if match := _AGO.search(text) or _BACK.search(text):
+    if match := _found(_AGO, text) or _found(_BACK, text):
         yield _moved(said, -_number(match["count"]), _unit(match))
     for pattern, steps in _WHOLE:
-        if match := pattern.search(text):
+        if match := _found(pattern, text):
             yield _whole(said, steps, _unit(match))
-    if ahead and (match := _DATE.search(text)):
+    if ahead and (match := _found(_DATE, text)):
         yield _coming_date(said, match)
-    if ahead and (match := _BARE.search(text)):
+    if ahead and (match := _found(_BARE, text)):
         yield _after(said, _weekday(match))
+
+
+def _found(pattern: str, text: str) -> re.Match[str] | None:
+    return re.search(pattern, text, re.IGNORECASE)  # compiled at its first use: few processes need any
 
 
 def _weekday(match: re.Match[str]) -> int:

@@ -1,7 +1,7 @@
 """Whom and what a statement names: relatives and pets, tools, machines, projects, and other proper names.
 
-It goes by capitals, which German gives to all nouns: there, a name is what follows "in" or "heißt", or what no
-word looks like (RTX, PostgreSQL). It prefers missing a name to taking a word for one.
+It goes by capitals, which German gives to all nouns: there, a name is what follows "in" or "heißt", or what
+no word looks like (RTX, PostgreSQL). It prefers missing a name to taking a word for one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["HARDWARE", "TOOL_NAMES", "entities_in", "entity_key"]
 _MOST = 8  # of one statement
 TOOL_NAMES = (
     r"postgres(?:ql)?|mysql|sqlite|mongodb|redis|docker|kubernetes|podman|git|github|gitlab|neovim|vim|emacs|"
-    r"vs ?code|typescript|javascript|python|django|flask|fastapi|numpy|pandas|pytorch|react|angular|svelte|vue|"
-    r"linux|ubuntu|debian|fedora|nixos|macos|terraform|ansible|jenkins|jira|notion|obsidian|slack|figma|"
+    r"vs ?code|typescript|javascript|python|django|flask|fastapi|numpy|pandas|pytorch|react|angular|svelte|"
+    r"vue|linux|ubuntu|debian|fedora|nixos|macos|terraform|ansible|jenkins|jira|notion|obsidian|slack|figma|"
     r"photoshop|blender|excel|latex|kotlin|golang|bash|zsh|nginx|webpack|vite|pytest|ollama|llama\.cpp"
 )
 HARDWARE = (
@@ -44,24 +44,25 @@ _KIN = re.compile(
 )
 _PLURALS = {"children": "child", "grandchildren": "grandchild", "puppies": "puppy", "kinder": "Kind"}
 _CAPITAL = "[A-ZÀ-ÖØ-ÞŁŚŠŽĐΑ-ΩА-ЯЁ]"
-_NAME = re.compile(rf"\b{_CAPITAL}[\w+#'’&.-]*(?:\s+(?:{_CAPITAL}[\w+#'’&.-]*|\d[\w.]*))*")
+_NAME = re.compile(rf"\b{_CAPITAL}[\w+#'&.-]*(?:\s+(?:{_CAPITAL}[\w+#'&.-]*|\d[\w.]*))*")
 _VERSION = re.compile(r"\s+v?\d+(?:\.\w+)*$")
 _DOTTED = re.compile(r"\s+v?\d+\.\w+(?:\.\w+)*$")
 _UNLIKE_A_WORD = re.compile(rf"{_CAPITAL}{{2}}|\w{_CAPITAL}|\d")
 _AFTER = re.compile(r"(?:\b(?:in|aus|bei|nach|heißt|heisst|heiße|heisse|namens|bin|mit)\s+)$")
-_NO_NAMES = frozenset(
-    "i i'm im i've i'd i'll my we we're we've our ours the a an it it's this that these those and but or so if "
-    "please always never remember keep bear don't do call from going in on at by for to with of as is are was "
-    "he she they you your his her their what when where who why how not no yes ok okay hi hello hey thanks "
-    "everyone people everybody friends note fyi btw ps just also now currently dr mr mrs ms "
-    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july "
-    "august september october november december monday's ram cpu gpu gb tb mb ghz "
-    "montag dienstag mittwoch donnerstag freitag samstag sonntag januar februar märz mai juni juli oktober "
-    "dezember je j'ai j'habite nous mon ma mes il elle le la les un une yo mi mis nuestro nuestra el los una "
-    "hemos tengo vivo me trabajo uso ich wir mein meine unser unsere er sie es der die das ein eine merk dir "
-    "я мы мой моя мои наш наша у он она это remind merke bitte retiens souviens-toi recuerda ricorda запомни"
-    .split()
-)  # fmt: skip
+_NOT_NAMES = (
+    "i i'm im i've i'd i'll my we we're we've our ours the a an it it's this that these those and but or "
+    "so if please always never remember keep bear don't do call from going in on at by for to with of as "
+    "is are was he she they you your his her their what when where who why how not no yes ok okay hi "
+    "hello hey thanks everyone people everybody friends note fyi btw ps just also now currently dr mr mrs "
+    "ms monday tuesday wednesday thursday friday saturday sunday january february march april may june "
+    "july august september october november december monday's ram cpu gpu gb tb mb ghz montag dienstag "
+    "mittwoch donnerstag freitag samstag sonntag januar februar märz mai juni juli oktober dezember je "
+    "j'ai j'habite nous mon ma mes il elle le la les un une yo mi mis nuestro nuestra el los una hemos "
+    "tengo vivo me trabajo uso ich wir mein meine unser unsere er sie es der die das ein eine merk dir я "
+    "мы мой моя мои наш наша у он она это remind merke bitte retiens souviens-toi recuerda ricorda "
+    "запомни "
+)
+_NO_NAMES = frozenset(_NOT_NAMES.split())
 
 
 def entity_key(name: str) -> str:
@@ -130,4 +131,7 @@ def _starts_with_name(text: str, match: re.Match[str]) -> bool:
     first = match.group().split()[0]
     if _is_no_name(first) or _UNLIKE_A_WORD.search(first) or len(match.group().split()) > 1:
         return True
-    return re.match(r"\s+(?:is|was|has|lives|works|likes|ist|hat|wohnt|est|es|vive)\b", text[match.end() :]) is not None
+    return (
+        re.match(r"\s+(?:is|was|has|lives|works|likes|ist|hat|wohnt|est|es|vive)\b", text[match.end() :])
+        is not None
+    )

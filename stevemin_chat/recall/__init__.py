@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         why_nothing_is_listed,
     )
     from stevemin_chat.recall.remembering import Remembering, StillAnswering
-    from stevemin_chat.recall.summarizer import EngineCounter, EngineSummarizer
+    from stevemin_chat.recall.summarizer import EngineCounter, EngineExtractor, EngineSummarizer
     from stevemin_chat.recall.words import (
         SCOPE_WORDS,
         DropGroup,
@@ -93,6 +93,7 @@ __all__ = [
     "DocumentWork",
     "DropGroup",
     "EngineCounter",
+    "EngineExtractor",
     "EngineSummarizer",
     "Explanation",
     "FactEntry",
@@ -161,7 +162,7 @@ if not TYPE_CHECKING:
                 "why_nothing_is_listed"
             ),
             "remembering": "Remembering StillAnswering",
-            "summarizer": "EngineCounter EngineSummarizer",
+            "summarizer": "EngineCounter EngineExtractor EngineSummarizer",
             "words": (
                 "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks foreign_words "
                 "forget_question forgotten_words headline index_words layer_units off_record_question "
