@@ -19,7 +19,7 @@ from memory.types import FactKind, Message
 
 __all__ = ["accepted", "ask", "facts_grammar", "in_batches", "prompt_for_facts", "words_to_read"]
 
-_ANSWER_TOKENS = 512
+_ANSWER_TOKENS = 200  # some eight statements; small models repeat themselves until they are cut off
 _BATCH = 6  # messages
 _BATCH_CHARACTERS = 2400
 _LEAST_WORDS = 3
@@ -44,8 +44,8 @@ Answer: [{"message":1,"span":"I live in Oslo","kind":"fact"},{"message":1,"span"
 Messages:
 """
 _GRAMMAR = r"""
-root ::= "[]" | "[" fact ("," fact){0,11} "]"
-fact ::= "{\"message\":" id ",\"span\":\"" char{4,160} "\",\"kind\":\"" kind "\"}"
+root ::= "[]" | "[" fact ("," fact){0,7} "]"
+fact ::= "{\"message\":" id ",\"span\":\"" char{4,120} "\",\"kind\":\"" kind "\"}"
 char ::= [^"\\\x00-\x1f] | "\\\"" | "\\\\"
 """
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")

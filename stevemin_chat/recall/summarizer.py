@@ -153,7 +153,7 @@ async def _written(source: TextSource, request: GenerationRequest) -> str:
 
 
 def _fingerprint(path: Path) -> str:
-    """Tells a model's weights from those of another, fine-tuned ones included, without reading all of them."""
+    """Tells a model's weights from those of another, fine-tuned ones included, without reading all."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
