@@ -1,8 +1,8 @@
 """Facts in labelled messages: what the rules find, and what a model finds whose answers are checked.
 
 200 messages, which the package carries (`memory/ingest/facts_labelled.jsonl`), half of which state nothing.
-`precision`: of the statements that would be stored, those that hold at least half of a labelled one. `recall`:
-of the labelled statements, those that were found. `unseen`: the half that was written after the rules.
+`precision`: of the statements that would be stored, those that hold at least half of a labelled one.
+`recall`: of the labelled statements, those that were found. `unseen`: the half written after the rules.
 
 `stevemin memory check` measures the same and decides by it whether a model may look for facts.
 

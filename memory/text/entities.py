@@ -30,7 +30,7 @@ HARDWARE = (
 _HARDWARE = re.compile(rf"\b(?:{HARDWARE})\b", re.IGNORECASE)
 _TOOL = re.compile(rf"\b(?:{TOOL_NAMES})\b", re.IGNORECASE)
 _KIN = re.compile(
-    r"\b(?:my|our|an?|two|three|four|\d|meine?[nrm]?|unsere?[nrm]?|mon|ma|mes|mis?|nuestr[ao]s?|мо[йяие]|моя)\s+"
+    r"\b(?:my|our|an?|two|three|four|\d|meine?[nrm]?|eine?[nrm]?|unsere?[nrm]?|mon|ma|mes|mis?|nuestr[ao]s?|мо[йяие]|моя)\s+"
     r"(?:(?!is\b|name\b)[\w-]+\s+)?"
     r"(?P<kin>wife|husband|partner|fianc[eé]e?|girlfriend|boyfriend|mother|mum|mom|father|dad|parents?|sisters?|"
     r"brothers?|twins?|sons?|daughters?|kids?|child(?:ren)?|baby|grand(?:mother|father|ma|pa|parents|son|"

@@ -46,11 +46,13 @@ if TYPE_CHECKING:
         FactEntry,
         Found,
         HitEntry,
+        Link,
         Place,
         explain,
         fact_entries,
         facts_of,
         find,
+        follow,
         hit_entries,
         last_exchange,
         read_account,
@@ -99,6 +101,7 @@ __all__ = [
     "FactEntry",
     "Found",
     "HitEntry",
+    "Link",
     "Place",
     "Remembering",
     "StillAnswering",
@@ -114,6 +117,7 @@ __all__ = [
     "fact_marks",
     "facts_of",
     "find",
+    "follow",
     "foreign_words",
     "forget_question",
     "forgotten_words",
@@ -157,8 +161,8 @@ if not TYPE_CHECKING:
             ),
             "forgetting": "choose counted imported_words stats_rows switched_in_words",
             "lookup": (
-                "FACT_COLUMNS HIT_COLUMNS INSTRUCTIONS Account Explanation FactEntry Found HitEntry Place "
-                "explain fact_entries facts_of find hit_entries last_exchange read_account "
+                "FACT_COLUMNS HIT_COLUMNS INSTRUCTIONS Account Explanation FactEntry Found HitEntry Link "
+                "Place explain fact_entries facts_of find follow hit_entries last_exchange read_account "
                 "why_nothing_is_listed"
             ),
             "remembering": "Remembering StillAnswering",

@@ -103,7 +103,7 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
         ids: name the facts' ids, as commands take them.
     """
     for fact in origin.facts:
-        yield f"{fact.kind}{f' {fact.id}' if ids else ''}: {one_line(fact.text)}"
+        yield f"{fact.kind}{f' {fact.id}' if ids else ''}: {one_line(fact.dated_text)}"
     for summary in origin.summaries:
         yield f"summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
     if origin.passages:
@@ -111,6 +111,14 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
         yield f"{count(origin.passages, 'passage')} in the search index, {vectors}"
     if not (origin.facts or origin.summaries or origin.passages):
         yield "nothing"
+
+
+def _link_lines(origin: Origin) -> Iterator[str]:
+    """Whom and what a fact names, and the other facts that name the same, one line each."""
+    if isinstance(origin.item, Fact) and origin.item.entities:
+        yield f"names {listing([one_line(entity.name) for entity in origin.item.entities])}"
+        for fact in origin.related:
+            yield f"see fact {fact.id}: {one_line(fact.dated_text)}"
 
 
 def foreign_words(origin: Origin) -> str:
@@ -158,7 +166,8 @@ def origin_lines(origin: Origin) -> Iterator[str]:
     """Where a memory comes from, and what was derived from it, as lines of text."""
     fact = origin.item if isinstance(origin.item, Fact) else None
     if fact is not None:
-        yield f"{fact.id}  {fact.text} ({', '.join([fact.kind, *fact_marks(fact)])})"
+        yield f"{fact.id}  {fact.dated_text} ({', '.join([fact.kind, *fact_marks(fact)])})"
+        yield from (f"    {line}" for line in _link_lines(origin))
         yield ""
     if origin.message is None:
         assert fact is not None

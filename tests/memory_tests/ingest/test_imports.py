@@ -15,7 +15,7 @@ from memory_tests.template import copy_template
 
 from memory import InvalidImport, Memory, PromptSources, UnknownStrategy, long_term
 from memory.ingest import import_file
-from memory.storage import Facts, Passages
+from memory.storage import Facts, Passages, Readings
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -97,6 +97,34 @@ def test_an_export_comes_back_the_same_from_an_empty_store(filled: Memory, empty
     assert added == {
         "sessions": 2, "messages": 8, "facts": 4, "summaries": 2, "known": 0, "left_out": 0
     }  # fmt: skip
+
+
+def test_days_names_and_what_a_model_has_read_come_back(memory: Memory, empty: Memory) -> None:
+    chat = memory.create_session("Talks").id
+    due = "My talk in Ghent is tomorrow."
+    first = memory.add_message(chat, "user", due, at="2026-03-03T10:15:00+00:00")
+    memory.add_message(chat, "user", due, at="2026-04-03T10:15:00+00:00")
+    memory._call(Readings(memory._database).mark, first.id, "0123abcd")
+    memory.long_term.add_fact("Ghent is where my sister was born yesterday")
+    document = memory.long_term.export()
+    talk = next(fact for fact in document["facts"] if fact["kind"] == "deadline")
+    assert (talk["day"], sorted(talk["days"].values())) == ("2026-04-04", ["2026-03-04", "2026-04-04"])
+    load(empty, document)
+    assert empty.long_term.export() == document
+    assert [message["read_by"] for message in document["messages"]] == [["0123abcd"], []]
+    (own,) = [fact for fact in empty.long_term.facts() if not fact.sources]
+    assert [fact.text for fact in empty.long_term.why(str(own.id)).related] == [due]
+
+
+def test_an_export_without_names_gets_them(filled: Memory, empty: Memory) -> None:
+    document = filled.long_term.export()
+    for fact in document["facts"]:
+        for name in ("entities", "day", "days", "written_day"):
+            del fact[name]
+    for message in document["messages"]:
+        del message["read_by"]
+    load(empty, document)
+    assert empty.long_term.export() == filled.long_term.export()
 
 
 def test_what_is_not_remembered_is_not_exported(filled: Memory) -> None:
