@@ -114,11 +114,12 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
 
 
 def _link_lines(origin: Origin) -> Iterator[str]:
-    """Whom and what a fact names, and the other facts that name the same, one line each."""
+    """Whom and what a fact names, and the other facts that name the same."""
     if isinstance(origin.item, Fact) and origin.item.entities:
-        yield f"names {listing([one_line(entity.name) for entity in origin.item.entities])}"
+        yield ""
+        yield f"It names {listing([one_line(entity.name) for entity in origin.item.entities])}."
         for fact in origin.related:
-            yield f"see fact {fact.id}: {one_line(fact.dated_text)}"
+            yield f"    see {fact.kind} {fact.id}: {one_line(fact.dated_text)}"
 
 
 def foreign_words(origin: Origin) -> str:
@@ -167,11 +168,11 @@ def origin_lines(origin: Origin) -> Iterator[str]:
     fact = origin.item if isinstance(origin.item, Fact) else None
     if fact is not None:
         yield f"{fact.id}  {fact.dated_text} ({', '.join([fact.kind, *fact_marks(fact)])})"
-        yield from (f"    {line}" for line in _link_lines(origin))
         yield ""
     if origin.message is None:
         assert fact is not None
         yield added_words(fact)
+        yield from _link_lines(origin)
         return
     yield _where(origin, origin.message)
     if fact is not None and len(fact.sources) > 1:
@@ -186,6 +187,7 @@ def origin_lines(origin: Origin) -> Iterator[str]:
         yield ""
     yield "Derived from this:"
     yield from (f"    {line}" for line in derived_lines(origin, ids=True))
+    yield from _link_lines(origin)
     if origin.message.sources is not None:
         yield ""
         yield "Its prompt drew on:"

@@ -101,7 +101,7 @@ def test_an_export_comes_back_the_same_from_an_empty_store(filled: Memory, empty
 
 def test_days_names_and_what_a_model_has_read_come_back(memory: Memory, empty: Memory) -> None:
     chat = memory.create_session("Talks").id
-    due = "My talk in Ghent is tomorrow."
+    due = "My talk for the Ghent club is tomorrow."
     first = memory.add_message(chat, "user", due, at="2026-03-03T10:15:00+00:00")
     memory.add_message(chat, "user", due, at="2026-04-03T10:15:00+00:00")
     memory._call(Readings(memory._database).mark, first.id, "0123abcd")
