@@ -1,7 +1,8 @@
 """Keeps chats and everything learned from them, and assembles the prompts a model sees.
 
 `Memory` is the one entrance: sessions and messages, long-term memory, search, and context. It knows neither
-the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `Embedder`.
+the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `FactExtractor`
+and `Embedder`.
 Importing the package loads values, errors and Protocols only; the store and the rest come with `Memory`.
 """
 
@@ -18,6 +19,7 @@ from memory.errors import (
     DiskFull,
     DocumentNotFound,
     EmbedderUnavailable,
+    ExtractionCancelled,
     FactNotFound,
     IndexUnavailable,
     InvalidFact,
@@ -34,13 +36,14 @@ from memory.errors import (
     TextRefused,
     UnknownStrategy,
 )
-from memory.ports import Embedder, Summarizer, TokenCounter
+from memory.ports import Embedder, FactExtractor, Summarizer, TokenCounter
 from memory.reports import (
     AssembledContext,
     Budget,
     ContextReport,
     DocumentsReport,
     Dropped,
+    FactsCheck,
     IndexState,
     IndexStatus,
     LayerReport,
@@ -51,6 +54,8 @@ from memory.types import (
     HEAD,
     KEEP,
     Document,
+    Entity,
+    EntityKind,
     Fact,
     FactKind,
     Forgotten,
@@ -97,9 +102,14 @@ __all__ = [
     "Dropped",
     "Embedder",
     "EmbedderUnavailable",
+    "Entity",
+    "EntityKind",
+    "ExtractionCancelled",
     "Fact",
+    "FactExtractor",
     "FactKind",
     "FactNotFound",
+    "FactsCheck",
     "Forgotten",
     "Imported",
     "IndexState",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory.context import ContextBuilder
-from memory.ingest import DocumentSync, Ingest
+from memory.ingest import DocumentSync, FactReader, Ingest
 from memory.ports import Embedder
 from memory.search import Analysis, Calibration, Search
 from memory.storage import (
@@ -47,6 +47,7 @@ class Components:
     settings: Settings
     scopes: Scopes
     ingest: Ingest
+    reader: FactReader
     documents: DocumentSync
     stored: StoredVectors
     vectors: PassageVectors
@@ -118,6 +119,7 @@ def open_components(
             settings=settings,
             repair=analysis.start_anew,
         ),
+        reader=FactReader(database, facts, settings),
         documents=DocumentSync(
             database,
             documents=Documents(database),

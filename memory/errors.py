@@ -14,6 +14,7 @@
     ├── InvalidFact          a fact without a visible character
     ├── InvalidImport        a document that is no export of the memory
     ├── SummaryCancelled     the caller cancelled a summary
+    ├── ExtractionCancelled  the caller cancelled a search for facts
     ├── EmbedderUnavailable  texts cannot be embedded now
     │   └── TextRefused      one text crashes the embedding model
     ├── KeywordIndexDamaged  the keyword index has to be made anew
@@ -40,6 +41,7 @@ __all__ = [
     "DiskFull",
     "DocumentNotFound",
     "EmbedderUnavailable",
+    "ExtractionCancelled",
     "FactNotFound",
     "IndexUnavailable",
     "InvalidFact",
@@ -175,6 +177,13 @@ class SummaryCancelled(StoreError):
 
     def __init__(self) -> None:
         super().__init__("The summary was cancelled.")
+
+
+class ExtractionCancelled(StoreError):
+    """The caller cancelled the search for facts."""
+
+    def __init__(self) -> None:
+        super().__init__("The search for facts was cancelled.")
 
 
 class EmbedderUnavailable(StoreError):

@@ -12,7 +12,8 @@ from memory.components import Components
 from memory.context import find_strategy
 from memory.errors import FactNotFound, KeywordIndexDamaged, MemoryNotFound
 from memory.ingest import read_document
-from memory.reports import MemoryStats
+from memory.ports import FactExtractor
+from memory.reports import FactsCheck, MemoryStats
 from memory.text import has_instructions
 from memory.types import Fact, FactKind, Forgotten, Imported, Message, Origin, SessionRecord
 
@@ -67,6 +68,31 @@ class LongTermMemory:
         self._call(self._components.facts.remove, fact_id)
         self._components.eraser.run()
         return fact
+
+    # Facts by a model
+
+    def check_extractor(
+        self,
+        extractor: FactExtractor,
+        *,
+        show: Callable[[float], None] = lambda done: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> FactsCheck:
+        """Let a model look for facts in labelled messages and remember how well it did; from then on it may
+        look in what the user says, or not.
+
+        Args:
+            show: called with the share of the messages that are done.
+            cancelled: polled while it works; once true, nothing is remembered.
+
+        Raises:
+            ExtractionCancelled.
+        """
+        return self._components.reader.check(extractor, show, cancelled)
+
+    def extractor_check(self, extractor: FactExtractor) -> FactsCheck | None:
+        """The newest check of a model; None if it has to be checked first."""
+        return self._components.reader.checked(extractor.model)
 
     # Sources
 
@@ -248,7 +274,7 @@ class LongTermMemory:
         if isinstance(item, Message):
             message = item
         elif item.message_id is None:
-            return Origin(item=item)
+            return Origin(item=item, related=self._components.facts.related(item.id))
         else:
             message = self._components.transcript.get(item.message_id)
         passages, embedded = self._components.passages.counts_of_message(message.id)
@@ -263,6 +289,7 @@ class LongTermMemory:
             instructions=any(
                 has_instructions(message.content[span.start : span.end]) for span in message.quoted
             ),
+            related=self._components.facts.related(item.id) if isinstance(item, Fact) else (),
         )
 
     def _switch(self, on: bool) -> None:

@@ -11,7 +11,7 @@ from memory.components import open_components
 from memory.context import CachedCounter, find_strategy
 from memory.documents import MemoryDocuments
 from memory.long_term import LongTermMemory
-from memory.ports import Embedder, Summarizer, TokenCounter
+from memory.ports import Embedder, FactExtractor, Summarizer, TokenCounter
 from memory.reports import AssembledContext, Budget, IndexStatus, Recall
 from memory.search import to_recall
 from memory.storage import migrate
@@ -47,6 +47,8 @@ class Memory:
             embedder.
         counter: counts tokens as the loaded model does; may be set later.
         summarizer: writes summaries; None makes excerpts. May be set later.
+        extractor: looks for facts in what was said, once it has passed a check; None leaves that to rules.
+            May be set later.
         embedder: finds meanings besides words, once `start_indexing` was called; an index of the vectors is
             in the folder "vectors" beside the file. If it is another one than before, the former answers
             until all passages have a vector of the new one.
@@ -72,6 +74,7 @@ class Memory:
         *,
         counter: TokenCounter | None = None,
         summarizer: Summarizer | None = None,
+        extractor: FactExtractor | None = None,
         embedder: Embedder | None = None,
         reopen_embedder: Callable[[str], Embedder | None] = lambda recipe: None,
         no_embedder: str | None = None,
@@ -80,6 +83,7 @@ class Memory:
     ) -> None:
         self.path = Path(path)
         self.summarizer = summarizer
+        self.extractor = extractor
         components = self._components = open_components(
             path, embedder, chroma_url, reopen_embedder=reopen_embedder, no_embedder=no_embedder
         )
@@ -91,6 +95,7 @@ class Memory:
         self.documents = MemoryDocuments(components, self.long_term.clear_traces)
         try:
             self._call(migrate, self._database)
+            self._call(components.facts.link_older)
             self.long_term.finish_purge()  # an earlier process may have died while it was forgetting
         except BaseException:
             self.close()
@@ -390,3 +395,20 @@ class Memory:
         return self._contexts.consolidate(
             session_id, strategy=strategy, budget=budget, summarizer=self.summarizer, cancelled=cancelled
         )
+
+    def read_facts(self, *, cancelled: Callable[[], bool]) -> int | None:
+        """Let the extractor look for facts in the newest messages that it has not read; blocks until it is
+        done.
+
+        Only the person's own words are read, and none while nothing is remembered.
+
+        Args:
+            cancelled: polled while it works; once true, nothing is kept.
+
+        Returns:
+            How many messages were read; None when there is nothing to do, when it was cancelled, or when the
+            model has not passed `LongTermMemory.check_extractor`.
+        """
+        if self.extractor is None or not self.long_term.remembering:
+            return None
+        return self._components.reader.run_next(self.extractor, cancelled)

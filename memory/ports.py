@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "Summarizer", "TokenCounter", "Vectors"]
+__all__ = ["Embedder", "FactExtractor", "Summarizer", "TokenCounter", "Vectors"]
 
 Vectors: TypeAlias = "NDArray[np.float32]"
 
@@ -85,5 +85,27 @@ class Summarizer(Protocol):
 
         Raises:
             SummaryCancelled: `cancelled` became true.
+        """
+        ...
+
+
+class FactExtractor(Protocol):
+    """Lets a model answer in a given form. Called from any thread; blocks."""
+
+    @property
+    def model(self) -> str:
+        """Identifies the model by its weights: another one has to be checked first. May block."""
+        ...
+
+    def extract(self, prompt: str, *, grammar: str, max_tokens: int, cancelled: Callable[[], bool]) -> str:
+        """The answer to a prompt, greedily sampled.
+
+        Args:
+            grammar: in llama.cpp's GBNF; the answer follows it.
+            max_tokens: limit for the answer, which may be cut off there.
+            cancelled: polled while it works; once true, the work ends within a step.
+
+        Raises:
+            ExtractionCancelled: `cancelled` became true, or there is no engine for it now.
         """
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from memory.types import PromptSources, QuoteOrigin, Speaker, Turn, cited
 
@@ -18,6 +18,7 @@ __all__ = [
     "ContextReport",
     "DocumentsReport",
     "Dropped",
+    "FactsCheck",
     "IndexState",
     "IndexStatus",
     "LayerReport",
@@ -197,6 +198,55 @@ class DocumentsReport:
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactsCheck:
+    """What was found in the labelled messages that decide whether a model may look for facts.
+
+    Args:
+        model: identifies it, as `FactExtractor.model` does.
+        check: names the messages and the request.
+        kept: statements that would have been stored; right: those that are labelled.
+        labelled: statements that are labelled; found: those that were kept.
+        by_kind: found and labelled, by kind.
+        checked_at: empty if it was not stored.
+    """
+
+    LEAST_PRECISION: ClassVar[float] = 0.95
+    LEAST_RIGHT: ClassVar[int] = 40  # one that finds next to nothing proves nothing
+
+    model: str
+    check: str
+    messages: int
+    kept: int
+    right: int
+    labelled: int
+    found: int
+    by_kind: Mapping[str, tuple[int, int]]
+    checked_at: str = ""
+
+    @property
+    def precision(self) -> float | None:
+        """The share of what was kept that is right; None if nothing was."""
+        return self.right / self.kept if self.kept else None
+
+    @property
+    def recall(self) -> float:
+        """The share of what is labelled that was found."""
+        return self.found / self.labelled if self.labelled else 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the model may look for facts."""
+        return self.right >= self.LEAST_RIGHT and self.right >= self.LEAST_PRECISION * self.kept
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
+        kinds = {kind: {"found": found, "labelled": all_} for kind, (found, all_) in self.by_kind.items()}
+        precision = None if self.precision is None else round(self.precision, 4)
+        rest = {"precision": precision, "recall": round(self.recall, 4), "passed": self.passed}
+        return asdict(self) | {"by_kind": kinds} | rest
 
 
 class IndexState(StrEnum):

@@ -11,6 +11,8 @@ __all__ = [
     "HEAD",
     "KEEP",
     "Document",
+    "Entity",
+    "EntityKind",
     "Fact",
     "FactKind",
     "Forgotten",
@@ -40,7 +42,8 @@ Role = Literal["system", "user", "assistant"]
 Speaker = Role | Literal["document"]
 Status = Literal["complete", "streaming", "cancelled", "interrupted", "failed"]
 ReplyStatus = Literal["complete", "cancelled", "failed"]
-FactKind = Literal["fact", "preference"]
+FactKind = Literal["fact", "preference", "tool", "version", "machine", "project", "decision", "deadline"]
+EntityKind = Literal["kin", "tool", "machine", "project", "name"]
 Scope = Literal["session", "project", "everywhere"]
 QuoteOrigin = Literal["pasted", "piped"]
 Sources = Literal["all", "chats", "documents"]
@@ -260,17 +263,34 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Entity:
+    """Someone or something that facts name.
+
+    Args:
+        name: as a fact spells it; for a relative or a pet what they are: "sister", "dog".
+        kind: "name" for a proper name of which no fact tells what it names.
+    """
+
+    name: str
+    kind: EntityKind
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """Something known about the user, in every session.
 
     Args:
-        kind: "fact" or "preference".
+        text: the user's own words.
+        kind: what it tells; "fact" is whatever is of no other kind.
         sources: ids of the messages that state it, oldest first; none when the user wrote it into the
             profile.
         pinned: goes into every prompt.
         edited: the user has reworded it.
         stated_at: when it was stated last.
         until: when a newer statement took its place; None while it holds.
+        day: the day that "next Tuesday" in its words means, in the time zone of the machine on which it was
+            stated; `memory.text.day_meant` tells its form. None if it names none that depends on the day.
+        entities: whom and what it names.
     """
 
     id: int
@@ -282,6 +302,18 @@ class Fact:
     created_at: str
     stated_at: str
     until: str | None = None
+    day: str | None = None
+    entities: tuple[Entity, ...] = ()
+
+    @property
+    def dated_text(self) -> str:
+        """The words, and the day that they mean: "The deadline is next Tuesday (2026-12-08)"."""
+        return self.text if self.day is None else f"{self.text} ({self.day_words})"
+
+    @property
+    def day_words(self) -> str:
+        """The day, or the first and the last of a week; empty without one."""
+        return (self.day or "").replace("/", " to ")
 
     @property
     def message_id(self) -> str | None:
@@ -290,7 +322,8 @@ class Fact:
 
     def to_json(self) -> dict[str, Any]:
         """The fact as plain JSON values."""
-        return asdict(self) | {"sources": list(self.sources), "message_id": self.message_id}
+        lists = {"sources": list(self.sources), "entities": [asdict(entity) for entity in self.entities]}
+        return asdict(self) | lists | {"message_id": self.message_id}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +333,7 @@ class Origin:
     Args:
         message: the source of a fact, or the message itself; None for a fact that the user wrote.
         facts, summaries: derived from the message.
+        related: of a fact, the others that name the same, the newest first.
         passages, embedded: how many passages of the message a search can find, and how many of those
             have a vector.
         instructions: what is quoted in the message tells a model what to do.
@@ -313,6 +347,7 @@ class Origin:
     passages: int = 0
     embedded: int = 0
     instructions: bool = False
+    related: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from stevemin_chat.notices import describe
 from stevemin_chat.recall import (
     Consolidating,
     EngineCounter,
+    EngineExtractor,
     EngineSummarizer,
     Remembering,
     open_store,
@@ -113,7 +114,10 @@ class Runtime:
             drafts=Drafts(self.paths.drafts),
             explain=lambda error: describe(error).text,
         )
-        consolidating = Consolidating(self, chats)
+        settings = self.config.memory
+        consolidating = Consolidating(
+            self, chats, summaries=settings.summaries, facts=settings.facts_by_model == "auto"
+        )
         self.model.subscribe(consolidating.disturb)
         remembering = Remembering(
             self.memory,
@@ -210,9 +214,11 @@ class Runtime:
         return record if record.scope == scope else self.memory.set_session(record.id, scope=scope)
 
     def _use_engine(self, engine: Engine | None) -> None:
-        """Let the memory count and summarise with the loaded model."""
+        """Let the memory count, summarise and look for facts with the loaded model."""
         if engine is None:
-            self.memory.counter = None
+            self.memory.counter = self.memory.extractor = None
             return
+        loop = asyncio.get_running_loop()
         self.memory.counter = EngineCounter(engine)
-        self.memory.summarizer = EngineSummarizer(engine, asyncio.get_running_loop())
+        self.memory.summarizer = EngineSummarizer(engine, loop)
+        self.memory.extractor = EngineExtractor(engine, loop, engine.info.path)

@@ -72,10 +72,16 @@ def profile_layer(facts: Sequence[Fact], limit: int, counter: TokenCounter) -> L
     """The facts that fit into `limit` tokens: pinned ones first, then those that were stated last."""
     ordered = sorted(facts, key=lambda fact: (fact.pinned, fact.stated_at, fact.id), reverse=True)
     items = [
-        _Item(place, fact.id, f"{quoted(fact.text)} ({quoted(fact.stated_at[:10])})", fact.sources)
+        _Item(place, fact.id, f"{quoted(fact.text)} ({quoted(_when(fact))})", fact.sources)
         for place, fact in enumerate(ordered)
     ]
     return _fill(PROFILE_HEADING, items, limit, counter)
+
+
+def _when(fact: Fact) -> str:
+    """The day on which it was said, and before that the day of which it tells."""
+    said = fact.stated_at[:10]
+    return said if fact.day is None else f"{fact.day_words}, said {said}"
 
 
 def summary_layer(summaries: Sequence[Summary], limit: int, counter: TokenCounter) -> Layer:

@@ -8,5 +8,6 @@ documents, of which nothing but passages is made.
 from memory.ingest.documents import DocumentSync
 from memory.ingest.import_file import read_document
 from memory.ingest.ingest import Ingest
+from memory.ingest.reading import FactReader
 
-__all__ = ["DocumentSync", "Ingest", "read_document"]
+__all__ = ["DocumentSync", "FactReader", "Ingest", "read_document"]

@@ -27,6 +27,17 @@ _SESSIONS = """
     FROM sessions WHERE id IN (SELECT value FROM json_each(?)) ORDER BY number
 """
 
+_FACTS = """
+    SELECT id, written, slot, day, (
+        SELECT json_group_object(message_id, day) FROM fact_sources
+        WHERE fact_id = facts.id AND day IS NOT NULL
+    ) AS days FROM facts
+"""
+_READERS = """
+    SELECT message_id, json_group_array(model) AS models
+    FROM (SELECT message_id, model FROM fact_readings ORDER BY message_id, model) GROUP BY message_id
+"""
+
 
 def exported(database: Database, facts: Facts, summaries: Summaries) -> dict[str, Any]:
     """The profile, all summaries, the messages that are remembered, and their chats.
@@ -49,19 +60,30 @@ def exported(database: Database, facts: Facts, summaries: Summaries) -> dict[str
             message_id = parents[message_id]
         return message_id
 
-    more = {row["id"]: row for row in database.query("SELECT id, written, slot FROM facts")}
+    more = {row["id"]: row for row in database.query(_FACTS)}
+    readers = {row["message_id"]: json.loads(row["models"]) for row in database.query(_READERS)}
     return {
         "format": FORMAT,
         "sessions": [
             {**dict(row), "titled": bool(row["titled"]), "head_id": nearest(row["head_id"])}
             for row in database.query(_SESSIONS, (chats,))
         ],
-        "messages": [_message(row) | {"parent_id": nearest(row["parent_id"])} for row in rows],
-        "facts": [
-            fact.to_json() | {"written": bool(more[fact.id]["written"]), "slot": more[fact.id]["slot"]}
-            for fact in facts.list()
+        "messages": [
+            _message(row) | {"parent_id": nearest(row["parent_id"]), "read_by": readers.get(row["id"], [])}
+            for row in rows
         ],
+        "facts": [fact.to_json() | _more(more[fact.id]) for fact in facts.list()],
         "summaries": [asdict(summary) | {"sources": list(summary.sources)} for summary in summaries.all()],
+    }
+
+
+def _more(row: Row) -> dict[str, Any]:
+    """What a fact does not tell of itself; `days`: what it means by the time of each source."""
+    return {
+        "written": bool(row["written"]),
+        "slot": row["slot"],
+        "written_day": row["day"],
+        "days": json.loads(row["days"]),
     }
 
 

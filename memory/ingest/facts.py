@@ -3,7 +3,7 @@
 A small model that is asked for facts invents them, and then remembers its own inventions. So this module
 only finds sentences in which users state something about themselves in plain words, and keeps those words.
 It prefers missing a fact to recording a wrong one: questions, quotations, code, pasted text, role play and
-hypotheses yield nothing. English only.
+hypotheses yield nothing. English only, but for what is asked to be remembered.
 """
 
 from __future__ import annotations
@@ -11,13 +11,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from memory.ingest.facts_en import Match, match_statement, one_of, slot_of
+from memory.ingest import facts_en, facts_work
+from memory.ingest.facts_en import slot_of
+from memory.ingest.phrasing import Match, match_rules, one_of
 from memory.text import clean_title, clip, own_words, sentence_spans, title_key
 from memory.types import FactKind, Message
 
-__all__ = ["STATEMENT_CHARACTERS", "Statement", "extract_statements", "statements_in"]
+__all__ = [
+    "STATEMENT_CHARACTERS",
+    "Statement",
+    "extract_statements",
+    "may_state",
+    "own_sentences",
+    "statement_of",
+    "statements_in",
+]
 
 STATEMENT_CHARACTERS = 160
+_RULES = (*facts_work.RULES, *facts_en.RULES)
 _PASTED_CHARACTERS = 2000  # nobody types that much about themselves at once
 
 
@@ -45,29 +56,64 @@ def extract_statements(message: Message) -> tuple[Statement, ...]:
 
 def statements_in(text: str) -> tuple[Statement, ...]:
     """What a text states about its author, each statement once, in order."""
-    if len(text) - text.count("\n") > _PASTED_CHARACTERS:
-        return ()
-    masked = _mask(text)
-    spans = list(sentence_spans(masked))
-    if any(_MATERIAL.match(masked, start, end) for start, end in spans):
-        return ()
     found: dict[str, Statement] = {}
-    for start, end in spans:
+    masked, sentences = own_sentences(text)
+    for start, end in sentences:
         match = _statement(masked[start:end])
         if match is not None:
-            words = clean_title(text[start + match.start : start + match.end]).rstrip(" ,;:-\u2013—")
-            found.setdefault(
-                title_key(words), Statement(clip(words, STATEMENT_CHARACTERS), match.kind, slot_of(words))
-            )
+            statement = statement_of(text[start + match.start : start + match.end], match.kind)
+            found.setdefault(title_key(statement.text), statement)
     return tuple(found.values())
+
+
+def statement_of(words: str, kind: FactKind) -> Statement:
+    """A statement in these words, as one line."""
+    line = clean_title(words).rstrip(" ,;:-\u2013—")
+    return Statement(clip(line, STATEMENT_CHARACTERS), kind, slot_of(line))
+
+
+def own_sentences(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text with all but the author's own speech blanked out, positions kept, and where its sentences are.
+
+    Of a text that is too long to be typed, or that gives the model material to work on, there are none.
+    """
+    if len(text) - text.count("\n") > _PASTED_CHARACTERS:
+        return text, []
+    masked = _mask(text)
+    spans = list(sentence_spans(masked))
+    return masked, [] if any(_MATERIAL.match(masked, start, end) for start, end in spans) else spans
+
+
+def may_state(sentence: str, start: int, end: int) -> bool:
+    """Whether a part of a masked sentence can be a statement of its author's: it asks nothing, and nothing in
+    the sentence makes it a hypothesis, a joke, or somebody else's."""
+    if _NOT_MEANT.search(sentence):
+        return False
+    clauses, asks = _clauses(sentence)
+    is_question = _is_question(sentence)
+    if is_question and (not asks or end > asks[-1] or clauses[-1][0] != asks[-1]):
+        return False
+    own = max(before for before, first in clauses if first <= start or not before)
+    if own in asks or any(start < ask < end for ask in asks):
+        return False
+    not_own = _NOT_OWN.search(sentence)
+    return not_own is None or not_own.end() > start
+
+
+def _clauses(sentence: str) -> tuple[list[tuple[int, int]], list[int]]:
+    """Where the clauses start, each with its mark and without it, and the former of those that ask."""
+    clauses = [(0, 0), *(mark.span() for mark in _CLAUSE.finditer(sentence))]
+    return clauses, [before for before, start in clauses if _ASK.match(sentence, start)]
+
+
+def _is_question(sentence: str) -> bool:
+    return sentence.rstrip(" \"')_*»”").endswith(("?", "？", "؟"))
 
 
 def _statement(sentence: str) -> Match | None:
     """The first clause that states something, up to where the sentence starts to ask."""
-    clauses = [(0, 0), *(mark.span() for mark in _CLAUSE.finditer(sentence))]
-    asks = [before for before, start in clauses if _ASK.match(sentence, start)]
-    is_question = sentence.rstrip(" \"')_*").endswith("?")
-    if (is_question and clauses[-1][0] not in asks) or _NOT_MEANT.search(sentence):
+    clauses, asks = _clauses(sentence)
+    if (_is_question(sentence) and clauses[-1][0] not in asks) or _NOT_MEANT.search(sentence):
         return None
     not_own = _NOT_OWN.search(sentence)
     for before, start in clauses:
@@ -75,7 +121,7 @@ def _statement(sentence: str) -> Match | None:
             continue
         end = next((ask for ask in asks if ask > start), len(sentence))
         lead = _LEAD.match(sentence, start, end)
-        match = match_statement(sentence, lead.end() if lead else start, end)
+        match = match_rules(_RULES, sentence, lead.end() if lead else start, end)
         if match is not None:
             return match
     return None
@@ -96,8 +142,9 @@ def _blot(match: re.Match[str]) -> str:
 _FENCED = re.compile(r"(?s)(```|~~~).*?(?:\1|\Z)")
 _SPEAKER = one_of("user assistant human me you bot system")
 _NO_SPEAKER = one_of(
-    "note fyi ps btw remember reminder context background about me info important also hi hello hey ok "
-    "please merke? bitte retiens souviens-toi rappelle-toi recuerda ricorda(?:ti)? lembra-te onthoud? запомни"
+    "note fyi ps btw quick_(?:one|question) remember reminder context background about me info important "
+    "also hi hello hey ok please merke? bitte retiens souviens-toi rappelle-toi recuerda ricorda(?:ti)? "
+    "lembra-te onthoud? запомни"
 )
 _LINES = (
     re.compile(r"(?m)^(?: {4}|\t|[ ]*[>|\[]).*$"),  # code, quotations, tables, dated lines of a transcript
@@ -119,8 +166,9 @@ _POLITE = one_of(
 )
 _TEXT_TASK = one_of(
     "translate summari[sz]e re-?write rephrase paraphrase proof-?read spell-?check classify continue "
-    "how_(?:do|would|can)_(?:you|i|we)_(?:say|spell|write|pronounce) role-?play play_the_role pretend "
-    "imagine suppose dear how_(?:many|old) who_is_\\w+er act_as you(?:_are|'re)_(?:now_)?an?"
+    "how_(?:do|would|can)_(?:you|i|we)_(?:say|spell|write|pronounce) role-?play play_the_role "
+    "pretend imagine suppose let(?:'s|_us)_play dear how_(?:many|old) who_is_\\w+er act_as "
+    "you(?:_are|'re)_(?:now_)?an?"
 )
 _CORRECTED = one_of(
     "grammar spelling sentences? text e?-?mail paragraph essay letter translation dialogue story poem bio"
@@ -138,10 +186,11 @@ _QUESTION = (
 )
 _STANDING = one_of("always never do_always remember call keep_in bear_in don't do_not make_a_note note")
 _REQUEST = "give tell show help explain suggest recommend find list write make_me"
+_ALWAYS = "call always never remember"
 _CLAUSE = re.compile(
     r"(?i)(?<!now on)(?<!future)(?<!forward)[,;:\u2013—]+\s+(?:(?:and|but|so|then)\s+)?|\s-+\s"
     r"|\s+(?:and|but|because|since|as|so|although|though|while)\s+"
-    rf"(?={one_of(f'i i.m im i.ve my please call always never remember {_QUESTION}')})"
+    rf"(?={one_of(f'i i.m im i.ve my we we.re we.ve our the_deadline please {_ALWAYS} {_QUESTION}')})"
 )
 _ASK = re.compile(
     rf"(?i)(?:(?:so|and|but|then|now|anyway)\s+)?(?:(?!do(?:n't|\s+not)\b){one_of(f'{_QUESTION} {_REQUEST}')}"

@@ -1,4 +1,4 @@
-"""The phrasings in which people state something about themselves, in English.
+"""The phrasings in which people tell who they are and what they like, in English.
 
 A rule is the opening of a statement and what must not follow it: the latter keeps out "I'm a bit tired"
 and "I like your answer".
@@ -7,51 +7,11 @@ and "I like your answer".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from memory.types import FactKind
+from memory.ingest.phrasing import ADVERB, CODE, I_AM, I_DO, MONTH, one_of, rule
 
-__all__ = ["Match", "match_statement", "one_of", "slot_of"]
+__all__ = ["RULES", "slot_of"]
 
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A statement between two positions of a sentence."""
-
-    start: int
-    end: int
-    kind: FactKind
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """One phrasing.
-
-    Args:
-        kind: None where it depends on what is stated.
-        opening: matches up to the start of what is stated.
-        never: must not match at that start.
-        named: a name follows: it needs a capital, unless the whole sentence has none.
-    """
-
-    kind: FactKind | None
-    opening: re.Pattern[str]
-    never: re.Pattern[str]
-    named: bool
-
-
-def one_of(words: str) -> str:
-    """A pattern for one of several words, which may be patterns; an underscore is a gap between words."""
-    return rf"(?:{'|'.join(words.split())})\b".replace("_", r"\s+")
-
-
-_ADVERB = one_of(
-    "also really actually currently now still just mostly usually generally always personally absolutely "
-    "truly particularly especially strongly mainly typically normally often simply honestly originally "
-    "severely very mildly deathly highly quite recently completely do"
-)
-_I = rf"i\s+(?:{_ADVERB}\s+)*?"
-_AM = rf"(?:i'?m|i\s+am)\s+(?:{_ADVERB}\s+)*?"
 _MY = r"my\s+(?:\w+\s+)?"
 _PLACE = r"(?:in|near|outside|at|on)\s+"
 _RELATIVE = one_of(
@@ -61,6 +21,7 @@ _RELATIVE = one_of(
     "nephew dogs? cats? pupp(?:y|ies) kittens? horses? rabbits? hamsters? parrots? turtles? goldfish "
     "pets? flatmate roommate"
 )
+_BY_NAME = r"(?:\s+(?-i:[A-Z])\w+)?"  # "my sister Ines"
 _CONDITION = one_of(
     "vegan vegetarian pescatarian (?:lactose|gluten)[-\\s]intolerant diabetic c(?:o?e)liac "
     "colou?r[-\\s]?blind deaf dyslexic autistic asthmatic (?:left|right)[-\\s]?handed married divorced "
@@ -78,25 +39,11 @@ _KEEP_ELSEWHERE = (
     r"|(?:onthoud?|vergeet\s+niet)\s*(?:dat\s+|:\s*)"
     r"|(?:请|請)?记住[，,：:]?\s*|запомни[,:]?\s+(?:что\s+)?)"
 )
-_MONTH = r"(?:jan|feb|mar|apr|may|june|july|aug|sep|oct|nov|dec)"
 _INSTRUCTION = one_of(
     "answer reply respond use write give keep speak call show include explain ask address say format cite "
     "end avoid talk refer tell add round convert"
 )
-# What "my … is called" and "I have a child …" mean in programming.
-_CODE = one_of(
-    "functions? methods? variables? files? scripts? class(?:es)? columns? tables? branch(?:es)? folders? "
-    "director(?:y|ies) endpoints? components? hooks? callbacks? constructors? apis? errors? code modules? "
-    "packages? objects? fields? property properties events? handlers? query queries tests? models? repos? "
-    "images? arrays? lists? data databases? servers? containers? inputs? outputs? buttons? pages? nodes? "
-    "elements? views? widgets? windows? process(?:es)? divs?"
-)
-
-# What must not follow. Pointers: without the sentences before, such a statement means nothing.
-_POINTER = one_of(
-    "it this that these those them they their him her his he she you your yours one ones all either "
-    "neither each none any some such myself what how when where who why which whatever if not"
-)
+# What must not follow.
 _REMARK = one_of(
     "the_(?-i:[a-z]\\w*) option version number variant first second third last next previous being "
     "my_(?:life|self|odds) "
@@ -137,128 +84,130 @@ _NO_NICKNAME = one_of(
 )
 
 
-def _rule(kind: FactKind | None, opening: str, *never: str, named: bool = False) -> _Rule:
-    unwanted = "|".join((_POINTER, *never))
-    return _Rule(kind, re.compile(rf"(?i){opening}"), re.compile(rf"(?i)(?:{unwanted})"), named)
-
-
-_RULES = (
+RULES = (
     # Names
-    _rule(
+    rule(
         "fact",
         r"my\s+(?:(?:full|first|last|middle|real|given|family)\s+|nick|sur)?name(?:'s|\s+is)\s+",
         _NO_NAME,
         named=True,
     ),
-    _rule(
+    rule(
         "fact",
         r"(?:please\s+)?(?:you\s+(?:can|may)\s+)?(?:just\s+)?call\s+me\s+",
         _NO_NICKNAME,
         named=True,
     ),
-    _rule(
+    rule(
         "fact",
         r"(?:(?:my\s+)?friends|people|everyone|everybody)\s+calls?\s+me\s+",
         _NO_NICKNAME,
         named=True,
     ),
-    _rule(
+    rule(
         "fact",
-        rf"{_AM}(?=(?-i:[A-Z])\w+(?:\s+(?-i:[A-Z])\w+)?\s*(?:[,.!;)]|and\b|from\b|$))",
+        rf"{I_AM}(?=(?-i:[A-Z])\w+(?:\s+(?-i:[A-Z])\w+)?\s*(?:[,.!;)]|and\b|from\b|$))",
         _NO_NAME,
     ),
-    _rule(
+    rule(
         "fact",
-        rf"my\s+(?!(?:\w+\s+){{0,2}}{_CODE})(?:[\w'-]+\s+){{0,2}}?[\w-]+"
+        rf"my\s+(?!(?:\w+\s+){{0,2}}{CODE})(?:[\w'-]+\s+){{0,2}}?[\w-]+"
         r"(?:'s\s+name\s+is|\s+name\s+is|\s+is\s+(?:called|named))\s+",
         _NO_NAME,
         named=True,
     ),
     # What the user is
-    _rule("fact", rf"{_AM}an?\s+(?=\w)", _STATE),
-    _rule("fact", rf"{_AM}\d{{1,2}}(?:\s+years?\s+old\b|\s*(?=[.,!]|$))"),
-    _rule("fact", rf"{_AM}(?:allergic|intolerant)\s+to\s+"),
-    _rule("fact", rf"{_AM}{_CONDITION}", r"\s+to\b"),
-    _rule("fact", rf"{_MY}(?:birthday|anniversary)\s+is\s+(?:on\s+|in\s+)?(?=(?:the\s+)?(?:\d|{_MONTH}))"),
-    _rule("fact", rf"{_I}speak\s+", one_of("up out for to in with of about"), named=True),
+    rule("fact", rf"{I_AM}an?\s+(?=\w)", _STATE),
+    rule("fact", rf"{I_AM}\d{{1,2}}(?:\s+years?\s+old\b|\s*(?=[.,!]|$|\s+and\b))"),
+    rule("fact", rf"{I_AM}(?:allergic|intolerant)\s+to\s+"),
+    rule("fact", rf"{I_AM}{_CONDITION}", r"\s+to\b"),
+    rule("fact", rf"{_MY}(?:birthday|anniversary)\s+is\s+(?:on\s+|in\s+)?(?=(?:the\s+)?(?:\d|{MONTH}))"),
+    rule("fact", rf"{I_DO}speak\s+", one_of("up out for to in with of about"), named=True),
     # Where, with whom, what for
-    _rule("fact", rf"{_AM}(?:from|based\s+in|living\s+in)\s+", _NOWHERE, r"the\s+(?-i:[a-z])"),
-    _rule("fact", rf"{_I}(?:live|reside|grew\s+up)\s+{_PLACE}", _NOWHERE),
-    _rule(
+    rule("fact", rf"{I_AM}(?:from|based\s+in|living\s+in)\s+", _NOWHERE, r"the\s+(?-i:[a-z])"),
+    rule("fact", rf"{I_DO}(?:live|reside|grew\s+up)\s+{_PLACE}", _NOWHERE),
+    rule(
         "fact",
-        rf"{_I}live\s+(?:alone\b|with\s+(?=(?:my|an?|two|three|four|\d+)\s))",
+        rf"{I_DO}live\s+(?:alone\b|with\s+(?=(?:my|an?|two|three|four|\d+)\s))",
         one_of("an?_(?:constant|lot)"),
     ),
-    _rule("fact", rf"i\s+was\s+(?:born|raised)\s+{_PLACE}", _NOWHERE),
-    _rule("fact", rf"(?:{_I}|i'?ve\s+(?:{_ADVERB}\s+)*)moved\s+(?:to|from)\s+", _NOWHERE, named=True),
-    _rule("fact", rf"{_I}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?(?:at|as|for|in)\s+", _NO_WORK),
-    _rule("fact", rf"{_I}(?:study|teach)\s+(?=\w)", one_of("for hard to at every an?_lot the")),
+    rule("fact", rf"i\s+was\s+(?:born|raised)\s+{_PLACE}", _NOWHERE),
+    rule("fact", rf"(?:{I_DO}|i'?ve\s+(?:{ADVERB}\s+)*)moved\s+(?:to|from)\s+", _NOWHERE, named=True),
+    rule("fact", rf"{I_DO}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?(?:at|as|for|in)\s+", _NO_WORK),
+    rule("fact", rf"{I_DO}(?:study|teach)\s+(?=\w)", one_of("for hard to at every an?_lot the")),
     # Family, pets
-    _rule(
+    rule(
         "fact",
-        rf"(?:{_I}(?:have|own)|i've\s+got)\s+(?=(?:an?|no|one|two|three|four|five|six|\d{{1,2}})\s+"
+        rf"(?:{I_DO}(?:have|own)|i've\s+got)\s+(?=(?:an?|no|one|two|three|four|five|six|\d{{1,2}})\s+"
         rf"(?:(?!{one_of('about with for from to of on in my your the friend question')})[\w'-]+\s+){{0,2}}?"
         rf"(?:{_RELATIVE}|allerg(?:y|ies)\b))",
-        rf".*\b{_CODE}",
+        rf".*\b{CODE}",
     ),
-    _rule("fact", rf"{_MY}{_RELATIVE}\s+is\s+(?:(?:{_ADVERB}\s+)*allergic\s+to\s+|from\s+(?=(?-i:[A-Z])))"),
-    _rule("fact", rf"{_MY}{_RELATIVE}\s+is\s+an?\s+", _STATE),
-    _rule("fact", rf"{_MY}{_RELATIVE}\s+(?:lives?\s+in|works?\s+(?:at|as|for|in))\s+", _NOWHERE, _NO_WORK),
+    rule("fact", rf"{_MY}{_RELATIVE}{_BY_NAME}\s+(?:is|has\s+been)\s+{_CONDITION}", r"\s+to\b"),
+    rule(
+        "fact",
+        rf"{_MY}{_RELATIVE}{_BY_NAME}\s+is\s+(?:(?:{ADVERB}\s+)*allergic\s+to\s+|from\s+(?=(?-i:[A-Z])))",
+    ),
+    rule("fact", rf"{_MY}{_RELATIVE}{_BY_NAME}\s+is\s+an?\s+", _STATE),
+    rule(
+        "fact",
+        rf"{_MY}{_RELATIVE}{_BY_NAME}\s+(?:lives?\s+in|works?\s+(?:at|as|for|in))\s+",
+        _NOWHERE,
+        _NO_WORK,
+    ),
     # Likes and dislikes
-    _rule(
+    rule(
         "preference",
-        rf"{_I}(?:like|love|adore|enjoy|hate|dislike|detest|prefer)\s+(?=\w)(?!to\s*(?:\W|$))",
+        rf"{I_DO}(?:like|love|adore|enjoy|hate|dislike|detest|prefer)\s+(?=\w)(?!to\s*(?:\W|$))",
         _REMARK,
     ),
-    _rule(
+    rule(
         "preference",
         r"i\s+(?:really\s+|also\s+)?(?:don't|do\s+not|can't|cannot|never|no\s+longer)\s+"
         r"(?:eat|drink|like|enjoy|tolerate|stand)\s+",
         _REMARK,
         one_of("a_chance much up out by on"),
     ),
-    _rule(
+    rule(
         "preference",
         rf"my\s+(?:[\w-]+\s+)?favou?rite\s+(?!{_PASSAGE})"
         r"(?:[\w'-]+\s+){1,5}?(?:is|are)\s+",
     ),
     # Instructions for all answers
-    _rule(
+    rule(
         "preference",
         r"please\s+(?:do\s+)?(?:always|never|don't\s+ever|do\s+not\s+ever)\s+(?=\w)",
         one_of("mind"),
     ),
-    _rule("preference", rf"(?:always|never)\s+(?={_INSTRUCTION})", one_of("give_(?:up|in) say_never")),
-    _rule("preference", r"please\s+(?:don't|do\s+not)\s+call\s+me\s+"),
-    _rule(
+    rule("preference", rf"(?:always|never)\s+(?={_INSTRUCTION})", one_of("give_(?:up|in) say_never")),
+    rule("preference", r"please\s+(?:don't|do\s+not)\s+call\s+me\s+"),
+    rule(
         "preference",
         rf"{one_of('from_now_on going_forward in_(?:the_)?future')}\s*,?\s+(?:please\s+)?"
         rf"(?=(?:always|never|don't|do\s+not|{_INSTRUCTION})\b)",
     ),
-    _rule(
+    rule(
         None,
         rf"(?:please\s+)?(?:always\s+)?{_KEEP}"
         r"(?:\s+that\s+|(?:\s+(?:this|that|the\s+following))?\s*:\s*|\s+(?=(?:i|i'm|im|my|we)\b))(?=\w)",
         one_of("time day night guy girl movie song feeling scene episode the_user \\w+ing"),
     ),
     # The same request in other languages: what follows is kept as it is.
-    _rule(None, rf"{_KEEP_ELSEWHERE}(?=\w)"),
-    # Tools and machines, by name
-    _rule("fact", rf"{_I}(?:use|run|own|drive|ride)\s+(?=(?:(?:an?|the|my)\s+)?(?-i:[A-Z])\w)"),
+    rule(None, rf"{_KEEP_ELSEWHERE}(?=\w)"),
+    rule("fact", rf"{I_DO}(?:own|drive|ride)\s+(?=(?:(?:an?|the|my)\s+)?(?-i:[A-Z])\w)"),
 )
-_WISH = re.compile(rf"(?i)\b{one_of('prefer like love hate enjoy always never favou?rite')}")
 
 
 # What can be true once only: a newer statement replaces the older one.
 _SLOTS = (
     (
         "home",
-        rf"(?:{_I}(?:live|reside)\s+(?:in|near|outside)|{_AM}(?:based|living)\s+in"
-        rf"|(?:{_I}|i'?ve\s+(?:{_ADVERB}\s+)*)moved\s+to)\s",
+        rf"(?:{I_DO}(?:live|reside)\s+(?:in|near|outside)|{I_AM}(?:based|living)\s+in"
+        rf"|(?:{I_DO}|i'?ve\s+(?:{ADVERB}\s+)*)moved\s+to)\s",
     ),
-    ("workplace", rf"{_I}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?(?:at|for)\s"),
-    ("job", rf"{_I}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?as\s"),
-    ("age", rf"{_AM}\d{{1,2}}(?:\s+years?\s+old\b|\s*(?=[.,!]|$))"),
+    ("workplace", rf"{I_DO}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?(?:at|for)\s"),
+    ("job", rf"{I_DO}work\s+(?:(?:full|part)[- ]time\s+|remotely\s+)?as\s"),
+    ("age", rf"{I_AM}\d{{1,2}}(?:\s+years?\s+old\b|\s*(?=[.,!]|$))"),
     ("name", r"my\s+(?:full\s+)?name(?:'s|\s+is)\s"),
     ("nickname", r"(?:please\s+)?(?:you\s+(?:can|may)\s+)?(?:just\s+)?call\s+me\s"),
     ("birthday", r"my\s+birthday\s+is\s"),
@@ -277,24 +226,3 @@ def slot_of(statement: str) -> str | None:
             return slot
     named = _FAVOURITE.match(statement) or _OF_MINE.search(statement)
     return None if named is None else " ".join(named[1].casefold().replace("favourite", "favorite").split())
-
-
-def match_statement(sentence: str, start: int, end: int) -> Match | None:
-    """The statement that starts exactly at `start`, if any."""
-    for rule in _RULES:
-        opening = rule.opening.match(sentence, start, end)
-        if opening is None:
-            continue
-        said = opening.end()
-        if rule.never.match(sentence, said, end):
-            continue
-        if rule.named and sentence[said : said + 1].islower() and not _is_informal(sentence[start:end]):
-            continue
-        kind = rule.kind or ("preference" if _WISH.search(sentence, said, end) else "fact")
-        return Match(start, end, kind)
-    return None
-
-
-def _is_informal(sentence: str) -> bool:
-    """Whether the author writes without capitals, so that names have none either."""
-    return sentence == sentence.lower()

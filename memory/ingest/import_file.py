@@ -6,15 +6,15 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, get_args
 
 from memory.errors import InvalidImport
 from memory.ingest.exports import FORMAT
 from memory.storage import Value
 from memory.text import check_quoted, quoted_as_json, storable, title_key
-from memory.types import Quoted
+from memory.types import Entity, EntityKind, FactKind, Quoted
 
 __all__ = ["Columns", "Document", "Item", "read_document"]
 
@@ -26,7 +26,8 @@ _CHAT_ID = re.compile(r"[0-9a-f]{8}")
 _MESSAGE_ID = re.compile(r"[0-9a-f]{32}")
 _ROLES = ("system", "user", "assistant")
 _STATUSES = ("complete", "cancelled", "interrupted", "failed")
-_KINDS = ("fact", "preference")
+_KINDS = get_args(FactKind)
+_DAY = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2}(?:/\d{4}-\d{2}-\d{2})?)?)?")
 _SCOPES = ("session", "project", "everywhere")
 
 
@@ -38,11 +39,17 @@ class Item:
         place: where it stands in the document.
         columns: as the table has them.
         sources: ids of the messages that it was made from.
+        days: of a fact, the days that it means, by source.
+        entities: of a fact; None if the document does not tell.
+        readers: of a message, the models that have looked for facts in it.
     """
 
     place: str
     columns: Columns
     sources: tuple[str, ...] = ()
+    days: Mapping[str, str] = field(default_factory=dict)
+    entities: tuple[Entity, ...] | None = None
+    readers: tuple[str, ...] = ()
 
     @property
     def number(self) -> int:
@@ -180,6 +187,12 @@ class _Reader:
             self.fail(name, "must be a time in ISO 8601")
         return value
 
+    def day(self, name: str) -> str | None:
+        value = self.text_or_none(name)
+        if not _is_day(value):
+            self.fail(name, "must be a day: YYYY-MM-DD")
+        return value
+
     def ids(self, name: str, form: re.Pattern[str] | None = None) -> tuple[str, ...]:
         found = self.list(name)
         for value in found:
@@ -200,13 +213,13 @@ class _Reader:
 
     def object_or_none(self, name: str) -> str | None:
         """The object as JSON text."""
+        return None if self._fields.get(name) is None else json.dumps(self.mapping(name))
+
+    def mapping(self, name: str) -> dict[str, Any]:
         value = self._fields.get(name)
-        if value is None:
-            return None
         if not isinstance(value, dict):
             self.fail(name, "must be an object")
-        text = json.dumps(value)
-        return text
+        return value
 
     def inner(self, name: str) -> _Reader | None:
         value = self._fields.get(name)
@@ -267,7 +280,7 @@ def _message(one: _Reader, complete: bool) -> Item:
             "sources": _prompt_sources(one.inner("sources")),
             "quoted": _quoted(one, one.text("text")),
         }
-    return Item(one.place, columns)
+    return Item(one.place, columns, readers=tuple(one.texts("read_by")) if one.has("read_by") else ())
 
 
 def _quoted(one: _Reader, text: str) -> str | None:
@@ -322,9 +335,35 @@ def _fact(one: _Reader, complete: bool) -> Item:
             "pinned": one.flag("pinned"),
             "edited": edited,
             "created_at": one.time("created_at"),
+            "day": one.day("written_day") if one.has("written_day") else None,
         },
         sources,
+        _days(one),
+        _entities(one),
     )
+
+
+def _days(one: _Reader) -> dict[str, str]:
+    found = one.mapping("days") if one.has("days") else {}  # earlier versions did not tell
+    if any(value is None or not _is_day(value) for value in found.values()):
+        one.fail("days", "must name a day for a source: YYYY-MM-DD")
+    return found
+
+
+def _is_day(value: object) -> bool:
+    return value is None or (isinstance(value, str) and _DAY.fullmatch(value) is not None)
+
+
+def _entities(one: _Reader) -> tuple[Entity, ...] | None:
+    if not one.has("entities"):
+        return None
+    found = [_Reader(row, f"{one.place}.entities[{at}]") for at, row in enumerate(one.list("entities"))]
+    return tuple(Entity(item.line("name"), _entity_kind(item)) for item in found)
+
+
+def _entity_kind(one: _Reader) -> EntityKind:
+    kind: EntityKind = one.one_of("kind", get_args(EntityKind))  # type: ignore[assignment]
+    return kind
 
 
 def _summary(one: _Reader) -> Item:

@@ -29,7 +29,7 @@ def add_document(document: Document, database: Database, facts: Facts) -> tuple[
         InvalidImport: an id names something else here, or a source is missing; nothing was added.
     """
     with database.atomic():
-        adding = _Adding(document, database)
+        adding = _Adding(document, database, facts)
         adding.add_sessions()
         adding.add_messages()
         adding.add_facts()
@@ -65,8 +65,9 @@ class _Numbers:
 
 
 class _Adding:
-    def __init__(self, document: Document, database: Database) -> None:
+    def __init__(self, document: Document, database: Database, profile: Facts) -> None:
         self._document = document
+        self._profile = profile
         self._database = database
         self._facts, self._summaries = _Numbers(self._highest("facts")), _Numbers(self._highest("summaries"))
         self._chat_of: dict[str, Value] = {}  # of each message that is there, or was added
@@ -98,6 +99,10 @@ class _Adding:
             row = here.get(message_id)
             if row is None and chat not in self._off_record:
                 self._insert("messages", columns)
+                for model in item.readers:
+                    self._database.execute(
+                        "INSERT OR IGNORE INTO fact_readings VALUES (?, ?)", (message_id, model)
+                    )
                 if columns.get("sources"):
                     self._new_sources[message_id] = json.loads(str(columns["sources"]))
             elif row is None or row["forgotten"] or chat in self._off_record:
@@ -134,6 +139,8 @@ class _Adding:
             fact_id = same or by_text.get(fact_key(str(columns["text"])))
             if fact_id is None:
                 fact_id = self._insert("facts", columns | {"id": self._facts.kept(item)})
+                if item.entities is not None:  # else they are found below
+                    self._profile.link(fact_id, item.entities)
             else:
                 self.known += 1
                 self._database.execute(
@@ -142,7 +149,11 @@ class _Adding:
                 )
             self._facts.here[item.number] = fact_id
             for source in sources:
-                self._database.execute("INSERT OR IGNORE INTO fact_sources VALUES (?, ?)", (fact_id, source))
+                self._database.execute(
+                    "INSERT OR IGNORE INTO fact_sources (fact_id, message_id, day) VALUES (?, ?, ?)",
+                    (fact_id, source, item.days.get(source)),
+                )
+        self._profile.link_older()
 
     def add_summaries(self) -> None:
         known = {

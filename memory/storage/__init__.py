@@ -5,12 +5,13 @@ on the database's thread: callers go through `Database.call`. Values leave the r
 """
 
 from memory.storage.backup import Contents, back_up, inspect_backup, restore
-from memory.storage.database import Database, Row, Value
+from memory.storage.database import Database, Row, Value, now
 from memory.storage.documents import Documents, KnownFile
 from memory.storage.erasing import Eraser
 from memory.storage.facts import Facts, fact_key
 from memory.storage.messages import Transcript
 from memory.storage.passages import EVERYTHING, Passages, View, view_clause
+from memory.storage.readings import Readings
 from memory.storage.schema import migrate
 from memory.storage.sessions import Sessions
 from memory.storage.state import Scopes, Settings, WindowStarts
@@ -27,6 +28,7 @@ __all__ = [
     "Facts",
     "KnownFile",
     "Passages",
+    "Readings",
     "Row",
     "Scopes",
     "Sessions",
@@ -43,6 +45,7 @@ __all__ = [
     "fact_key",
     "inspect_backup",
     "migrate",
+    "now",
     "restore",
     "says_something",
     "view_clause",

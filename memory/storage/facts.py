@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from datetime import date, datetime
 from itertools import zip_longest
 
 from memory.errors import FactNotFound, InvalidFact, MessageNotFound
 from memory.storage.database import Database, Row, now
-from memory.text import clean_title
-from memory.types import Fact, FactKind
+from memory.text import clean_title, day_meant, entities_in, entity_key
+from memory.types import Entity, Fact, FactKind
 
 __all__ = ["Facts", "fact_key"]
 
@@ -21,7 +22,13 @@ _SELECT = """
             (SELECT message_id FROM fact_sources JOIN messages ON messages.id = message_id
                 WHERE fact_id = facts.id ORDER BY messages.number)) AS sources,
         coalesce((SELECT max(messages.created_at) FROM fact_sources JOIN messages ON messages.id = message_id
-            WHERE fact_id = facts.id), created_at) AS stated_at
+            WHERE fact_id = facts.id), created_at) AS stated_at,
+        coalesce((SELECT fact_sources.day FROM fact_sources JOIN messages ON messages.id = message_id
+            WHERE fact_id = facts.id ORDER BY messages.created_at DESC, messages.number DESC LIMIT 1),
+            day) AS day,
+        (SELECT json_group_array(json_array(name, kind)) FROM
+            (SELECT name, entities.kind FROM fact_entities JOIN entities ON entities.id = entity_id
+                WHERE fact_id = facts.id ORDER BY position)) AS entities
     FROM facts
 """
 _VISIBLE = """
@@ -55,8 +62,7 @@ class Facts:
         """
         line = _checked(text)
         with self._database.atomic():
-            if message_id is not None:
-                self._check_source(message_id)
+            said = self._said(message_id) if message_id is not None else now()
             fact_id = self._same(line)
             if fact_id is None:
                 rows = self._database.query(
@@ -65,12 +71,15 @@ class Facts:
                     (line, kind, message_id is None, slot, now()),
                 )
                 fact_id = int(rows[0]["id"])
+                self.link(fact_id, entities_in(line, kind))
+            day = _day(line, kind, said)
             if message_id is not None:
                 self._database.execute(
-                    "INSERT OR IGNORE INTO fact_sources VALUES (?, ?)", (fact_id, message_id)
+                    "INSERT OR IGNORE INTO fact_sources (fact_id, message_id, day) VALUES (?, ?, ?)",
+                    (fact_id, message_id, day),
                 )
             else:
-                self._database.execute("UPDATE facts SET written = 1 WHERE id = ?", (fact_id,))
+                self._database.execute("UPDATE facts SET written = 1, day = ? WHERE id = ?", (day, fact_id))
             self.settle()
             return self.get(fact_id)
 
@@ -110,8 +119,11 @@ class Facts:
         """Reword a fact; its source stays. Raises `FactNotFound`, `InvalidFact`."""
         line = _checked(text)
         with self._database.atomic():
-            if line != self.get(fact_id).text:
+            fact = self.get(fact_id)
+            if line != fact.text:
                 self._database.execute("UPDATE facts SET text = ?, edited = 1 WHERE id = ?", (line, fact_id))
+                self.link(fact_id, entities_in(line, fact.kind))
+                self._date(fact_id, line, fact.kind)
             return self.get(fact_id)
 
     def pin(self, fact_id: int) -> Fact:
@@ -137,10 +149,46 @@ class Facts:
         )
         return tuple(_fact(row) for row in rows)
 
+    def related(self, fact_id: int) -> tuple[Fact, ...]:
+        """The other facts that name the same, those that were stated last first."""
+        rows = self._database.query(
+            f"{_SELECT} WHERE id <> ?1 AND id IN (SELECT other.fact_id FROM fact_entities AS mine"
+            " JOIN fact_entities AS other USING (entity_id) WHERE mine.fact_id = ?1)"
+            " ORDER BY until IS NOT NULL, stated_at DESC, id DESC",
+            (fact_id,),
+        )
+        return tuple(_fact(row) for row in rows)
+
+    def link(self, fact_id: int, entities: Iterable[Entity]) -> None:
+        """Set what a fact names."""
+        self._database.execute("DELETE FROM fact_entities WHERE fact_id = ?", (fact_id,))
+        for position, entity in enumerate(entities):
+            key = entity_key(entity.name)
+            self._database.execute(
+                "INSERT INTO entities (name, key, kind) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE"
+                " SET kind = excluded.kind WHERE entities.kind = 'name'",
+                (entity.name, key, entity.kind),
+            )
+            self._database.execute(
+                "INSERT OR IGNORE INTO fact_entities SELECT ?, id, ? FROM entities WHERE key = ?",
+                (fact_id, position, key),
+            )
+        self._database.execute("UPDATE facts SET linked = 1 WHERE id = ? AND NOT linked", (fact_id,))
+
+    def link_older(self) -> None:
+        """Find the entities of the facts that an earlier version stored."""
+        rows = self._database.query("SELECT id, text, kind FROM facts WHERE NOT linked")
+        if rows:
+            with self._database.atomic():
+                for row in rows:
+                    self.link(row["id"], entities_in(row["text"], row["kind"]))
+
     def remove_made_from(self, message_id: str) -> int:
-        """Delete what only this message states; returns how many facts that were."""
+        """Delete what only this message states, and which models have read it; returns how many facts that
+        were."""
         with self._database.atomic():
             before = self.count()
+            self._database.execute("DELETE FROM fact_readings WHERE message_id = ?", (message_id,))
             self._database.execute("DELETE FROM fact_sources WHERE message_id = ?", (message_id,))
             self.settle()
             return before - self.count()
@@ -150,10 +198,29 @@ class Facts:
         row = self._database.query_one("SELECT count(*) AS facts FROM facts")
         return int(row["facts"]) if row is not None else 0
 
-    def _check_source(self, message_id: str) -> None:
-        row = self._database.query_one("SELECT 1 FROM messages WHERE id = ? AND NOT forgotten", (message_id,))
+    def _said(self, message_id: str) -> str:
+        row = self._database.query_one(
+            "SELECT created_at FROM messages WHERE id = ? AND NOT forgotten", (message_id,)
+        )
         if row is None:
             raise MessageNotFound(message_id)
+        return str(row["created_at"])
+
+    def _date(self, fact_id: int, line: str, kind: FactKind) -> None:
+        """Find again what day a fact means, by the time of each statement."""
+        for row in self._database.query(
+            "SELECT message_id, created_at FROM fact_sources JOIN messages ON messages.id = message_id"
+            " WHERE fact_id = ?",
+            (fact_id,),
+        ):
+            self._database.execute(
+                "UPDATE fact_sources SET day = ? WHERE fact_id = ? AND message_id = ?",
+                (_day(line, kind, row["created_at"]), fact_id, row["message_id"]),
+            )
+        written = self.get(fact_id).created_at
+        self._database.execute(
+            "UPDATE facts SET day = ? WHERE id = ? AND written", (_day(line, kind, written), fact_id)
+        )
 
     def _same(self, line: str) -> int | None:
         wanted = fact_key(line)
@@ -179,6 +246,15 @@ def fact_key(line: str) -> str:
     return key.rstrip(" .!,;:") or key
 
 
+def _day(line: str, kind: FactKind, said_at: str) -> str | None:
+    return day_meant(line, _local_day(said_at), ahead=kind == "deadline")
+
+
+def _local_day(at: str) -> date:
+    """In this machine's time zone."""
+    return datetime.fromisoformat(at).astimezone().date()
+
+
 def _checked(text: str) -> str:
     line = clean_title(text)
     if not line:
@@ -197,4 +273,6 @@ def _fact(row: Row) -> Fact:
         created_at=row["created_at"],
         stated_at=row["stated_at"],
         until=row["until"],
+        day=row["day"],
+        entities=tuple(Entity(name, kind) for name, kind in json.loads(row["entities"])),
     )

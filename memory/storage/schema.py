@@ -369,6 +369,87 @@ MIGRATIONS: tuple[Migration, ...] = (
             " GROUP BY embedder ORDER BY count(*) DESC LIMIT 1",
         ),
     ),
+    Migration(
+        "014-facts-of-more-kinds",
+        (
+            # `day`: what "next Tuesday" means. `linked`: 1 once its entities are known; those of older facts
+            # are found when the store is opened.
+            """
+            CREATE TABLE facts_now (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                text TEXT NOT NULL,
+                kind TEXT NOT NULL CHECK (kind IN
+                    ('fact', 'preference', 'tool', 'version', 'machine', 'project', 'decision', 'deadline')),
+                written INTEGER NOT NULL DEFAULT 0,
+                slot TEXT,
+                until TEXT,
+                pinned INTEGER NOT NULL DEFAULT 0,
+                edited INTEGER NOT NULL DEFAULT 0,
+                created_at TEXT NOT NULL,
+                day TEXT,
+                linked INTEGER NOT NULL DEFAULT 0
+            ) STRICT
+            """,
+            "INSERT INTO facts_now"
+            " SELECT id, text, kind, written, slot, until, pinned, edited, created_at, NULL, 0 FROM facts",
+            # The numbers of facts that are forgotten are not given again.
+            "DELETE FROM sqlite_sequence WHERE name = 'facts_now'",
+            "INSERT INTO sqlite_sequence (name, seq)"
+            " SELECT 'facts_now', seq FROM sqlite_sequence WHERE name = 'facts'",
+            """
+            CREATE TABLE fact_sources_now (
+                fact_id INTEGER NOT NULL REFERENCES facts_now (id) ON DELETE CASCADE,
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                day TEXT,
+                PRIMARY KEY (fact_id, message_id)
+            ) STRICT, WITHOUT ROWID
+            """,
+            "INSERT INTO fact_sources_now SELECT fact_id, message_id, NULL FROM fact_sources",
+            "DROP TABLE fact_sources",  # before `facts`, to which it refers: its rows would be deleted
+            "DROP TABLE facts",
+            "ALTER TABLE facts_now RENAME TO facts",
+            "ALTER TABLE fact_sources_now RENAME TO fact_sources",
+            "CREATE INDEX facts_by_slot ON facts (slot) WHERE slot IS NOT NULL",
+            "CREATE INDEX fact_sources_by_message ON fact_sources (message_id)",
+            """
+            CREATE TRIGGER fact_source_removed AFTER DELETE ON fact_sources
+            WHEN NOT EXISTS (SELECT 1 FROM fact_sources WHERE fact_id = old.fact_id) BEGIN
+                DELETE FROM facts WHERE id = old.fact_id AND NOT written;
+            END
+            """,
+            """
+            CREATE TABLE entities (
+                id INTEGER PRIMARY KEY,
+                name TEXT NOT NULL,
+                key TEXT NOT NULL UNIQUE,
+                kind TEXT NOT NULL CHECK (kind IN ('kin', 'tool', 'machine', 'project', 'name'))
+            ) STRICT
+            """,
+            """
+            CREATE TABLE fact_entities (
+                fact_id INTEGER NOT NULL REFERENCES facts (id) ON DELETE CASCADE,
+                entity_id INTEGER NOT NULL REFERENCES entities (id) ON DELETE CASCADE,
+                position INTEGER NOT NULL,
+                PRIMARY KEY (fact_id, entity_id)
+            ) STRICT, WITHOUT ROWID
+            """,
+            "CREATE INDEX fact_entities_by_entity ON fact_entities (entity_id)",
+            """
+            CREATE TRIGGER fact_entity_removed AFTER DELETE ON fact_entities
+            WHEN NOT EXISTS (SELECT 1 FROM fact_entities WHERE entity_id = old.entity_id) BEGIN
+                DELETE FROM entities WHERE id = old.entity_id;
+            END
+            """,
+            # Messages in which a model has looked for facts: it is not asked again.
+            """
+            CREATE TABLE fact_readings (
+                message_id TEXT NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+                model TEXT NOT NULL,
+                PRIMARY KEY (message_id, model)
+            ) STRICT, WITHOUT ROWID
+            """,
+        ),
+    ),
     # When a finished reply last drew on the message, or the user pinned a fact that it states.
     Migration("015-what-was-of-use", ("ALTER TABLE messages ADD COLUMN of_use_at TEXT",)),
 )

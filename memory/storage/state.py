@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection
+from dataclasses import asdict
 
+from memory.reports import FactsCheck
 from memory.storage.database import Database
 
 __all__ = ["Scopes", "Settings", "WindowStarts"]
@@ -21,6 +23,7 @@ _INDEX_EPOCH = "index_epoch"
 _EMBEDDER = "embedder"
 _RECIPE = "embedder_recipe"
 _NEXT_EMBEDDER = "next_embedder"
+_FACTS_CHECK = "facts_check:"
 
 
 class Settings:
@@ -91,6 +94,19 @@ class Settings:
         """Record that a purge is done; a later request stays."""
         if self.purge_due == request:
             self._set(_PURGE, None)
+
+    def facts_check(self, model: str) -> FactsCheck | None:
+        """What checking whether a model may look for facts found last; None if it has not been checked."""
+        found = self._get(_FACTS_CHECK + model)
+        if found is None:
+            return None
+        values = json.loads(found)
+        kinds = {kind: (int(found), int(all_)) for kind, (found, all_) in values["by_kind"].items()}
+        return FactsCheck(**(values | {"by_kind": kinds}))
+
+    def set_facts_check(self, check: FactsCheck) -> None:
+        """Remember the check of a model."""
+        self._set(_FACTS_CHECK + check.model, json.dumps(asdict(check)))
 
     def _get(self, name: str) -> str | None:
         row = self._database.query_one("SELECT value FROM settings WHERE name = ?", (name,))

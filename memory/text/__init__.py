@@ -7,6 +7,8 @@ from memory.text.analyser import Term, TermFinder, analysed, query_terms
 from memory.text.chunks import joined, split_text, tokens_in
 from memory.text.cues import Cues, cues_of
 from memory.text.dates import asks_when, days_of, says_when
+from memory.text.days import day_meant
+from memory.text.entities import HARDWARE, TOOL_NAMES, entities_in, entity_key
 from memory.text.instructions import has_instructions
 from memory.text.languages import language_in
 from memory.text.outline import Piece, pieces_of_pages, split_document
@@ -23,6 +25,8 @@ from memory.text.sentences import clip, content_stems, sentence_spans, split_sen
 from memory.text.titles import clean_title, storable, title_from, title_key
 
 __all__ = [
+    "HARDWARE",
+    "TOOL_NAMES",
     "Cues",
     "Piece",
     "Term",
@@ -34,7 +38,10 @@ __all__ = [
     "clip",
     "content_stems",
     "cues_of",
+    "day_meant",
     "days_of",
+    "entities_in",
+    "entity_key",
     "has_instructions",
     "is_laid_out",
     "joined",

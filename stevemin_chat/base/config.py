@@ -178,6 +178,7 @@ class MemorySection(_Section):
     Args:
         enabled: use long-term memory; False recalls and learns nothing, in this run only.
         summaries: summarise older messages while nobody waits for an answer.
+        facts_by_model: "auto" lets a model that has passed its check look for facts meanwhile.
         scope: which chats share memories with a new chat.
         chroma_url: a Chroma server that indexes the vectors; None keeps the index in the data folder.
         embedder: the model that embeds texts: a name on the Hub, a folder, or a GGUF by its path or name;
@@ -188,6 +189,7 @@ class MemorySection(_Section):
 
     enabled: bool = True
     summaries: bool = True
+    facts_by_model: Literal["auto", "off"] = "auto"
     scope: Literal["session", "project", "everywhere"] = "everywhere"
     chroma_url: str | None = None
     embedder: str | None = None

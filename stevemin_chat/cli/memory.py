@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stevemin_chat.base import InputFileError, UsageProblem
-from stevemin_chat.cli.options import Json, Meaning, Query, Results, Yes, piped_input
+from stevemin_chat.cli.options import Json, Meaning, ModelOption, Query, Results, Yes, piped_input
 from stevemin_chat.cli.output import (
     confirm,
     json_text,
@@ -40,6 +40,12 @@ class Kind(StrEnum):
 
     FACT = "fact"
     PREFERENCE = "preference"
+    TOOL = "tool"
+    VERSION = "version"
+    MACHINE = "machine"
+    PROJECT = "project"
+    DECISION = "decision"
+    DEADLINE = "deadline"
 
 
 FactId = Annotated[int, typer.Argument(metavar="ID", help="Number of a fact.")]
@@ -134,6 +140,14 @@ def why(
         print_json(origin_as_json(origin))
     else:
         print_lines(origin_lines(origin))
+
+
+@app.command()
+def check(model: ModelOption = None, as_json: Json = False) -> None:
+    """Check on labelled messages whether a model may look for facts in what you say."""
+    from stevemin_chat.cli.check import run_check
+
+    run_check(model, as_json=as_json)
 
 
 @app.command()

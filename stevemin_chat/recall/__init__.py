@@ -44,18 +44,20 @@ if TYPE_CHECKING:
         FactEntry,
         Found,
         HitEntry,
+        Link,
         Place,
         explain,
         fact_entries,
         facts_of,
         find,
+        follow,
         hit_entries,
         last_exchange,
         read_account,
         why_nothing_is_listed,
     )
     from stevemin_chat.recall.remembering import Remembering, StillAnswering
-    from stevemin_chat.recall.summarizer import EngineCounter, EngineSummarizer
+    from stevemin_chat.recall.summarizer import EngineCounter, EngineExtractor, EngineSummarizer
     from stevemin_chat.recall.words import (
         SCOPE_WORDS,
         DropGroup,
@@ -91,11 +93,13 @@ __all__ = [
     "DocumentWork",
     "DropGroup",
     "EngineCounter",
+    "EngineExtractor",
     "EngineSummarizer",
     "Explanation",
     "FactEntry",
     "Found",
     "HitEntry",
+    "Link",
     "Place",
     "Remembering",
     "StillAnswering",
@@ -111,6 +115,7 @@ __all__ = [
     "fact_marks",
     "facts_of",
     "find",
+    "follow",
     "foreign_words",
     "forget_question",
     "forgotten_words",
@@ -152,12 +157,12 @@ if not TYPE_CHECKING:
             ),
             "forgetting": "choose counted imported_words stats_rows switched_in_words",
             "lookup": (
-                "FACT_COLUMNS HIT_COLUMNS INSTRUCTIONS Account Explanation FactEntry Found HitEntry Place "
-                "explain fact_entries facts_of find hit_entries last_exchange read_account "
+                "FACT_COLUMNS HIT_COLUMNS INSTRUCTIONS Account Explanation FactEntry Found HitEntry Link "
+                "Place explain fact_entries facts_of find follow hit_entries last_exchange read_account "
                 "why_nothing_is_listed"
             ),
             "remembering": "Remembering StillAnswering",
-            "summarizer": "EngineCounter EngineSummarizer",
+            "summarizer": "EngineCounter EngineExtractor EngineSummarizer",
             "words": (
                 "SCOPE_WORDS DropGroup added_words bar derived_lines drop_groups fact_marks foreign_words "
                 "forget_question forgotten_words headline index_words layer_units off_record_question "

@@ -1,4 +1,4 @@
-"""Makes summaries while the engine is idle and the person does nothing."""
+"""Makes summaries and looks for facts while the engine is idle and the person does nothing."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _Prompt = tuple[str | None, str, "Budget"]  # head, strategy, budget: what a cha
 
 
 class ConsolidatingBackend(Protocol):
-    """What summaries need; the runtime is one."""
+    """What this needs; the runtime is one."""
 
     @property
     def engine(self) -> Engine | None:
-        """The engine that writes them; None while no model is loaded."""
+        """The engine that does the work; None while no model is loaded."""
         ...
 
     @property
@@ -45,22 +45,33 @@ class ConsolidatingBackend(Protocol):
 
 
 class Consolidating:
-    """One task on the event loop; threads do the work, one summary at a time.
+    """One task on the event loop; threads do the work, one summary or one reading at a time.
+
+    Facts are looked for when no summary is due.
+
+    Args:
+        summaries, facts: what to do.
 
     Attributes:
         summarising: id of the chat that is being summarised; None while none is.
-        pause_s: seconds of quiet before the first summary.
+        reading: whether the model is looking for facts.
+        pause_s: seconds of quiet before the work begins.
         after_error_s: seconds to wait after an error.
     """
 
-    def __init__(self, backend: ConsolidatingBackend, chats: Chats) -> None:
+    def __init__(
+        self, backend: ConsolidatingBackend, chats: Chats, *, summaries: bool = True, facts: bool = False
+    ) -> None:
         self.summarising: str | None = None
+        self.reading = False
         self.pause_s = 2.0
         self.after_error_s = 60.0
         self._backend = backend
         self._chats = chats
         self._disturbed = asyncio.Event()
-        self._given_up = Event()  # polled by the thread that makes the summary
+        self._summaries = summaries
+        self._facts = facts
+        self._given_up = Event()  # polled by the thread that does the work
         self._finished: dict[str, _Prompt] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -70,14 +81,14 @@ class Consolidating:
             self._task = asyncio.create_task(self._run(), name="consolidating")
 
     async def stop(self) -> None:
-        """Abandon the summary being made and end. Waits for no thread, so it takes no time."""
+        """Abandon the work and end. Waits for no thread, so it takes no time."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
 
     def disturb(self) -> None:
-        """Abandon the summary being made, because the person or a chat wants something; it is made later."""
+        """Abandon the work, because the person or a chat wants something; it is done later."""
         self._given_up.set()
         self._disturbed.set()
 
@@ -97,7 +108,9 @@ class Consolidating:
             except Exception as error:
                 # An error's words may quote the chat, which must not reach a log.
                 _log.warning(
-                    "No summaries for %.0f s after an error: %s.", self.after_error_s, type(error).__name__
+                    "No summaries and no facts for %.0f s after an error: %s.",
+                    self.after_error_s,
+                    type(error).__name__,
                 )
                 await asyncio.sleep(self.after_error_s)
                 continue
@@ -123,7 +136,12 @@ class Consolidating:
         return not stats.active and not stats.waiting
 
     async def _make_next(self) -> bool:
-        """Make one summary; False when none is due, or it was abandoned."""
+        """Make one summary, or else look for facts once; False when nothing is due, or it was abandoned."""
+        if self._summaries and await self._summarise():
+            return True
+        return self._facts and not self._disturbed.is_set() and await self._read_facts()
+
+    async def _summarise(self) -> bool:
         for record in list(self._recent_records()):
             settings = self._backend.session_settings(record)
             prompt = (record.head_id, settings.strategy, settings.budget)
@@ -174,3 +192,16 @@ class Consolidating:
             given_up.set()  # also when this task was cancelled
             self.summarising = None
         return summary is not None
+
+    async def _read_facts(self) -> bool:
+        engine = self._backend.engine
+        given_up = self._given_up = Event()
+        self.reading = True
+        try:
+            read = await asyncio.to_thread(self._backend.memory.read_facts, cancelled=given_up.is_set)
+        finally:
+            given_up.set()  # also when this task was cancelled
+            self.reading = False
+        if engine is not self._backend.engine:
+            self.disturb()  # the model that was asked is gone
+        return read is not None

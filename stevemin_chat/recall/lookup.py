@@ -13,7 +13,7 @@ from memory import MemoryNotFound
 from stevemin_chat.text import day, speaker
 
 if TYPE_CHECKING:
-    from memory import ContextReport, Fact, Memory, Message, Origin, Recall, SessionRecord, Summary
+    from memory import ContextReport, Entity, Fact, Memory, Message, Origin, Recall, SessionRecord, Summary
 
 __all__ = [
     "FACT_COLUMNS",
@@ -25,11 +25,13 @@ __all__ = [
     "FactEntry",
     "Found",
     "HitEntry",
+    "Link",
     "Place",
     "explain",
     "fact_entries",
     "facts_of",
     "find",
+    "follow",
     "hit_entries",
     "last_exchange",
     "read_account",
@@ -64,11 +66,24 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """Someone or something that a fact names, and the other facts that do."""
+
+    entity: Entity
+    facts: tuple[FactEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found; the whole profile where the question is empty."""
+    """What a search found; the whole profile where the question is empty.
+
+    Args:
+        links: of the only fact, where its links were asked for; else None.
+    """
 
     facts: tuple[FactEntry, ...]
     hits: tuple[HitEntry, ...] = ()
+    links: tuple[Link, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,27 @@ def find(memory: Memory, question: str) -> Found:
     matching = [entry for entry in facts if all(word in entry.fact.text.casefold() for word in words)]
     hits = hit_entries(memory, memory.search(question, limit=_MOST_HITS, sources="chats"))
     return Found(tuple(matching), tuple(hits))
+
+
+def follow(memory: Memory, fact_id: int) -> Found | None:
+    """A fact with whom and what it names, and the other facts that name the same; None if it was deleted.
+
+    Raises:
+        memory.StoreError
+    """
+    entries = fact_entries(memory)
+    fact = next((entry for entry in entries if entry.fact.id == fact_id), None)
+    if fact is None:
+        return None
+    links = tuple(
+        Link(entity, tuple(entry for entry in entries if entry is not fact and entity.name in _names(entry)))
+        for entity in fact.fact.entities
+    )
+    return Found((fact,), links=links)
+
+
+def _names(entry: FactEntry) -> set[str]:
+    return {entity.name for entity in entry.fact.entities}
 
 
 def explain(memory: Memory, item_id: str) -> Explanation:
@@ -175,7 +211,7 @@ class FactEntry:
         if self.fact.until is not None:
             said = f"{said} to {day(self.fact.until)}"
         chat = self.session.title if self.session is not None else ""
-        return (str(self.fact.id), self.fact.kind, pinned, self.fact.text, said, chat)
+        return (str(self.fact.id), self.fact.kind, pinned, self.fact.dated_text, said, chat)
 
     def to_json(self) -> dict[str, Any]:
         """The fact, with the time and the chat of its message."""

@@ -121,15 +121,17 @@ class Remembering:
         await self._chats.forget(gone, set(forgotten.sessions), texts)
         return forgotten
 
-    def hint(self, *, summarising: bool) -> str:
+    def hint(self, *, summarising: bool, reading: bool = False) -> str:
         """What the memory is doing, in a few words; empty when it is idle.
 
         Args:
             summarising: a summary is being made.
+            reading: the model is looking for facts.
         """
         if not self.on:
             return "not remembering"
-        return index_hint(self.index) or ("summarising" if summarising else "")
+        doing = "summarising" if summarising else "looking for facts" if reading else ""
+        return index_hint(self.index) or doing
 
     def news(self) -> str | None:
         """Why search is by words only; told once, then None."""

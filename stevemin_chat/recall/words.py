@@ -109,7 +109,7 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
         ids: name the facts' ids, as commands take them.
     """
     for fact in origin.facts:
-        yield f"{fact.kind}{f' {fact.id}' if ids else ''}: {one_line(fact.text)}"
+        yield f"{fact.kind}{f' {fact.id}' if ids else ''}: {one_line(fact.dated_text)}"
     for summary in origin.summaries:
         yield f"summary of {count(len(summary.sources), 'message')}: {one_line(summary.text)}"
     if origin.passages:
@@ -117,6 +117,15 @@ def derived_lines(origin: Origin, *, ids: bool = False) -> Iterator[str]:
         yield f"{count(origin.passages, 'passage')} in the search index, {vectors}"
     if not (origin.facts or origin.summaries or origin.passages):
         yield "nothing"
+
+
+def _link_lines(origin: Origin) -> Iterator[str]:
+    """Whom and what a fact names, and the other facts that name the same."""
+    if isinstance(origin.item, Fact) and origin.item.entities:
+        yield ""
+        yield f"It names {listing([one_line(entity.name) for entity in origin.item.entities])}."
+        for fact in origin.related:
+            yield f"    see {fact.kind} {fact.id}: {one_line(fact.dated_text)}"
 
 
 def foreign_words(origin: Origin) -> str:
@@ -164,11 +173,12 @@ def origin_lines(origin: Origin) -> Iterator[str]:
     """Where a memory comes from, and what was derived from it, as lines of text."""
     fact = origin.item if isinstance(origin.item, Fact) else None
     if fact is not None:
-        yield f"{fact.id}  {fact.text} ({', '.join([fact.kind, *fact_marks(fact)])})"
+        yield f"{fact.id}  {fact.dated_text} ({', '.join([fact.kind, *fact_marks(fact)])})"
         yield ""
     if origin.message is None:
         assert fact is not None
         yield added_words(fact)
+        yield from _link_lines(origin)
         return
     yield _where(origin, origin.message)
     if fact is not None and len(fact.sources) > 1:
@@ -183,6 +193,7 @@ def origin_lines(origin: Origin) -> Iterator[str]:
         yield ""
     yield "Derived from this:"
     yield from (f"    {line}" for line in derived_lines(origin, ids=True))
+    yield from _link_lines(origin)
     if origin.message.sources is not None:
         yield ""
         yield "Its prompt drew on:"

@@ -39,7 +39,7 @@ class Controller:
 
     Attributes:
         models, memory, documents: what a person does with models, long-term memory and documents.
-        consolidating: writes summaries while nobody asks for anything.
+        consolidating: writes summaries and looks for facts while nobody asks for anything.
         reading: the newest reading of RAM and GPUs.
     """
 
@@ -73,7 +73,8 @@ class Controller:
             self.chats.keep_draft(first, self.view.draft)
         self.switch(first)
         self.models.begin()
-        if self.runtime.config.memory.summaries:
+        settings = self.runtime.config.memory
+        if settings.summaries or settings.facts_by_model == "auto":
             self.consolidating.start()
         self.documents.work.sync(asked=False)
 
@@ -245,13 +246,14 @@ class Controller:
 
     def status(self) -> Status:
         """What the status line and the stats panel show now."""
-        summarising = self.consolidating.summarising is not None
+        summarising, reading = self.consolidating.summarising is not None, self.consolidating.reading
+        doing = self.remembering.hint(summarising=summarising, reading=reading)
         return Status.read(
             self.runtime.engine,
             self.chat,
             model=self.models.line,
             strategy=self.strategy,
-            hint=self._note or self.documents.work.words or self.remembering.hint(summarising=summarising),
+            hint=self._note or self.documents.work.words or doing,
             titles={chat.record.id: chat.title for chat in self.chats.all if chat.record},
             devices=self.reading,
         )

@@ -238,6 +238,9 @@ def test_a_chat_that_was_off_the_record_loses_its_summaries_when_the_file_is_upg
         "DROP TABLE vectors",
         "DROP TABLE documents",
         "DROP TABLE document_roots",
+        "DROP TABLE fact_entities",
+        "DROP TABLE entities",
+        "DROP TABLE fact_readings",
         "DELETE FROM migrations WHERE name >= '007'",
     ):
         memory._call(memory._database.execute, undone)

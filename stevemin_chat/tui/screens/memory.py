@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
 from memory import Fact
-from stevemin_chat.recall import FactEntry, Place, find
+from stevemin_chat.recall import FactEntry, Found, Place, find, follow
 from stevemin_chat.tui.widgets.memory_list import MemoryList, MemoryStates
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _TYPING = 0.2  # seconds without a key before a search begins
 _KEYS = {
     "": "a adds a fact · / searches · esc closes",
     "fact": "enter why · e edit · p pin · f forget · a add · / search · esc closes",
+    "named": "enter why · n names · e edit · p pin · f forget · a add · / search · esc",
+    "followed": "enter why · n names · e edit · p pin · f forget · esc goes back",
     "hit": "enter why · f forget · a add a fact · / search · esc closes",
     "query": "enter or ↓ goes to the list · esc closes",
 }
@@ -48,6 +50,7 @@ class MemoryScreen(ModalScreen[Place | None]):
         Binding("a", "add", "Add a fact", show=False),
         Binding("e", "edit", "Edit", show=False),
         Binding("p", "pin", "Pin", show=False),
+        Binding("n", "follow", "What it names", show=False),
         Binding("f,delete", "forget", "Forget", show=False),
         Binding("o", "record", "Off the record", show=False),
         Binding("c", "scope", "Scope", show=False),
@@ -60,6 +63,7 @@ class MemoryScreen(ModalScreen[Place | None]):
         self._remembering = actions.remembering
         self._chat = chat
         self._query = query
+        self._trail: list[int] = []  # facts whose links were followed, to go back
         self._busy = ""  # the action under way, which may take seconds
 
     def compose(self) -> ComposeResult:
@@ -106,7 +110,9 @@ class MemoryScreen(ModalScreen[Place | None]):
             return "query"
         if self.items.chosen is None:
             return ""
-        return "hit" if self.fact is None else "fact"
+        if self.fact is None:
+            return "hit"
+        return "followed" if self._trail else "named" if self.fact.entities else "fact"
 
     def working(self, what: str) -> None:
         """Show the action under way; empty when it is done."""
@@ -117,12 +123,21 @@ class MemoryScreen(ModalScreen[Place | None]):
         """Search and list again."""
         question = self.query_one(Input).value.strip()
         try:
-            found = await asyncio.to_thread(find, self._remembering.memory, question)
+            found = await asyncio.to_thread(self._read, question)
         except Exception as error:
             self._actions.tell(error)
             return
         self.items.show(found, question)
         self.show_states()
+
+    def _read(self, question: str) -> Found:
+        """Blocks. The links of the fact that was followed last; else what the question finds."""
+        memory = self._remembering.memory
+        while self._trail:
+            if (found := follow(memory, self._trail[-1])) is not None:
+                return found
+            self._trail.pop()  # forgotten meanwhile
+        return find(memory, question)
 
     @work(exclusive=True, group="find")
     async def _find(self, after: float) -> None:
@@ -131,6 +146,7 @@ class MemoryScreen(ModalScreen[Place | None]):
 
     @on(Input.Changed)
     def _typed(self) -> None:
+        self._trail.clear()
         self._find(_TYPING)
 
     @on(Input.Submitted)
@@ -151,9 +167,24 @@ class MemoryScreen(ModalScreen[Place | None]):
 
     # moving
 
-    def action_close(self) -> None:
-        """Back to the chat."""
-        self.dismiss(None)
+    @work
+    async def action_close(self) -> None:
+        """Back to the fact whose links were followed, else to the chat."""
+        if not self._trail:
+            self.dismiss(None)
+            return
+        left = self._trail.pop()
+        await self.look()
+        self.items.choose(left)
+
+    @work
+    async def action_follow(self) -> None:
+        """Show whom and what the chosen fact names, and the other facts that name the same."""
+        if self.fact is None or not self.fact.entities or self._trail[-1:] == [self.fact.id]:
+            return
+        self._trail.append(self.fact.id)
+        await self.look()
+        self.items.choose(self._trail[-1])
 
     def action_search(self) -> None:
         """Move to the search field."""

@@ -70,7 +70,7 @@ def _title(origin: Origin) -> str:
     if not isinstance(origin.item, Fact):
         return f"Said in “{one_line(origin.session.title)}”" if origin.session is not None else "Said"
     marks = [origin.item.kind, *fact_marks(origin.item)]
-    return f"{clip(origin.item.text, 200)} ({', '.join(marks)})"
+    return f"{clip(origin.item.dated_text, 200)} ({', '.join(marks)})"
 
 
 def _parts(explanation: Explanation) -> Iterator[Widget]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -14,17 +15,26 @@ from stevemin_chat.recall import (
     FactEntry,
     Found,
     HitEntry,
+    Link,
     fact_marks,
     index_words,
 )
 from stevemin_chat.text import clip, count, day, one_line, speaker
 
 if TYPE_CHECKING:
+    from memory import EntityKind
     from stevemin_chat.chats import Chat
     from stevemin_chat.recall import Remembering
 
 __all__ = ["MemoryList", "MemoryStates"]
 
+_KINDS: dict[EntityKind, str] = {
+    "kin": "",
+    "name": "",
+    "tool": " (tool)",
+    "machine": " (machine)",
+    "project": " (project)",
+}
 _LINES = 2  # of an item's text
 _NARROW = 30  # cells
 _NO_FACTS = "Your profile is empty. It fills when you say things about yourself in a chat."
@@ -64,6 +74,12 @@ class MemoryList(OptionList):
         self._draw()
         self.highlighted = self._nearest(place or 0)
 
+    def choose(self, fact_id: int) -> None:
+        """Highlight the last row of a fact, if it is shown."""
+        for place, entry in enumerate(self._entries):
+            if isinstance(entry, FactEntry) and entry.fact.id == fact_id:
+                self.highlighted = place
+
     def on_resize(self) -> None:
         self._draw()
 
@@ -71,6 +87,23 @@ class MemoryList(OptionList):
         place = self.highlighted
         rows: list[Option] = []
         self._entries = []
+        if self._found.links is not None:
+            self._draw_links(rows, self._found.facts[0], self._found.links)
+        else:
+            self._draw_found(rows)
+        self.set_options(rows)
+        self.highlighted = place if place is not None and place < len(rows) else None
+
+    def _draw_links(self, rows: list[Option], fact: FactEntry, links: Sequence[Link]) -> None:
+        self._head(rows, "What this fact names, and what else is known of it")
+        self._add(rows, fact, self._fact(fact))
+        for link in links:
+            others = count(len(link.facts), "other fact") if link.facts else "no other fact"
+            self._head(rows, f"{one_line(link.entity.name)}{_KINDS[link.entity.kind]}: {others}", apart=True)
+            for entry in link.facts:
+                self._add(rows, entry, self._fact(entry))
+
+    def _draw_found(self, rows: list[Option]) -> None:
         facts, hits = self._found.facts, self._found.hits
         if facts or not self._question:
             self._head(rows, f"Profile: {count(len(facts), 'fact')}" if facts else _NO_FACTS)
@@ -80,8 +113,6 @@ class MemoryList(OptionList):
             self._head(rows, "Messages" if hits else "No message matches.", apart=bool(facts))
         for hit in hits:
             self._add(rows, hit, self._hit(hit))
-        self.set_options(rows)
-        self.highlighted = place if place is not None and place < len(rows) else None
 
     def _head(self, rows: list[Option], text: str, *, apart: bool = False) -> None:
         self._entries.append(None)
@@ -101,7 +132,7 @@ class MemoryList(OptionList):
         if entry.session is not None:
             where = one_line(entry.session.title)
         at = entry.message.created_at if entry.message is not None else fact.created_at
-        return self._row(fact.text, [*fact_marks(fact), fact.kind, where, day(at)], strong=fact.pinned)
+        return self._row(fact.dated_text, [*fact_marks(fact), fact.kind, where, day(at)], strong=fact.pinned)
 
     def _hit(self, entry: HitEntry) -> Content:
         hit = entry.recall

@@ -50,6 +50,7 @@ def test_everything_can_be_set(file: Path) -> None:
         [memory]
         enabled = false
         summaries = false
+        facts_by_model = "off"
         scope = "project"
         chroma_url = "https://chroma.example:8443/team"
         """
@@ -61,7 +62,11 @@ def test_everything_can_be_set(file: Path) -> None:
     engine = config.engine.for_model(file, parked_folder=Path("parked"))
     assert (engine.max_sessions, engine.kv_type, engine.parked_folder) == (2, "q8_0", Path("parked"))
     assert config.memory == MemorySection(
-        enabled=False, summaries=False, scope="project", chroma_url="https://chroma.example:8443/team"
+        enabled=False,
+        summaries=False,
+        facts_by_model="off",
+        scope="project",
+        chroma_url="https://chroma.example:8443/team",
     )
     assert config.sampling.params(max_tokens=3) == SamplingParams(
         temperature=0, stop=("\n",), seed=7, max_tokens=3

@@ -18,6 +18,7 @@ from memory import Budget, EmbedderUnavailable, Forgotten, Memory, Quoted
 from memory.long_term import LongTermMemory
 from stevemin_chat.base.paths import Paths
 from stevemin_chat.chats import Drafts, KeptDraft
+from stevemin_chat.runtime import Runtime
 
 FACT = "I live in Porto."
 PREFERENCE = "I prefer short answers."
@@ -595,3 +596,56 @@ def test_pasted_text_is_told_from_own_words_and_its_instructions_are_flagged(cli
     assert cli("memory", "why", told.id, "--json").json["instructions"] is True
     assert "Not your own" not in cli("memory", "why", typed.id).out
     assert cli("memory", "why", typed.id, "--json").json["instructions"] is False
+
+
+class Silent:
+    """A model that finds nothing."""
+
+    model = "0123"
+
+    def extract(self, prompt: str, **given: object) -> str:
+        return "[]"
+
+
+def test_a_model_is_checked_and_the_result_is_remembered(
+    cli: Cli, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def load(runtime: Runtime, name: str, *_: object) -> None:
+        assert name == "tiny.gguf"
+        runtime.memory.extractor = Silent()
+
+    monkeypatch.setattr(Runtime, "load_model", load)
+    ran = cli("memory", "check", "-m", "tiny.gguf")
+    assert ran.code == 0
+    assert "statements kept    0" in ran.out
+    assert "tiny.gguf does not pass (95% right and 40 right statements)" in ran.err
+    found = cli("memory", "check", "-m", "tiny.gguf", "--json").json
+    assert (found["name"], found["messages"], found["kept"], found["passed"]) == ("tiny.gguf", 200, 0, False)
+    assert found["precision"] is None
+    with Memory(paths.database) as memory:
+        check = memory.long_term.extractor_check(Silent())
+        assert check is not None
+        assert check.checked_at == found["checked_at"]
+
+
+def test_what_a_deadline_means_and_whom_a_fact_names_is_told(cli: Cli, paths: Paths) -> None:
+    with Memory(paths.database) as memory:
+        chat = memory.create_session("Studies")
+        for text in (
+            "My sister Clara lives in Ghent.",
+            "The deadline is next Tuesday.",
+            "I work in Ghent.",
+        ):
+            memory.add_message(chat.id, "user", text, at="2026-12-01T12:00:00+00:00")
+    listed = cli("memory", "list", "--json").json
+    due = next(fact for fact in listed if fact["kind"] == "deadline")
+    assert (due["text"], due["day"]) == ("The deadline is next Tuesday.", "2026-12-08")
+    assert "The deadline is next Tuesday. (2026-12-08)" in cli("memory", "list").out
+    assert len(cli("memory", "list", "--kind", "deadline", "--json").json) == 1
+    sister, work = (next(fact for fact in listed if word in fact["text"]) for word in ("sister", "work"))
+    assert [entity["name"] for entity in sister["entities"]] == ["sister", "Clara", "Ghent"]
+    why = cli("memory", "why", str(sister["id"]))
+    assert "It names sister, Clara and Ghent." in why.out
+    assert f"see fact {work['id']}: I work in Ghent." in why.out
+    related = cli("memory", "why", str(sister["id"]), "--json").json["related"]
+    assert [fact["id"] for fact in related] == [work["id"]]

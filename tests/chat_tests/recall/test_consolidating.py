@@ -27,6 +27,8 @@ class FakeMemory:
         self.asked: list[str] = []
         self.cancelled: list[str] = []
         self.stuck = False
+        self.readings = 0
+        self.read: list[str] = []
         self.error: Exception | None = None
         self.at_work: Callable[[], None] = lambda: None
 
@@ -46,6 +48,18 @@ class FakeMemory:
             return None
         self.todo[session_id] -= 1
         return object()
+
+    def read_facts(self, *, cancelled: Callable[[], bool]) -> int | None:
+        self.read.append("after " + "".join(self.asked))
+        while self.stuck:
+            if cancelled():
+                self.cancelled.append("facts")
+                return None
+            threading.Event().wait(0.001)
+        if not self.readings:
+            return None
+        self.readings -= 1
+        return 3
 
 
 class IdleEngine:
@@ -99,11 +113,13 @@ class Backend:
 class Place:
     """Chats over a memory and an engine that do what the test says."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, summaries: bool = True, facts: bool = False) -> None:
         self.memory = FakeMemory()
         self.runtime = Backend(self.memory)
         self.chats = FakeChats(names)
-        self.consolidating = Consolidating(cast(Any, self.runtime), cast(Any, self.chats))
+        self.consolidating = Consolidating(
+            cast(Any, self.runtime), cast(Any, self.chats), summaries=summaries, facts=facts
+        )
         self.consolidating.pause_s = 0.001
 
     def set(self, place: int, **changes: Any) -> None:
@@ -270,3 +286,36 @@ async def test_leaving_waits_for_no_summary(place: Place) -> None:
     assert place.consolidating.summarising is None
     await until(lambda: place.memory.cancelled == ["a"])
     await place.consolidating.stop()
+
+
+async def test_facts_are_looked_for_when_no_summary_is_due() -> None:
+    place = Place("a", facts=True)
+    place.memory.todo.update(a=1)
+    place.memory.readings = 2
+    place.consolidating.start()
+    await until(lambda: len(place.memory.read) == 3)
+    assert place.memory.asked == ["a", "a"]
+    assert place.memory.read == ["after aa"] * 3
+    place.consolidating.disturb()
+    await until(lambda: len(place.memory.read) == 4)
+    await place.consolidating.stop()
+
+
+async def test_a_reading_is_given_up_at_once_and_done_later() -> None:
+    place = Place("a", summaries=False, facts=True)
+    place.memory.stuck = True
+    place.consolidating.start()
+    await until(lambda: place.consolidating.reading and place.memory.read)
+    place.consolidating.disturb()
+    await until(lambda: place.memory.cancelled == ["facts"])
+    place.memory.stuck, place.memory.readings = False, 1
+    await until(lambda: place.memory.readings == 0)
+    assert place.memory.asked == []
+    await place.consolidating.stop()
+    assert not place.consolidating.reading
+
+
+async def test_where_the_settings_say_so_no_facts_are_looked_for(place: Place) -> None:
+    place.consolidating.start()
+    await until(lambda: "c" in place.memory.asked)
+    assert place.memory.read == []

@@ -1,9 +1,10 @@
-"""Summaries by the engine: what is asked for, and what ends the asking."""
+"""Summaries and facts by the engine: what is asked for, and what ends the asking."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from chat_tests.chats.fake_source import FakeSource, FakeStream
@@ -11,10 +12,10 @@ from waiting import until
 
 from engine import Priority
 from engine.errors import EngineClosed, EngineCrashed, GenerationFailed, QueueFull
-from memory import SummaryCancelled
+from memory import ExtractionCancelled, SummaryCancelled
 from memory.summaries import prompt_for_summary
 from stevemin_chat.chats import TextSource
-from stevemin_chat.recall import EngineSummarizer
+from stevemin_chat.recall import EngineExtractor, EngineSummarizer
 
 TEXTS = ("User: I fish for trout.", "Assistant: Where?")
 
@@ -75,3 +76,46 @@ def test_nor_when_the_event_loop_has_ended() -> None:
     loop.close()
     with pytest.raises(SummaryCancelled):
         EngineSummarizer(FakeSource(), loop).summarise(TEXTS, max_tokens=9, cancelled=lambda: False)
+
+
+def extractor(source: TextSource, path: Path = Path("model.gguf")) -> EngineExtractor:
+    return EngineExtractor(source, asyncio.get_running_loop(), path)
+
+
+async def extract(source: TextSource, cancelled: Callable[[], bool] = lambda: False) -> str:
+    return await asyncio.to_thread(
+        extractor(source).extract, "Facts?", grammar='root ::= "[]"', max_tokens=9, cancelled=cancelled
+    )
+
+
+async def test_facts_are_asked_for_by_grammar_while_nobody_waits() -> None:
+    source = FakeSource(FakeStream(["[", "]"]))
+    assert await extract(source) == "[]"
+    (request,) = source.requests
+    assert (request.priority, request.session_id) == (Priority.BACKGROUND, None)
+    sampling = request.sampling
+    assert (sampling.temperature, sampling.grammar, sampling.max_tokens) == (0.0, 'root ::= "[]"', 9)
+    assert sampling.repetition_penalty == 1.0, "it has to repeat the person's words"
+
+
+async def test_a_search_for_facts_ends_at_once() -> None:
+    stream, wanted = FakeStream(["["], stuck=True), asyncio.Event()
+    asking = asyncio.create_task(extract(FakeSource(stream), wanted.is_set))
+    await asyncio.sleep(0)
+    wanted.set()
+    with pytest.raises(ExtractionCancelled):
+        await asking
+    await until(stream.cancelled.is_set)
+    with pytest.raises(ExtractionCancelled):
+        await extract(FakeSource(FakeStream([], ending=EngineClosed("Closed."))))
+
+
+async def test_a_model_is_known_by_its_weights_and_not_by_its_name(tmp_path: Path) -> None:
+    first, second, other = (tmp_path / name for name in "abc")
+    first.write_bytes(bytes(3_000_000))
+    second.write_bytes(bytes(3_000_000))
+    other.write_bytes(bytes(2_999_999) + b"x")
+    source = FakeSource()
+    names = [extractor(source, path).model for path in (first, second, other)]
+    assert names[0] == names[1] != names[2]
+    assert extractor(source, tmp_path / "gone").model == ""

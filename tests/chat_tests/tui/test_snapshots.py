@@ -114,6 +114,9 @@ async def what_is_remembered(pilot: Pilot[None], screen: ChatScreen) -> None:
     await until(pilot, lambda: screen.app.screen.query_one(MemoryList).option_count == 3)
 
 
+TOLD_AT = "2026-04-11T18:40:00+00:00"
+
+
 def an_account() -> Account:
     """Of a prompt in which every layer has something."""
     recalls = (
@@ -139,7 +142,7 @@ def an_account() -> Account:
         notice="1 older message left out (prompt limit 1,536 tokens).",
         dropped_recalls=(Dropped("e", "user", 31, "no room", 2.5),),
     )
-    facts = (Fact(1, TEA, "preference", ("f",), True, False, *(2 * ["2026-04-11T18:40:00+00:00"])),)
+    facts = (Fact(1, TEA, "preference", ("f",), True, False, TOLD_AT, TOLD_AT),)
     return Account(report, {"pets": "Pets at home"}, facts, ())
 
 

@@ -15,7 +15,7 @@ from memory_tests.template import copy_template
 
 from memory import InvalidImport, Memory, PromptSources, UnknownStrategy, long_term
 from memory.ingest import import_file
-from memory.storage import Facts, Passages
+from memory.storage import Facts, Passages, Readings
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -97,6 +97,34 @@ def test_an_export_comes_back_the_same_from_an_empty_store(filled: Memory, empty
     assert added == {
         "sessions": 2, "messages": 8, "facts": 4, "summaries": 2, "known": 0, "left_out": 0
     }  # fmt: skip
+
+
+def test_days_names_and_what_a_model_has_read_come_back(memory: Memory, empty: Memory) -> None:
+    chat = memory.create_session("Talks").id
+    due = "My talk for the Ghent club is tomorrow."
+    first = memory.add_message(chat, "user", due, at="2026-03-03T10:15:00+00:00")
+    memory.add_message(chat, "user", due, at="2026-04-03T10:15:00+00:00")
+    memory._call(Readings(memory._database).mark, first.id, "0123abcd")
+    memory.long_term.add_fact("Ghent is where my sister was born yesterday")
+    document = memory.long_term.export()
+    talk = next(fact for fact in document["facts"] if fact["kind"] == "deadline")
+    assert (talk["day"], sorted(talk["days"].values())) == ("2026-04-04", ["2026-03-04", "2026-04-04"])
+    load(empty, document)
+    assert empty.long_term.export() == document
+    assert [message["read_by"] for message in document["messages"]] == [["0123abcd"], []]
+    (own,) = [fact for fact in empty.long_term.facts() if not fact.sources]
+    assert [fact.text for fact in empty.long_term.why(str(own.id)).related] == [due]
+
+
+def test_an_export_without_names_gets_them(filled: Memory, empty: Memory) -> None:
+    document = filled.long_term.export()
+    for fact in document["facts"]:
+        for name in ("entities", "day", "days", "written_day"):
+            del fact[name]
+    for message in document["messages"]:
+        del message["read_by"]
+    load(empty, document)
+    assert empty.long_term.export() == filled.long_term.export()
 
 
 def test_what_is_not_remembered_is_not_exported(filled: Memory) -> None:
@@ -292,7 +320,7 @@ WRONG: list[tuple[Change, str]] = [
     (put("facts.3.text", "a\x1b[0m"), "facts[3].text must be one line"),
     (put("facts.3.text", ""), "facts[3].text must be one line"),
     (put("facts.3.text", "\ud800"), "facts[3].text has half of a character."),
-    (put("facts.0.kind", "rumour"), "facts[0].kind must be one of: fact, preference."),
+    (put("facts.0.kind", "rumour"), "facts[0].kind must be one of: fact, preference, tool,"),
     (put("facts.0.pinned", 1), "facts[0].pinned must be true or false."),
     (put("facts.0.id", 2**60), "facts[0].id must be a whole number"),
     (put("facts.0.id", 1.0), "facts[0].id must be a whole number"),

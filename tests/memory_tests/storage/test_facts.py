@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from memory_tests.storage.store_kit import Store, open_store
 
 from memory.errors import FactNotFound, InvalidFact, MessageNotFound
-from memory.types import Fact
+from memory.types import HEAD, Entity, Fact
 
 
 def texts(store: Store) -> list[str]:
@@ -19,8 +20,9 @@ def test_a_fact_has_its_source(store: Store) -> None:
     source = store.say(store.session(), "I live in Porto.")
     fact = store.call(store.facts.add, "I live\tin Porto.\n", "fact", source.id)
     assert fact == Fact(
-        fact.id, "I live in Porto.", "fact", (source.id,), False, False, fact.created_at, source.created_at
-    )
+        fact.id, "I live in Porto.", "fact", (source.id,), False, False, fact.created_at, source.created_at,
+        entities=(Entity("Porto", "name"),),
+    )  # fmt: skip
     assert store.call(store.facts.get, fact.id) == fact
     assert store.call(store.facts.list) == (fact,)
     assert store.call(store.facts.made_from, source.id) == (fact,)
@@ -207,3 +209,64 @@ def test_a_pinned_fact_stays_open(store: Store) -> None:
     store.call(store.facts.add, second.content, "fact", second.id, "home")
     assert [fact.until for fact in store.call(store.facts.list)] == [None, None]
     assert store.call(store.facts.unpin, fact.id).until == second.created_at
+
+
+def deadline(store: Store, at: str, text: str = "The deadline is next Tuesday") -> Fact:
+    said = store.call(store.transcript.add, store.session(), "user", text, HEAD, at)
+    return store.call(store.facts.add, text, "deadline", said.id)
+
+
+def test_a_day_counts_from_the_message_that_names_it(store: Store) -> None:
+    fact = deadline(store, "2026-12-01T12:00:00+00:00")
+    assert fact.day == "2026-12-08"
+    assert fact.dated_text == "The deadline is next Tuesday (2026-12-08)"
+    again = deadline(store, "2026-12-09T12:00:00+00:00")
+    assert (again.id, again.day) == (fact.id, "2026-12-15"), "the message that said it last"
+    store.call(store.facts.remove_made_from, again.sources[-1])
+    assert store.call(store.facts.get, fact.id).day == "2026-12-08"
+
+
+def test_the_day_is_that_of_this_machine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        said = deadline(store, "2026-12-01T12:00:00+00:00", "The talk is tomorrow")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert said.day == "2026-12-03", "there it was the second already"
+
+
+def test_other_words_mean_another_day_and_name_something_else(store: Store) -> None:
+    fact = deadline(store, "2026-12-01T12:00:00+00:00", "The talk in Ghent is tomorrow")
+    changed = store.call(store.facts.edit, fact.id, "The talk in Leeds is on Friday")
+    assert (changed.day, changed.entities) == ("2026-12-04", (Entity("Leeds", "name"),))
+    assert store.call(store.facts.edit, fact.id, "The talk is on 2026-12-09").day is None
+    assert store.rows("SELECT name FROM entities") == []
+    written = store.call(store.facts.add, "The exam is tomorrow", "deadline")
+    assert written.day is not None
+    assert store.call(store.facts.edit, written.id, "The exam is over").day is None
+
+
+def test_facts_that_name_the_same_are_related(store: Store) -> None:
+    said = store.say(store.session(), "one")
+    sister = store.call(store.facts.add, "My sister Clara is a nurse", "fact", said.id)
+    ghent = store.call(store.facts.add, "clara loves Ghent", "fact")
+    moved = store.call(store.facts.add, "Clara has moved to Leeds", "fact")
+    work = store.call(store.facts.add, "I work in Ghent", "fact")
+    related = {fact.id: [other.id for other in store.call(store.facts.related, fact.id)]
+               for fact in (sister, ghent, moved, work)}  # fmt: skip
+    assert related == {
+        sister.id: [moved.id], ghent.id: [work.id], moved.id: [sister.id], work.id: [ghent.id]
+    }  # fmt: skip
+    store.call(store.facts.remove, moved.id)
+    assert store.rows("SELECT name FROM entities ORDER BY name") == [("Clara",), ("Ghent",), ("sister",)]
+    store.call(store.facts.remove_made_from, said.id)
+    assert store.rows("SELECT name FROM entities") == [("Ghent",)]
+
+
+def test_what_is_known_of_a_name_stays(store: Store) -> None:
+    store.call(store.facts.add, "I like Heron", "preference")
+    store.call(store.facts.add, "Our app is called Heron", "project")
+    store.call(store.facts.add, "I miss Heron", "fact")
+    assert store.rows("SELECT name, kind FROM entities") == [("Heron", "project")]

@@ -83,6 +83,36 @@ def test_passages_of_an_earlier_version_have_no_vector_and_can_be_found(database
         assert memory._call(lambda: memory._components.settings.index_epoch)
 
 
+def test_facts_of_an_earlier_version_keep_sources_and_numbers_and_get_their_entities(
+    database_path: Path,
+) -> None:
+    database = Database(database_path)
+    earlier = [item for item in MIGRATIONS if item.name < "014"]
+    database.call(migrate, database, earlier)
+    for statement in (
+        "INSERT INTO sessions (number, id, title, title_key, titled, created_at, updated_at)"
+        " VALUES (7, 's', 't', 't', 0, '2026-01-01', '2026-01-01')",
+        "INSERT INTO messages (id, session_id, role, content, status, created_at)"
+        " VALUES ('m', 's', 'user', 'x', 'complete', '2026-01-01T00:00:00+00:00')",
+        "INSERT INTO facts (id, text, kind, slot, created_at)"
+        " VALUES (3, 'I live in Ghent', 'fact', 'home', '2026-01-01T00:00:00+00:00')",
+        "INSERT INTO facts (id, text, kind, written, created_at) VALUES (9, 'gone', 'fact', 1, '2026-01-01')",
+        "INSERT INTO fact_sources VALUES (3, 'm')",
+        "DELETE FROM facts WHERE id = 9",
+    ):
+        database.call(database.execute, statement)
+    database.close()
+    with Memory(database_path) as memory:
+        (fact,) = memory.long_term.facts()
+        assert (fact.id, fact.text, fact.sources) == (3, "I live in Ghent", ("m",))
+        assert [entity.name for entity in fact.entities] == ["Ghent"]
+        assert memory.long_term.add_fact("The deadline is tomorrow", "deadline").id == 10
+        memory.add_message("s", "user", "I live in Leeds.")
+        assert [fact.until is None for fact in memory.long_term.facts() if fact.id == 3] == [False]
+        memory.delete_session("s")
+        assert [fact.id for fact in memory.long_term.facts()] == [10]
+
+
 def test_a_failing_migration_leaves_the_previous_version(tmp_path: Path) -> None:
     database = Database(tmp_path / "x.db")
     steps = [

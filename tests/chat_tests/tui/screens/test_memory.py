@@ -98,6 +98,43 @@ async def test_the_profile_is_listed_and_corrected(tmp_path: Path) -> None:
         assert runtime.memory.search("Rex"), "the message is still remembered"
 
 
+async def test_what_a_fact_names_is_followed_and_back(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path)
+    add = runtime.memory.long_term.add_fact
+    add("Nobody knows it")
+    work, ghent = add("I work in Ghent with Clara"), add("Ghent is where my sister lives")
+    clara = add("Clara is my sister")
+    async with running(runtime, size=(80, 24)) as (pilot, screen):
+        top = await look(pilot, screen)
+        await until(pilot, lambda: top.fact is not None)
+        assert top.fact is not None
+        assert top.fact.id == clara.id
+        assert "n names" in line(screen, "keys")
+        await pilot.press("n")
+        await until(pilot, lambda: items(screen)[0].startswith("What this fact names"))
+        shown_now = [item.strip().splitlines()[0] for item in items(screen)]
+        assert shown_now[1:] == [
+            clara.text, "sister: 1 other fact", ghent.text, "Clara: 1 other fact", work.text
+        ]  # fmt: skip
+        assert "esc goes back" in line(screen, "keys")
+        await pilot.press("down", "n")
+        await until(pilot, lambda: items(screen)[1].startswith(ghent.text))
+        await pilot.press("down", "down", "f")
+        await confirm(pilot, screen, "y")
+        await until(pilot, lambda: "I work" not in str(items(screen)))
+        await pilot.press("escape")
+        await until(pilot, lambda: items(screen)[1].startswith(clara.text))
+        assert top.fact is not None
+        await until(pilot, lambda: top.fact is not None and top.fact.id == ghent.id)
+        await pilot.press("escape")
+        await until(pilot, lambda: items(screen)[0] == "Profile: 3 facts")
+        await pilot.press("end")
+        await until(pilot, lambda: top.fact is not None and not top.fact.entities)
+        assert "names" not in line(screen, "keys")
+        await pilot.press("n", "escape")
+        await until(pilot, lambda: not on_top(screen))
+
+
 async def test_a_search_finds_facts_and_what_was_said(tmp_path: Path) -> None:
     runtime = make_runtime(tmp_path)
     ids = remember(runtime.memory)
