@@ -46,6 +46,7 @@ from memory.reports import (
     LayerReport,
     MemoryStats,
     Recall,
+    SearchCounts,
 )
 from memory.types import (
     HEAD,
@@ -125,6 +126,7 @@ __all__ = [
     "ReplyStatus",
     "Role",
     "Scope",
+    "SearchCounts",
     "SessionNotFound",
     "SessionRecord",
     "Sources",

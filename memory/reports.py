@@ -23,6 +23,7 @@ __all__ = [
     "LayerReport",
     "MemoryStats",
     "Recall",
+    "SearchCounts",
 ]
 
 
@@ -224,6 +225,31 @@ class IndexStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchCounts:
+    """How many searches there were, by how much of them was known from an earlier one.
+
+    Args:
+        hits: those that searched for nothing: the same question, and nothing had changed.
+        partial: those that looked only at what had changed.
+        misses: all others.
+    """
+
+    hits: int = 0
+    partial: int = 0
+    misses: int = 0
+
+    def __add__(self, other: SearchCounts) -> SearchCounts:
+        return SearchCounts(
+            hits=self.hits + other.hits,
+            partial=self.partial + other.partial,
+            misses=self.misses + other.misses,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.hits or self.partial or self.misses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryStats:
     """How much is remembered.
 
@@ -233,6 +259,7 @@ class MemoryStats:
         messages: those that a search can find.
         embedded: passages with a vector.
         timeouts: searches of this process that used words only, since the vectors did not answer in time.
+        searches: of this process and of those that have ended.
         database_bytes, index_bytes: on disk.
     """
 
@@ -250,6 +277,7 @@ class MemoryStats:
     index_bytes: int
     index: IndexStatus
     timeouts: int = 0
+    searches: SearchCounts = SearchCounts()
 
     def to_json(self) -> dict[str, Any]:
         """The numbers as plain JSON values."""

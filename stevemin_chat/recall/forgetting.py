@@ -16,7 +16,7 @@ from stevemin_chat.recall.lookup import SHORT_ID
 from stevemin_chat.text import and_more, count, day, listing, size, speaker
 
 if TYPE_CHECKING:
-    from memory import Forgotten, Imported, Memory, MemoryStats, Message, SessionRecord
+    from memory import Forgotten, Imported, Memory, MemoryStats, Message, SearchCounts, SessionRecord
     from stevemin_chat.chats import Drafts, KeptDraft
 
 __all__ = [
@@ -209,7 +209,16 @@ def stats_rows(found: MemoryStats) -> list[tuple[str, str]]:
         ("Summaries", f"{found.summaries:,}"),
         ("On disk", f"{size(found.database_bytes)} chats, {size(found.index_bytes)} vectors"),
         ("Search by meaning", _index_in_words(found)),
+        ("Searches", _searches_in_words(found.searches)),
     ]
+
+
+def _searches_in_words(counts: SearchCounts) -> str:
+    total = counts.hits + counts.partial + counts.misses
+    if not total:
+        return "none yet"
+    again = f"{counts.hits:,} answered from an earlier one, {counts.partial:,} looked only at changes"
+    return f"{total:,}: {again}"
 
 
 def _index_in_words(found: MemoryStats) -> str:
