@@ -49,6 +49,7 @@ from memory.reports import (
     LayerReport,
     MemoryStats,
     Recall,
+    SearchCounts,
 )
 from memory.types import (
     HEAD,
@@ -135,6 +136,7 @@ __all__ = [
     "ReplyStatus",
     "Role",
     "Scope",
+    "SearchCounts",
     "SessionNotFound",
     "SessionRecord",
     "Sources",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from memory.components import Components
 from memory.context import find_strategy
-from memory.errors import FactNotFound, KeywordIndexDamaged, MemoryNotFound
+from memory.errors import FactNotFound, KeywordIndexDamaged, MemoryNotFound, StoreError
 from memory.ingest import read_document
 from memory.ports import FactExtractor
-from memory.reports import FactsCheck, MemoryStats
+from memory.reports import FactsCheck, MemoryStats, SearchCounts
 from memory.text import has_instructions
 from memory.types import Fact, FactKind, Forgotten, Imported, Message, Origin, SessionRecord
 
@@ -166,6 +167,7 @@ class LongTermMemory:
         Returns:
             False if another process has the vector index open and must delete it.
         """
+        self._components.search.forget()
         gone = not passages or self._components.vectors.erase()
         self._purge()
         return gone
@@ -218,7 +220,14 @@ class LongTermMemory:
             index_bytes=_size(vectors.rglob("*") if vectors is not None else ()),
             index=self._components.vectors.status,
             timeouts=self._components.vectors.timeouts,
+            searches=self._components.search.counts + self._call(self._earlier_searches),
         )
+
+    def keep_counts(self) -> None:
+        """Store how many searches this process made, once, before it closes the store."""
+        if counts := self._components.search.counts:
+            with suppress(StoreError):  # nobody should wait for statistics, or be told of them
+                self._call(self._components.settings.add_searches, asdict(counts))
 
     def export(self) -> dict[str, Any]:
         """The profile, all summaries, and the messages that are remembered with their chats, as plain JSON
@@ -294,6 +303,9 @@ class LongTermMemory:
 
     def _switch(self, on: bool) -> None:
         self._components.settings.remembering = on
+
+    def _earlier_searches(self) -> SearchCounts:
+        return SearchCounts(**self._components.settings.searches)
 
     def _counts(self) -> dict[str, Any]:
         row = self._components.database.query_one(_COUNTS)

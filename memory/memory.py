@@ -122,6 +122,7 @@ class Memory:
 
     def close(self) -> None:
         """Wait for running work and close all files. Safe to call twice."""
+        self.long_term.keep_counts()
         self._components.vectors.close()
         self._components.analysis.close()
         self._components.eraser.close()

@@ -24,6 +24,7 @@ __all__ = [
     "LayerReport",
     "MemoryStats",
     "Recall",
+    "SearchCounts",
 ]
 
 
@@ -278,6 +279,31 @@ class IndexStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchCounts:
+    """How many searches there were, by how much of them was known from an earlier one.
+
+    Args:
+        hits: those that searched for nothing: the same question, and nothing had changed.
+        partial: those that looked only at what had changed.
+        misses: all others.
+    """
+
+    hits: int = 0
+    partial: int = 0
+    misses: int = 0
+
+    def __add__(self, other: SearchCounts) -> SearchCounts:
+        return SearchCounts(
+            hits=self.hits + other.hits,
+            partial=self.partial + other.partial,
+            misses=self.misses + other.misses,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.hits or self.partial or self.misses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryStats:
     """How much is remembered.
 
@@ -289,6 +315,7 @@ class MemoryStats:
         embedder: the model whose vectors answer searches; None while there is none.
         next_embedder: the model that will answer when all passages have its vector.
         timeouts: searches of this process that used words only, since the vectors did not answer in time.
+        searches: of this process and of those that have ended.
         database_bytes, index_bytes: on disk.
     """
 
@@ -308,6 +335,7 @@ class MemoryStats:
     timeouts: int = 0
     embedder: str | None = None
     next_embedder: str | None = None
+    searches: SearchCounts = SearchCounts()
 
     def to_json(self) -> dict[str, Any]:
         """The numbers as plain JSON values."""

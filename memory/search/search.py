@@ -8,14 +8,15 @@ from datetime import date
 from itertools import repeat
 
 from memory.errors import KeywordIndexDamaged
-from memory.ports import TokenCounter
-from memory.reports import Recall
+from memory.ports import TokenCounter, Vectors
+from memory.reports import Recall, SearchCounts
+from memory.search.cache import NOTHING, Best, Found, Known, RetrievalCache, WordsFound, key_of, still_true
 from memory.search.calibration import Calibration
 from memory.search.excerpt import Excerpts
 from memory.search.gate import Evidence, wants_memory
-from memory.search.keywords import Analysis, Keyword, Keywords
+from memory.search.keywords import Analysis, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
-from memory.storage import EVERYTHING, NO_CHAT, Database, Passages, Scopes, View
+from memory.storage import EVERYTHING, NO_CHAT, Database, Passages, Scopes, SearchState, SearchStates, View
 from memory.text import cues_of, has_instructions, language_in
 from memory.types import Passage, Sources
 from memory.vectors import PassageVectors
@@ -50,17 +51,66 @@ class _Limits:
     within: frozenset[int] | None = None
     hidden: Sequence[int] = ()
 
+    @property
+    def meanings(self) -> int:
+        """How many hits by meaning count."""
+        return _BY_MEANING * (_OVERFETCH if self.view.roots else 1)
+
+    @property
+    def asked_by_meaning(self) -> int:
+        """How many to ask for, so that enough are left without the excluded ones."""
+        surplus = len(self.excluded)
+        return self.meanings + (surplus if self.within is not None else min(surplus, _BY_MEANING))
+
+    @property
+    def asked_by_words(self) -> int:
+        """The same for keywords."""
+        return _BY_WORDS + min(len(self.excluded), _BY_WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a search knows before it searches.
+
+    Args:
+        model: the embedder that answers, by name.
+        generation: see `RetrievalCache.get`.
+    """
+
+    limits: _Limits
+    model: str
+    key: bytes
+    state: SearchState
+    known: Known
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Meanings:
+    """The hits by meaning.
+
+    Args:
+        model: whose vectors were compared.
+        anew: whether anything was looked at for them.
+    """
+
+    model: str
+    vector: Vectors
+    best: Best
+    anew: bool
+
 
 @dataclass(frozen=True, slots=True)
 class _WordHits:
     """The hits of keyword search, with their neighbours (see `Hits.previous`) and texts.
 
     Args:
-        searched: how many passages there are.
+        damaged: the keyword index is.
+        scores: of the hits that are not excluded.
     """
 
-    keywords: Sequence[Keyword]
-    searched: int
+    found: WordsFound
+    damaged: bool
     scores: Mapping[int, float]
     links: dict[int, int | None]
     passages: Mapping[int, Passage]
@@ -119,6 +169,17 @@ class Search:
         self._vectors = vectors
         self._scopes = scopes
         self._today = today
+        self._states = SearchStates(database)
+        self._cache = RetrievalCache()
+
+    @property
+    def counts(self) -> SearchCounts:
+        """This process's searches."""
+        return self._cache.counts
+
+    def forget(self) -> None:
+        """Keep nothing of earlier searches: something that they found was deleted."""
+        self._cache.clear()
 
     def find(self, question: str, session_id: str | None = None, sources: Sources = "all") -> list[Ranked]:
         """Passages that may answer a question, best first; empty if none relates to it.
@@ -157,24 +218,61 @@ class Search:
         sources: Sources = "all",
     ) -> Evidence:
         self._vectors.start()
-        limits = _Limits()
-        if session_id is not None or known or sources != "all":
-            limits = self._database.call(self._limits, session_id, known, sources)
-        view, excluded = limits.view, limits.excluded
+        start = self._database.call(self._start, question, self._vectors.model, session_id, known, sources)
+        limits, excluded = start.limits, start.limits.excluded
         # Keywords run on the database's thread while the index process searches by meaning.
-        searching = self._database.submit(self._by_words, question, view, excluded)
-        count = _BY_MEANING * (_OVERFETCH if view.roots else 1) + min(len(excluded), _BY_MEANING)
-        found = self._vectors.search(question, count, within=limits.within, hidden=limits.hidden)
+        searching = self._database.submit(self._by_words, question, start)
+        found = self._by_meaning(question, start)
         words = searching.result()
-        near = {number: value for number, value in found or () if number not in excluded}
-        meanings, signals, passages = self._database.call(self._read, words, near, view)
-        ranked = rank(question, words.keywords, passages, signals, self._today())
+        self._keep(start, words, found)
+        near = found.best.first(limits.meanings, excluded) if found is not None else {}
+        meanings, signals, passages = self._database.call(self._read, words, near, limits.view)
+        keywords, searched = words.found.keywords, start.state.passages
+        ranked = rank(question, keywords, passages, signals, self._today())
         return Evidence(
             [item for item in ranked if item.passage.id not in excluded],
-            words.keywords,
+            keywords,
             max(words.scores.values(), default=0.0),
-            words.searched,
-            self._closeness(question, meanings, words.searched) if found is not None else None,
+            searched,
+            self._closeness(question, meanings, searched) if found is not None else None,
+        )
+
+    def _by_meaning(self, question: str, start: _Start) -> _Meanings | None:
+        limits, known = start.limits, start.known
+        asked = limits.asked_by_meaning
+        if known.near is not None and known.vector is not None:
+            fresh = self._vectors.similarities(start.model, known.vector, known.fresh)
+            best = known.near.with_more(fresh) if fresh else known.near
+            if best.reach(limits.meanings, limits.excluded, asked):
+                return _Meanings(start.model, known.vector, best, anew=bool(fresh))
+        vector = (start.model, known.vector) if known.vector is not None else None
+        found = self._vectors.search(
+            question, asked, known=vector, within=limits.within, hidden=limits.hidden
+        )
+        if found is None:
+            return None
+        return _Meanings(found.model, found.vector, Best(found.passages, asked), anew=True)
+
+    def _keep(self, start: _Start, words: _WordHits, found: _Meanings | None) -> None:
+        """Count the search, and keep what it found for the next one."""
+        anew = words.found is not start.known.words or (found is not None and found.anew)
+        self._cache.count(start.known, searched=anew)
+        if not anew:
+            return
+        # A document can come to belong to another root without a change of its passages.
+        hits_last = not start.limits.view.roots
+        complete = start.state.analysed and not words.damaged
+        if found is not None and found.model != start.model:  # another has taken over meanwhile
+            found = None
+        self._cache.put(
+            start.key,
+            Found(
+                start.state,
+                words.found if hits_last and complete else None,
+                found.vector if found is not None else None,
+                found.best if hits_last and found is not None else None,
+            ),
+            start.generation,
         )
 
     def _closeness(self, question: str, meanings: Mapping[int, float], passages: int) -> float | None:
@@ -182,6 +280,27 @@ class Search:
         return self._calibration.closeness(cosine, language_in(question), passages)
 
     # The rest runs on the database's thread.
+
+    def _start(
+        self, question: str, model: str, session_id: str | None, in_prompt: Collection[str], sources: Sources
+    ) -> _Start:
+        limits = _Limits()
+        if session_id is not None or in_prompt or sources != "all":
+            limits = self._limits(session_id, in_prompt, sources)
+        key = key_of(question, limits.view, model)
+        # Read before anything is searched: what is added meanwhile is looked at once more the next time.
+        state = self._states.read()
+        found, generation = self._cache.get(key)
+        if found is None:
+            return _Start(limits, model, key, state, NOTHING, generation)
+        added = self._states.added(found.state, state)
+        if added is None:
+            self._cache.clear()
+            return _Start(limits, model, key, state, NOTHING, self._cache.get(key)[1])
+        known = still_true(found, state, added)
+        if known.fresh and limits.view != EVERYTHING:
+            known = replace(known, fresh=tuple(self._passages.visible(known.fresh, limits.view)))
+        return _Start(limits, model, key, state, known, generation)
 
     def _limits(self, session_id: str | None, known: Collection[str], sources: Sources) -> _Limits:
         sessions, roots = self._scopes.visible_to(session_id), self._scopes.documents_visible_to(session_id)
@@ -194,24 +313,25 @@ class Search:
             return _Limits(view, excluded)
         within = self._passages.seen(view, _FEW)
         if within is not None:
-            return _Limits(view, excluded, within=within - excluded)
+            return _Limits(view, excluded, within=within)
         hidden = self._scopes.hidden_chats(sessions) if sessions is not None else []
         return _Limits(view, excluded, hidden=[*hidden, *([NO_CHAT] if roots == frozenset() else [])])
 
-    def _by_words(self, question: str, view: View, excluded: Collection[int]) -> _WordHits:
-        count = _BY_WORDS + min(len(excluded), _BY_WORDS)
-        searched = self._keywords.passages()
-        try:
-            keywords = self._keywords.of(question, searched)
-            found = self._keywords.search(keywords, count, view)
-        except KeywordIndexDamaged:  # it can be made anew from the passages
-            self._analysis.start_anew()
-            keywords, found = [], []
-        scores = {number: score for number, score in found if number not in excluded}
+    def _by_words(self, question: str, start: _Start) -> _WordHits:
+        limits, asked = start.limits, start.limits.asked_by_words
+        found, damaged = start.known.words, False
+        if found is None or not found.best.reach(_BY_WORDS, limits.excluded, asked):
+            try:
+                keywords = self._keywords.of(question, start.state.passages)
+                best = Best(self._keywords.search(keywords, asked, limits.view), asked)
+            except KeywordIndexDamaged:  # it can be made anew from the passages
+                self._analysis.start_anew()
+                keywords, best, damaged = [], Best((), asked), True
+            found = WordsFound(keywords, best)
+        scores = found.best.first(_BY_WORDS, limits.excluded)
         # Most of them will be read: do it now, while the other search is still running.
-        return _WordHits(
-            keywords, searched, scores, self._passages.links(scores.keys()), self._passages.get(scores)
-        )
+        links, passages = self._passages.links(scores.keys()), self._passages.get(scores)
+        return _WordHits(found, damaged, scores, links, passages)
 
     def _read(
         self, words: _WordHits, meanings: Mapping[int, float], view: View

@@ -14,7 +14,7 @@ from memory.storage.passages import EVERYTHING, Passages, View, view_clause
 from memory.storage.readings import Readings
 from memory.storage.schema import migrate
 from memory.storage.sessions import Sessions
-from memory.storage.state import Scopes, Settings, WindowStarts
+from memory.storage.state import Scopes, SearchState, SearchStates, Settings, WindowStarts
 from memory.storage.summaries import Summaries, cover, says_something
 from memory.storage.vectors import NO_CHAT, StoredVector, StoredVectors
 
@@ -31,6 +31,8 @@ __all__ = [
     "Readings",
     "Row",
     "Scopes",
+    "SearchState",
+    "SearchStates",
     "Sessions",
     "Settings",
     "StoredVector",

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 
 from memory.reports import FactsCheck
 from memory.storage.database import Database
 
-__all__ = ["Scopes", "Settings", "WindowStarts"]
+__all__ = ["Scopes", "SearchState", "SearchStates", "Settings", "WindowStarts"]
 
 _REMEMBERING = "remembering"
 _PURGE = "purge"
@@ -24,6 +24,7 @@ _EMBEDDER = "embedder"
 _RECIPE = "embedder_recipe"
 _NEXT_EMBEDDER = "next_embedder"
 _FACTS_CHECK = "facts_check:"
+_SEARCHES = "searches"
 
 
 class Settings:
@@ -108,6 +109,18 @@ class Settings:
         """Remember the check of a model."""
         self._set(_FACTS_CHECK + check.model, json.dumps(asdict(check)))
 
+    @property
+    def searches(self) -> dict[str, int]:
+        """How many searches there were, by kind, in processes that have ended."""
+        return dict(json.loads(self._get(_SEARCHES) or "{}"))
+
+    def add_searches(self, counts: Mapping[str, int]) -> None:
+        """Add a process's searches."""
+        with self._database.atomic():
+            before = self.searches
+            total = {kind: before.get(kind, 0) + number for kind, number in counts.items()}
+            self._set(_SEARCHES, json.dumps(total))
+
     def _get(self, name: str) -> str | None:
         row = self._database.query_one("SELECT value FROM settings WHERE name = ?", (name,))
         return None if row is None else str(row["value"])
@@ -117,6 +130,75 @@ class Settings:
             self._database.execute("DELETE FROM settings WHERE name = ?", (name,))
         else:
             self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+
+_UNEMBEDDED = 500  # passages; more of them means that the vectors are being made
+_ADDED = 1_000
+_STATE = """
+    SELECT coalesce((SELECT max(id) FROM passages), 0) AS newest, (SELECT count(*) FROM passages) AS passages,
+        NOT EXISTS (SELECT 1 FROM passages WHERE analysed = 0) AS analysed,
+        coalesce((SELECT value FROM settings WHERE name = 'index_epoch'), '') AS epoch,
+        EXISTS (SELECT 1 FROM settings WHERE name = 'next_embedder') AS switching
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchState:
+    """What decides which passages a search finds. The text of a passage never changes.
+
+    Args:
+        newest: the highest id of a passage; an id is never used twice.
+        passages: how many there are.
+        analysed: whether all are in the keyword index.
+        epoch: see `Settings.index_epoch`.
+        unembedded: those without a vector; None if they are too many to list, or another embedder is taking
+            over.
+    """
+
+    newest: int
+    passages: int
+    analysed: bool
+    epoch: str
+    unembedded: tuple[int, ...] | None
+
+
+class SearchStates:
+    """Tells what has changed for searches since an earlier one, whoever changed it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self) -> SearchState:
+        """The state now."""
+        row = self._database.query_one(_STATE)
+        assert row is not None
+        rows = self._database.query(
+            "SELECT id FROM passages WHERE embedder IS NULL ORDER BY id LIMIT ?", (_UNEMBEDDED + 1,)
+        )
+        many = len(rows) > _UNEMBEDDED or row["switching"]
+        return SearchState(
+            newest=row["newest"],
+            passages=row["passages"],
+            analysed=bool(row["analysed"]),
+            epoch=row["epoch"],
+            unembedded=None if many else tuple(each["id"] for each in rows),
+        )
+
+    def added(self, before: SearchState, now: SearchState) -> list[int] | None:
+        """The passages added in between; None if something was deleted or more than a thousand were added.
+
+        Both states must be of this transaction or of earlier ones.
+        """
+        if before.epoch != now.epoch:
+            return None
+        if before.newest == now.newest:
+            return [] if before.passages == now.passages else None
+        rows = self._database.query(
+            "SELECT id FROM passages WHERE id > ? AND id <= ? LIMIT ?",
+            (before.newest, now.newest, _ADDED + 1),
+        )
+        nothing_is_gone = before.passages + len(rows) == now.passages
+        return [row["id"] for row in rows] if nothing_is_gone and len(rows) <= _ADDED else None
 
 
 # Two sessions see each other if the scope of each includes the other.

@@ -2,14 +2,14 @@
 
 A small model invents, and often continues the conversation instead of summarising it. So sentences are
 rejected that speak as a participant, or whose words are mostly not in the texts; if nothing is left, the
-user's own sentences are used instead.
+user's own sentences are used instead, those that state most first.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from memory.text import clean_title, clip, content_stems, quoted, split_sentences
 
@@ -19,11 +19,13 @@ MIN_OVERLAP = 0.5
 _MAX_REPETITION = 3.0  # words per distinct word; a model caught in a loop far exceeds it
 _EXCERPT_SHARE = 3
 _CHARACTERS_PER_TOKEN = 4
-_SENTENCE_CHARACTERS = 120
+_SENTENCE_CHARACTERS = 200
+_SENTENCES = 500  # of a text: a document of a million words must not take seconds
 _TELLING_WORDS = 3  # "Thanks, that was great!" has fewer
 _LABEL = re.compile(
     r"(?i)^(?:(?:sure|okay|certainly)[,!.]?\s*)?(?:here(?:'s| is)[^:.]{0,60}:|(?:\w+\s+)?summary:)\s*"
 )
+_DETAIL = re.compile(r"\d+|(?<=[^\s.!?] )[^\W\d_a-z]\w+")  # a number, or a name inside a sentence
 _CONTROL = {"Cc", "Cs", "Co", "Cn"}
 _SPEAKER = re.compile(r"(?i)\b(?:user|assistant|system)\s?:|^\w+:\s")
 _DIALOGUE = re.compile(r"(?i)\b(?:i|i'm|i've|i'll|me|my|you|your|you're)\b|\?\W*$")
@@ -59,19 +61,23 @@ def accepted(answer: str, texts: Sequence[str]) -> str | None:
 
 
 def excerpt(user_texts: Sequence[str], texts: Sequence[str], max_tokens: int) -> str:
-    """The first informative sentence of each text, at most a third of the length of the texts.
+    """What the texts state, at most a third of their length: the most informative sentence of each, then the
+    next ones while there is room; in the order of the texts.
 
     Args:
         user_texts: what to quote from; if nothing in them is visible, the texts are quoted.
         texts: contain at least one visible character.
     """
     room = max(1, min(len("\n".join(texts)) // _EXCERPT_SHARE, max_tokens * _CHARACTERS_PER_TOKEN))
-    kept: list[str] = []
-    for sentence in _telling(user_texts) or _telling(texts):
-        if kept and len(" ".join([*kept, sentence])) > room:
-            break
-        kept.append(sentence)
-    return clip(" ".join(kept), room)
+    sentences = _telling(user_texts) or _telling(texts)
+    kept: list[tuple[int, int]] = []
+    left = room
+    for text, place in _by_worth(sentences):
+        length = len(sentences[text][place]) + 1
+        if not kept or length <= left:
+            kept.append((text, place))
+            left -= length
+    return clip(" ".join(sentences[text][place] for text, place in sorted(kept)), room)
 
 
 def _reports(sentence: str, known: set[str]) -> bool:
@@ -81,16 +87,34 @@ def _reports(sentence: str, known: set[str]) -> bool:
     return sum(word in known for word in words) >= MIN_OVERLAP * len(words)
 
 
-def _telling(texts: Sequence[str]) -> list[str]:
-    """The first informative sentence of each text; if no text has one, the first sentence of all."""
-    sentences = [[line for line in map(clean_title, split_sentences(text)) if line] for text in texts]
-    firsts = [next((one for one in some if _is_telling(one)), "") for some in sentences]
-    chosen = [first for first in firsts if first] or [some[0] for some in sentences if some][:1]
-    return [clip(first, _SENTENCE_CHARACTERS) for first in chosen]
+def _telling(texts: Sequence[str]) -> list[list[str]]:
+    """The informative sentences of each text that has some; if none has, the first sentence of all."""
+    lines = [[line for line in map(clean_title, split_sentences(text)) if line] for text in texts]
+    telling = [
+        [clip(line, _SENTENCE_CHARACTERS) for line in some[:_SENTENCES] if _is_telling(line)]
+        for some in lines
+    ]
+    first = [[clip(some[0], _SENTENCE_CHARACTERS)] for some in lines if some][:1]
+    return [some for some in telling if some] or first
 
 
 def _is_telling(sentence: str) -> bool:
     return len(content_stems(sentence)) >= _TELLING_WORDS
+
+
+def _by_worth(sentences: Sequence[Sequence[str]]) -> Iterator[tuple[int, int]]:
+    """Text and place of each sentence: the best of every text, then the second best ones, and so on."""
+    worth = [[_worth(sentence) for sentence in some] for some in sentences]
+    ranked = [sorted(range(len(some)), key=some.__getitem__, reverse=True) for some in worth]
+    for order in range(max(map(len, ranked), default=0)):
+        places = [(text, some[order]) for text, some in enumerate(ranked) if order < len(some)]
+        yield from sorted(places, key=lambda at: worth[at[0]][at[1]], reverse=True)
+
+
+def _worth(sentence: str) -> tuple[bool, int, int]:
+    """How much a sentence states: a question nothing, else its names and numbers, then its words."""
+    is_statement = not sentence.endswith(("?", "\uff1f", "\u061f"))
+    return is_statement, len(_DETAIL.findall(sentence)), len(content_stems(sentence))
 
 
 def _whole(text: str) -> str:

@@ -9,16 +9,16 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event, Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from memory.errors import EmbedderUnavailable, StoreError, TextRefused
-from memory.ports import Embedder
+from memory.ports import Embedder, Vectors
 from memory.reports import IndexState, IndexStatus
 from memory.storage import Database, Passages, StoredVectors
 from memory.vectors.index import Index
 from memory.vectors.switching import Embedders
 
-__all__ = ["PassageVectors"]
+__all__ = ["Nearest", "PassageVectors"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,20 @@ _CLOSE_S = 10.0
 _BATCH = 64  # passages embedded and stored at a time
 _BACKFILL = 200  # older messages split into passages at a time
 _COUNT_S = 1.0  # how old the counts of `status` may be
+
+
+class Nearest(NamedTuple):
+    """What is near to a text.
+
+    Args:
+        model: the name of the embedder that was asked.
+        vector: the text's.
+        passages: ids and cosine similarities, the most similar first.
+    """
+
+    model: str
+    vector: Vectors
+    passages: list[tuple[int, float]]
 
 
 class PassageVectors:
@@ -92,12 +106,25 @@ class PassageVectors:
         """Tell the thread that there is something to do."""
         self._work_pending.set()
 
+    @property
+    def model(self) -> str:
+        """The name of the embedder whose vectors answer searches now; empty if there is none."""
+        embedder = self.answering()
+        return embedder.name if embedder is not None else ""
+
     def search(
-        self, text: str, count: int, *, within: Collection[int] | None = None, hidden: Collection[int] = ()
-    ) -> list[tuple[int, float]] | None:
-        """Passage ids and cosine similarities, the most similar first; None if it cannot answer now.
+        self,
+        text: str,
+        count: int,
+        *,
+        known: tuple[str, Vectors] | None = None,
+        within: Collection[int] | None = None,
+        hidden: Collection[int] = (),
+    ) -> Nearest | None:
+        """The passages nearest to a text; None if it cannot answer now.
 
         Args:
+            known: an embedder's name and its vector of the text.
             within: only these passages, a few thousand at most; None: all.
             hidden: chats whose passages do not count, by number.
         """
@@ -107,8 +134,9 @@ class PassageVectors:
         embedder.start()  # a process that does not own the index needs it for questions only
         if not embedder.ready:
             return None
+        vector = known[1] if known is not None and known[0] == embedder.name else None
         try:
-            return self._time_limit.run(lambda: self._find(embedder, text, count, within, hidden))
+            return self._time_limit.run(lambda: self._find(embedder, text, count, vector, within, hidden))
         except TimeoutError:
             self.timeouts += 1
             _log.warning("Search by meaning takes too long; searching by keywords only.")
@@ -134,7 +162,15 @@ class PassageVectors:
     def nearest(self, text: str) -> float | None:
         """The cosine similarity of the passage nearest to a text; None if it cannot answer now."""
         found = self.search(text, 1)
-        return None if found is None else max((cosine for _, cosine in found), default=0.0)
+        return None if found is None else max((cosine for _, cosine in found.passages), default=0.0)
+
+    def similarities(self, model: str, vector: Vectors, passages: Sequence[int]) -> list[tuple[int, float]]:
+        """How near these passages are to a text's vector, as far as they have one of this model."""
+        from memory.vectors.exact import scan  # loads numpy
+
+        if not passages:
+            return []
+        return scan(self._database, self._vectors, model, vector, count=len(passages), within=passages)
 
     def erase(self) -> bool:
         """After passages were deleted, and their vectors with them: take these out of the index as well.
@@ -168,18 +204,21 @@ class PassageVectors:
         embedder: Embedder,
         text: str,
         count: int,
+        vector: Vectors | None,
         within: Collection[int] | None,
         hidden: Collection[int],
-    ) -> list[tuple[int, float]]:
+    ) -> Nearest:
         from memory.vectors.exact import scan  # loads numpy
 
-        vector = embedder.embed([text], query=True)[0]
+        if vector is None:
+            vector = embedder.embed([text], query=True)[0]
         if within is None and self._index is not None:
             found = self._index.search(embedder.name, vector, count, hidden)
             if found is not None:
-                return found
+                return Nearest(embedder.name, vector, found)
             self.wake()  # if its worker died, the thread replaces it
-        return scan(self._database, self._vectors, embedder.name, vector, count, within, hidden)
+        found = scan(self._database, self._vectors, embedder.name, vector, count, within, hidden)
+        return Nearest(embedder.name, vector, found)
 
     # The rest runs on the thread.
 

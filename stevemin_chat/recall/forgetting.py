@@ -17,7 +17,7 @@ from stevemin_chat.recall.lookup import SHORT_ID
 from stevemin_chat.text import and_more, count, day, listing, percent, size, speaker
 
 if TYPE_CHECKING:
-    from memory import Forgotten, Imported, Memory, MemoryStats, Message, SessionRecord
+    from memory import Forgotten, Imported, Memory, MemoryStats, Message, SearchCounts, SessionRecord
     from stevemin_chat.chats import Drafts, KeptDraft
 
 __all__ = [
@@ -211,6 +211,7 @@ def stats_rows(found: MemoryStats) -> list[tuple[str, str]]:
         ("On disk", f"{size(found.database_bytes)} chats, {size(found.index_bytes)} vectors"),
         ("Search by meaning", _index_in_words(found)),
         *([("Embedder", _embedder_in_words(found))] if found.embedder else []),
+        ("Searches", _searches_in_words(found.searches)),
     ]
 
 
@@ -220,6 +221,14 @@ def _embedder_in_words(found: MemoryStats) -> str:
         return current
     share = percent(found.embedded / found.passages) if found.passages else "all"
     return f"{current}, until {embedder_label(found.next_embedder)} has embedded everything ({share} so far)"
+
+
+def _searches_in_words(counts: SearchCounts) -> str:
+    total = counts.hits + counts.partial + counts.misses
+    if not total:
+        return "none yet"
+    again = f"{counts.hits:,} answered from an earlier one, {counts.partial:,} looked only at changes"
+    return f"{total:,}: {again}"
 
 
 def _index_in_words(found: MemoryStats) -> str:

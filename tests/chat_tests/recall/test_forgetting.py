@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chat_tests.recall.memory_kit import DOG, remember
 
-from memory import IndexState, IndexStatus, Memory, MemoryNotFound
+from memory import IndexState, IndexStatus, Memory, MemoryNotFound, SearchCounts
 from stevemin_chat.recall import choose, counted, stats_rows, switched_in_words
 from stevemin_chat.recall.forgetting import Chosen
 
@@ -130,6 +130,7 @@ def test_statistics_count_what_is_there(tmp_path: Path) -> None:
             "Facts": "2, 1 pinned",
             "Summaries": "0",
             "Search by meaning": "finds 0 passages; the others get their vectors while a chat is open",
+            "Searches": "none yet",
         }
 
 
@@ -141,3 +142,7 @@ def test_statistics_tell_what_search_by_meaning_finds(memory: Memory) -> None:
     assert dict(stats_rows(replace(found, embedded=4)))["Search by meaning"] == "finds every passage"
     broken = IndexStatus(IndexState.UNAVAILABLE, reason="Chroma is gone.")
     assert dict(stats_rows(replace(found, index=broken)))["Search by meaning"] == "Chroma is gone."
+    searched = replace(found, searches=SearchCounts(hits=1, partial=20, misses=1300))
+    assert dict(stats_rows(searched))["Searches"] == (
+        "1,321: 1 answered from an earlier one, 20 looked only at changes"
+    )

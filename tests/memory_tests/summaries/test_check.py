@@ -91,6 +91,18 @@ def test_the_excerpt_is_the_users_first_sentences() -> None:
     assert excerpt([], ["Yeast grows in warm dough. More."], 96) == "Yeast…"
 
 
+def test_the_excerpt_prefers_what_states_most() -> None:
+    rambling = "I hope that you can be of some help with this today."
+    stating = "By the way, I sold my green tent to Olga for 40 euros."
+    asking = "Which tyres would suit a bike of the brand Kona, model Process 134, best?"
+    for text in (f"{rambling} {asking} {stating}", f"{stating} {rambling} {asking}"):
+        assert excerpt([text], [text], 96).startswith(stating)
+    both = [f"{rambling} {stating}", "Der Zug nach Wien fährt um 7. Wir freuen uns alle schon sehr darauf."]
+    texts = [*both, "Assistant: " + "well " * 100]
+    assert excerpt(both, texts, 24) == f"{stating} Der Zug nach Wien fährt um 7.", "one of each text first"
+    assert excerpt(both, texts, 40) == f"{stating} {both[1]}", "then what else there is room for"
+
+
 @given(st.lists(st.text(), min_size=1, max_size=5), st.lists(st.text(), max_size=3), st.integers(1, 100))
 def test_every_excerpt_is_short_clean_and_not_empty(texts: list[str], own: list[str], tokens: int) -> None:
     if not any(says_something("user", text) for text in texts):

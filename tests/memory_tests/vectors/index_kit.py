@@ -62,7 +62,7 @@ def ready(memory: Memory) -> None:
 def meanings(memory: Memory, question: str, count: int = 5) -> list[int] | None:
     """The passages that search by meaning finds."""
     found = memory._components.vectors.search(question, count)
-    return None if found is None else [number for number, _ in found]
+    return None if found is None else [number for number, _ in found.passages]
 
 
 def files_with(folder: Path, patterns: Sequence[bytes]) -> list[str]:

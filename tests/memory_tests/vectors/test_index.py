@@ -207,7 +207,8 @@ def test_hidden_chats_are_left_out_before_the_nearest_are_counted(
         memory.set_session(mine, scope="session")
         assert memory.search("zzz", session_id=mine)[0].text == "zzzq"
         found = memory._components.vectors.search("zzz", 2, hidden=[1])
-        assert found == [
+        assert found is not None
+        assert found.passages == [
             (near + 1, pytest.approx(0.949, abs=1e-3)),
             (near + 2, pytest.approx(0.316, abs=1e-3)),
         ]
