@@ -123,7 +123,11 @@ def test_nothing_off_the_record_pasted_or_forgotten_is_read(memory: Memory, mode
 def test_a_message_that_is_forgotten_meanwhile_teaches_nothing(memory: Memory, model: Pointing) -> None:
     model.more = ["We keep bees in Kent"]
     said = memory.add_message(memory.create_session().id, "user", "We keep bees in Kent.")
-    model.on_extract = lambda: memory.long_term.forget([said.id]) and None
+
+    def forget() -> None:
+        memory.long_term.forget([said.id])
+
+    model.on_extract = forget
     read(memory)
     assert facts(memory) == []
 
