@@ -208,3 +208,17 @@ def test_bytes_that_a_reader_keeps_are_erased_when_the_store_is_opened_again(tmp
         reader.rollback()
         with Memory(path, counter=WordCounter()):
             assert files_with_canary(tmp_path, set()) == []
+
+
+def test_whom_a_forgotten_fact_names_is_gone_too(tmp_path: Path) -> None:
+    with Memory(tmp_path / "stevemin.db") as memory:
+        chat = memory.create_session("Names")
+        told = memory.add_message(chat.id, "user", f"I work in {CANARY.capitalize()}. I work at night.")
+        other = memory.add_message(chat.id, "user", "I prefer tea.")
+        (work,) = [fact for fact in memory.long_term.facts() if fact.entities]
+        assert work.entities[0].name == CANARY.capitalize()
+        memory.long_term.forget([told.id])
+        assert memory.long_term.facts()[0].sources == (other.id,)
+        assert memory._call(memory._database.query, "SELECT * FROM entities") == []
+    data = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
+    assert CANARY.encode() not in data.lower()

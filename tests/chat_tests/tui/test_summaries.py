@@ -107,9 +107,15 @@ async def test_leaving_ends_it(tmp_path: Path, keys: tuple[str, ...]) -> None:
 
 
 async def test_the_settings_can_turn_it_off(tmp_path: Path) -> None:
-    runtime = make_runtime(tmp_path, memory=MemorySection(summaries=False))
+    runtime = make_runtime(tmp_path, memory=MemorySection(summaries=False, facts_by_model="off"))
     async with running(runtime) as (_, screen):
         assert screen.controller.consolidating._task is None
+
+
+async def test_without_summaries_a_model_may_still_look_for_facts(tmp_path: Path) -> None:
+    runtime = make_runtime(tmp_path, memory=MemorySection(summaries=False))
+    async with running(runtime) as (_, screen):
+        assert screen.controller.consolidating._task is not None
 
 
 @pytest.mark.usefixtures("starter_model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from memory_tests.context.context_kit import Chat, OddCounter, bare, memories_of, recall, words
@@ -449,6 +450,15 @@ def test_the_profile_has_a_twentieth_of_the_prompt_and_pinned_and_new_facts_come
     assert context.report.dropped_facts == (1, 2)
     assert tokens(context, "profile") == 6 + 3 * 14
     assert context.report.notice == "2 profile facts did not fit."
+
+
+def test_a_day_that_a_fact_means_stands_beside_its_words() -> None:
+    chat = Chat(1000, strategy="hierarchical")
+    said = chat.learn("The deadline is next Tuesday")
+    chat.profile[0] = replace(said, day="2026-12-08", stated_at="2026-12-01T10:00:00+00:00")
+    chat.say("When is it?")
+    prompt = "\n".join(turn.content for turn in chat.build().messages)
+    assert "- The deadline is next Tuesday (2026-12-08, said 2026-12-01)" in prompt
 
 
 # The order of dropping
