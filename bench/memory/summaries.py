@@ -158,7 +158,7 @@ def measure(
         "facts_kept": percent(share >= _KEPT for share in shares),
         "terms_kept": percent(shares),
         "sentences": len(unsupported),
-        "unsupported": percent(unsupported),
+        "unsupported": percent(unsupported) if unsupported else 0.0,
         "length": percent(lengths),
         "seconds_each": round((perf_counter() - start) / len(lengths), 2),
     }

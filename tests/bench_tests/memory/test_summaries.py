@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,17 @@ SAID = (
 ANSWER = "Wide ones. A wider tyre rolls over roots and stones, and it forgives mistakes on wet ground."
 
 
+class Inventing:
+    """Says in its own way what nobody said, in words of the chat, so that the application believes it."""
+
+    def summarise(self, texts: Sequence[str], *, max_tokens: int, cancelled: Callable[[], bool]) -> str:
+        return "The green tent was sold to Nadia for 90 euros."
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "set.json"
-    turns = [{"role": "user", "content": SAID}, {"role": "assistant", "content": ANSWER}]
+    turns = [{"role": "user", "content": SAID}, {"role": "assistant", "content": 5 * f"{ANSWER} "}]
     chats = [{"id": name, "turns": turns} for name in ("one", "two", "three")]
     questions = [
         {"question": "Who bought my tent?", "answer": "Olga", "evidence_turns": [["one", 0], ["three", 0]]},
@@ -65,9 +73,12 @@ def test_words_that_are_said_in_different_places_do_not_support_a_sentence() -> 
 
 
 def test_summaries_are_made_as_the_application_makes_them(data: Path) -> None:
-    found = measure(read_chats(data), WordCounter(), None)
-    assert (found["chats"], found["facts"], found["unsupported"]) == (2, 2, 0)
-    assert measure(read_chats(data), WordCounter(), Copying())["chats"] == 2
+    for summarizer, kept in ((None, 100), (Copying(), 0)):  # it copies what the model said
+        found = measure(read_chats(data), WordCounter(), summarizer)
+        assert (found["chats"], found["facts"], found["facts_kept"], found["unsupported"]) == (2, 2, kept, 0)
+        assert found["sentences"]
+        assert 0 < found["length"] < 100
+    assert measure(read_chats(data), WordCounter(), Inventing())["unsupported"] == 100
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
