@@ -186,9 +186,13 @@ def _summary(chat: Chat, counter: TokenCounter, summarizer: Summarizer | None) -
         return "\n".join(one.text for one in made if one.level == 0)
 
 
-async def run(chats: Sequence[Chat], models: Sequence[str], seconds: float = inf) -> dict[str, Any]:
+async def run(
+    chats: Sequence[Chat], models: Sequence[str], seconds: float = inf, threads: int = 0
+) -> dict[str, Any]:
     """Measure each model, for so many seconds each; the starter counts the tokens for all."""
-    config = EngineConfig(model_path=find_model("starter"), max_sessions=1, context_tokens=2_048)
+    config = EngineConfig(
+        model_path=find_model("starter"), max_sessions=1, context_tokens=2_048, threads=threads
+    )
     async with AsyncExitStack() as opened:
         engine = await opened.enter_async_context(Engine(config))
         makers: Mapping[str, Summarizer | None] = {
@@ -223,6 +227,7 @@ def main() -> int:
     parser.add_argument("--model", default="none,stub,starter", help="of none, stub, starter (default: all)")
     parser.add_argument("--chats", type=int, help="only the first n")
     parser.add_argument("--minutes", type=float, default=inf, help="begin no other chat after so long")
+    parser.add_argument("--threads", type=int, default=0, help="of the engine; 1 on a busy machine")
     parser.add_argument("--half", type=int, choices=(0, 1), help="every second chat only")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     args = parser.parse_args()
@@ -233,7 +238,7 @@ def main() -> int:
         chats = read_chats(args.data, half=args.half)[: args.chats]
         if not chats:
             raise BenchError(f"{args.data} has no chats to summarise.")
-        results = asyncio.run(run(chats, models, 60 * args.minutes))
+        results = asyncio.run(run(chats, models, 60 * args.minutes, args.threads))
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
