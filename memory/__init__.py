@@ -1,7 +1,8 @@
 """Keeps chats and everything learned from them, and assembles the prompts a model sees.
 
 `Memory` is the one entrance: sessions and messages, long-term memory, search, and context. It knows neither
-the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `Embedder`.
+the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `Embedder`,
+`Reranker`.
 Importing the package loads values, errors and Protocols only; the store and the rest come with `Memory`.
 """
 
@@ -26,6 +27,7 @@ from memory.errors import (
     KeywordIndexDamaged,
     MemoryNotFound,
     MessageNotFound,
+    RerankerUnavailable,
     SessionNotFound,
     StoreError,
     StoreInUse,
@@ -34,7 +36,7 @@ from memory.errors import (
     TextRefused,
     UnknownStrategy,
 )
-from memory.ports import Embedder, Summarizer, TokenCounter
+from memory.ports import Embedder, Reranker, Summarizer, TokenCounter
 from memory.reports import (
     AssembledContext,
     Budget,
@@ -123,6 +125,8 @@ __all__ = [
     "Quoted",
     "Recall",
     "ReplyStatus",
+    "Reranker",
+    "RerankerUnavailable",
     "Role",
     "Scope",
     "SessionNotFound",

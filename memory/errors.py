@@ -16,6 +16,7 @@
     ├── SummaryCancelled     the caller cancelled a summary
     ├── EmbedderUnavailable  texts cannot be embedded now
     │   └── TextRefused      one text crashes the embedding model
+    ├── RerankerUnavailable  passages cannot be reranked now
     ├── KeywordIndexDamaged  the keyword index has to be made anew
     ├── IndexUnavailable     the vector index cannot be read or written
     └── ContextError         a prompt cannot be assembled
@@ -48,6 +49,7 @@ __all__ = [
     "KeywordIndexDamaged",
     "MemoryNotFound",
     "MessageNotFound",
+    "RerankerUnavailable",
     "SessionNotFound",
     "StoreError",
     "StoreInUse",
@@ -191,6 +193,10 @@ class TextRefused(EmbedderUnavailable):
     def __init__(self, row: int, reason: str) -> None:
         self.row = row
         super().__init__(f"The embedding model failed twice on one text: {reason}.")
+
+
+class RerankerUnavailable(StoreError):
+    """Passages cannot be reranked now; their order stays as it is."""
 
 
 class IndexUnavailable(StoreError):

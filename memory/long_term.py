@@ -192,6 +192,7 @@ class LongTermMemory:
             index_bytes=_size(vectors.rglob("*") if vectors is not None else ()),
             index=self._components.vectors.status,
             timeouts=self._components.vectors.timeouts,
+            rerank_timeouts=self._components.reordering.timeouts,
         )
 
     def export(self) -> dict[str, Any]:

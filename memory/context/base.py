@@ -26,6 +26,7 @@ class ContextInput:
             the history after it. A window start that is missing here shows every summary.
         query: what to search for, if the strategy searches.
         recalls: what the search found, best first, weak ones already left out.
+        reordered: a reranker has put them into its own order.
         asked_for: the question points to the past; otherwise few memories are quoted, if any.
         summaries: of this branch, on every level.
         profile: facts for every prompt.
@@ -40,6 +41,7 @@ class ContextInput:
     start_summaries: Mapping[str, int] = field(default_factory=dict)
     query: str | None = None
     recalls: tuple[Recall, ...] = ()
+    reordered: bool = False
     asked_for: bool = True
     summaries: tuple[Summary, ...] = ()
     profile: tuple[Fact, ...] = ()

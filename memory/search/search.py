@@ -13,6 +13,7 @@ from memory.search.calibration import Calibration
 from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keyword, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
+from memory.search.rerank import Reordering
 from memory.storage import EVERYTHING, NO_CHAT, Database, Passages, Scopes, View
 from memory.text import cues_of, has_instructions, language_in
 from memory.types import Passage, Sources
@@ -68,15 +69,17 @@ class Recalled:
     Args:
         ranked: the passages, best first; empty for a message that needs nothing from the past.
         asked_for: the message itself points to the past, so memories may take more of the prompt.
+        reordered: a reranker has put the best into its own order; scores stay those of the ranking.
     """
 
     ranked: Sequence[Ranked] = ()
     asked_for: bool = False
+    reordered: bool = False
 
     @property
     def worth_quoting(self) -> Sequence[Ranked]:
         """Those that are not much weaker than the best."""
-        floor = self.ranked[0].score - _FLOOR if self.ranked else 0.0
+        floor = max((item.score for item in self.ranked), default=0.0) - _FLOOR
         return [item for item in self.ranked if item.score >= floor]
 
 
@@ -91,6 +94,7 @@ class Search:
         scopes: Scopes,
         analysis: Analysis,
         calibration: Calibration,
+        reordering: Reordering,
         today: Callable[[], date] = date.today,
     ) -> None:
         self._database = database
@@ -98,6 +102,7 @@ class Search:
         self._keywords = Keywords(database)
         self._analysis = analysis
         self._calibration = calibration
+        self._reordering = reordering
         self._vectors = vectors
         self._scopes = scopes
         self._today = today
@@ -108,7 +113,8 @@ class Search:
         Args:
             session_id: search only what this session may see; None: all sessions.
         """
-        return list(self._find(question, session_id, sources=sources).ranked)
+        found = self._find(question, session_id, sources=sources).ranked
+        return list(self._reordering.reorder(question, found)[0])
 
     def recall(
         self,
@@ -128,7 +134,8 @@ class Search:
         if not wants_memory(question, found):
             return Recalled()
         cues = cues_of(question)
-        return Recalled(found.ranked, cues.recalls or cues.past)
+        ranked, reordered = self._reordering.reorder(question, found.ranked)
+        return Recalled(ranked, cues.recalls or cues.past, reordered)
 
     def _find(
         self,

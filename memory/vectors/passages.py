@@ -18,7 +18,7 @@ from memory.storage import Database, Passages, StoredVectors
 from memory.vectors.index import Index
 from memory.vectors.switching import Embedders
 
-__all__ = ["PassageVectors"]
+__all__ = ["PassageVectors", "TimeLimit"]
 
 T = TypeVar("T")
 
