@@ -114,10 +114,10 @@ def wait_for_meaning(memory: Memory, show: Callable[[str], None]) -> str | None:
     if status.state is IndexState.UNAVAILABLE:
         return status.reason
     missing = status.passages - status.embedded
-    if status.switching:
-        return f"Another embedding model takes over; {count(missing, 'passage')} to go."
     if not missing:
         return None
+    if status.switching:
+        return f"Another embedding model takes over; {count(missing, 'passage')} to go."
     have, them = ("has", "it") if missing == 1 else ("have", "them")
     return f"{count(missing, 'passage')} {have} no vector yet; search finds {them} by words only."
 
