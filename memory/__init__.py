@@ -1,8 +1,8 @@
 """Keeps chats and everything learned from them, and assembles the prompts a model sees.
 
 `Memory` is the one entrance: sessions and messages, long-term memory, search, and context. It knows neither
-the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `FactExtractor`
-and `Embedder`.
+the engine nor the screen; models come in through the Protocols `TokenCounter`, `Summarizer`, `FactExtractor`,
+`Embedder` and `Reranker`.
 Importing the package loads values, errors and Protocols only; the store and the rest come with `Memory`.
 """
 
@@ -28,6 +28,7 @@ from memory.errors import (
     KeywordIndexDamaged,
     MemoryNotFound,
     MessageNotFound,
+    RerankerUnavailable,
     SessionNotFound,
     StoreError,
     StoreInUse,
@@ -36,7 +37,7 @@ from memory.errors import (
     TextRefused,
     UnknownStrategy,
 )
-from memory.ports import Embedder, FactExtractor, Summarizer, TokenCounter
+from memory.ports import Embedder, FactExtractor, Reranker, Summarizer, TokenCounter
 from memory.reports import (
     AssembledContext,
     Budget,
@@ -134,6 +135,8 @@ __all__ = [
     "Quoted",
     "Recall",
     "ReplyStatus",
+    "Reranker",
+    "RerankerUnavailable",
     "Role",
     "Scope",
     "SearchCounts",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from memory.context import ContextBuilder
 from memory.ingest import DocumentSync, FactReader, Ingest
-from memory.ports import Embedder
-from memory.search import Analysis, Calibration, Search
+from memory.ports import Embedder, Reranker
+from memory.search import Analysis, Calibration, Reordering, Search
 from memory.storage import (
     Database,
     Documents,
@@ -52,6 +52,7 @@ class Components:
     stored: StoredVectors
     vectors: PassageVectors
     analysis: Analysis
+    reordering: Reordering
     search: Search
     contexts: ContextBuilder
     vectors_folder: Path | None
@@ -62,13 +63,14 @@ def open_components(
     embedder: Embedder | None,
     chroma_url: str | None,
     *,
+    reranker: Reranker | None = None,
     reopen_embedder: Reopen = lambda recipe: None,
     no_embedder: str | None = None,
 ) -> Components:
     """Open the database and build what works on it. Does not migrate the schema yet.
 
     Args:
-        reopen_embedder, no_embedder: as `Memory` takes them.
+        reranker, reopen_embedder, no_embedder: as `Memory` takes them.
 
     Raises:
         StoreUnavailable, DiskFull: as `Database`.
@@ -98,7 +100,8 @@ def open_components(
     )
     analysis = Analysis(database, passages)
     calibration = Calibration(vectors.answering, vectors.nearest)
-    search = Search(database, passages, vectors, scopes, analysis, calibration)
+    reordering = Reordering(reranker)
+    search = Search(database, passages, vectors, scopes, analysis, calibration, reordering)
     return Components(
         database=database,
         eraser=Eraser(database, settings),
@@ -130,6 +133,7 @@ def open_components(
         stored=stored,
         vectors=vectors,
         analysis=analysis,
+        reordering=reordering,
         search=search,
         contexts=ContextBuilder(
             database,

@@ -17,6 +17,7 @@
     ├── ExtractionCancelled  the caller cancelled a search for facts
     ├── EmbedderUnavailable  texts cannot be embedded now
     │   └── TextRefused      one text crashes the embedding model
+    ├── RerankerUnavailable  passages cannot be reranked now
     ├── KeywordIndexDamaged  the keyword index has to be made anew
     ├── IndexUnavailable     the vector index cannot be read or written
     └── ContextError         a prompt cannot be assembled
@@ -50,6 +51,7 @@ __all__ = [
     "KeywordIndexDamaged",
     "MemoryNotFound",
     "MessageNotFound",
+    "RerankerUnavailable",
     "SessionNotFound",
     "StoreError",
     "StoreInUse",
@@ -200,6 +202,10 @@ class TextRefused(EmbedderUnavailable):
     def __init__(self, row: int, reason: str) -> None:
         self.row = row
         super().__init__(f"The embedding model failed twice on one text: {reason}.")
+
+
+class RerankerUnavailable(StoreError):
+    """Passages cannot be reranked now; their order stays as it is."""
 
 
 class IndexUnavailable(StoreError):

@@ -221,6 +221,7 @@ class LongTermMemory:
             index=self._components.vectors.status,
             timeouts=self._components.vectors.timeouts,
             searches=self._components.search.counts + self._call(self._earlier_searches),
+            rerank_timeouts=self._components.reordering.timeouts,
         )
 
     def keep_counts(self) -> None:

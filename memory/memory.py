@@ -11,7 +11,7 @@ from memory.components import open_components
 from memory.context import CachedCounter, find_strategy
 from memory.documents import MemoryDocuments
 from memory.long_term import LongTermMemory
-from memory.ports import Embedder, FactExtractor, Summarizer, TokenCounter
+from memory.ports import Embedder, FactExtractor, Reranker, Summarizer, TokenCounter
 from memory.reports import AssembledContext, Budget, IndexStatus, Recall
 from memory.search import to_recall
 from memory.storage import migrate
@@ -52,6 +52,7 @@ class Memory:
         embedder: finds meanings besides words, once `start_indexing` was called; an index of the vectors is
             in the folder "vectors" beside the file. If it is another one than before, the former answers
             until all passages have a vector of the new one.
+        reranker: puts the best of what a search found into its own order.
         reopen_embedder: makes the former embedder of its recipe; None if it is not here any more.
         no_embedder: why there is no embedder although one is wanted, as a sentence.
         chroma_url: of a Chroma server (http://host:port) that indexes the vectors instead.
@@ -76,6 +77,7 @@ class Memory:
         summarizer: Summarizer | None = None,
         extractor: FactExtractor | None = None,
         embedder: Embedder | None = None,
+        reranker: Reranker | None = None,
         reopen_embedder: Callable[[str], Embedder | None] = lambda recipe: None,
         no_embedder: str | None = None,
         chroma_url: str | None = None,
@@ -85,7 +87,12 @@ class Memory:
         self.summarizer = summarizer
         self.extractor = extractor
         components = self._components = open_components(
-            path, embedder, chroma_url, reopen_embedder=reopen_embedder, no_embedder=no_embedder
+            path,
+            embedder,
+            chroma_url,
+            reranker=reranker,
+            reopen_embedder=reopen_embedder,
+            no_embedder=no_embedder,
         )
         self._database = components.database
         self._call = components.database.call
@@ -123,6 +130,7 @@ class Memory:
     def close(self) -> None:
         """Wait for running work and close all files. Safe to call twice."""
         self.long_term.keep_counts()
+        self._components.reordering.close()
         self._components.vectors.close()
         self._components.analysis.close()
         self._components.eraser.close()

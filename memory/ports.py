@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "FactExtractor", "Summarizer", "TokenCounter", "Vectors"]
+__all__ = ["Embedder", "FactExtractor", "Reranker", "Summarizer", "TokenCounter", "Vectors"]
 
 Vectors: TypeAlias = "NDArray[np.float32]"
 
@@ -64,6 +64,36 @@ class Embedder(Protocol):
         Raises:
             EmbedderUnavailable: it cannot embed now.
             TextRefused: it can embed all texts but one.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop its worker."""
+        ...
+
+
+class Reranker(Protocol):
+    """Reads a question together with each text. Called from any thread; may block."""
+
+    @property
+    def name(self) -> str:
+        """The model, for people."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether `scores` can answer without loading a model first."""
+        ...
+
+    def start(self) -> None:
+        """Load the model in the background; returns immediately."""
+        ...
+
+    def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        """How well each text answers the question; higher is better.
+
+        Raises:
+            RerankerUnavailable: it cannot score now.
         """
         ...
 

@@ -127,6 +127,7 @@ class ContextReport:
         summaries, dropped_summaries: the same for summaries.
         focus: how the strategy classified the question, if that mattered: "past", "follow-up" or
             "plain".
+        reordered: the recalls were chosen in the order of a reranker.
     """
 
     strategy: str
@@ -144,6 +145,7 @@ class ContextReport:
     summaries: tuple[int, ...] = ()
     dropped_summaries: tuple[int, ...] = ()
     focus: str | None = None
+    reordered: bool = False
 
     def quotes(self, message_ids: Set[str]) -> bool:
         """Whether one of the recalls quotes one of these messages."""
@@ -315,6 +317,8 @@ class MemoryStats:
         embedder: the model whose vectors answer searches; None while there is none.
         next_embedder: the model that will answer when all passages have its vector.
         timeouts: searches of this process that used words only, since the vectors did not answer in time.
+        rerank_timeouts: searches of this process that kept their order, since the reranker did not answer in
+            time.
         searches: of this process and of those that have ended.
         database_bytes, index_bytes: on disk.
     """
@@ -333,6 +337,7 @@ class MemoryStats:
     index_bytes: int
     index: IndexStatus
     timeouts: int = 0
+    rerank_timeouts: int = 0
     embedder: str | None = None
     next_embedder: str | None = None
     searches: SearchCounts = SearchCounts()

@@ -27,6 +27,7 @@ class ContextInput:
         query: what to search for, if the strategy searches.
         recalls: what the search found, best first, weak ones already left out.
         most_recalls: how many of them to quote; None if the question points to the past: as many as fit.
+        reordered: a reranker has put them into its own order.
         summaries: of this branch, on every level.
         profile: facts for every prompt.
         load: how busy the engine is, from 0 (idle) to 1 (saturated).
@@ -41,6 +42,7 @@ class ContextInput:
     query: str | None = None
     recalls: tuple[Recall, ...] = ()
     most_recalls: int | None = None
+    reordered: bool = False
     summaries: tuple[Summary, ...] = ()
     profile: tuple[Fact, ...] = ()
     load: float = 0.0

@@ -10,8 +10,8 @@ from memory.context.counting import CachedCounter
 from memory.context.strategies import find_strategy
 from memory.errors import CounterMissing
 from memory.ports import Summarizer
-from memory.reports import AssembledContext, Budget, Recall
-from memory.search import Search
+from memory.reports import AssembledContext, Budget
+from memory.search import Recalled, Search
 from memory.storage import Database, Facts, Scopes, Sessions, Summaries, Transcript, WindowStarts
 from memory.summaries import Consolidator
 from memory.types import Message, SessionRecord, Summary
@@ -137,17 +137,18 @@ class ContextBuilder:
     def _with_memories(self, given: ContextInput, chosen: Strategy, session_id: str) -> ContextInput:
         if not (chosen.searches or chosen.summarises):
             return given
-        recalls, most = self._recalls(given, session_id) if chosen.searches else ((), None)
+        found = self._recalls(given, session_id) if chosen.searches else Recalled(most=None)
         facts = self._call(lambda: self._facts.list(self._scopes.visible_to(session_id)))
         return replace(
             given,
-            recalls=recalls,
-            most_recalls=most,
+            recalls=tuple(found.worth_quoting().recalls(given.counter, _MAX_RECALLS)),
+            most_recalls=found.most,
+            reordered=found.reordered,
             profile=tuple(fact for fact in facts if fact.until is None),
         )
 
-    def _recalls(self, given: ContextInput, session_id: str) -> tuple[tuple[Recall, ...], int | None]:
-        """What the past contributes to a question, and how much of it to quote; None: all that fits.
+    def _recalls(self, given: ContextInput, session_id: str) -> Recalled:
+        """What the past contributes to a question.
 
         Messages since the last eviction are sent anyway. What hangs on the question or on another version of
         it was rejected: an answer that is written again must not follow the one before.
@@ -157,8 +158,7 @@ class ContextBuilder:
         asked = next((message.id for message in reversed(given.messages) if message.role == "user"), None)
         if asked is not None:
             known += self._call(self._transcript.versions_of, asked)
-        found = self._search.recall(given.query or "", session_id, known=known)
-        return tuple(found.worth_quoting().recalls(given.counter, _MAX_RECALLS)), found.most
+        return self._search.recall(given.query or "", session_id, known=known)
 
     def _summaries_of(self, messages: Sequence[Message]) -> tuple[Summary, ...]:
         return self._call(self._summaries.on_branch, [message.id for message in messages])

@@ -48,6 +48,7 @@ def report_context(
         summaries=draft.summary.shown,
         dropped_summaries=draft.summary.dropped,
         focus=focus,
+        reordered=given.reordered,
     )
     return AssembledContext(render(branch, draft), report)
 

@@ -7,6 +7,17 @@ memories away from messages that need none. The vectors come from their own room
 from memory.search.calibration import Calibration, unknown_languages
 from memory.search.keywords import Analysis, Keywords
 from memory.search.rank import contributions
-from memory.search.search import Search, to_recall
+from memory.search.rerank import Reordering
+from memory.search.search import Recalled, Search, to_recall
 
-__all__ = ["Analysis", "Calibration", "Keywords", "Search", "contributions", "to_recall", "unknown_languages"]
+__all__ = [
+    "Analysis",
+    "Calibration",
+    "Keywords",
+    "Recalled",
+    "Reordering",
+    "Search",
+    "contributions",
+    "to_recall",
+    "unknown_languages",
+]

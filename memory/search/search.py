@@ -16,6 +16,7 @@ from memory.search.excerpt import Excerpts
 from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
+from memory.search.rerank import Reordering
 from memory.storage import EVERYTHING, NO_CHAT, Database, Passages, Scopes, SearchState, SearchStates, View
 from memory.text import cues_of, has_instructions, language_in
 from memory.types import Passage, Sources
@@ -124,11 +125,13 @@ class Recalled:
         ranked: the passages, best first; empty for a message that needs nothing from the past.
         most: how many a prompt should quote; None if the message itself points to the past: as many as fit.
         excerpts: takes out of them what a prompt quotes.
+        reordered: a reranker has put the best into its own order; scores stay those of the ranking.
     """
 
     ranked: Sequence[Ranked] = ()
     most: int | None = _FEW_MEMORIES
     excerpts: Excerpts = field(default_factory=lambda: Excerpts(()))
+    reordered: bool = False
 
     def recalls(self, counter: TokenCounter | None, limit: int) -> list[Recall]:
         """The best as callers of the memory see them, with excerpts of what was said.
@@ -144,7 +147,7 @@ class Recalled:
     def worth_quoting(self) -> Recalled:
         """Without those that are much weaker than the best."""
         below = _FLOOR if self.most is None else _FLOOR_UNASKED
-        floor = self.ranked[0].score - below if self.ranked else 0.0
+        floor = max((item.score for item in self.ranked), default=0.0) - below
         return replace(self, ranked=[item for item in self.ranked if item.score >= floor])
 
 
@@ -159,6 +162,7 @@ class Search:
         scopes: Scopes,
         analysis: Analysis,
         calibration: Calibration,
+        reordering: Reordering,
         today: Callable[[], date] = date.today,
     ) -> None:
         self._database = database
@@ -166,6 +170,7 @@ class Search:
         self._keywords = Keywords(database)
         self._analysis = analysis
         self._calibration = calibration
+        self._reordering = reordering
         self._vectors = vectors
         self._scopes = scopes
         self._today = today
@@ -187,7 +192,8 @@ class Search:
         Args:
             session_id: search only what this session may see; None: all sessions.
         """
-        return list(self._find(question, session_id, sources=sources).ranked)
+        found = self._find(question, session_id, sources=sources).ranked
+        return list(self._reordering.reorder(question, found)[0])
 
     def recall(
         self,
@@ -208,7 +214,8 @@ class Search:
             return Recalled()
         cues = cues_of(question)
         most = None if cues.recalls or cues.past else _OWN_MEMORIES if cues.personal else _FEW_MEMORIES
-        return Recalled(found.ranked, most, Excerpts(found.keywords))
+        ranked, reordered = self._reordering.reorder(question, found.ranked)
+        return Recalled(ranked, most, Excerpts(found.keywords), reordered)
 
     def _find(
         self,

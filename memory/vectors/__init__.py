@@ -15,21 +15,24 @@ from memory.vectors.index import Index
 from memory.vectors.model import (
     EmbeddingModel,
     Prefixes,
+    cross_encoder_folder,
     find_model,
     fingerprint,
     folder_model,
     named,
     usual_prefixes,
 )
-from memory.vectors.passages import PassageVectors
+from memory.vectors.passages import PassageVectors, TimeLimit
 from memory.vectors.supervisor import program
 from memory.vectors.switching import Embedders, Reopen
 
 if TYPE_CHECKING:
     from memory.vectors.embedder import WorkerEmbedder
-    from memory.vectors.workers.embedding import Embed, serve
+    from memory.vectors.reranker import WorkerReranker
+    from memory.vectors.workers.embedding import RERANK, Embed, serve
 
 __all__ = [
+    "RERANK",
     "Embed",
     "Embedders",
     "EmbeddingModel",
@@ -37,7 +40,10 @@ __all__ = [
     "PassageVectors",
     "Prefixes",
     "Reopen",
+    "TimeLimit",
     "WorkerEmbedder",
+    "WorkerReranker",
+    "cross_encoder_folder",
     "find_model",
     "fingerprint",
     "folder_model",
@@ -49,7 +55,9 @@ __all__ = [
 
 _LAZY = {
     "Embed": "memory.vectors.workers.embedding",
+    "RERANK": "memory.vectors.workers.embedding",
     "WorkerEmbedder": "memory.vectors.embedder",
+    "WorkerReranker": "memory.vectors.reranker",
     "serve": "memory.vectors.workers.embedding",
 }
 

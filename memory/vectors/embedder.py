@@ -17,7 +17,7 @@ from memory.text import storable
 from memory.vectors.model import EmbeddingModel, find_model
 from memory.vectors.supervisor import Restarts, Worker, WorkerFailed, program
 from memory.vectors.workers import embedding
-from memory.vectors.workers.embedding import ERROR, READY, VECTORS
+from memory.vectors.workers.embedding import EMBED, ERROR, READY, VECTORS
 
 __all__ = ["WorkerEmbedder"]
 
@@ -33,7 +33,6 @@ _BATCH_CHARACTERS = 1024
 _MAX_ANSWER_BYTES = 1 << 20
 _TRIES = 2
 _POLL_S = 1.0
-_CLOSED = "The embedding model was closed."
 
 
 class WorkerEmbedder:
@@ -47,7 +46,8 @@ class WorkerEmbedder:
         model: what to load; by default the installed package's.
         threads: how many threads PyTorch may use.
         command: the worker's program, which `memory.vectors.serve` makes of a model of any kind. It gets the
-            socket, the model's path and the number of threads.
+            socket, the model's path, the number of threads and the mode.
+        mode: what the worker shall do.
         load_timeout_s: a worker that takes longer to load counts as hung.
         answer_timeout_s: so does one that takes longer for a batch, 32 short texts at most.
         restarts: when a failed worker may be restarted.
@@ -62,13 +62,16 @@ class WorkerEmbedder:
         *,
         threads: int = 1,
         command: Sequence[str] = program(embedding.__file__),
+        mode: str = EMBED,
         load_timeout_s: float = 180.0,
         answer_timeout_s: float = 60.0,
         restarts: Restarts | None = None,
     ) -> None:
         self._model = model or find_model()
         self._command = command
-        self._arguments = (str(self._model.path), str(threads))
+        self._arguments = (str(self._model.path), str(threads), mode)
+        self._what = "embedding model" if mode == EMBED else "reranker"
+        self._unit_length = mode == EMBED
         self._load_timeout_s = load_timeout_s
         self._answer_timeout_s = answer_timeout_s
         self._work = Condition()  # guards everything below
@@ -133,16 +136,30 @@ class WorkerEmbedder:
             EmbedderUnavailable: the worker failed twice, keeps failing or was closed.
             TextRefused: it failed on one of the texts, and again on that text alone.
         """
+        prefix = self._model.prefixes.query if query else self._model.prefixes.passage
+        return self.rows(texts, prefix=prefix, urgent=len(texts) == 1)
+
+    def rows(self, texts: Sequence[str], *, prefix: str, urgent: bool) -> Vectors:
+        """As `embed`.
+
+        Args:
+            prefix: what the worker gets with each text.
+            urgent: somebody waits: served before calls that are not.
+        """
         if not texts:
             return np.empty((0, self.dimension), np.float32)
-        prefix = self._model.prefixes.query if query else self._model.prefixes.passage
-        job = _Job([storable(text[:_MAX_CHARACTERS]) for text in texts], prefix, self.dimension)
+        job = _Job(
+            [storable(text[:_MAX_CHARACTERS]) for text in texts],
+            storable(prefix[:_MAX_CHARACTERS]),
+            self.dimension,
+            urgent=urgent,
+        )
         with self._work:
             if self._closed:
-                raise EmbedderUnavailable(_CLOSED)
+                raise EmbedderUnavailable(self._closed_sentence)
             if self._restarts.pause_left_s:
                 raise EmbedderUnavailable(self._pause_sentence)
-            (self._searches if len(texts) == 1 else self._bulk).append(job)
+            (self._searches if urgent else self._bulk).append(job)
             self._work.notify_all()
             self.start()
         return job.result.result()
@@ -168,7 +185,7 @@ class WorkerEmbedder:
             self._drop_worker()
             with self._work:
                 self._closed = True
-                self._fail_all(_CLOSED)
+                self._fail_all(self._closed_sentence)
 
     def _wait_for_work(self) -> bool:
         with self._work:
@@ -225,13 +242,15 @@ class WorkerEmbedder:
 
     def _embed(self, worker: Worker, job: _Job, rows: Sequence[int]) -> Vectors:
         texts = [job.texts[row] for row in rows]
-        request = {"urgent": job.is_search, "prefix": job.prefix, "texts": texts}
+        request = {"urgent": job.urgent, "prefix": job.prefix, "texts": texts}
         answer = worker.ask(json.dumps(request).encode(), self._answer_timeout_s)
         if answer[:1] != VECTORS or len(answer) != 1 + 4 * len(texts) * self.dimension:
             _refuse(answer)
         vectors = np.frombuffer(answer, np.float32, offset=1).reshape(len(texts), self.dimension)
-        if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+        if self._unit_length and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
             raise WorkerFailed("it answered with vectors that are not of length 1")
+        if not np.isfinite(vectors).all():
+            raise WorkerFailed("it answered with numbers that are not finite")
         return vectors
 
     def _recover(self, job: _Job | None, rows: Sequence[int], failure: Exception) -> None:
@@ -250,7 +269,7 @@ class WorkerEmbedder:
                 self._failed_starts += 1
                 if self._failed_starts >= _TRIES:
                     self._failed_starts = 0
-                    self._fail_all(f"The embedding model failed twice: {self._reason}.")
+                    self._fail_all(f"The {self._what} failed twice: {self._reason}.")
             if self._restarts.pause_left_s:
                 self._fail_all(self._pause_sentence)  # a job that waited would start a worker in the pause
             else:
@@ -264,9 +283,13 @@ class WorkerEmbedder:
         self._bulk.clear()
 
     @property
+    def _closed_sentence(self) -> str:
+        return f"The {self._what} was closed."
+
+    @property
     def _pause_sentence(self) -> str:
         left_s = self._restarts.pause_left_s
-        return f"The embedding model keeps failing: {self._reason}. The next try is in {left_s:.0f} s."
+        return f"The {self._what} keeps failing: {self._reason}. The next try is in {left_s:.0f} s."
 
     def _drop_worker(self) -> None:
         with self._work:
@@ -282,10 +305,10 @@ class _Job:
         result: (texts, dimension), or the error.
     """
 
-    def __init__(self, texts: Sequence[str], prefix: str, dimension: int) -> None:
+    def __init__(self, texts: Sequence[str], prefix: str, dimension: int, *, urgent: bool) -> None:
         self.texts = texts
         self.prefix = prefix
-        self.is_search = len(texts) == 1
+        self.urgent = urgent
         self.result: Future[Vectors] = Future()
         self._vectors = np.empty((len(texts), dimension), np.float32)
         # Texts of a batch are padded to its longest: like lengths together.

@@ -16,6 +16,7 @@ from memory.errors import EmbedderUnavailable
 __all__ = [
     "EmbeddingModel",
     "Prefixes",
+    "cross_encoder_folder",
     "find_model",
     "fingerprint",
     "folder_model",
@@ -115,6 +116,20 @@ def folder_model(folder: Path, label: str) -> EmbeddingModel:
     if dimension is None:
         raise EmbedderUnavailable(f"The model in {folder} is no embedding model that stevemin can use.")
     return EmbeddingModel(folder, named(label, digest, prefixes), dimension, prefixes)
+
+
+def cross_encoder_folder(folder: Path) -> Path:
+    """Check that a folder can hold a cross-encoder; the worker finds out whether it does.
+
+    Raises:
+        EmbedderUnavailable: it does not, or a package is missing; one sentence says why.
+    """
+    _require([_NEEDED])
+    if not (folder / "config.json").is_file():
+        raise EmbedderUnavailable(f"The folder {folder} holds no cross-encoder.")
+    if not any(file.suffix in _WEIGHTS for file in folder.rglob("*")):
+        raise EmbedderUnavailable(f"The reranker in {folder} has no weights: it is not complete.")
+    return folder
 
 
 def named(label: str, digest: str, prefixes: Prefixes) -> str:

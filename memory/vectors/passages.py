@@ -18,7 +18,7 @@ from memory.storage import Database, Passages, StoredVectors
 from memory.vectors.index import Index
 from memory.vectors.switching import Embedders
 
-__all__ = ["Nearest", "PassageVectors"]
+__all__ = ["Nearest", "PassageVectors", "TimeLimit"]
 
 T = TypeVar("T")
 
@@ -156,8 +156,14 @@ class PassageVectors:
         """
         if self._embedders is None:
             raise EmbedderUnavailable(self._why_off or "There is no embedding model.")
-        embedder = self.answering() or self._embedders.wanted
-        embedder.embed(["blocks until the model is loaded"], query=True)
+        while True:
+            embedder = self.answering() or self._embedders.wanted
+            try:
+                embedder.embed(["blocks until the model is loaded"], query=True)
+                return
+            except EmbedderUnavailable:
+                if self.answering() in (None, embedder):  # else the next one took over meanwhile
+                    raise
 
     def nearest(self, text: str) -> float | None:
         """The cosine similarity of the passage nearest to a text; None if it cannot answer now."""

@@ -185,6 +185,8 @@ class MemorySection(_Section):
             None is the package that comes along.
         embedder_query_prefix, embedder_passage_prefix: what it wants before questions and passages; None
             is what its own settings say.
+        reranker: a cross-encoder that puts the best memories into its own order: named as the embedder; None
+            is none.
     """
 
     enabled: bool = True
@@ -195,12 +197,13 @@ class MemorySection(_Section):
     embedder: str | None = None
     embedder_query_prefix: str | None = None
     embedder_passage_prefix: str | None = None
+    reranker: str | None = None
 
-    @field_validator("embedder")
+    @field_validator("embedder", "reranker")
     @classmethod
     def _names_something(cls, value: str | None) -> str | None:
         if value is not None and not value.strip():
-            raise ValueError("It must name a model, a folder or a file; leave it out for the usual model.")
+            raise ValueError("It must name a model, a folder or a file; or leave it out.")
         return value
 
     @field_validator("chroma_url")

@@ -22,7 +22,7 @@ from stevemin_chat.base import (
     load_config,
 )
 from stevemin_chat.doctor.check import Check, Status
-from stevemin_chat.doctor.embedding import check_embedder
+from stevemin_chat.doctor.embedding import check_embedder, check_reranker
 from stevemin_chat.models import Catalogue, listed_models
 from stevemin_chat.notices import describe
 from stevemin_chat.text import size
@@ -240,6 +240,7 @@ _LOOKS: tuple[_Look, ...] = (
     _disk,
     _database,
     check_embedder,
+    check_reranker,
 )
 
 

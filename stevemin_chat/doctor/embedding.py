@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from memory.errors import EmbedderUnavailable, StoreError
+from memory.errors import EmbedderUnavailable, RerankerUnavailable, StoreError
 from memory.search import unknown_languages
 from memory.storage import Database, Passages
 from memory.text import language_in
 from stevemin_chat.base import ConfigFileError, Paths, load_config
 from stevemin_chat.doctor.check import Check, Status
-from stevemin_chat.models import configured_embedder, embedder_label
+from stevemin_chat.models import configured_embedder, configured_reranker, embedder_label
 from stevemin_chat.text import listing, percent
 
 if TYPE_CHECKING:
     from memory import Embedder
 
-__all__ = ["check_embedder"]
+__all__ = ["check_embedder", "check_reranker"]
 
 _SAMPLE = 500  # passages whose language is looked at
 _FEW = 20  # of so few passages nothing can be said, and the model need not be loaded
@@ -58,6 +58,20 @@ def check_embedder(paths: Paths) -> Iterator[Check]:
         f'Run: hf download {_MULTILINGUAL}, then set embedder = "{_MULTILINGUAL}" under [memory] in '
         f"{paths.config_file}. Everything is embedded anew in the background.",
     )
+
+
+def check_reranker(paths: Paths) -> Iterator[Check]:
+    """Warn if a reranker is wanted and missing; nothing without one."""
+    try:
+        settings = load_config(paths.config_file).memory
+        if (reranker := configured_reranker(paths, settings)) is not None:
+            reranker.close()
+            yield Check(id="reranker", title="Reranker", status="ok", found=reranker.name)
+    except ConfigFileError:  # another check tells
+        return
+    except RerankerUnavailable as error:
+        mend = f"Install it, or change reranker under [memory] in {paths.config_file}."
+        yield Check(id="reranker", title="Reranker", status="warn", found=str(error), mend=mend)
 
 
 def _check(status: Status, found: str, mend: str = "") -> Check:

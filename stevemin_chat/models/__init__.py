@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from stevemin_chat.models.catalogue import Catalogue, ModelSpec, is_installed, vram_words
     from stevemin_chat.models.current import CurrentModel
     from stevemin_chat.models.download import DownloadMeter
-    from stevemin_chat.models.embedders import configured_embedder, embedder_label, reopened_embedder
+    from stevemin_chat.models.embedders import (
+        configured_embedder,
+        configured_reranker,
+        embedder_label,
+        reopened_embedder,
+    )
     from stevemin_chat.models.loading import ModelLoader
     from stevemin_chat.models.local import (
         HubSource,
@@ -33,7 +38,7 @@ else:
             "catalogue": "Catalogue ModelSpec is_installed vram_words",
             "current": "CurrentModel",
             "download": "DownloadMeter",
-            "embedders": "configured_embedder embedder_label reopened_embedder",
+            "embedders": "configured_embedder configured_reranker embedder_label reopened_embedder",
             "loading": "ModelLoader",
             "local": "HubSource ListedModel Removable find_model hub_source listed_models removable",
             "pulled": "Pulled pull remove_pulled",
@@ -51,6 +56,7 @@ __all__ = [
     "Pulled",
     "Removable",
     "configured_embedder",
+    "configured_reranker",
     "embedder_label",
     "find_model",
     "hub_source",

@@ -1,4 +1,4 @@
-"""The program of the process that embeds with a GGUF model, by llama.cpp.
+"""The program of the process that embeds or reranks with a GGUF model, by llama.cpp.
 
 `memory.vectors.serve` says how it is talked to. llama.cpp aborts its process on some damaged files: so it is
 not the chat's.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from memory.vectors import Embed
 
-__all__ = ["load", "main"]
+__all__ = ["main"]
 
 _MOST_TOKENS = 512  # of a text; passages have about 230, and a model may accept thousands
 _NOTHING = "."  # stands for a text of which the tokenizer leaves nothing
@@ -26,17 +26,17 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """Serve until the other side is gone.
 
     Args:
-        arguments: the socket's file descriptor, the model's file, the number of threads.
+        arguments: the socket's file descriptor, the model's file, the number of threads, the mode.
     """
-    from memory.vectors import serve
+    from memory.vectors import RERANK, serve
 
-    descriptor, path, threads = arguments
+    descriptor, path, threads, mode = arguments
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the GPU's memory belongs to the chat's engine
-    serve(descriptor, partial(load, Path(path), int(threads)))
+    serve(descriptor, partial(_load, Path(path), int(threads), reranks=mode == RERANK))
 
 
-def load(path: Path, threads: int) -> Embed:
-    """What embeds with the model in a file. Raises engine.ModelError."""
+def _load(path: Path, threads: int, *, reranks: bool) -> Embed:
+    """What embeds or reranks with the model in a file. Raises engine.ModelError."""
     import numpy as np
     from numpy.typing import NDArray
 
@@ -59,22 +59,26 @@ def load(path: Path, threads: int) -> Embed:
     backend = LlamaEmbedder(config, model.pooling)
     encoder, core = InputEncoder(backend, backend.input_format), EmbeddingCore(config, backend)
 
-    def tokens_of(text: str) -> list[int]:
-        try:
-            return encoder.texts([text], truncate=True)[0]
-        except InvalidRequest:
-            return encoder.texts([_NOTHING], truncate=True)[0]
+    def tokens_of(text: str, prefix: str) -> list[int]:
+        if reranks:
+            return encoder.pairs(prefix, [text], truncate=True)[0]
+        return encoder.texts([prefix + text], truncate=True)[0]
 
-    def embed(texts: list[str], prefix: str) -> NDArray[np.float32]:
-        call = EmbeddingCall([tokens_of(prefix + text) for text in texts])
-        core.post(call)
+    def rows(texts: list[str], prefix: str) -> NDArray[np.float32]:
+        tokens = []
+        for text in texts:
+            try:
+                tokens.append(tokens_of(text, prefix))
+            except InvalidRequest:  # the tokenizer leaves nothing of it, or the question leaves no room
+                tokens.append(tokens_of(_NOTHING, _NOTHING))
+        core.post(call := EmbeddingCall(tokens))
         while not call.result.done():
             core.step()
-        rows = np.array(call.result.result(), np.float32)
-        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        found = np.array(call.result.result(), np.float32)
+        unit: NDArray[np.float32] = found / (1 if reranks else np.linalg.norm(found, axis=1, keepdims=True))
         return unit
 
-    return embed
+    return rows
 
 
 if __name__ == "__main__":

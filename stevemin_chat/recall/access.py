@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memory import EmbedderUnavailable, IndexState, Memory
+from memory import EmbedderUnavailable, IndexState, Memory, RerankerUnavailable
 from stevemin_chat.base import begin
-from stevemin_chat.models import configured_embedder, reopened_embedder
+from stevemin_chat.models import configured_embedder, configured_reranker, reopened_embedder
 from stevemin_chat.text import count
 
 if TYPE_CHECKING:
-    from memory import Embedder, IndexStatus
+    from memory import Embedder, IndexStatus, Reranker
     from stevemin_chat.base import MemorySection, Paths
 
 __all__ = ["open_memory", "open_store", "wait_for_meaning"]
@@ -46,6 +46,7 @@ def open_store(
     memory = Memory(
         database,
         embedder=embedder,
+        reranker=_reranker(paths, settings) if meaning else None,
         reopen_embedder=lambda recipe: reopened_embedder(paths, recipe),
         no_embedder=why_not,
         chroma_url=settings.chroma_url,
@@ -83,6 +84,14 @@ def _embedder(paths: Paths, settings: MemorySection) -> tuple[Embedder | None, s
         return None, str(error)
 
 
+def _reranker(paths: Paths, settings: MemorySection) -> Reranker | None:
+    try:
+        return configured_reranker(paths, settings)
+    except RerankerUnavailable as error:  # `doctor` says so, too
+        _log.warning("Nothing is reranked: %s", error)
+        return None
+
+
 def wait_for_meaning(memory: Memory, show: Callable[[str], None]) -> str | None:
     """Load the embedding model and wait until nearly all passages have a vector. Blocks.
 
@@ -105,10 +114,10 @@ def wait_for_meaning(memory: Memory, show: Callable[[str], None]) -> str | None:
     if status.state is IndexState.UNAVAILABLE:
         return status.reason
     missing = status.passages - status.embedded
-    if status.switching:
-        return f"Another embedding model takes over; {count(missing, 'passage')} to go."
     if not missing:
         return None
+    if status.switching:
+        return f"Another embedding model takes over; {count(missing, 'passage')} to go."
     have, them = ("has", "it") if missing == 1 else ("have", "them")
     return f"{count(missing, 'passage')} {have} no vector yet; search finds {them} by words only."
 

@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
-__all__ = ["ERROR", "NICENESS", "READY", "VECTORS", "Embed", "main", "serve"]
+__all__ = ["EMBED", "ERROR", "NICENESS", "READY", "RERANK", "VECTORS", "Embed", "main", "serve"]
 
 READY, VECTORS, ERROR = b"R", b"V", b"E"
+EMBED, RERANK = "embed", "rerank"  # modes; a reranker's vectors have one number, and a prefix is the question
 NICENESS = 10
 
 Embed = Callable[[list[str], str], "NDArray[np.float32]"]  # texts, and what the model wants before each
@@ -52,11 +53,12 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """Serve until the other side is gone.
 
     Args:
-        arguments: the socket's file descriptor, the model's folder, the number of threads for PyTorch.
+        arguments: the socket's file descriptor, the model's folder, the number of threads for PyTorch, the
+            mode.
     """
-    descriptor, folder, threads = arguments
+    descriptor, folder, threads, mode = arguments
     os.environ.update(_SETTINGS, OMP_NUM_THREADS=threads)  # read when the libraries are imported
-    serve(descriptor, partial(_load, folder, int(threads)))
+    serve(descriptor, partial(_load_reranker if mode == RERANK else _load, folder, int(threads)))
 
 
 def serve(descriptor: str, load: Callable[[], Embed]) -> NoReturn:
@@ -106,6 +108,23 @@ def _load(folder: str, threads: int) -> Embed:
     if (reads := model.max_seq_length) is None or reads > _MOST_TOKENS:
         model.max_seq_length = _MOST_TOKENS
     return partial(_embed, model)
+
+
+def _load_reranker(folder: str, threads: int) -> Embed:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    torch.set_num_threads(threads)
+    model = CrossEncoder(folder, device="cpu", local_files_only=True, max_length=_MOST_TOKENS)
+    if model.num_labels != 1:
+        raise ValueError(f"it gives {model.num_labels} scores to a text, not one")
+    return partial(_score, model)
+
+
+def _score(model: CrossEncoder, texts: list[str], question: str) -> NDArray[np.float32]:
+    pairs = [(question, text) for text in texts]
+    scores = model.predict(pairs, batch_size=len(texts), show_progress_bar=False)
+    return scores.astype("float32").reshape(len(texts), 1)
 
 
 def _answer(embed: Embed, texts: list[str], prefix: str) -> bytes:

@@ -168,7 +168,7 @@ def _parts(account: Account, strategy: str, now: datetime) -> Iterator[Widget]:
     if report.notice:
         yield Static(report.notice, classes="notice", markup=False)
     if report.recalls:
-        yield _heading("Recalled")
+        yield _heading("Recalled, in the order of the reranker" if report.reordered else "Recalled")
         for recall in report.recalls:
             yield RecallView(recall, account.titles.get(recall.session_id, ""), now)
     if account.summaries:

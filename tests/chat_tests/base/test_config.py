@@ -126,6 +126,8 @@ def test_settings_cannot_be_changed_in_place() -> None:
         ('[memory]\nchroma_url = "localhost:8000"', 2, "memory.chroma_url", "not 'localhost:8000'"),
         ('[memory]\nchroma_url = "http://"', 2, "memory.chroma_url", "such as http://localhost:8000"),
         ('[memory]\nchroma_url = "http://a:port"', 2, "memory.chroma_url", "not 'http://a:port'"),
+        ("[memory]\nembedder = 7", 2, "memory.embedder", "not 7"),
+        ('[memory]\nreranker = " "', 2, "memory.reranker", "must name a model"),
         ('[memory]\nchroma_url = "ftp://a"', 2, "memory.chroma_url", "not 'ftp://a'"),
         ('[memory]\nchroma_url = "http://[a"', 2, "memory.chroma_url", "not 'http://[a'"),
         ("[engine]\nparked_ram_mib = -1", 2, "engine.parked_ram_mib", "between 0 and"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from random_bert import write_cross_encoder
 
 from memory import Memory
 from stevemin_chat.base import Paths
@@ -72,3 +73,15 @@ def test_a_model_that_cannot_be_loaded(paths: Paths, starter_model: Path, minilm
     check = found(paths)
     assert check.status == "warn"
     assert "half, 384 numbers for a text: The embedding model failed twice" in check.found
+
+
+def test_a_reranker_is_checked_if_there_is_one(paths: Paths, tmp_path: Path) -> None:
+    def checked() -> list[tuple[str, str]]:
+        return [(check.status, check.found) for check in examine(paths) if check.id == "reranker"]
+
+    assert checked() == []
+    paths.config_file.write_text('[memory]\nreranker = "/nowhere"\n')
+    assert checked() == [("warn", "There is no file or folder /nowhere.")]
+    write_cross_encoder(tmp_path / "cross")
+    paths.config_file.write_text(f'[memory]\nreranker = "{tmp_path / "cross"}"\n')
+    assert checked() == [("ok", str(tmp_path / "cross"))]

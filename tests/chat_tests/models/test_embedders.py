@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_bert import write_sentence_bert
+from random_bert import write_cross_encoder, write_sentence_bert
 
-from memory import EmbedderUnavailable
+from memory import EmbedderUnavailable, RerankerUnavailable
 from memory.vectors import WorkerEmbedder
 from stevemin_chat.base import MemorySection, Paths
-from stevemin_chat.models import configured_embedder, embedder_label, reopened_embedder
+from stevemin_chat.models import (
+    configured_embedder,
+    configured_reranker,
+    embedder_label,
+    reopened_embedder,
+)
 
 TEXTS = ["The cat sits on the mat.", "A kitten sleeps.", "Stocks fell on Monday.", "", "\u0301", "x" * 9000]
 
@@ -159,7 +164,7 @@ def test_names_and_relative_paths(paths: Paths, minilm: Callable[[str], Path]) -
 def test_what_is_no_gguf_that_embeds(
     paths: Paths, minilm: Callable[[str], Path], starter_model: Path, tmp_path: Path
 ) -> None:
-    assert "is no embedding model" in refusal(paths, str(starter_model))
+    assert "no model that embeds or reranks" in refusal(paths, str(starter_model))
     assert "is a rerank model" in refusal(paths, str(minilm("rerank")))
     for content in (b"", b"GG", b"no model", b"GGUF", b"GGUF\3\0\0\0" + b"\xff" * 40):
         (tmp_path / "damaged.gguf").write_bytes(content)
@@ -200,3 +205,35 @@ def test_a_recipe_makes_the_same_embedder_again(
     gone = json.dumps({"embedder": str(moved), "query_prefix": None, "passage_prefix": None})
     for recipe in (gone, "{", "[]", '{"embedder": 7}'):
         assert reopened_embedder(paths, recipe) is None
+
+
+# Rerankers
+
+
+def test_a_reranker_in_a_folder_or_a_gguf(
+    paths: Paths, minilm: Callable[[str], Path], tmp_path: Path
+) -> None:
+    write_cross_encoder(tmp_path / "cross")
+    texts = ["Cats sleep on mats.", "The stock market fell on Monday.", "", "\u0301", "x" * 9000]
+    for spec in (tmp_path / "cross", minilm("rerank")):
+        reranker = configured_reranker(paths, MemorySection(reranker=str(spec)))
+        assert reranker is not None
+        try:
+            scores = reranker.scores("Where do cats sleep?", texts)
+            assert len(scores) == 5
+            assert scores[0] != pytest.approx(scores[1], abs=1e-3)
+            assert reranker.scores("Where do cats sleep?", texts[:1]) == pytest.approx(scores[:1], abs=5e-3)
+        finally:
+            reranker.close()
+
+
+def test_what_is_no_reranker(paths: Paths, minilm: Callable[[str], Path], tmp_path: Path) -> None:
+    assert configured_reranker(paths, MemorySection()) is None
+    for spec, reason in (
+        ("/nowhere", "There is no file or folder /nowhere"),
+        (str(tmp_path), "holds no cross-encoder"),
+        (str(minilm("embedding")), "is an embedding model: it cannot rerank"),
+        ("acme/reranker", r"The reranker acme/reranker is not on this machine.*change reranker under"),
+    ):
+        with pytest.raises(RerankerUnavailable, match=reason):
+            configured_reranker(paths, MemorySection(reranker=spec))

@@ -240,6 +240,22 @@ def test_the_store_remembers_how_the_model_is_made_again(path: Path) -> None:
         assert asked == ["how to make it"], "once"
 
 
+def test_loading_goes_on_with_the_model_that_takes_over_meanwhile(old: Path) -> None:
+    new = Slow("new")
+
+    class Loading(Slow):
+        def embed(self, texts: Sequence[str], *, query: bool = False) -> Vectors:
+            new.allowed.release(9)
+            assert self.closed.wait(60)
+            raise EmbedderUnavailable("It was closed.")
+
+    former = Loading("old")
+    with opened(old, new, former) as memory:
+        memory.load_embedder()
+        assert former.closed.is_set()
+        assert answering(memory) == "new"
+
+
 def test_a_memory_without_its_embedder_says_why(path: Path) -> None:
     with Memory(path, no_embedder="The model x is not here.") as memory:
         tell(memory, "a boat")
