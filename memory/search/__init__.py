@@ -8,7 +8,8 @@ from memory.search.calibration import Calibration, unknown_languages
 from memory.search.keywords import Analysis, Keywords
 from memory.search.rank import contributions
 from memory.search.rerank import Reordering
-from memory.search.search import Recalled, Search, to_recall
+from memory.search.recalled import Recalled, to_recall
+from memory.search.search import Search
 
 __all__ = [
     "Analysis",

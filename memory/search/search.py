@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
-from itertools import repeat
 
 from memory.errors import KeywordIndexDamaged
-from memory.ports import TokenCounter, Vectors
-from memory.reports import Recall, SearchCounts
+from memory.ports import Vectors
+from memory.reports import SearchCounts
 from memory.search.cache import NOTHING, Best, Found, Known, RetrievalCache, WordsFound, key_of, still_true
 from memory.search.calibration import Calibration
 from memory.search.excerpt import Excerpts
 from memory.search.gate import Evidence, wants_memory
 from memory.search.keywords import Analysis, Keywords
 from memory.search.rank import WEIGHTS, Hits, Ranked, rank, shortlist, signals_of
+from memory.search.recalled import Recalled, how_many
 from memory.search.rerank import Reordering
 from memory.storage import EVERYTHING, NO_CHAT, Database, Passages, Scopes, SearchState, SearchStates, View
-from memory.text import cues_of, has_instructions, language_in
+from memory.text import language_in
 from memory.types import Passage, Sources
 from memory.vectors import PassageVectors
 
-__all__ = ["Recalled", "Search", "to_recall"]
+__all__ = ["Search"]
 
 _BY_WORDS = 90  # hits of each kind, not counting their neighbours
 _BY_MEANING = 80
 _READ = 280  # the most passages that are read and scored
 _FEW = 5_000  # passages that a session may see: then only their vectors are read, all of them
-# A passage that is less likely than the best by more than a factor of e to this says little.
-_FLOOR = 4.5
-_FLOOR_UNASKED = 3.2  # the same for a question that does not point to the past
-# Without a cue a question hardly needs the past; one about the person who asks may.
-_FEW_MEMORIES, _OWN_MEMORIES = 3, 7
 _OVERFETCH = 4  # the vectors do not know whose documents may be seen: fetch more, keep those
 
 
@@ -117,40 +112,6 @@ class _WordHits:
     passages: Mapping[int, Passage]
 
 
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """What the past contributes to a message.
-
-    Args:
-        ranked: the passages, best first; empty for a message that needs nothing from the past.
-        most: how many a prompt should quote; None if the message itself points to the past: as many as fit.
-        excerpts: takes out of them what a prompt quotes.
-        reordered: a reranker has put the best into its own order; scores stay those of the ranking.
-    """
-
-    ranked: Sequence[Ranked] = ()
-    most: int | None = _FEW_MEMORIES
-    excerpts: Excerpts = field(default_factory=lambda: Excerpts(()))
-    reordered: bool = False
-
-    def recalls(self, counter: TokenCounter | None, limit: int) -> list[Recall]:
-        """The best as callers of the memory see them, with excerpts of what was said.
-
-        A passage of a document is quoted whole: it is cited by its lines.
-        """
-        excerpts = (
-            self.excerpts.of(item.passage.text, rank) if item.passage.file is None else None
-            for rank, item in enumerate(self.ranked[:limit])
-        )
-        return [to_recall(*each) for each in zip(self.ranked, repeat(counter), excerpts, strict=False)]
-
-    def worth_quoting(self) -> Recalled:
-        """Without those that are much weaker than the best."""
-        below = _FLOOR if self.most is None else _FLOOR_UNASKED
-        floor = max((item.score for item in self.ranked), default=0.0) - below
-        return replace(self, ranked=[item for item in self.ranked if item.score >= floor])
-
-
 class Search:
     """Searches by keywords and, if there is an index, by meaning. Any thread; blocks."""
 
@@ -212,10 +173,8 @@ class Search:
         found = self._find(question, session_id, known, sources)
         if not wants_memory(question, found):
             return Recalled()
-        cues = cues_of(question)
-        most = None if cues.recalls or cues.past else _OWN_MEMORIES if cues.personal else _FEW_MEMORIES
         ranked, reordered = self._reordering.reorder(question, found.ranked)
-        return Recalled(ranked, most, Excerpts(found.keywords), reordered)
+        return Recalled(ranked, how_many(question), Excerpts(found.keywords), reordered)
 
     def _find(
         self,
@@ -353,31 +312,3 @@ class Search:
         chosen = set(shortlist(hits, signals, WEIGHTS, _READ))
         at_hand = {number: item for number, item in words.passages.items() if number in chosen}
         return meanings, signals, at_hand | self._passages.get(chosen - at_hand.keys())
-
-
-def to_recall(ranked: Ranked, counter: TokenCounter | None, excerpt: str | None = None) -> Recall:
-    """A ranked passage as callers of the memory see it; 0 tokens without a counter.
-
-    Args:
-        excerpt: what a prompt quotes of it, if not all.
-    """
-    passage = ranked.passage
-    own_words = passage.origin is None and passage.file is None
-    return Recall(
-        message_id=passage.message_id,
-        score=ranked.score,
-        tokens=counter.count_text(passage.text) if counter is not None else 0,
-        session_id=passage.session_id,
-        role=passage.role,
-        passage_id=passage.id,
-        at=passage.at,
-        text=passage.text,
-        excerpt=excerpt if excerpt != passage.text else None,
-        signals=ranked.signals,
-        origin=passage.origin,
-        instructions=not own_words and has_instructions(passage.text),
-        file=passage.file,
-        first_line=passage.first_line,
-        last_line=passage.last_line,
-        name=passage.name,
-    )
