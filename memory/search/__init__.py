@@ -7,8 +7,8 @@ memories away from messages that need none. The vectors come from their own room
 from memory.search.calibration import Calibration, unknown_languages
 from memory.search.keywords import Analysis, Keywords
 from memory.search.rank import contributions
-from memory.search.rerank import Reordering
 from memory.search.recalled import Recalled, to_recall
+from memory.search.rerank import Reordering
 from memory.search.search import Search
 
 __all__ = [

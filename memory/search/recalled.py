@@ -56,7 +56,7 @@ class Recalled:
 
 
 def how_many(question: str) -> int | None:
-    """How many memories a prompt should quote; None if the question itself points to the past: all that fit."""
+    """How many memories a prompt should quote; None if the question points to the past: all that fit."""
     cues = cues_of(question)
     if cues.recalls or cues.past:
         return None
