@@ -120,7 +120,7 @@ def _counted() -> Iterator[Counter[str]]:
 
     def meaning(self: PassageVectors, *args: Any, **options: Any) -> Any:
         counts["vectors"] += 1
-        counts["embedded"] += options["vector"] is None
+        counts["embedded"] += options["known"] is None
         return by_meaning(self, *args, **options)
 
     def words(self: Keywords, *args: Any, **options: Any) -> Any:

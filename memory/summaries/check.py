@@ -1,8 +1,8 @@
 """The text of a summary: the prompt for a small model, the check of its answer, and the fallback.
 
-A small model invents, and often continues the conversation instead of summarising it. So sentences are
-rejected that speak as a participant, or whose words are mostly not in the texts; if nothing is left, the
-user's own sentences are used instead, those that state most first.
+A small model invents, forgets names and numbers, and often continues the conversation instead of summarising
+it. So sentences are rejected that speak as a participant, that name what the texts do not, or whose words are
+mostly not in the texts. The user's own sentences fill the room that is left, those that state most first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _EXCERPT_SHARE = 3
 _CHARACTERS_PER_TOKEN = 4
 _SENTENCE_CHARACTERS = 200
 _SENTENCES = 500  # of a text: a document of a million words must not take seconds
+_TOLD = 0.7  # of a sentence's words are in the summary: it tells nothing more
 _TELLING_WORDS = 3  # "Thanks, that was great!" has fewer
 _LABEL = re.compile(
     r"(?i)^(?:(?:sure|okay|certainly)[,!.]?\s*)?(?:here(?:'s| is)[^:.]{0,60}:|(?:\w+\s+)?summary:)\s*"
@@ -45,8 +46,8 @@ def accepted(answer: str, texts: Sequence[str]) -> str | None:
     """The trustworthy sentences of a model's answer, as one paragraph; None if there are none.
 
     Rejects the whole answer if it contains control characters, control tokens or a speaker's label, if it
-    repeats itself, or if it is not shorter than the texts. Otherwise keeps the sentences that report, and
-    that share at least half of their content words with the texts.
+    repeats itself, or if it is not shorter than the texts. Otherwise keeps the sentences that report, that
+    share at least half of their content words with the texts, and whose names and numbers are all there.
     """
     text = _LABEL.sub("", " ".join(answer.split()))
     words = content_stems(text)
@@ -54,30 +55,45 @@ def accepted(answer: str, texts: Sequence[str]) -> str | None:
         return None
     if len(words) > _MAX_REPETITION * len(set(words)):
         return None
-    known = set(content_stems("\n".join(texts)))
-    kept = [sentence for sentence in split_sentences(_whole(text)) if _reports(sentence, known)]
+    source = "\n".join(texts)
+    known, folded = set(content_stems(source)), source.casefold()
+    kept = [
+        sentence
+        for sentence in split_sentences(_whole(text))
+        if _reports(sentence, known)
+        and all(detail.casefold() in folded for detail in _DETAIL.findall(sentence))
+    ]
     summary = " ".join(kept)
     return summary if kept and len(summary) < len("\n".join(texts)) else None
 
 
-def excerpt(user_texts: Sequence[str], texts: Sequence[str], max_tokens: int) -> str:
+def excerpt(user_texts: Sequence[str], texts: Sequence[str], max_tokens: int, *, after: str = "") -> str:
     """What the texts state, at most a third of their length: the most informative sentence of each, then the
     next ones while there is room; in the order of the texts.
 
     Args:
         user_texts: what to quote from; if nothing in them is visible, the texts are quoted.
         texts: contain at least one visible character.
+        after: a summary that stands first; what it tells is not quoted again.
     """
     room = max(1, min(len("\n".join(texts)) // _EXCERPT_SHARE, max_tokens * _CHARACTERS_PER_TOKEN))
     sentences = _telling(user_texts) or _telling(texts)
+    told = set(content_stems(after))
     kept: list[tuple[int, int]] = []
-    left = room
+    left = room - len(after)
     for text, place in _by_worth(sentences):
-        length = len(sentences[text][place]) + 1
-        if not kept or length <= left:
+        sentence = sentences[text][place]
+        if (length := len(sentence) + 1) <= left and not _is_told(sentence, told):
             kept.append((text, place))
             left -= length
-    return clip(" ".join(sentences[text][place] for text, place in sorted(kept)), room)
+        elif not (kept or after):
+            return clip(sentence, room)
+    return " ".join([*filter(None, [after]), *(sentences[text][place] for text, place in sorted(kept))])
+
+
+def _is_told(sentence: str, told: set[str]) -> bool:
+    words = content_stems(sentence)
+    return bool(words) and sum(word in told for word in words) >= _TOLD * len(words)
 
 
 def _reports(sentence: str, known: set[str]) -> bool:

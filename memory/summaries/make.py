@@ -71,8 +71,8 @@ class Consolidator:
     ) -> Summary | None:
         """Make one summary and store it.
 
-        If the summariser fails, or its answer is rejected, the summary is an excerpt of the user's own
-        words.
+        The user's own words fill the room that the summariser leaves; if it fails, or its answer is rejected,
+        they are all.
 
         Args:
             summarizer: None if no model can summarise.
@@ -115,14 +115,14 @@ class Consolidator:
         return spoken, self._summaries.on_branch([item.id for item in branch])
 
     def _text(self, task: SummaryTask, summarizer: Summarizer | None, cancelled: Callable[[], bool]) -> str:
-        answer = None
+        answer = ""
         if summarizer is not None:
             try:
                 reply = summarizer.summarise(task.texts, max_tokens=task.max_tokens, cancelled=cancelled)
-                answer = accepted(reply, task.texts)
+                answer = accepted(reply, task.texts) or ""
             except SummaryCancelled:
                 raise
             except Exception as exc:
                 # The message may quote the chat, which must not reach a log.
                 _log.warning("A summary could not be made: %s.", type(exc).__name__)
-        return answer if answer is not None else excerpt(task.user_texts, task.texts, task.max_tokens)
+        return excerpt(task.user_texts, task.texts, task.max_tokens, after=answer)

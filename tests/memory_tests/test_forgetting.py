@@ -106,7 +106,7 @@ def plant(memory: Memory) -> tuple[str, str]:
     secret = memory.add_message(session.id, "user", SECRET)
     memory.add_message(session.id, "assistant", f"How is the weather in {CANARY}?")
     for number in range(8):
-        memory.add_message(session.id, "user", f"Question number {number} is about the tide and the moon.")
+        memory.add_message(session.id, "user", f"Is question number {number} about the tide and the moon?")
         memory.add_message(session.id, "assistant", f"Answer number {number} is that the moon moves the sea.")
         memory.build_context(session.id, budget=BUDGET, strategy="hierarchical")
     while memory.consolidate(session.id, strategy="hierarchical", budget=BUDGET, cancelled=lambda: False):

@@ -233,6 +233,7 @@ def test_a_chat_that_was_off_the_record_loses_its_summaries_when_the_file_is_upg
     for undone in (
         "ALTER TABLE messages DROP COLUMN sources",
         "ALTER TABLE messages DROP COLUMN quoted",
+        "ALTER TABLE messages DROP COLUMN of_use_at",
         "ALTER TABLE passages DROP COLUMN origin",
         "DELETE FROM settings WHERE name = 'store'",
         "DROP TABLE vectors",

@@ -22,7 +22,7 @@ class Inventing:
     """Says in its own way what nobody said, in words of the chat, so that the application believes it."""
 
     def summarise(self, texts: Sequence[str], *, max_tokens: int, cancelled: Callable[[], bool]) -> str:
-        return "The green tent was sold to Nadia for 90 euros."
+        return "Wet stones suit the mistakes of a green tent, dear elephant, by sunrise."
 
 
 @pytest.fixture
@@ -73,12 +73,12 @@ def test_words_that_are_said_in_different_places_do_not_support_a_sentence() -> 
 
 
 def test_summaries_are_made_as_the_application_makes_them(data: Path) -> None:
-    for summarizer, kept in ((None, 100), (Copying(), 0)):  # it copies what the model said
+    for summarizer in (None, Copying()):
         found = measure(read_chats(data), WordCounter(), summarizer)
-        assert (found["chats"], found["facts"], found["facts_kept"], found["unsupported"]) == (2, 2, kept, 0)
+        assert (found["chats"], found["facts"], found["facts_kept"], found["unsupported"]) == (2, 2, 100, 0)
         assert found["sentences"]
         assert 0 < found["length"] < 100
-    assert measure(read_chats(data), WordCounter(), Inventing())["unsupported"] == 100
+    assert measure(read_chats(data), WordCounter(), Inventing())["unsupported"] > 0
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -69,6 +69,33 @@ def test_half_of_the_words_is_enough() -> None:
     assert accepted("sourdough fridge elephants moscow napoleon.", TEXTS) is None
 
 
+@pytest.mark.parametrize(
+    ("sentence", "kept"),
+    [
+        ("The sourdough rests in the fridge for twelve hours, says Maria.", True),
+        ("The sourdough rests in the fridge for twelve hours, says Oleg.", False),
+        ("The sourdough rests in the fridge for 48 hours.", False),
+    ],
+)
+def test_names_and_numbers_must_be_in_the_texts(sentence: str, kept: bool) -> None:
+    assert (accepted(sentence, TEXTS) is not None) is kept
+
+
+def test_what_was_said_fills_the_room_that_a_summary_leaves() -> None:
+    said = [
+        "I bought a red canoe from Ada for 90 pounds.",
+        "We row to Dublin on Sunday.",
+        "The weather is nice and calm.",
+    ]
+    texts = [f"user: {text}" for text in said] + ["assistant: " + "What a fine thing to hear. " * 12]
+    whole = excerpt(said, texts, 100, after="The user bought a canoe for 90 pounds from Ada, a red one.")
+    assert whole.startswith(
+        "The user bought a canoe for 90 pounds from Ada, a red one. We row to Dublin on Sunday."
+    )
+    assert "I bought" not in whole, "it is told already"
+    assert excerpt(said, texts, 2, after="The user bought a canoe.") == "The user bought a canoe."
+
+
 def test_other_languages_and_scripts() -> None:
     german = [
         "User: Wie lange ruht der Sauerteig im Kühlschrank?",
