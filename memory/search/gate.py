@@ -36,6 +36,7 @@ _BY_WORDS: Mapping[str, float] = {
 }
 _FARTHEST = 0.5  # more closeness than this proves nothing more
 _NOUNS_IN_CAPITALS = "german"
+_PERHAPS_A_NAME = 0.58  # where capitals say nothing: the share of XQuAD's English questions with such a name
 _NAMED_OFTEN = 2  # passages
 _NAME = re.compile(r"(?<=[^\s.!?:\u2026\u201c\u201d\"'] )[^\W\d_][^\W_]+")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
@@ -126,13 +127,13 @@ def _signals(question: str, cues: Cues, found: Evidence) -> dict[str, float]:
     }
 
 
-def _names_something_known(question: str, keywords: Sequence[Keyword]) -> bool:
-    """Whether it has a name, by its capital letter, of which the past speaks."""
+def _names_something_known(question: str, keywords: Sequence[Keyword]) -> float:
+    """Whether it has a name, by its capital letter, of which the past speaks; else how likely that is."""
     if language_in(question) == _NOUNS_IN_CAPITALS:
-        return False
+        return _PERHAPS_A_NAME
     known = {form for word in keywords if word.passages >= _NAMED_OFTEN for form in word.term.forms}
     names = (name.group() for name in _NAME.finditer(question) if name.group()[0].isupper())
-    return any(not known.isdisjoint(term.forms) for name in names for term in query_terms(name))
+    return float(any(not known.isdisjoint(term.forms) for name in names for term in query_terms(name)))
 
 
 def _is_small_talk(text: str) -> bool:

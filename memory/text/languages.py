@@ -21,7 +21,8 @@ _WORDS = {
         "der die das und ist nicht ich du er sie es wir ein eine einen einem einer mit von zu den dem des "
         "im in auf für wie was wer wo wann warum welche welcher welches hat haben hatte war sind mein "
         "meine dein deine auch als an bei nach aus um dass oder wird wurde kann über sich so noch nur mir "
-        "mich dir dich"
+        "mich dir dich welchen welchem wen wem wessen wofür womit worin worauf worüber wozu wovon wodurch "
+        "woran wogegen wohin woher viel viele diese dieser dieses diesen diesem werden wurden"
     ),
     "french": (
         "le la les de des du un une et est pas je tu il elle nous vous que qui où quand comment quel "
