@@ -52,7 +52,7 @@ class Best:
         return len(self._ids)
 
     def first(self, count: int, excluded: Collection[int]) -> dict[int, float]:
-        """The best that are not excluded: so many, or fewer if they do not reach."""
+        """The best `count` that are not excluded; fewer if there are no more."""
         hits = ((n, score) for n, score in zip(self._ids, self._scores, strict=True) if n not in excluded)
         return dict(hit for hit, _ in zip(hits, range(count), strict=False))
 

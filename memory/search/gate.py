@@ -82,7 +82,7 @@ def wants_memory(question: str, found: Evidence) -> bool:
 
 
 def chance_share(keywords: Sequence[Keyword], passages: int) -> float:
-    """The share of a question's words, by weight, that the best of so many passages would have by chance.
+    """The share of a question's words, by weight, that the best of this many passages would have by chance.
 
     Chernoff's bound: if words occurred independently of each other, at most one of the passages, on average,
     would have more.

@@ -42,7 +42,7 @@ WEIGHTS: Mapping[str, float] = {
     "first": 1.8,
     # What a model replied is weaker evidence than what it was told; in LoCoMo, both speakers are people.
     "model": -0.35,
-    # Not learned: no set tells what was of use. Too little to lift what does not fit.
+    # Chosen, not learned: no set records use. Too small to lift a passage that does not fit.
     "of use": 0.2,
 }
 _HALF_LIFE_DAYS = 14
@@ -51,7 +51,7 @@ _LONG = 80  # words; longer turns are not more informative, and models are wordy
 _MODEL = "assistant"
 _NO_ANSWER = frozenset({_MODEL, *get_args(QuoteOrigin)})  # a paste behind a question is what it asks about
 _INNER_WORD = re.compile(r"(?<!^)\b[^\W\d_][^\W_]+")
-_ADDRESSED, _MOSTLY = 2, 3  # a name is used at least so often, and by one side so many times as often
+_ADDRESSED, _MOSTLY = 2, 3  # uses of a name: at least two, and three times as many by one side
 _PRONOUNS = {
     "user": re.compile(r"\b(?:i|me|my|mine|we|our)\b", re.I),
     "assistant": re.compile(r"\b(?:you|your|yours)\b", re.I),

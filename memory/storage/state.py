@@ -163,7 +163,7 @@ class SearchState:
 
 
 class SearchStates:
-    """Tells what has changed for searches since an earlier one, whoever changed it."""
+    """Tells what has changed for searches since an earlier one, in this process or another."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
