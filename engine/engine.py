@@ -287,7 +287,12 @@ class Engine:
         ]
 
     def cancel(self, stream: TokenStream) -> None:
-        """End a stream with `FinishReason.CANCELLED`, within one step; without one while it is prepared."""
+        """End a stream with `FinishReason.CANCELLED`, within one step; without one while it is prepared.
+
+        Raises:
+            InvalidRequest: this is no stream, or one of another engine.
+        """
+        self._check_own(stream)
         stream.cancel_requested = True
         if stream in self._preparing:
             stream.finish(FinishReason.CANCELLED, Timings())
@@ -295,12 +300,15 @@ class Engine:
         self._post(Cancel(stream))
 
     def pause(self, stream: TokenStream) -> None:
-        """Compute nothing more for a request until `resume`; its place goes to another one that wants it."""
+        """Compute nothing more for a request until `resume`; its place goes to another one that wants it.
+        Raises as `cancel`."""
+        self._check_own(stream)
         stream.held = True
         self._post(Adjust(stream))
 
     def resume(self, stream: TokenStream) -> None:
-        """Continue a paused request."""
+        """Continue a paused request. Raises as `cancel`."""
+        self._check_own(stream)
         stream.held = False
         self._post(Adjust(stream))
 
@@ -308,8 +316,9 @@ class Engine:
         """Serve a request with another priority from now on.
 
         Raises:
-            InvalidRequest: this is no priority.
+            InvalidRequest: this is no priority, or no stream of this engine.
         """
+        self._check_own(stream)
         stream.priority = checked_priority(priority)
         self._post(Adjust(stream))
 
@@ -318,13 +327,19 @@ class Engine:
         and its log-probabilities stay, and without a seed its seed.
 
         Raises:
-            InvalidRequest: `logit_bias` has a token that the model has not.
+            InvalidRequest: `logit_bias` has a token that the model has not, or as for `cancel`.
             EngineClosed
         """
+        self._check_own(stream)
         _check_kind(sampling, SamplingParams, "sampling")
         _check_tokens(sampling.logit_bias, self._running()[1].info.vocab_size)
         with suppress(RuntimeError):  # closed meanwhile
             self._prepare.submit(self._change_sampling, stream, sampling)
+
+    def _check_own(self, stream: TokenStream) -> None:
+        _check_kind(stream, TokenStream, "stream")
+        if not stream.is_cancelled_by(self.cancel):
+            raise InvalidRequest("This stream belongs to another engine.")
 
     def _change_sampling(self, stream: TokenStream, sampling: SamplingParams) -> None:
         with suppress(EngineError), self._gate.passing():

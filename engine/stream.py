@@ -73,6 +73,10 @@ class TokenStream:
         self.cancel_requested = True
         self._on_cancel(self)
 
+    def is_cancelled_by(self, on_cancel: Callable[[TokenStream], None]) -> bool:
+        """Whether this is what `cancel` calls: an engine knows its own streams by it."""
+        return self._on_cancel == on_cancel
+
     def __aiter__(self) -> TokenStream:
         return self
 

@@ -24,6 +24,7 @@ from engine import (
     EngineCrashed,
     FinishReason,
     GenerationRequest,
+    InvalidRequest,
     LoadCancelled,
     ModelTooLarge,
     Priority,
@@ -144,6 +145,30 @@ async def test_what_is_asked_for_while_the_prompt_is_prepared_counts() -> None:
         await until(lambda: engine.stats().paused == 1)
         engine.resume(stream)
         assert await read(stream) == ALPHABET[:60]
+
+
+def _steering(engine: Engine) -> list[Callable[[Any], object]]:
+    def sample(stream: TokenStream) -> None:
+        engine.change_sampling(stream, SamplingParams())
+
+    return [engine.cancel, engine.pause, engine.resume, engine.promote, sample]
+
+
+async def test_an_engine_steers_its_own_streams_only() -> None:
+    first, second = Gated(), FakeBackend()
+    async with (
+        Engine(CONFIG, load=lambda config, progress: first) as ours,
+        Engine(CONFIG, load=lambda config, progress: second) as theirs,
+    ):
+        stream = ours.submit(request("hi"))
+        for steer in _steering(theirs):
+            with pytest.raises(InvalidRequest, match="This stream belongs to another engine"):
+                steer(stream)
+        for wrong in (None, "x"):
+            for steer in _steering(ours):
+                with pytest.raises(InvalidRequest, match="stream must be TokenStream"):
+                    steer(wrong)
+        assert await read(stream) == ALPHABET[:60], "nothing of that reached it"
 
 
 # Settings
