@@ -77,6 +77,16 @@ class Calibration:
             return None
         return (cosine - known.baseline) * _UNIT / known.unit
 
+    def trust(self, language: str) -> float:
+        """How far nearness says what belongs together, from 0 to 1: as far as the model tells texts of the
+        language apart, compared with its best; 1 for a language that it knows, or that is not measured yet.
+        """
+        embedder = self._answering() if language in PROBES else None
+        known = self._measured.get((embedder.name, language)) if embedder is not None else None
+        if embedder is None or known is None or known.baseline is not None:
+            return 1.0
+        return max(self._spreads[embedder.name, language] / known.unit, 0.0) if known.unit > 0 else 0.0
+
     def measure(self, embedder: Embedder, language: str, passages: int) -> None:
         """Measure one language now; takes about as long as twenty searches."""
         try:

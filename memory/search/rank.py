@@ -250,11 +250,13 @@ class Hits:
         words: BM25 scores by passage id.
         meanings: cosine similarities by passage id.
         previous: the id of the passage before, by id, for the passages found and their neighbours.
+        trust: how far the meanings say what belongs together, from 0 to 1.
     """
 
     words: Mapping[int, float]
     meanings: Mapping[int, float]
     previous: Mapping[int, int | None]
+    trust: float = 1.0
 
 
 def signals_of(hits: Hits) -> dict[int, dict[str, float]]:
@@ -291,7 +293,8 @@ def _spread(hits: Hits, following: Mapping[int, list[int]]) -> Iterator[tuple[in
             yield after, "words before", value
             for second in following.get(after, ()):
                 yield second, "words two before", value
-    for number, value in _between_worst_and_best(hits.meanings).items():
+    for number, between in _between_worst_and_best(hits.meanings).items():
+        value = hits.trust * between
         yield number, "meaning", value
         for after in following.get(number, ()):
             yield after, "meaning before", value

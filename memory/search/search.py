@@ -192,7 +192,9 @@ class Search:
         words = searching.result()
         self._keep(start, words, found)
         near = found.best.first(limits.meanings, excluded) if found is not None else {}
-        meanings, signals, passages = self._database.call(self._read, words, near, limits.view)
+        language = language_in(question)
+        trust = self._calibration.trust(language)
+        meanings, signals, passages = self._database.call(self._read, words, near, limits.view, trust)
         keywords, searched = words.found.keywords, start.state.passages
         ranked = rank(question, keywords, passages, signals, self._today())
         return Evidence(
@@ -200,7 +202,7 @@ class Search:
             keywords,
             max(words.scores.values(), default=0.0),
             searched,
-            self._closeness(question, meanings, searched) if found is not None else None,
+            self._closeness(language, meanings, searched) if found is not None else None,
         )
 
     def _by_meaning(self, question: str, start: _Start) -> _Meanings | None:
@@ -241,9 +243,9 @@ class Search:
             start.generation,
         )
 
-    def _closeness(self, question: str, meanings: Mapping[int, float], passages: int) -> float | None:
+    def _closeness(self, language: str, meanings: Mapping[int, float], passages: int) -> float | None:
         cosine = max(meanings.values(), default=0.0)
-        return self._calibration.closeness(cosine, language_in(question), passages)
+        return self._calibration.closeness(cosine, language, passages)
 
     # The rest runs on the database's thread.
 
@@ -300,14 +302,14 @@ class Search:
         return _WordHits(found, damaged, scores, links, passages)
 
     def _read(
-        self, words: _WordHits, meanings: Mapping[int, float], view: View
+        self, words: _WordHits, meanings: Mapping[int, float], view: View, trust: float
     ) -> tuple[Mapping[int, float], Mapping[int, Mapping[str, float]], Mapping[int, Passage]]:
         """The visible meanings, the signals of all hits, and the passages worth reading."""
         if view.roots:  # the vectors know chats, but not whose documents may be seen
             seen = self._passages.visible(meanings.keys(), view)
             meanings = {number: value for number, value in meanings.items() if number in seen}
         links = words.links | self._passages.links(meanings.keys() - words.scores.keys())
-        hits = Hits(words.scores, meanings, links)
+        hits = Hits(words.scores, meanings, links, trust)
         signals = signals_of(hits)
         chosen = set(shortlist(hits, signals, WEIGHTS, _READ))
         at_hand = {number: item for number, item in words.passages.items() if number in chosen}

@@ -73,7 +73,11 @@ def test_a_model_knows_the_languages_whose_texts_it_tells_apart(embedder: Worker
     languages = ("english", "german", "russian", "chinese")
     for model in (embedder, Shifted(embedder, 2.0)):
         assert unknown_languages(model, languages) == {"german", "russian", "chinese"}
-        assert measured(model, "russian", "кот").closeness(1.0, "russian", 1) is None
+        calibration = measured(model, "russian", "кот")
+        assert calibration.closeness(1.0, "russian", 1) is None
+        assert 0.2 < calibration.trust("russian") < 0.8
+        assert calibration.trust("german") == 1, "it is not measured yet"
+    assert measured(embedder, "english", "cat").trust("english") == 1
     assert unknown_languages(embedder, ["a language without probes"]) == set()
 
 

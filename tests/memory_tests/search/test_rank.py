@@ -29,6 +29,11 @@ def test_hits_give_signals_to_their_neighbours() -> None:
     assert signals[6] == {"meaning before": 1.0}, "the worst hit counts nothing, its place does"
 
 
+def test_meanings_count_as_far_as_the_model_knows_the_language() -> None:
+    signals = signals_of(Hits(words={2: 8.0}, meanings={2: 0.75, 3: 0.5, 6: 0.25}, previous=CHAT, trust=0.5))
+    assert signals[2] == {"words": 1.0, "meaning": 0.5, "meaning after": 0.25}
+
+
 def test_the_shortlist_has_the_best_scores() -> None:
     hits = Hits(words={2: 8.0, 5: 4.0}, meanings={}, previous=CHAT)
     signals = signals_of(hits)
