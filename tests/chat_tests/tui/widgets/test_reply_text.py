@@ -152,7 +152,7 @@ def pieces(source: str, how: str) -> Iterator[str]:
     "how",
     [
         pytest.param("pairs of characters", marks=pytest.mark.campaign),  # as long as the others together
-        "lines",
+        pytest.param("lines", marks=pytest.mark.campaign),
         "at once",
         "random pieces",
     ],
