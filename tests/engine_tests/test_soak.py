@@ -93,7 +93,7 @@ class Traffic:
         self._room.release()
 
 
-@pytest.mark.parametrize("count", [120, pytest.param(10_000, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.campaign)])
 @pytest.mark.parametrize("layout", ["unified", "split"])
 async def test_soak(random_model: Callable[[str], Path], tmp_path: Path, layout: str, count: int) -> None:
     config = EngineConfig(
