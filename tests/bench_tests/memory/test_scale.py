@@ -59,6 +59,7 @@ def test_texts_that_share_words_are_near() -> None:
     assert first @ near > 0.7 > first @ far
 
 
+@pytest.mark.campaign  # loads the embedding model for itself
 def test_a_small_store_is_measured() -> None:
     row = scale.measure_size(60, 5)
     assert (row["turns"], row["passages"], row["questions"]) == (60, 60, 5)

@@ -81,6 +81,7 @@ async def vectors(engine: Engine, texts: list[str]) -> Array:
     return np.array((await engine.embed(texts)).vectors, np.float32)
 
 
+@pytest.mark.campaign  # the application compares them in its own tests
 async def test_vectors_are_those_of_sentence_transformers(engine: Engine, embedder: WorkerEmbedder) -> None:
     ours, theirs = await vectors(engine, TEXTS), await asyncio.to_thread(embedder.embed, TEXTS)
     cosines = (ours * theirs).sum(axis=1)

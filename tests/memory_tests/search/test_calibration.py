@@ -95,6 +95,7 @@ def test_a_gguf_measures_like_the_model_it_was_made_of(
         gguf.close()
 
 
+@pytest.mark.campaign  # loads a model of its own
 def test_a_model_that_tells_nothing_apart_knows_no_language(tmp_path: Path) -> None:
     write_sentence_bert(tmp_path / "random")
     model = WorkerEmbedder(folder_model(tmp_path / "random", "random"))

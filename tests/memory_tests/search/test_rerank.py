@@ -125,8 +125,9 @@ def test_a_cross_encoder_scores_each_text_with_the_question(tmp_path: Path) -> N
     reranker = WorkerReranker(tmp_path / "cross", "cross")
     try:
         assert not reranker.ready
+        reranker.start()
+        block_until(lambda: reranker.ready)
         scores = reranker.scores("where is it", TEXTS[:3])
-        assert reranker.ready
         assert len({round(score, 5) for score in scores}) == 3
         assert reranker.scores("where is it", TEXTS[2::-1]) == pytest.approx(scores[::-1], abs=1e-4)
         assert reranker.scores("another question", TEXTS[:3]) != pytest.approx(scores, abs=1e-4)
@@ -138,21 +139,12 @@ def test_a_cross_encoder_scores_each_text_with_the_question(tmp_path: Path) -> N
         reranker.scores("where", ["here"])
 
 
+@pytest.mark.campaign  # PyTorch is loaded twice
 def test_what_is_no_cross_encoder_is_an_error_of_its_worker(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     reranker = WorkerReranker(tmp_path, "nothing")
     try:
         with pytest.raises(RerankerUnavailable, match="The reranker failed twice"):
             reranker.scores("where", ["here"])
-    finally:
-        reranker.close()
-
-
-def test_it_starts_in_the_background(tmp_path: Path) -> None:
-    write_cross_encoder(tmp_path / "cross")
-    reranker = WorkerReranker(tmp_path / "cross", "cross")
-    try:
-        reranker.start()
-        block_until(lambda: reranker.ready)
     finally:
         reranker.close()

@@ -113,7 +113,10 @@ def test_a_deleted_index_is_refilled_without_embedding_anything(path: Path) -> N
         assert meanings(memory, SOME[20], 1) == [21]
 
 
-@pytest.mark.parametrize("damage", ["graph", "database", "emptied"])
+@pytest.mark.parametrize(
+    "damage",
+    ["graph", *(pytest.param(how, marks=pytest.mark.campaign) for how in ("database", "emptied"))],
+)
 def test_a_damaged_index_is_refilled_without_embedding_anything(path: Path, damage: str) -> None:
     filled(path, *(f"message {number}" for number in range(1_100)))
     chroma = path.parent / "vectors" / "chroma"

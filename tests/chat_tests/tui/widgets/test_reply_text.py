@@ -152,8 +152,8 @@ def pieces(source: str, how: str) -> Iterator[str]:
     "how",
     [
         pytest.param("pairs of characters", marks=pytest.mark.campaign),  # as long as the others together
-        "lines",
-        "at once",
+        pytest.param("lines", marks=pytest.mark.campaign),
+        pytest.param("at once", marks=pytest.mark.campaign),
         "random pieces",
     ],
 )
@@ -286,7 +286,10 @@ async def cost(text: Markdown, work: Work, kind: str, sizes: Sequence[int]) -> l
 SIZES = {"code": (96, 800, 3008), "items": (40, 120), "lines": (100, 400)}
 
 
-@pytest.mark.parametrize("kind", GROWING)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.campaign] if kind.count(" in ") else []) for kind in GROWING],
+)
 async def test_an_update_costs_the_same_however_long_the_text_is(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
